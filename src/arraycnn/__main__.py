@@ -1,0 +1,5 @@
+"""python -m arraycnn"""
+
+from arraycnn.cli import main
+
+main()

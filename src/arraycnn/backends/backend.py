@@ -1,0 +1,92 @@
+"""What a backend is: the one value on which placement, kernels and execution hang."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from arraycnn.errors import InvalidTypeError
+from arraycnn.execution import EagerInference, EagerTraining, InferencePlan, Task, TrainingPlan
+from arraycnn.layers.layer import Layer, Tree
+from arraycnn.ops import GENERIC, Array, Kernels
+from arraycnn.training import Carry
+
+DTYPES = ("float32", "float64")
+
+
+class Backend(ABC):
+    """One array library on one device. Subclasses are frozen dataclasses of its settings."""
+
+    name: ClassVar[str]
+    """What users write: ``backend="numpy"``."""
+
+    kernels: ClassVar[Kernels] = GENERIC
+
+    @property
+    @abstractmethod
+    def device_name(self) -> str:
+        """The device in words, for records and summaries."""
+
+    @property
+    @abstractmethod
+    def version(self) -> str:
+        """The library's version."""
+
+    @abstractmethod
+    def asarray(self, array: Any) -> Array:
+        """``array`` on this backend's device, dtype kept.
+
+        NumPy arrays are placed; arrays of other libraries come through DLPack where they are on
+        the same device already. Raises InvalidTypeError for anything else: no hidden copies.
+        """
+
+    @abstractmethod
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """``array`` on the host."""
+
+    def check(self) -> None:
+        """Raise BackendUnavailableError unless the library and the device can be used here."""
+        _ = self.version
+
+    def check_dtype(self, dtype: str) -> None:
+        """Refuse a dtype this backend cannot compute in."""
+        if not isinstance(dtype, str) or dtype not in DTYPES:
+            message = (
+                f"backend {self.name}: dtype must be one of {', '.join(DTYPES)}, got {dtype!r}"
+            )
+            raise InvalidTypeError(message)
+
+    def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
+        """The plan that runs ``task`` from ``carry``."""
+        return EagerTraining(self, task, carry)
+
+    def inference_plan(
+        self, network: Layer, params: Tree, state: Tree, dtype: str
+    ) -> InferencePlan:
+        """The plan that runs ``network`` forward."""
+        return EagerInference(self, network, params, state, dtype)
+
+
+def adopt(backend: Backend, array: Any, from_dlpack: Any) -> Array:
+    """An array of another library through DLPack, or an error that says what to do."""
+    try:
+        if is_simulated(array):
+            message = f"array on {array.device}"
+            raise ValueError(message)
+        return from_dlpack(array)
+    except (AttributeError, TypeError, ValueError, RuntimeError, BufferError) as error:
+        kind = f"{type(array).__module__.partition('.')[0]}.{type(array).__name__}"
+        message = (
+            f"backend {backend.name}: arrays must be NumPy's or lie on {backend.device_name}, "
+            f"got {kind}; copy it to the host as a NumPy array first"
+        )
+        raise InvalidTypeError(message) from error
+
+
+def is_simulated(array: Any) -> bool:
+    """Whether ``array`` lies on a device that array-api-strict only simulates.
+
+    To DLPack it lies on the host; taken from there, it would slip through as no real device can.
+    """
+    module = type(array).__module__.partition(".")[0]
+    return module == "array_api_strict" and "CPU_DEVICE" not in str(array.device)

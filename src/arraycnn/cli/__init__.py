@@ -1,0 +1,70 @@
+"""The command line: the only place that prints, and where errors become one line.
+
+Exit codes: 0 done, 1 a fault of this program, 2 a user's mistake, 130 interrupted.
+"""
+
+import logging
+import sys
+import traceback
+
+import click
+
+from arraycnn.cli.console import notice
+from arraycnn.cli.evaluate import evaluate
+from arraycnn.cli.info import info
+from arraycnn.cli.predict import predict
+from arraycnn.cli.train import train
+from arraycnn.errors import ArraycnnError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="arraycnn")
+def cli() -> None:
+    """Convolutional networks, one source for every array library."""
+
+
+for command in (train, evaluate, predict, info):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """The entry point ``arraycnn``; always ends in SystemExit."""
+    logging.basicConfig(format="arraycnn: %(message)s", stream=sys.stderr, level=logging.WARNING)
+    debug = "--debug" in sys.argv
+    try:
+        cli.main(prog_name="arraycnn", standalone_mode=False)
+    except click.exceptions.Abort:
+        notice("interrupted")
+        sys.exit(130)
+    except click.ClickException as error:
+        _usage(error)
+        sys.exit(2)
+    except (ArraycnnError, OSError, MemoryError) as error:
+        if debug:
+            traceback.print_exc()
+        notice(_describe(error))
+        sys.exit(2)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        notice(f"internal error, {type(error).__name__}: {error}; --debug shows where")
+        sys.exit(1)
+    sys.exit(0)
+
+
+def _usage(error: click.ClickException) -> None:
+    hint = ""
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        hint = f" ({error.ctx.command_path} --help shows the options)"
+    notice(f"{error.format_message()}{hint}")
+
+
+def _describe(error: Exception) -> str:
+    if isinstance(error, OSError) and not isinstance(error, ArraycnnError):
+        return f"{error.filename or 'file'}: {error.strerror or error}"
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error}); use a smaller --batch-size or --limit"
+    return str(error)
+
+
+__all__ = ["cli", "main"]

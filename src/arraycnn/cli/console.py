@@ -1,0 +1,133 @@
+"""What the command line shows: progress on stderr, results on stdout."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from arraycnn import history
+
+stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def show(text: str) -> None:
+    """A line of the result, on stdout."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def show_json(value: Any) -> None:
+    """The machine-readable result, on stdout."""
+    show(json.dumps(value, indent=2))
+
+
+def notice(text: str) -> None:
+    """One line worth knowing, on stderr."""
+    sys.stderr.write(f"arraycnn: {' '.join(text.split())}\n")
+
+
+class TrainingBar(history.Callback):
+    """A progress bar over all steps, with loss, accuracy and images/s; a line after each epoch."""
+
+    def __init__(self, bar: Progress, quiet: bool) -> None:
+        self._bar = bar
+        self._task = bar.add_task("training", total=None, text="")
+        self._quiet = quiet
+        self._first_epoch: int | None = None
+
+    def on_steps(self, progress: history.Progress) -> None:
+        if self._first_epoch is None:
+            self._first_epoch = progress.epoch
+        done = (progress.epoch - self._first_epoch) * progress.steps + progress.step
+        total = (progress.epochs - self._first_epoch + 1) * progress.steps
+        rate = progress.images / max(progress.seconds, 1e-9)
+        self._bar.update(
+            self._task,
+            completed=done,
+            total=total,
+            description=f"epoch {progress.epoch}/{progress.epochs}",
+            text=f"loss {progress.losses[-1]:.4f}  {rate:,.0f} images/s",
+        )
+
+    def on_epoch(self, record: history.EpochRecord) -> None:
+        if self._quiet:
+            return
+        parts = [
+            f"epoch {record.epoch}",
+            f"train loss {record.train_loss:.4f} accuracy {record.train_accuracy:.2%}",
+        ]
+        if record.validation_loss is not None and record.validation_accuracy is not None:
+            parts.append(
+                f"validation loss {record.validation_loss:.4f} "
+                f"accuracy {record.validation_accuracy:.2%}"
+            )
+        parts.append(f"{record.images_per_second:,.0f} images/s")
+        self._bar.console.print("  ".join(parts))
+
+
+@contextmanager
+def training_bar(quiet: bool) -> Iterator[TrainingBar]:
+    """A `TrainingBar` that is on the screen within the block."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        yield TrainingBar(bar, quiet)
+
+
+class _ImagesPerSecond(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f} images/s" if task.speed else "")
+
+
+@contextmanager
+def counting_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar over ``total`` images: yields a function to call with how many are done."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        _ImagesPerSecond(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+@contextmanager
+def download_bar() -> Iterator[Callable[[int, int | None], None]]:
+    """A progress function for downloads; nothing is shown until bytes arrive."""
+    columns = (
+        TextColumn("downloading"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=stderr, transient=True, disable=not stderr.is_terminal) as bar:
+        tasks: list[TaskID] = []
+
+        def advance(done: int, total: int | None) -> None:
+            if not tasks:
+                tasks.append(bar.add_task("download", total=total))
+            bar.update(tasks[0], completed=done, total=total)
+
+        yield advance

@@ -1,0 +1,172 @@
+"""`DataSet`, the value every source returns, and the split that holds images out for validation."""
+
+import math
+import numbers
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from arraycnn.errors import DataError
+
+# Folded into the seed: this stream is not the one that shuffles batches under the same seed.
+_SPLIT_STREAM = 0x5B117
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Images and labels for training and testing, on the host.
+
+    ``train_images`` and ``test_images`` are uint8 arrays of shape (N, H, W, C), always with the
+    channel axis; ``train_labels`` and ``test_labels`` are int32 arrays of shape (N,) whose values
+    index ``class_names``. The two parts may differ in N only.
+
+    Raises `DataError` where an array breaks one of these rules or a part is empty.
+    """
+
+    name: str
+    train_images: npt.NDArray[np.uint8]
+    train_labels: npt.NDArray[np.int32]
+    test_images: npt.NDArray[np.uint8]
+    test_labels: npt.NDArray[np.int32]
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for part, images, labels in (
+            ("train", self.train_images, self.train_labels),
+            ("test", self.test_images, self.test_labels),
+        ):
+            _check_images(f"{self.name}: {part}_images", images)
+            _check_labels(f"{self.name}: {part}_labels", labels, len(self.class_names))
+            if images.shape[0] != labels.shape[0]:
+                raise DataError(
+                    f"{self.name}: every {part} image must have one label, got {images.shape[0]} "
+                    f"images and {labels.shape[0]} labels; take both from the same set"
+                )
+        if self.train_images.shape[1:] != self.test_images.shape[1:]:
+            raise DataError(
+                f"{self.name}: train and test images must have one size, got "
+                f"{self.train_images.shape[1:]} and {self.test_images.shape[1:]} (H, W, C); "
+                "take both from the same set"
+            )
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """The shape (H, W, C) of one image."""
+        _, height, width, channels = self.train_images.shape
+        return height, width, channels
+
+    def limited(self, n: int) -> "DataSet":
+        """The same set with the first ``n`` train and the first ``n`` test images (views, no copy).
+
+        A part with fewer images keeps all of them. Raises `DataError` unless ``n`` is an integer
+        of at least 1.
+        """
+        if isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 1:
+            raise DataError(
+                f"{self.name}: the limit must be an integer of at least 1, got {n!r}; "
+                "leave the limit out to use every image"
+            )
+        count = int(n)
+        return replace(
+            self,
+            train_images=self.train_images[:count],
+            train_labels=self.train_labels[:count],
+            test_images=self.test_images[:count],
+            test_labels=self.test_labels[:count],
+        )
+
+
+def split_validation(
+    labels: npt.ArrayLike, fraction: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Split the indices of ``labels`` into (train_indices, validation_indices), class by class.
+
+    ``labels`` is an integer array of shape (N,). Both results are sorted int64 arrays; together
+    they hold each of 0..N-1 once. The validation part has round(fraction * N) indices, shared
+    among the classes in proportion by largest remainder, but every class keeps at least one
+    training image: so a tiny set may give fewer, or none. Fraction 0 gives an empty validation
+    part. The same labels, fraction and seed give the same split.
+
+    Raises `DataError` where ``fraction`` is not a number in [0, 1), ``seed`` is not an integer
+    of at least 0, or ``labels`` is empty, not of one axis or not of integers.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or labels.size == 0 or labels.dtype.kind not in "iu":
+        raise DataError(
+            "validation split: labels must be a non-empty integer array with one axis, got shape "
+            f"{labels.shape} and dtype {labels.dtype}; pass the class numbers, one an image"
+        )
+    # `not (0 <= nan)` is true: the comparison refuses what is not finite as well.
+    if (
+        isinstance(fraction, bool)
+        or not isinstance(fraction, numbers.Real)
+        or not 0 <= float(fraction) < 1
+    ):
+        raise DataError(
+            "validation split: the fraction must be a number of at least 0 and below 1, got "
+            f"{fraction!r}; 0.1 holds out one image in ten"
+        )
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
+        raise DataError(
+            f"validation split: the seed must be an integer of at least 0, got {seed!r}; pass 0"
+        )
+
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    shares = _share(counts, math.floor(float(fraction) * labels.size + 0.5))
+    rng = np.random.default_rng([int(seed), _SPLIT_STREAM])
+    in_validation = np.zeros(labels.size, dtype=bool)
+    for class_position, share in enumerate(shares):
+        members = np.flatnonzero(inverse == class_position)
+        in_validation[rng.permutation(members)[:share]] = True
+    train = np.flatnonzero(~in_validation).astype(np.int64, copy=False)
+    return train, np.flatnonzero(in_validation).astype(np.int64, copy=False)
+
+
+def _share(counts: npt.NDArray[np.intp], total: int) -> list[int]:
+    """How many of ``total`` each class gives: by largest remainder, never its last image.
+
+    In integers throughout: a float quota of 29.999... would lose an image to rounding.
+    """
+    sizes = [int(count) for count in counts]
+    whole = sum(sizes)
+    shares = [min(size * total // whole, size - 1) for size in sizes]
+    by_remainder = sorted(range(len(sizes)), key=lambda i: (-(sizes[i] * total % whole), i))
+    for position in by_remainder:
+        if sum(shares) >= total:
+            break
+        shares[position] += shares[position] < sizes[position] - 1
+    return shares
+
+
+def _check_images(what: str, images: npt.NDArray[np.uint8]) -> None:
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        raise DataError(
+            f"{what} must be a NumPy array of dtype uint8, got "
+            f"{getattr(images, 'dtype', type(images).__name__)}; pixels are whole numbers 0 to 255"
+        )
+    if images.ndim != 4 or 0 in images.shape:
+        raise DataError(
+            f"{what} must have 4 axes (N, H, W, C), none of length 0, got shape {images.shape}; "
+            "add the channel axis with images[..., None]"
+        )
+
+
+def _check_labels(what: str, labels: npt.NDArray[np.int32], class_count: int) -> None:
+    if not isinstance(labels, np.ndarray) or labels.dtype != np.int32:
+        raise DataError(
+            f"{what} must be a NumPy array of dtype int32, got "
+            f"{getattr(labels, 'dtype', type(labels).__name__)}; use labels.astype('int32')"
+        )
+    if labels.ndim != 1 or labels.size == 0:
+        raise DataError(
+            f"{what} must have 1 axis (N,) and at least one label, got shape {labels.shape}; "
+            "pass one class number an image"
+        )
+    outside = np.flatnonzero((labels < 0) | (labels >= class_count))
+    if outside.size:
+        first = int(outside[0])
+        raise DataError(
+            f"{what} must lie in 0..{class_count - 1} ({class_count} class names), got "
+            f"{int(labels[first])} at index {first}; correct the labels or the class names"
+        )

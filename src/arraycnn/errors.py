@@ -1,0 +1,38 @@
+"""The errors a user can cause. Every message says who, the rule, the value and the remedy.
+
+Each class also derives from the built-in that fits its kind, so ``except ValueError`` and
+``except TypeError`` work as Python programmers expect; the command line catches `ArraycnnError`.
+"""
+
+
+class ArraycnnError(Exception):
+    """Base of every error that input, settings, files or the machine can cause."""
+
+
+class InvalidValueError(ArraycnnError, ValueError):
+    """A value or a shape breaks a rule."""
+
+
+class InvalidTypeError(ArraycnnError, TypeError):
+    """A kind of object or a dtype breaks a rule."""
+
+
+class BackendUnavailableError(ArraycnnError, RuntimeError):
+    """A backend cannot run on this machine; the message names the cause and the remedy."""
+
+
+class DataError(ArraycnnError, ValueError):
+    """A data set, an image or a download is missing or not what it should be."""
+
+
+class CheckpointError(ArraycnnError, ValueError):
+    """A model file is damaged, or describes something this version cannot build."""
+
+
+class NonFiniteError(ArraycnnError, ArithmeticError):
+    """Training met NaN or infinity. Attributes ``epoch`` and ``step`` (both from 1) say where."""
+
+    def __init__(self, message: str, epoch: int, step: int) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.step = step

@@ -1,0 +1,81 @@
+"""What `Model` asks of a plan, and what a plan is told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from arraycnn.layers.layer import Layer, Tree
+from arraycnn.ops import Array, Kernels
+from arraycnn.optimizers import Optimizer
+from arraycnn.training import Carry
+
+
+class Placement(Protocol):
+    """The part of a backend that a plan needs: where arrays are born, and the kernels."""
+
+    @property
+    def kernels(self) -> Kernels: ...
+
+    def asarray(self, array: Any) -> Array:
+        """``array`` on the backend's device, dtype kept."""
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """A copy or view of ``array`` on the host."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A training to be run: what stays the same from step to step.
+
+    Attributes
+    ----------
+    images : array, (M, H, W, C)
+        The data set, on the backend's device.
+    labels : array, (M,), int32
+        On the backend's device; checked already.
+    seed : int
+        Of the random bits drawn inside the network.
+    dtype : str
+        "float32" or "float64".
+    """
+
+    network: Layer
+    optimizer: Optimizer
+    images: Array
+    labels: Array
+    seed: int
+    dtype: str
+
+
+class TrainingPlan(Protocol):
+    """Runs training steps. It owns parameters, layer state and optimizer state."""
+
+    def run(
+        self, first_step: int, batches: Sequence[np.ndarray], learning_rates: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run one step for each batch of data-set indices, (N,) int32, of a chunk.
+
+        Returns each step's mean loss, (K,) float64, and number of correct images, (K,) int64,
+        with one copy to the host.
+        """
+
+    def snapshot(self) -> Carry:
+        """Parameters, state and optimizer state as they are now; later steps leave them alone."""
+
+    def restore(self, carry: Carry) -> None:
+        """Go on from an earlier snapshot."""
+
+
+class InferencePlan(Protocol):
+    """Runs the network forward on one batch at a time, images and labels on the device."""
+
+    def predict(self, images: Array) -> np.ndarray:
+        """Probabilities, (N, K), on the host."""
+
+    def evaluate(self, images: Array, labels: Array) -> tuple[float, int]:
+        """(sum of the losses in nats, number of correct images)."""
+
+
+__all__ = ["Carry", "InferencePlan", "Placement", "Task", "TrainingPlan", "Tree"]

@@ -1,0 +1,55 @@
+"""The layers, and the table from class name to class that files use."""
+
+from arraycnn.layers.avg_pool2d import AvgPool2d
+from arraycnn.layers.batch_norm2d import BatchNorm2d
+from arraycnn.layers.conv2d import Conv2d
+from arraycnn.layers.dense import Dense
+from arraycnn.layers.dropout import Dropout
+from arraycnn.layers.flatten import Flatten
+from arraycnn.layers.global_avg_pool2d import GlobalAvgPool2d
+from arraycnn.layers.layer import Context, Layer, Randomness
+from arraycnn.layers.max_pool2d import MaxPool2d
+from arraycnn.layers.relu import ReLU
+from arraycnn.layers.rescale import Rescale
+from arraycnn.layers.residual import Residual
+from arraycnn.layers.sequential import Sequential
+from arraycnn.layers.softmax import Softmax
+
+LAYERS: dict[str, type] = {
+    layer.__name__: layer
+    for layer in (
+        AvgPool2d,
+        BatchNorm2d,
+        Conv2d,
+        Dense,
+        Dropout,
+        Flatten,
+        GlobalAvgPool2d,
+        MaxPool2d,
+        ReLU,
+        Rescale,
+        Residual,
+        Sequential,
+        Softmax,
+    )
+}
+
+__all__ = [
+    "LAYERS",
+    "AvgPool2d",
+    "BatchNorm2d",
+    "Context",
+    "Conv2d",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GlobalAvgPool2d",
+    "Layer",
+    "MaxPool2d",
+    "Randomness",
+    "ReLU",
+    "Rescale",
+    "Residual",
+    "Sequential",
+    "Softmax",
+]

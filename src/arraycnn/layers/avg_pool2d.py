@@ -1,0 +1,55 @@
+"""AvgPool2d: the mean of each window."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
+from arraycnn.ops import Array
+from arraycnn.ops.window import Pair, Window, pair, resolve_window
+
+
+@dataclass(frozen=True)
+class AvgPool2d:
+    """The mean over each window, channel by channel: (N, H, W, C) to (N, OH, OW, C).
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+        Rows and columns of the window, in pixels.
+    stride : int, (int, int) or None
+        Steps of the window; None means the window's own size. Incomplete windows are dropped.
+    """
+
+    kernel_size: Pair
+    stride: Pair | None = None
+
+    def __post_init__(self) -> None:
+        pair("AvgPool2d", "kernel_size", self.kernel_size)
+        if self.stride is not None:
+            pair("AvgPool2d", "stride", self.stride)
+
+    def _window(self, height: int, width: int) -> Window:
+        stride = self.kernel_size if self.stride is None else self.stride
+        return resolve_window("AvgPool2d", self.kernel_size, stride, "valid", height, width)
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
+        height, width, channels = check_image_shape("AvgPool2d", input_shape)
+        return {}, {}, (*self._window(height, width).output_shape(height, width), channels)
+
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        check_images("AvgPool2d", x)
+        window = self._window(x.shape[1], x.shape[2])
+        return context.ops.avg_pool2d(x, window), state, (x,)
+
+    def backward(
+        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
+    ) -> tuple[Array | None, Tree]:
+        if not need_dx:
+            return None, {}
+        (x,) = residuals
+        window = self._window(x.shape[1], x.shape[2])
+        return context.ops.avg_pool2d_backward(dy, x.shape, window), {}

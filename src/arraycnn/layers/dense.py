@@ -1,0 +1,79 @@
+"""Dense: every output is a weighted sum of every input."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arraycnn.errors import InvalidValueError
+from arraycnn.layers.layer import (
+    Context,
+    Shape,
+    Tree,
+    check_floating,
+    glorot_uniform,
+    with_n,
+)
+from arraycnn.ops import Array, array_namespace
+from arraycnn.ops.window import check_count
+
+
+@dataclass(frozen=True)
+class Dense:
+    """x @ weight + bias: (N, inputs) to (N, outputs).
+
+    Parameters
+    ----------
+    outputs : int
+    bias : bool
+        Whether a learned number is added to each output.
+
+    The parameters are ``weight``, (inputs, outputs), Glorot uniform at first, and ``bias``,
+    (outputs,), zero.
+    """
+
+    outputs: int
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        check_count("Dense", "outputs", self.outputs)
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
+        if len(input_shape) != 1:
+            message = (
+                f"Dense: input must have 2 axes (N, inputs), got {with_n(input_shape)}; "
+                "put Flatten() or GlobalAvgPool2d() before it"
+            )
+            raise InvalidValueError(message)
+        (inputs,) = input_shape
+        params = {"weight": glorot_uniform(rng, (inputs, self.outputs), inputs, self.outputs)}
+        if self.bias:
+            params["bias"] = np.zeros(self.outputs)
+        return params, {}, (self.outputs,)
+
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        weight = params["weight"]
+        if len(x.shape) != 2 or x.shape[1] != weight.shape[0]:
+            message = (
+                f"Dense: input must be (N, {weight.shape[0]}), got shape {tuple(x.shape)}; "
+                "the images must have the size that the network was made for"
+            )
+            raise InvalidValueError(message)
+        check_floating("Dense", x)
+        y = context.ops.matmul(x, weight)
+        if self.bias:
+            y = y + params["bias"]
+        return y, state, (x,)
+
+    def backward(
+        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
+    ) -> tuple[Array | None, Tree]:
+        (x,) = residuals
+        xp = array_namespace(dy)
+        gradients = {"weight": context.ops.matmul(x.T, dy)}
+        if self.bias:
+            gradients["bias"] = xp.sum(dy, axis=0)
+        dx = context.ops.matmul(dy, params["weight"].T) if need_dx else None
+        return dx, gradients

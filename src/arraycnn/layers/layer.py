@@ -1,0 +1,191 @@
+"""What a layer is: three pure functions and a frozen record of hyper-parameters.
+
+A layer is a frozen dataclass. It holds no arrays: parameters and state come in and go out, so one
+layer object may stand in many networks, and a whole training step can be compiled, captured or
+cut into shards.
+
+Rules inside ``forward`` and ``backward``: never read a value (no ``float(x)``, no ``if x:``, no
+boolean mask); residuals are arrays only; nothing is changed in place but through
+`arraycnn.ops.arrays.at`. `xp` is always ``array_namespace(x)`` and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.ops import Array, Kernels, array_namespace
+from arraycnn.ops.random_bits import layer_key
+from arraycnn.tree import Tree
+
+Mode: TypeAlias = Literal["train", "infer"]
+Shape: TypeAlias = tuple[int, ...]
+"""A shape without N, the number of images."""
+
+
+@dataclass(frozen=True)
+class Randomness:
+    """The array part of a context: which random bits this step draws.
+
+    Attributes
+    ----------
+    seed : array, (2,), int32
+    step : array, (1,), int32
+    indices : array, (N,), int32
+        Positions of the batch's images in the data set.
+    """
+
+    seed: Array
+    step: Array
+    indices: Array
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a layer is told about the step it runs in.
+
+    Attributes
+    ----------
+    ops : Kernels
+        The kernels to compute with.
+    mode : "train" or "infer"
+    dtype : str
+        The floating dtype of parameters and activations, "float32" or "float64".
+    randomness : Randomness or None
+        Needed in "train" by layers that draw random bits.
+    path : tuple of str
+        Where in the network the layer stands; combinators extend it.
+    """
+
+    ops: Kernels
+    mode: Mode
+    dtype: str = "float32"
+    randomness: Randomness | None = None
+    path: tuple[str, ...] = ()
+
+    def inside(self, name: str) -> Context:
+        """The context for the part ``name`` of the present layer."""
+        return Context(self.ops, self.mode, self.dtype, self.randomness, (*self.path, name))
+
+    def random_bits(self, count: int) -> Array:
+        """``count`` int32 words for each image, (N, count); no two layers or steps share them."""
+        if self.randomness is None:
+            message = (
+                "random_bits: a layer that draws random bits needs the context's randomness, "
+                "got none; pass Randomness(seed, step, indices)"
+            )
+            raise InvalidValueError(message)
+        return self.ops.random_bits(
+            self.randomness.seed,
+            self.randomness.step,
+            layer_key(self.path),
+            self.randomness.indices,
+            count,
+        )
+
+
+class Layer(Protocol):
+    """The protocol of a layer; N, the number of images, is never part of a declared shape."""
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
+        """Draw parameters and state as float64 NumPy arrays: (params, state, output_shape).
+
+        Raises InvalidValueError where ``input_shape`` (without N) does not fit the layer.
+        """
+
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        """(y, new state, residuals): what `backward` will need, a nest of arrays only."""
+
+    def backward(
+        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
+    ) -> tuple[Array | None, Tree]:
+        """(gradient for x, or None unless ``need_dx``; gradients by the keys of params)."""
+
+
+def check_image_shape(owner: str, input_shape: Shape) -> tuple[int, int, int]:
+    """``input_shape`` as (H, W, C), or InvalidValueError."""
+    if len(input_shape) != 3:
+        message = (
+            f"{owner}: input must have 4 axes (N, H, W, C), got {with_n(input_shape)}; "
+            "put it before Flatten and Dense"
+        )
+        raise InvalidValueError(message)
+    height, width, channels = input_shape
+    return height, width, channels
+
+
+def check_images(owner: str, x: Array, channels: int | None = None) -> None:
+    """Refuse an ``x`` that is not (N, H, W, C), or has not as many channels as the parameters."""
+    if len(x.shape) != 4:
+        message = (
+            f"{owner}: input must have 4 axes (N, H, W, C), got shape {tuple(x.shape)}; "
+            "add the missing axes with reshape"
+        )
+        raise InvalidValueError(message)
+    if channels is not None and x.shape[3] != channels:
+        message = (
+            f"{owner}: input must have {channels} channels in its last axis, "
+            f"got shape {tuple(x.shape)}; images are (N, H, W, C), channels last"
+        )
+        raise InvalidValueError(message)
+    check_floating(owner, x)
+
+
+def check_floating(owner: str, x: Array) -> None:
+    """Refuse an ``x`` whose dtype is not a real floating one."""
+    if not array_namespace(x).isdtype(x.dtype, "real floating"):
+        message = (
+            f"{owner}: input must be float32 or float64, got {x.dtype}; "
+            "begin the network with Rescale() for uint8 images"
+        )
+        raise InvalidTypeError(message)
+
+
+def check_number(owner: str, name: str, value: float) -> None:
+    """Refuse a setting that is not a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        message = f"{owner}: {name} must be a number, got {value!r}"
+        raise InvalidTypeError(message)
+
+
+def check_layer(owner: str, name: str, value: Layer) -> None:
+    """Refuse a part of a network that is not a layer object."""
+    if isinstance(value, type) or not hasattr(value, "forward"):
+        message = (
+            f"{owner}: {name} must be a layer object, got {value!r}; "
+            "write for example ReLU(), with parentheses"
+        )
+        raise InvalidTypeError(message)
+
+
+def glorot_uniform(rng: np.random.Generator, shape: Shape, inputs: int, outputs: int) -> np.ndarray:
+    """U(-a, a) with a = sqrt(6 / (inputs + outputs)): Glorot and Bengio, 2010, equation 16."""
+    limit = np.sqrt(6.0 / (inputs + outputs))
+    return rng.uniform(-limit, limit, shape)
+
+
+def with_n(shape: Shape) -> str:
+    """``shape`` as users see it, (N, ...)."""
+    return "(" + ", ".join(["N", *map(str, shape)]) + ")"
+
+
+__all__ = [
+    "Context",
+    "Layer",
+    "Mode",
+    "Randomness",
+    "Shape",
+    "Tree",
+    "check_floating",
+    "check_image_shape",
+    "check_images",
+    "check_layer",
+    "check_number",
+    "glorot_uniform",
+    "with_n",
+]

@@ -1,0 +1,64 @@
+"""MaxPool2d: keep the largest pixel of each window."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from arraycnn.errors import InvalidValueError
+from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
+from arraycnn.ops import Array
+from arraycnn.ops.window import Pair, Window, pair, resolve_window
+
+
+@dataclass(frozen=True)
+class MaxPool2d:
+    """The maximum over each window, channel by channel: (N, H, W, C) to (N, OH, OW, C).
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+        Rows and columns of the window, in pixels.
+    stride : int, (int, int) or None
+        Steps of the window; None means the window's own size. Incomplete windows are dropped.
+    ties : "first" or "all"
+        Which of several equal maxima receives the gradient: the first in row-major order (as in
+        PyTorch), or each of them the whole (as in the tutorial).
+    """
+
+    kernel_size: Pair
+    stride: Pair | None = None
+    ties: Literal["first", "all"] = "first"
+
+    def __post_init__(self) -> None:
+        pair("MaxPool2d", "kernel_size", self.kernel_size)
+        if self.stride is not None:
+            pair("MaxPool2d", "stride", self.stride)
+        if self.ties not in ("first", "all"):
+            message = f'MaxPool2d: ties must be "first" or "all", got {self.ties!r}'
+            raise InvalidValueError(message)
+
+    def _window(self, height: int, width: int) -> Window:
+        stride = self.kernel_size if self.stride is None else self.stride
+        return resolve_window("MaxPool2d", self.kernel_size, stride, "valid", height, width)
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
+        height, width, channels = check_image_shape("MaxPool2d", input_shape)
+        return {}, {}, (*self._window(height, width).output_shape(height, width), channels)
+
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        check_images("MaxPool2d", x)
+        window = self._window(x.shape[1], x.shape[2])
+        y, winners = context.ops.max_pool2d(x, window, self.ties)
+        return y, state, (x, winners)
+
+    def backward(
+        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
+    ) -> tuple[Array | None, Tree]:
+        if not need_dx:
+            return None, {}
+        x, winners = residuals
+        window = self._window(x.shape[1], x.shape[2])
+        return context.ops.max_pool2d_backward(dy, winners, x.shape, window, self.ties), {}

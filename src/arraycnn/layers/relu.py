@@ -1,0 +1,32 @@
+"""ReLU: negative numbers become zero."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arraycnn.layers.layer import Context, Shape, Tree, check_floating
+from arraycnn.ops import Array, array_namespace
+
+
+@dataclass(frozen=True)
+class ReLU:
+    """max(x, 0), of any shape; its gradient at 0 is 0."""
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
+        return {}, {}, input_shape
+
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        check_floating("ReLU", x)
+        y = array_namespace(x).maximum(x, 0.0)
+        return y, state, (y,)
+
+    def backward(
+        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
+    ) -> tuple[Array | None, Tree]:
+        if not need_dx:
+            return None, {}
+        (y,) = residuals
+        return array_namespace(dy).where(y > 0.0, dy, 0.0), {}

@@ -1,0 +1,99 @@
+"""Sequential: one layer after the other."""
+
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeAlias
+
+import numpy as np
+
+from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.layers.layer import Context, Layer, Shape, Tree, check_layer
+from arraycnn.ops import Array
+from arraycnn.tree import leaves
+
+NamedLayers: TypeAlias = list[tuple[str, Layer]]
+
+
+@dataclass(frozen=True, init=False)
+class Sequential:
+    """A chain of layers, itself a layer: ``Sequential(Conv2d(8, 3), ReLU(), ...)``.
+
+    Parameters and state are keyed by the position of the layer: {"0": {...}, "1": {...}}.
+    An error inside names that position.
+    """
+
+    layers: tuple[Layer, ...]
+
+    def __init__(self, *layers: Layer) -> None:
+        for position, layer in enumerate(layers):
+            check_layer("Sequential", f"layer {position}", layer)
+        if not layers:
+            message = "Sequential: needs at least one layer, got none"
+            raise InvalidValueError(message)
+        object.__setattr__(self, "layers", layers)
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
+        params, state, shape = {}, {}, input_shape
+        for name, layer in self.named_layers():
+            try:
+                params[name], state[name], shape = layer.init(rng, shape)
+            except (TypeError, ValueError) as error:
+                _raise_with_position(name, error)
+        return params, state, shape
+
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        return forward_chain(self.named_layers(), params, state, x, context)
+
+    def backward(
+        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
+    ) -> tuple[Array | None, Tree]:
+        return backward_chain(self.named_layers(), params, residuals, dy, context, need_dx)
+
+    def named_layers(self) -> NamedLayers:
+        """(key in params and state, layer) for each layer in order."""
+        return [(str(position), layer) for position, layer in enumerate(self.layers)]
+
+
+def forward_chain(
+    layers: NamedLayers, params: Tree, state: Tree, x: Array, context: Context
+) -> tuple[Array, Tree, Tree]:
+    """`Layer.forward` of ``layers`` one after the other, which may be a part of a Sequential."""
+    new_state, residuals = {}, {}
+    for name, layer in layers:
+        try:
+            x, new_state[name], residuals[name] = layer.forward(
+                params[name], state[name], x, context.inside(name)
+            )
+        except (TypeError, ValueError) as error:
+            _raise_with_position(name, error)
+    return x, new_state, residuals
+
+
+def backward_chain(
+    layers: NamedLayers, params: Tree, residuals: Tree, dy: Array, context: Context, need_dx: bool
+) -> tuple[Array | None, Tree]:
+    """`Layer.backward` of ``layers`` in reverse."""
+    # Nobody needs the gradient below the first layer that has something to learn.
+    learning = [place for place, (name, _) in enumerate(layers) if leaves(params[name])]
+    first = 0 if need_dx or not learning else learning[0]
+    gradients = {name: params[name] for name, _ in layers}  # in order; right where no arrays are
+    dx: Array | None = dy
+    for place in reversed(range(first, len(layers))):
+        name, layer = layers[place]
+        dx, gradients[name] = layer.backward(
+            params[name], residuals[name], dx, context.inside(name), need_dx or place > first
+        )
+    return (dx if need_dx else None), gradients
+
+
+def _raise_with_position(name: str, error: Exception) -> NoReturn:
+    """Raise ``error`` again with the layer's position in front of its message."""
+    kind = type(error)
+    if kind not in (InvalidTypeError, InvalidValueError, TypeError, ValueError):
+        raise error
+    message = f"layer {name}, {error}"
+    raise kind(message) from error

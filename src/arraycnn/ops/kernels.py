@@ -1,0 +1,35 @@
+"""The record of kernels: the narrow waist between layers and array libraries.
+
+A library with faster kernels of its own uses ``replace(GENERIC, conv2d=..., ...)``; what it
+replaces shows at a glance, keeps the generic signature, and is tested against the generic one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from arraycnn.ops import generic, random_bits
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """What a layer, the loss or an optimizer may call; contracts in `arraycnn.ops.generic`."""
+
+    matmul: Callable = generic.matmul
+    gather: Callable = generic.gather
+    im2col: Callable = generic.im2col
+    col2im: Callable = generic.col2im
+    conv2d: Callable = generic.conv2d
+    conv2d_backward: Callable = generic.conv2d_backward
+    max_pool2d: Callable = generic.max_pool2d
+    max_pool2d_backward: Callable = generic.max_pool2d_backward
+    avg_pool2d: Callable = generic.avg_pool2d
+    avg_pool2d_backward: Callable = generic.avg_pool2d_backward
+    softmax: Callable = generic.softmax
+    softmax_cross_entropy: Callable = generic.softmax_cross_entropy
+    sgd_update: Callable = generic.sgd_update
+    adam_update: Callable = generic.adam_update
+    random_bits: Callable = random_bits.random_bits
+
+
+GENERIC = Kernels()
+"""Pure array API: runs on every library."""

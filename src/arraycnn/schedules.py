@@ -1,0 +1,123 @@
+"""Learning rates that change during training: pure functions of the step, on the host.
+
+A schedule is any callable ``schedule(step, total_steps) -> float``, with ``step`` counted from 0.
+Plans receive the rates of many steps as one table, so that no step waits for the host.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from arraycnn.errors import InvalidTypeError, InvalidValueError
+
+
+class Schedule(Protocol):
+    """The learning rate of ``step``, counted from 0, in a training of ``total_steps``."""
+
+    def __call__(self, step: int, total_steps: int) -> float: ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The same learning rate at every step."""
+
+    learning_rate: float
+
+    def __post_init__(self) -> None:
+        check_learning_rate("Constant", self.learning_rate)
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        return self.learning_rate
+
+
+@dataclass(frozen=True)
+class StepDecay:
+    """Multiply the learning rate by ``factor`` every ``every`` steps."""
+
+    learning_rate: float
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_learning_rate("StepDecay", self.learning_rate)
+        check_number("StepDecay", "every", self.every, minimum=1)
+        check_number("StepDecay", "factor", self.factor, minimum=0.0)
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        return self.learning_rate * self.factor ** (step // self.every)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Fall from ``learning_rate`` to ``final`` along half a cosine.
+
+    Loshchilov and Hutter, "SGDR", 2017, equation 5, without restarts.
+    """
+
+    learning_rate: float
+    final: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_learning_rate("Cosine", self.learning_rate)
+        check_number("Cosine", "final", self.final, minimum=0.0)
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        return _cosine_between(self.learning_rate, self.final, step / max(total_steps, 1))
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Rise to ``learning_rate`` during the first ``warmup`` of training, then fall to almost 0.
+
+    Smith and Topin, "Super-convergence", 2018; both parts are half cosines, as in PyTorch.
+
+    Parameters
+    ----------
+    learning_rate : float
+        The highest rate.
+    warmup : float
+        The share of the steps in which the rate rises, in (0, 1).
+    initial_divisor, final_divisor : float
+        The rate begins at learning_rate / initial_divisor and ends at that / final_divisor.
+    """
+
+    learning_rate: float
+    warmup: float = 0.3
+    initial_divisor: float = 25.0
+    final_divisor: float = 1e4
+
+    def __post_init__(self) -> None:
+        check_learning_rate("OneCycle", self.learning_rate)
+        check_number("OneCycle", "initial_divisor", self.initial_divisor, minimum=1.0)
+        check_number("OneCycle", "final_divisor", self.final_divisor, minimum=1.0)
+        check_number("OneCycle", "warmup", self.warmup, minimum=0.0)
+        if not 0.0 < self.warmup < 1.0:
+            message = f"OneCycle: warmup must be between 0 and 1, got {self.warmup!r}"
+            raise InvalidValueError(message)
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        initial = self.learning_rate / self.initial_divisor
+        final = initial / self.final_divisor
+        peak, last = self.warmup * total_steps - 1.0, total_steps - 1.0
+        if step < peak:  # never where the peak is at or before step 0: a rise needs two steps
+            return _cosine_between(initial, self.learning_rate, step / peak)
+        return _cosine_between(self.learning_rate, final, (step - peak) / (last - peak))
+
+
+def check_learning_rate(owner: str, value: float) -> None:
+    """Refuse a learning rate that is not a finite number of at least 0."""
+    check_number(owner, "learning_rate", value, minimum=0.0)
+
+
+def check_number(owner: str, name: str, value: float, minimum: float) -> None:
+    """Refuse anything but a finite number of at least ``minimum``."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        message = f"{owner}: {name} must be a number, got {value!r}"
+        raise InvalidTypeError(message)
+    if not math.isfinite(value) or value < minimum:
+        message = f"{owner}: {name} must be finite and at least {minimum:g}, got {value!r}"
+        raise InvalidValueError(message)
+
+
+def _cosine_between(start: float, end: float, part: float) -> float:
+    return end + (start - end) * (1.0 + math.cos(math.pi * min(max(part, 0.0), 1.0))) / 2.0

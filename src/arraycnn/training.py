@@ -1,0 +1,86 @@
+"""One step of training and one of inference, as pure functions of arrays.
+
+Nothing here knows a device, a library or a loop; a plan in `arraycnn.execution` runs these
+eagerly, and may as well compile them or cut their batch into shards.
+"""
+
+from typing import NamedTuple
+
+from arraycnn.layers.layer import Context, Layer, Tree
+from arraycnn.ops import Array
+from arraycnn.optimizers import Optimizer
+
+
+class Carry(NamedTuple):
+    """What one training step hands to the next: trees of arrays."""
+
+    params: Tree
+    state: Tree
+    optimizer_state: Tree
+
+
+def loss_and_gradients(
+    network: Layer,
+    params: Tree,
+    state: Tree,
+    images: Array,
+    labels: Array,
+    context: Context,
+    batch_size: int | None = None,
+) -> tuple[Array, Array, Tree, Tree]:
+    """Forward, loss and backward.
+
+    Parameters
+    ----------
+    images : array, (N, H, W, C)
+    labels : array, (N,), int32
+    batch_size : int or None
+        What the gradients are divided by; None means N. A shard passes the whole batch's size.
+
+    Returns
+    -------
+    loss_sum : array, (), nats, summed over the images
+    correct : array, (), int32
+    gradients : tree with the keys of params
+    state : tree
+    """
+    logits, state, residuals = network.forward(params, state, images, context)
+    loss_sum, dlogits, correct = context.ops.softmax_cross_entropy(
+        logits, labels, batch_size or images.shape[0]
+    )
+    _, gradients = network.backward(params, residuals, dlogits, context, need_dx=False)
+    return loss_sum, correct, gradients, state
+
+
+def train_step(
+    network: Layer,
+    optimizer: Optimizer,
+    carry: Carry,
+    images: Array,
+    labels: Array,
+    learning_rate: Array,
+    context: Context,
+) -> tuple[Carry, Array, Array]:
+    """One update: (new carry, mean loss (), number of correct images ())."""
+    loss_sum, correct, gradients, state = loss_and_gradients(
+        network, carry.params, carry.state, images, labels, context
+    )
+    params, optimizer_state = optimizer.update(
+        context.ops, carry.params, gradients, carry.optimizer_state, learning_rate
+    )
+    return Carry(params, state, optimizer_state), loss_sum / float(images.shape[0]), correct
+
+
+def infer(network: Layer, params: Tree, state: Tree, images: Array, context: Context) -> Array:
+    """The network's output for ``images``: logits, (N, K)."""
+    logits, _, _ = network.forward(params, state, images, context)
+    return logits
+
+
+def evaluate_batch(
+    network: Layer, params: Tree, state: Tree, images: Array, labels: Array, context: Context
+) -> tuple[Array, Array]:
+    """(sum of the losses in nats (), number of correct images ())."""
+    logits = infer(network, params, state, images, context)
+    loss_sum, _, correct = context.ops.softmax_cross_entropy(logits, labels, images.shape[0])
+    return loss_sum, correct

@@ -1,0 +1,39 @@
+"""Trees of arrays: dicts of dicts, as parameters, gradients and state are."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Tree: TypeAlias = dict[str, Any]
+"""Arrays by name, nested as the layers are: {"0": {"weight": ..., "bias": ...}, "1": {}}."""
+
+
+def leaves(tree: Tree) -> list[Any]:
+    """The arrays of ``tree``, in the order of its keys."""
+    return list(flatten(tree).values())
+
+
+def flatten(tree: Tree, prefix: str = "") -> dict[str, Any]:
+    """The arrays of ``tree`` by their paths, such as "0.weight"."""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        flat.update(flatten(value, f"{path}.") if isinstance(value, dict) else {path: value})
+    return flat
+
+
+def map_leaves(function: Callable[[Any], Any], tree: Tree) -> Tree:
+    """A tree of the same names with ``function`` of each array."""
+    return {
+        name: map_leaves(function, value) if isinstance(value, dict) else function(value)
+        for name, value in tree.items()
+    }
+
+
+def with_leaves(tree: Tree, values: list[Any]) -> Tree:
+    """A tree of the same names with ``values`` in the order of `leaves`."""
+    remaining = iter(values)
+    result = map_leaves(lambda _: next(remaining), tree)
+    if next(remaining, remaining) is not remaining:
+        message = "with_leaves: more values than leaves"
+        raise ValueError(message)
+    return result
