@@ -63,9 +63,12 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndar
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            message = "an entry is no array"
+            raise ValueError(message)
         header = json.loads(arrays.pop(_HEADER).tobytes())
         version = header.pop("format_version")
-    except (KeyError, ValueError, AttributeError, OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # whatever zip, NumPy and JSON raise for what is none of theirs
         message = f"model file {path}: does not hold what a model file must ({error})"
         raise CheckpointError(message) from error
     if version != FORMAT_VERSION:

@@ -136,12 +136,17 @@ class Fitting:
         bad = np.flatnonzero(~np.isfinite(losses))
         if bad.size:
             place = int(bad[0])
-            self._restore(start + place - 1)
+            before = start + place - 1  # the step whose update spoilt the parameters
+            self._restore(before)
+            remedy = (
+                f"try a learning rate below {self._rates(before, 1)[0]:g}"
+                if before >= 0
+                else "the first loss needs smaller numbers in images or parameters"
+            )
             message = (
                 f"training: the loss must be finite, got {losses[place]} at epoch "
                 f"{course.first_epoch + epoch + 1}, step {first + place + 1} of {course.steps}; "
-                "the model keeps the parameters of the last finite loss: "
-                f"try a learning rate below {rates[place]:g}"
+                f"the model keeps the parameters of the last finite loss: {remedy}"
             )
             raise NonFiniteError(message, course.first_epoch + epoch + 1, first + place + 1)
         self._done = start + last - first

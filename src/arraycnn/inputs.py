@@ -1,14 +1,18 @@
 """Checks of what a user hands to `Model`, made once, on the host, before any work begins."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from arraycnn.backends.backend import Backend
 from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.layers import Layer, Sequential, Softmax
+from arraycnn.layers.layer import with_n
 from arraycnn.ops import Array, array_namespace
 
 
+@np.errstate(over="ignore")  # what is too large for the dtype becomes infinite, and is refused
 def place_images(
     images: Any, input_shape: tuple[int, int, int], backend: Backend, dtype: str
 ) -> Array:
@@ -23,7 +27,14 @@ def place_images(
     InvalidValueError
         No images, another size than the network's, NaN or infinity.
     """
-    x = backend.asarray(np.asarray(images) if isinstance(images, list | tuple) else images)
+    if isinstance(images, list | tuple):
+        images = _from_list("images", images)
+    if isinstance(images, np.ndarray) and images.dtype != np.uint8:
+        # On the host: no other library has every dtype of NumPy.
+        if images.dtype.kind != "f":
+            raise _wrong_dtype(images.dtype)
+        images = images.astype(dtype, copy=False)
+    x = backend.asarray(images)
     xp = array_namespace(x)
     shape = tuple(x.shape)
     if len(shape) == 3 and input_shape[2] == 1:
@@ -45,11 +56,7 @@ def place_images(
     if x.dtype == xp.uint8:
         return x
     if not xp.isdtype(x.dtype, "real floating"):
-        message = (
-            f"images: must be uint8 or floating, got {x.dtype}; "
-            "convert them, for example images.astype('uint8')"
-        )
-        raise InvalidTypeError(message)
+        raise _wrong_dtype(x.dtype)
     x = xp.astype(x, getattr(xp, dtype), copy=False)
     if not bool(xp.all(xp.isfinite(x))):
         message = "images: must be finite, got NaN or infinity; remove or repair those images"
@@ -57,8 +64,8 @@ def place_images(
     return x
 
 
-def check_labels(labels: Any, count: int, classes: int) -> np.ndarray:
-    """``labels`` as (count,) int32 on the host, every one in [0, classes).
+def check_labels(labels: Any, count: int, classes: int, backend: Backend) -> np.ndarray:
+    """``labels``, NumPy's or on the backend's device, as (count,) int32 on the host.
 
     Raises
     ------
@@ -67,11 +74,11 @@ def check_labels(labels: Any, count: int, classes: int) -> np.ndarray:
     InvalidValueError
         Not one axis, not as many as images, or out of range.
     """
-    y = np.asarray(
-        labels
-        if hasattr(labels, "__array__") or isinstance(labels, list | tuple)
-        else np.from_dlpack(labels)
-    )
+    if isinstance(labels, list | tuple):
+        labels = _from_list("labels", labels)
+    elif hasattr(labels, "__dlpack__") and not isinstance(labels, np.ndarray):
+        labels = backend.to_numpy(backend.asarray(labels))
+    y = np.asarray(labels)
     if y.ndim != 1:
         message = (
             f"labels: must have 1 axis (N,), got shape {y.shape}; "
@@ -98,12 +105,100 @@ def check_labels(labels: Any, count: int, classes: int) -> np.ndarray:
     return y.astype(np.int32)
 
 
-def check_count(name: str, value: int) -> int:
-    """``value`` as an int of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        message = f"{name}: must be an int, got {value!r}"
+def check_optimizer(optimizer: Any) -> Any:
+    """``optimizer``, or InvalidTypeError where it is none."""
+    if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
+        message = f"optimizer: must be an optimizer such as SGD(0.05), got {optimizer!r}"
         raise InvalidTypeError(message)
-    if value < 1:
-        message = f"{name}: must be at least 1, got {value}"
+    return optimizer
+
+
+def check_validation(validation: Any) -> tuple[Any, Any]:
+    """``validation`` as (images, labels)."""
+    if not isinstance(validation, tuple | list) or len(validation) != 2:
+        length = f" of length {len(validation)}" if hasattr(validation, "__len__") else ""
+        message = (
+            f"validation: must be (images, labels), got {type(validation).__name__}{length}; "
+            "write validation=(images, labels)"
+        )
+        raise InvalidTypeError(message)
+    return validation[0], validation[1]
+
+
+def check_same_dtype(images: Array, held_out: Array) -> None:
+    """Refuse validation images that the network would refuse only after the first epoch."""
+    if images.dtype != held_out.dtype:
+        message = (
+            f"validation: images must be {images.dtype} as the training images are, "
+            f"got {held_out.dtype}; prepare both in the same way"
+        )
+        raise InvalidTypeError(message)
+
+
+def check_input_shape(shape: Sequence[int]) -> tuple[int, int, int]:
+    """``shape`` as (H, W, C); (H, W) is one channel."""
+    sizes = tuple(shape) if isinstance(shape, list | tuple) else ()
+    if len(sizes) == 2:
+        sizes = (*sizes, 1)
+    if len(sizes) != 3 or not all(type(size) is int and size >= 1 for size in sizes):
+        message = f"Model: input_shape must be (H, W, C), ints of at least 1, got {shape!r}"
         raise InvalidValueError(message)
-    return int(value)
+    return sizes[0], sizes[1], sizes[2]
+
+
+def check_seed(seed: int) -> int:
+    """``seed``, an int of 0 to 2^64 - 1."""
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        message = f"Model: seed must be an int, got {seed!r}"
+        raise InvalidTypeError(message)
+    if not 0 <= seed < 2**64:
+        message = f"Model: seed must be at least 0 and below 2^64, got {seed}"
+        raise InvalidValueError(message)
+    return seed
+
+
+def check_output(network: Layer, output_shape: tuple[int, ...]) -> int:
+    """The number of classes of a network that gives ``output_shape``, a logit for each."""
+    last = network
+    while isinstance(last, Sequential):
+        last = last.layers[-1]
+    name = type(last).__name__
+    if isinstance(last, Softmax):
+        message = (
+            f"Model: the network must end with logits, got {name} as its last layer; leave it out: "
+            "training applies the softmax within the loss, predict returns probabilities"
+        )
+        raise InvalidValueError(message)
+    if len(output_shape) != 1:
+        message = (
+            f"Model: the network must give one number a class, (N, classes), got {name} "
+            f"with output {with_n(output_shape)}; end with Flatten() and Dense(classes)"
+        )
+        raise InvalidValueError(message)
+    return output_shape[0]
+
+
+def check_class_names(names: Sequence[str] | None, classes: int) -> tuple[str, ...] | None:
+    """``names`` as a tuple of one text for each class, or None."""
+    if names is None:
+        return None
+    fits = isinstance(names, list | tuple) and len(names) == classes
+    if not fits or not all(isinstance(name, str) for name in names):
+        message = f"Model: class_names must be {classes} texts, one for each output, got {names!r}"
+        raise InvalidValueError(message)
+    return tuple(names)
+
+
+def _from_list(name: str, values: Any) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        message = f"{name}: must make one array, got a list with parts of different sizes"
+        raise InvalidValueError(message) from error
+
+
+def _wrong_dtype(dtype: Any) -> InvalidTypeError:
+    return InvalidTypeError(
+        f"images: must be uint8 or floating, got {dtype}; "
+        "convert them, for example images.astype('uint8')"
+    )

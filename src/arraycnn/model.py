@@ -11,21 +11,32 @@ import numpy as np
 
 from arraycnn.backends import Backend, get_backend
 from arraycnn.checkpoint import read_checkpoint, write_checkpoint
-from arraycnn.errors import CheckpointError, InvalidTypeError, InvalidValueError, NonFiniteError
+from arraycnn.errors import CheckpointError, NonFiniteError
 from arraycnn.execution import Task
 from arraycnn.fitting import Course, EpochResult, Fitting
 from arraycnn.history import Callback, EpochRecord, History, Metrics
-from arraycnn.inputs import check_count, check_labels, place_images
-from arraycnn.layers import Layer, Sequential, Softmax
+from arraycnn.inputs import (
+    check_class_names,
+    check_input_shape,
+    check_labels,
+    check_optimizer,
+    check_output,
+    check_same_dtype,
+    check_seed,
+    check_validation,
+    place_images,
+)
+from arraycnn.layers import Layer
 from arraycnn.layers.config import network_from_config, network_to_config
-from arraycnn.layers.layer import with_n
 from arraycnn.ops import Array
 from arraycnn.optimizers import SGD, Optimizer, learning_rates
+from arraycnn.settings import check_count
 from arraycnn.summary import table
 from arraycnn.training import Carry
 from arraycnn.tree import Tree, flatten, map_leaves, with_leaves
 
 _INFERENCE_BATCH = 128
+_INITIAL = 2**32 - 1
 _log = logging.getLogger("arraycnn")
 
 
@@ -65,14 +76,16 @@ class Model:
         class_names: Sequence[str] | None = None,
     ) -> None:
         self.network = network
-        self.input_shape = _check_input_shape(input_shape)
+        self.input_shape = check_input_shape(input_shape)
         self.backend = get_backend(backend)
-        self.seed = _check_seed(seed)
+        self.seed = check_seed(seed)
         self.backend.check_dtype(dtype)
         self.dtype = dtype
-        params, state, output_shape = network.init(np.random.default_rng(seed), self.input_shape)
-        self.classes = _check_output(network, output_shape)
-        self.class_names = _check_class_names(class_names, self.classes)
+        # A stream of its own: epoch n is shuffled by [seed, n], and [seed, 0] is the same as seed.
+        rng = np.random.default_rng([seed, _INITIAL])
+        params, state, output_shape = network.init(rng, self.input_shape)
+        self.classes = check_output(network, output_shape)
+        self.class_names = check_class_names(class_names, self.classes)
         self.epochs_done = 0
         self.steps_done = 0
         self._params, self._state = self._place(params), self._place(state)
@@ -126,10 +139,13 @@ class Model:
         NonFiniteError
             A loss became NaN or infinite. The model keeps the parameters of the last finite loss.
         """
-        optimizer = SGD(0.05) if optimizer is None else optimizer
-        epochs, batch_size = check_count("epochs", epochs), check_count("batch_size", batch_size)
+        optimizer = check_optimizer(SGD(0.05) if optimizer is None else optimizer)
+        epochs, batch_size = check_count("epochs:", epochs), check_count("batch_size:", batch_size)
         x, y = self._place_set(images, labels)
-        held_out = self._place_set(*validation) if validation is not None else None
+        held_out = None
+        if validation is not None:
+            held_out = self._place_set(*check_validation(validation))
+            check_same_dtype(x, held_out[0])
         course = Course(
             images=x.shape[0],
             batch_size=min(batch_size, x.shape[0]),
@@ -202,7 +218,7 @@ class Model:
             "steps_done": self.steps_done,
         }
         arrays = {
-            f"{kind}/{name}": np.ascontiguousarray(self.backend.to_numpy(array))
+            f"{kind}/{name}": np.asarray(self.backend.to_numpy(array), order="C")
             for kind, tree in (("params", self._params), ("state", self._state))
             for name, array in flatten(tree).items()
         }
@@ -224,20 +240,26 @@ class Model:
         CheckpointError
             The file is missing, damaged, or its arrays are not those of its network.
         """
+        chosen = get_backend(backend)
         header, arrays = read_checkpoint(path)
         try:
             model = cls(
                 network_from_config(header["network"], layers),
                 header["input_shape"],
-                backend=backend,
                 seed=header["seed"],
                 dtype=header["dtype"],
                 class_names=header["class_names"],
             )
-            model.epochs_done, model.steps_done = header["epochs_done"], header["steps_done"]
-        except (KeyError, InvalidValueError) as error:
+            model.epochs_done = check_count("epochs_done:", header["epochs_done"], minimum=0)
+            model.steps_done = check_count("steps_done:", header["steps_done"], minimum=0)
+        except CheckpointError as error:
+            message = f"model file {path}: {error}"
+            raise CheckpointError(message) from error
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
             message = f"model file {path}: its header does not describe a model ({error})"
             raise CheckpointError(message) from error
+        chosen.check_dtype(model.dtype)
+        model.backend = chosen
         model._params = model._replace_arrays(path, "params", model._params, arrays)
         model._state = model._replace_arrays(path, "state", model._state, arrays)
         if arrays:
@@ -255,7 +277,7 @@ class Model:
 
     def _place_set(self, images: Any, labels: Any) -> tuple[Array, Array]:
         x = self._place_images(images)
-        y = check_labels(labels, x.shape[0], self.classes)
+        y = check_labels(labels, x.shape[0], self.classes, self.backend)
         return x, self.backend.asarray(y)
 
     def _inference_plan(self) -> Any:
@@ -325,52 +347,3 @@ def _parts(count: int, progress: Callable[[int], None] | None) -> Iterator[slice
         yield slice(start, stop)
         if progress is not None:
             progress(stop)
-
-
-def _check_input_shape(shape: Sequence[int]) -> tuple[int, int, int]:
-    sizes = tuple(shape) if isinstance(shape, list | tuple) else ()
-    if len(sizes) == 2:
-        sizes = (*sizes, 1)
-    if len(sizes) != 3 or not all(isinstance(size, int) and size >= 1 for size in sizes):
-        message = f"Model: input_shape must be (H, W, C), ints of at least 1, got {shape!r}"
-        raise InvalidValueError(message)
-    return sizes[0], sizes[1], sizes[2]
-
-
-def _check_seed(seed: int) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, int):
-        message = f"Model: seed must be an int, got {seed!r}"
-        raise InvalidTypeError(message)
-    if not 0 <= seed < 2**64:
-        message = f"Model: seed must be at least 0 and below 2^64, got {seed}"
-        raise InvalidValueError(message)
-    return seed
-
-
-def _check_output(network: Layer, output_shape: tuple[int, ...]) -> int:
-    last = network
-    while isinstance(last, Sequential):
-        last = last.layers[-1]
-    name = type(last).__name__
-    if isinstance(last, Softmax):
-        message = (
-            f"Model: the network must end with logits, got {name} as its last layer; leave it out: "
-            "training applies the softmax within the loss, predict returns probabilities"
-        )
-        raise InvalidValueError(message)
-    if len(output_shape) != 1:
-        message = (
-            f"Model: the network must give one number a class, (N, classes), got {name} "
-            f"with output {with_n(output_shape)}; end with Flatten() and Dense(classes)"
-        )
-        raise InvalidValueError(message)
-    return output_shape[0]
-
-
-def _check_class_names(names: Sequence[str] | None, classes: int) -> tuple[str, ...] | None:
-    if names is None:
-        return None
-    if len(names) != classes or not all(isinstance(name, str) for name in names):
-        message = f"Model: class_names must be {classes} texts, one for each output, got {names!r}"
-        raise InvalidValueError(message)
-    return tuple(names)

@@ -11,7 +11,8 @@ import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import Array, Kernels
-from arraycnn.schedules import Constant, Schedule, check_learning_rate, check_number
+from arraycnn.schedules import Constant, Schedule, check_learning_rate
+from arraycnn.settings import check_number
 from arraycnn.tree import Tree, flatten, leaves, with_leaves
 
 
@@ -53,7 +54,7 @@ class SGD:
     def __post_init__(self) -> None:
         _check_rate("SGD", self.learning_rate)
         _check_share("SGD", "momentum", self.momentum)
-        check_number("SGD", "weight_decay", self.weight_decay, minimum=0.0)
+        check_number("SGD: weight_decay", self.weight_decay, minimum=0.0)
         if not isinstance(self.nesterov, bool):
             message = f"SGD: nesterov must be a bool, got {self.nesterov!r}"
             raise InvalidTypeError(message)
@@ -110,8 +111,8 @@ class Adam:
             raise InvalidTypeError(message)
         for beta in self.betas:
             _check_share(name, "betas", beta)
-        check_number(name, "epsilon", self.epsilon, minimum=0.0)
-        check_number(name, "weight_decay", self.weight_decay, minimum=0.0)
+        check_number(f"{name}: epsilon", self.epsilon, minimum=0.0)
+        check_number(f"{name}: weight_decay", self.weight_decay, minimum=0.0)
 
     def init(self, params: Tree) -> Tree:
         return {
@@ -189,7 +190,7 @@ def _check_rate(owner: str, rate: float | Schedule) -> None:
 
 
 def _check_share(owner: str, name: str, value: float) -> None:
-    check_number(owner, name, value, minimum=0.0)
+    check_number(f"{owner}: {name}", value, minimum=0.0)
     if value >= 1.0:
         message = f"{owner}: {name} must be below 1, got {value!r}"
         raise InvalidValueError(message)

@@ -8,7 +8,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.errors import InvalidValueError
+from arraycnn.settings import check_number
 
 
 class Schedule(Protocol):
@@ -40,8 +41,8 @@ class StepDecay:
 
     def __post_init__(self) -> None:
         check_learning_rate("StepDecay", self.learning_rate)
-        check_number("StepDecay", "every", self.every, minimum=1)
-        check_number("StepDecay", "factor", self.factor, minimum=0.0)
+        check_number("StepDecay: every", self.every, minimum=1)
+        check_number("StepDecay: factor", self.factor, minimum=0.0)
 
     def __call__(self, step: int, total_steps: int) -> float:
         return self.learning_rate * self.factor ** (step // self.every)
@@ -59,7 +60,7 @@ class Cosine:
 
     def __post_init__(self) -> None:
         check_learning_rate("Cosine", self.learning_rate)
-        check_number("Cosine", "final", self.final, minimum=0.0)
+        check_number("Cosine: final", self.final, minimum=0.0)
 
     def __call__(self, step: int, total_steps: int) -> float:
         return _cosine_between(self.learning_rate, self.final, step / max(total_steps, 1))
@@ -88,9 +89,9 @@ class OneCycle:
 
     def __post_init__(self) -> None:
         check_learning_rate("OneCycle", self.learning_rate)
-        check_number("OneCycle", "initial_divisor", self.initial_divisor, minimum=1.0)
-        check_number("OneCycle", "final_divisor", self.final_divisor, minimum=1.0)
-        check_number("OneCycle", "warmup", self.warmup, minimum=0.0)
+        check_number("OneCycle: initial_divisor", self.initial_divisor, minimum=1.0)
+        check_number("OneCycle: final_divisor", self.final_divisor, minimum=1.0)
+        check_number("OneCycle: warmup", self.warmup, minimum=0.0)
         if not 0.0 < self.warmup < 1.0:
             message = f"OneCycle: warmup must be between 0 and 1, got {self.warmup!r}"
             raise InvalidValueError(message)
@@ -106,17 +107,7 @@ class OneCycle:
 
 def check_learning_rate(owner: str, value: float) -> None:
     """Refuse a learning rate that is not a finite number of at least 0."""
-    check_number(owner, "learning_rate", value, minimum=0.0)
-
-
-def check_number(owner: str, name: str, value: float, minimum: float) -> None:
-    """Refuse anything but a finite number of at least ``minimum``."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        message = f"{owner}: {name} must be a number, got {value!r}"
-        raise InvalidTypeError(message)
-    if not math.isfinite(value) or value < minimum:
-        message = f"{owner}: {name} must be finite and at least {minimum:g}, got {value!r}"
-        raise InvalidValueError(message)
+    check_number(f"{owner}: learning_rate", value, minimum=0.0)
 
 
 def _cosine_between(start: float, end: float, part: float) -> float:

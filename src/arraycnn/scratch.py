@@ -15,9 +15,9 @@ import numpy as np
 
 from arraycnn.backends import Backend, get_backend
 from arraycnn.errors import InvalidValueError
-from arraycnn.inputs import check_count
 from arraycnn.ops import GENERIC, Array, Window, array_namespace
 from arraycnn.ops.arrays import at, device
+from arraycnn.settings import check_count
 
 _POOL = Window((2, 2), (2, 2))
 
@@ -37,7 +37,7 @@ class Conv3x3:
     """
 
     def __init__(self, num_filters: int, backend: str | Backend = "numpy") -> None:
-        self.num_filters = check_count("num_filters", num_filters)
+        self.num_filters = check_count("num_filters:", num_filters)
         self.backend = get_backend(backend)
         self.backend.check_dtype("float64")
         self.filters = np.random.randn(num_filters, 3, 3) / 9  # noqa: NPY002 (the tutorial's)
@@ -118,8 +118,8 @@ class Softmax:
     """
 
     def __init__(self, input_len: int, nodes: int, backend: str | Backend = "numpy") -> None:
-        self.input_len = check_count("input_len", input_len)
-        self.nodes = check_count("nodes", nodes)
+        self.input_len = check_count("input_len:", input_len)
+        self.nodes = check_count("nodes:", nodes)
         self.backend = get_backend(backend)
         self.backend.check_dtype("float64")
         self.weights = np.random.randn(input_len, nodes) / input_len  # noqa: NPY002

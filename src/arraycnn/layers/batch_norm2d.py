@@ -12,9 +12,9 @@ from arraycnn.layers.layer import (
     Tree,
     check_image_shape,
     check_images,
-    check_number,
 )
 from arraycnn.ops import Array, array_namespace
+from arraycnn.settings import check_number
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class BatchNorm2d:
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        check_number("BatchNorm2d", "momentum", self.momentum)
-        check_number("BatchNorm2d", "epsilon", self.epsilon)
+        check_number("BatchNorm2d: momentum", self.momentum)
+        check_number("BatchNorm2d: epsilon", self.epsilon)
         if not 0.0 < self.momentum <= 1.0:
             message = f"BatchNorm2d: momentum must be in (0, 1], got {self.momentum!r}"
             raise InvalidValueError(message)

@@ -18,11 +18,11 @@ from arraycnn.ops.window import (
     Padding,
     Pair,
     Window,
-    check_count,
     check_padding,
     pair,
     resolve_window,
 )
+from arraycnn.settings import check_count
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Conv2d:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        check_count("Conv2d", "filters", self.filters)
+        check_count("Conv2d: filters", self.filters)
         pair("Conv2d", "kernel_size", self.kernel_size)
         pair("Conv2d", "stride", self.stride)
         check_padding("Conv2d", self.padding)

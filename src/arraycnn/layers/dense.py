@@ -15,7 +15,7 @@ from arraycnn.layers.layer import (
     with_n,
 )
 from arraycnn.ops import Array, array_namespace
-from arraycnn.ops.window import check_count
+from arraycnn.settings import check_count
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Dense:
     bias: bool = True
 
     def __post_init__(self) -> None:
-        check_count("Dense", "outputs", self.outputs)
+        check_count("Dense: outputs", self.outputs)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
         if len(input_shape) != 1:

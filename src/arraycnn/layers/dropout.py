@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.layer import Context, Shape, Tree, check_floating, check_number
+from arraycnn.layers.layer import Context, Shape, Tree, check_floating
 from arraycnn.ops import Array, array_namespace
+from arraycnn.settings import check_number
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Dropout:
     rate: float
 
     def __post_init__(self) -> None:
-        check_number("Dropout", "rate", self.rate)
+        check_number("Dropout: rate", self.rate)
         if not 0.0 <= self.rate < 1.0:
             message = (
                 f"Dropout: rate, the probability of dropping, must be in [0, 1), got {self.rate!r}"

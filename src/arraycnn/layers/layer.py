@@ -146,13 +146,6 @@ def check_floating(owner: str, x: Array) -> None:
         raise InvalidTypeError(message)
 
 
-def check_number(owner: str, name: str, value: float) -> None:
-    """Refuse a setting that is not a number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        message = f"{owner}: {name} must be a number, got {value!r}"
-        raise InvalidTypeError(message)
-
-
 def check_layer(owner: str, name: str, value: Layer) -> None:
     """Refuse a part of a network that is not a layer object."""
     if isinstance(value, type) or not hasattr(value, "forward"):
@@ -185,7 +178,6 @@ __all__ = [
     "check_image_shape",
     "check_images",
     "check_layer",
-    "check_number",
     "glorot_uniform",
     "with_n",
 ]

@@ -72,16 +72,6 @@ def pair(owner: str, name: str, value: Pair, minimum: int = 1) -> tuple[int, int
     return both
 
 
-def check_count(owner: str, name: str, value: int) -> None:
-    """Refuse anything but an int of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        message = f"{owner}: {name} must be an int, got {value!r}"
-        raise InvalidTypeError(message)
-    if value < 1:
-        message = f"{owner}: {name} must be at least 1, got {value!r}"
-        raise InvalidValueError(message)
-
-
 def check_padding(owner: str, padding: Padding) -> None:
     """Refuse a padding that is not "valid", "same" or a pair of ints >= 0."""
     if isinstance(padding, str):

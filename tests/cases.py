@@ -1,0 +1,338 @@
+"""The layers under test, and what each of them should give, in plain loops."""
+
+import math
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from arraycnn.layers import (
+    AvgPool2d,
+    BatchNorm2d,
+    Context,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    Layer,
+    MaxPool2d,
+    Randomness,
+    ReLU,
+    Rescale,
+    Residual,
+    Sequential,
+    Softmax,
+)
+from arraycnn.ops import GENERIC
+from arraycnn.ops.random_bits import seed_words
+from arraycnn.tree import map_leaves
+
+SEED, STEP, FIRST_INDEX = 0x0123456789ABCDEF, 7, 100
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer, one size of image (without N), one number of images, one mode."""
+
+    layer: Layer
+    input_shape: tuple[int, ...]
+    images: int = 2
+    mode: str = "train"
+    pixels: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.layer!r}-{self.images}x{'x'.join(map(str, self.input_shape))}-{self.mode}"
+
+    def arrays(self) -> "Arrays":
+        """Random parameters and state, an input without ties or zeros, and a gradient."""
+        rng = np.random.default_rng(3)
+        params, state, output_shape = self.layer.init(rng, self.input_shape)
+        shape = (self.images, *self.input_shape)
+        size = math.prod(shape)
+        if self.pixels:
+            x = rng.integers(0, 256, shape, dtype=np.uint8)
+        else:
+            # Evenly spaced, so that no step of a finite difference crosses a kink.
+            x = ((rng.permutation(size) - size / 2 + 0.25) * (4.0 / size)).reshape(shape)
+        return Arrays(
+            map_leaves(lambda leaf: rng.normal(size=leaf.shape), params),
+            map_leaves(lambda leaf: rng.uniform(0.5, 2.0, leaf.shape), state),
+            x,
+            rng.normal(size=(self.images, *output_shape)),
+            seed_words(SEED),
+            np.array([STEP], dtype=np.int32),
+            np.arange(FIRST_INDEX, FIRST_INDEX + self.images, dtype=np.int32),
+        )
+
+    def context(self, dtype: str, seed, step, indices) -> Context:
+        return Context(GENERIC, self.mode, dtype, Randomness(seed, step, indices))
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """What one case is run on, float64."""
+
+    params: dict
+    state: dict
+    x: np.ndarray
+    dy: np.ndarray
+    seed: np.ndarray
+    step: np.ndarray
+    indices: np.ndarray
+
+
+CASES = [
+    Case(Rescale(), (3, 3, 2), pixels=True),
+    Case(Conv2d(3, 1), (4, 4, 2)),
+    Case(Conv2d(2, 3), (5, 6, 3)),
+    Case(Conv2d(1, 3), (5, 5, 1), images=1),
+    Case(Conv2d(2, 5, bias=False), (7, 6, 2)),
+    Case(Conv2d(2, (2, 3)), (5, 5, 2)),
+    Case(Conv2d(2, (4, 1), bias=False), (6, 3, 1)),
+    Case(Conv2d(2, 3, stride=2), (7, 8, 2)),
+    Case(Conv2d(2, 2, stride=3), (8, 7, 2)),
+    Case(Conv2d(2, 3, stride=(2, 1)), (7, 5, 2)),
+    Case(Conv2d(2, 3, padding="same"), (4, 5, 2)),
+    Case(Conv2d(2, (2, 4), padding="same"), (5, 5, 2)),
+    Case(Conv2d(2, 3, stride=2, padding="same"), (6, 5, 2)),
+    Case(Conv2d(2, 2, stride=2, padding="same"), (5, 6, 1)),
+    Case(Conv2d(2, 4, stride=3, padding="same"), (8, 7, 1)),
+    Case(Conv2d(2, 1, stride=3, padding="same"), (8, 7, 2)),
+    Case(Conv2d(2, 3, padding=(1, 2)), (4, 4, 2)),
+    Case(Conv2d(2, 3, stride=2, padding=(2, 0), bias=False), (4, 5, 2)),
+    Case(MaxPool2d(2), (6, 4, 3)),
+    Case(MaxPool2d(2), (5, 7, 1), images=1),
+    Case(MaxPool2d(3), (7, 8, 2)),
+    Case(MaxPool2d((2, 3)), (5, 6, 2)),
+    Case(MaxPool2d(3, stride=1), (5, 5, 2)),
+    Case(MaxPool2d(3, stride=(2, 1)), (7, 5, 2)),
+    Case(MaxPool2d(2, stride=3), (8, 7, 2)),
+    Case(MaxPool2d(2, ties="all"), (5, 5, 2)),
+    Case(MaxPool2d(3, stride=2, ties="all"), (7, 6, 1)),
+    Case(AvgPool2d(2), (6, 4, 3)),
+    Case(AvgPool2d((3, 2)), (7, 5, 2)),
+    Case(AvgPool2d(3, stride=1), (5, 5, 1), images=1),
+    Case(AvgPool2d(2, stride=(3, 1)), (8, 4, 2)),
+    Case(GlobalAvgPool2d(), (3, 4, 3)),
+    Case(Flatten(), (3, 4, 2)),
+    Case(Dense(4), (6,)),
+    Case(Dense(1, bias=False), (5,), images=1),
+    Case(ReLU(), (4, 3, 2)),
+    Case(ReLU(), (7,)),
+    Case(Dropout(0.4), (4, 3, 3)),
+    Case(Dropout(0.5), (11,), images=3),
+    Case(Dropout(0.0), (6,)),
+    Case(Dropout(0.4), (4, 3, 3), mode="infer"),
+    Case(BatchNorm2d(), (3, 4, 2), images=3),
+    Case(BatchNorm2d(momentum=0.3, epsilon=0.01), (2, 2, 1)),
+    Case(BatchNorm2d(epsilon=0.1), (3, 4, 2), mode="infer"),
+    Case(Softmax(), (5,), images=3),
+    Case(Softmax(), (2, 3, 4)),
+    Case(Sequential(Conv2d(2, 3), ReLU(), MaxPool2d(2), Flatten(), Dense(3)), (6, 6, 1)),
+    Case(Sequential(Rescale(), Conv2d(2, 3), Flatten(), Dropout(0.3)), (4, 4, 2), pixels=True),
+    Case(Sequential(Sequential(ReLU(), Conv2d(2, 2)), Sequential(AvgPool2d(2))), (5, 5, 2)),
+    Case(Sequential(Dropout(0.3), Sequential(Dropout(0.3))), (8,)),
+    Case(Residual(Sequential(Conv2d(2, 3, padding="same"), ReLU())), (4, 4, 2)),
+    Case(
+        Residual(
+            Sequential(Conv2d(3, 3, stride=2, padding="same"), BatchNorm2d(), Dropout(0.2)),
+            shortcut=Conv2d(3, 1, stride=2, bias=False),
+        ),
+        (5, 4, 2),
+    ),
+]
+
+
+def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """TensorFlow's rule: ceil(size / stride) outputs, the odd pixel at the end."""
+    outputs = math.ceil(size / stride)
+    total = max((outputs - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def padding_of(layer: Conv2d, height: int, width: int) -> tuple[int, int, int, int]:
+    """(top, bottom, left, right)."""
+    if layer.padding == "valid":
+        return 0, 0, 0, 0
+    if layer.padding == "same":
+        kernel, stride = both(layer.kernel_size), both(layer.stride)
+        return (
+            *same_padding(height, kernel[0], stride[0]),
+            *same_padding(width, kernel[1], stride[1]),
+        )
+    rows, columns = layer.padding
+    return rows, rows, columns, columns
+
+
+def both(value) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def convolution_by_loops(x, weight, bias, stride, padding):
+    """Cross-correlation, one product at a time."""
+    images, height, width, channels = x.shape
+    kernel_height, kernel_width, _, filters = weight.shape
+    top, bottom, left, right = padding
+    rows = (height + top + bottom - kernel_height) // stride[0] + 1
+    columns = (width + left + right - kernel_width) // stride[1] + 1
+    y = np.zeros((images, rows, columns, filters))
+    for n, i, j, f in np.ndindex(y.shape):
+        total = 0.0 if bias is None else bias[f]
+        for a, b, c in np.ndindex(kernel_height, kernel_width, channels):
+            row, column = i * stride[0] + a - top, j * stride[1] + b - left
+            if 0 <= row < height and 0 <= column < width:
+                total += x[n, row, column, c] * weight[a, b, c, f]
+        y[n, i, j, f] = total
+    return y
+
+
+def pool_by_loops(x, kernel, stride, reduce):
+    """``reduce`` of each window."""
+    images, height, width, channels = x.shape
+    rows = len(range(0, height - kernel[0] + 1, stride[0]))
+    columns = len(range(0, width - kernel[1] + 1, stride[1]))
+    y = np.zeros((images, rows, columns, channels))
+    for n, i, j, c in np.ndindex(y.shape):
+        row, column = i * stride[0], j * stride[1]
+        y[n, i, j, c] = reduce(x[n, row : row + kernel[0], column : column + kernel[1], c])
+    return y
+
+
+def max_pool_gradient_by_loops(x, dy, kernel, stride, ties):
+    """Give each dy to the first or to every maximum of its window."""
+    dx = np.zeros_like(x)
+    for n, i, j, c in np.ndindex(dy.shape):
+        row, column = i * stride[0], j * stride[1]
+        places = [(row + a, column + b) for a, b in np.ndindex(*kernel)]
+        largest = max(x[n, r, s, c] for r, s in places)
+        winners = [(r, s) for r, s in places if x[n, r, s, c] == largest]
+        for r, s in winners[:1] if ties == "first" else winners:
+            dx[n, r, s, c] += dy[n, i, j, c]
+    return dx
+
+
+def threefry_by_integers(key, counter, rounds):
+    """Threefry-2x32 of Salmon et al., 2011, on Python's unsigned integers."""
+    word = 2**32
+    keys = (*key, key[0] ^ key[1] ^ 0x1BD11BDA)
+    x, y = (counter[0] + keys[0]) % word, (counter[1] + keys[1]) % word
+    for number in range(rounds):
+        distance = (13, 15, 26, 6, 17, 29, 16, 24)[number % 8]
+        x = (x + y) % word
+        y = x ^ ((y << distance) % word | y >> (32 - distance))
+        if (number + 1) % 4 == 0:
+            group = (number + 1) // 4
+            x = (x + keys[group % 3]) % word
+            y = (y + keys[(group + 1) % 3] + group) % word
+    return x, y
+
+
+def words_by_integers(seed, step, path, index, count):
+    """The documented words of one image: those of all first outputs, then of all second ones."""
+    layer = zlib.crc32("/".join(path).encode())
+    key = threefry_by_integers((seed % 2**32, seed >> 32), (step, layer), 13)
+    pairs = [threefry_by_integers(key, (index, k), 13) for k in range(math.ceil(count / 2))]
+    return [*(x for x, _ in pairs), *(y for _, y in pairs)][:count]
+
+
+def forward_by_loops(layer, params, state, x, mode, path=()):
+    """(y, new state) of ``layer``, from its definition."""
+    match layer:
+        case Sequential():
+            new_state = {}
+            for position, part in enumerate(layer.layers):
+                name = str(position)
+                x, new_state[name] = forward_by_loops(
+                    part, params[name], state[name], x, mode, (*path, name)
+                )
+            return x, new_state
+        case Residual():
+            body = ("body", layer.body)
+            parts = [body] if layer.shortcut is None else [body, ("shortcut", layer.shortcut)]
+            total, new_state = 0.0 if layer.shortcut else x, {}
+            for name, part in parts:
+                y, new_state[name] = forward_by_loops(
+                    part, params[name], state[name], x, mode, (*path, name)
+                )
+                total = total + y
+            return total, new_state
+        case BatchNorm2d():
+            return _batch_norm_by_loops(layer, params, state, x, mode)
+        case _:
+            return _simple_by_loops(layer, params, x, mode, path), {}
+
+
+def _simple_by_loops(layer, params, x, mode, path):
+    match layer:
+        case Rescale():
+            return np.array([int(v) / 255.0 - 0.5 for v in x.ravel()]).reshape(x.shape)
+        case Conv2d():
+            padding = padding_of(layer, x.shape[1], x.shape[2])
+            weight, bias = params["weight"], params.get("bias")
+            return convolution_by_loops(x, weight, bias, both(layer.stride), padding)
+        case MaxPool2d() | AvgPool2d():
+            kernel = both(layer.kernel_size)
+            stride = kernel if layer.stride is None else both(layer.stride)
+            return pool_by_loops(x, kernel, stride, np.max if type(layer) is MaxPool2d else np.mean)
+        case GlobalAvgPool2d():
+            return np.array([[np.mean(image[:, :, c]) for c in range(x.shape[3])] for image in x])
+        case Flatten():
+            return np.array([image.ravel() for image in x])
+        case Dense():
+            weight, bias = params["weight"], params.get("bias", np.zeros(layer.outputs))
+            return np.array(
+                [[math.fsum(row * weight[:, k]) + bias[k] for k in range(len(bias))] for row in x]
+            )
+        case ReLU():
+            return np.array([max(v, 0.0) for v in x.ravel()]).reshape(x.shape)
+        case Dropout():
+            return x if mode == "infer" else _dropout_by_loops(layer, x, path)
+        case Softmax():
+            rows = [np.array([math.exp(v) for v in row]) for row in x.reshape(-1, x.shape[-1])]
+            return np.array([row / math.fsum(row) for row in rows]).reshape(x.shape)
+    raise NotImplementedError(layer)
+
+
+def _dropout_by_loops(layer, x, path):
+    y = np.zeros_like(x)
+    for n, image in enumerate(x):
+        words = words_by_integers(SEED, STEP, path, FIRST_INDEX + n, image.size)
+        # The words count as signed numbers; the smallest part of them drops.
+        signed = [word - 2**32 if word >= 2**31 else word for word in words]
+        kept = [(word + 2**31) / 2**32 >= layer.rate for word in signed]
+        y[n] = np.where(kept, image.ravel() / (1.0 - layer.rate), 0.0).reshape(image.shape)
+    return y
+
+
+def _batch_norm_by_loops(layer, params, state, x, mode):
+    y, new_state = np.zeros_like(x), {name: value.copy() for name, value in state.items()}
+    for c in range(x.shape[3]):
+        values = x[..., c]
+        mean, variance = state["mean"][c], state["variance"][c]
+        if mode == "train":
+            mean, variance = values.mean(), values.var()
+            for name, new in (("mean", mean), ("variance", values.var(ddof=1))):
+                old = state[name][c]
+                new_state[name][c] = (1 - layer.momentum) * old + layer.momentum * new
+        normal = (values - mean) / math.sqrt(variance + layer.epsilon)
+        y[..., c] = normal * params["weight"][c] + params["bias"][c]
+    return y, new_state
+
+
+def network_with_everything(classes: int = 4) -> Sequential:
+    """Batch norm, both kinds of residual block, average pools and dropout."""
+    return Sequential(
+        Rescale(),
+        Conv2d(4, 3, padding="same", bias=False),
+        BatchNorm2d(),
+        ReLU(),
+        Residual(Sequential(Conv2d(4, 3, padding="same", bias=False), BatchNorm2d(), Dropout(0.2))),
+        Residual(
+            Sequential(ReLU(), Conv2d(6, 3, stride=2, padding="same")),
+            shortcut=Sequential(AvgPool2d(2), Conv2d(6, 1, bias=False)),
+        ),
+        ReLU(),
+        GlobalAvgPool2d(),
+        Dense(classes),
+    )

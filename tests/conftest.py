@@ -1,0 +1,211 @@
+"""The array libraries that every test of the core runs on."""
+
+import os
+
+# One thread: on a busy machine, threads of BLAS wait for each other far longer than they compute.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+
+hypothesis.settings.register_profile("arraycnn", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("arraycnn")
+
+READING = (
+    *("__float__", "__int__", "__bool__", "__index__", "__complex__"),
+    *("__iter__", "__array__", "__buffer__", "__dlpack__", "item", "tolist", "numpy"),
+)
+"""What reads the values of an array, where a library has it."""
+
+
+def _unchanged(function: Callable) -> Callable:
+    return function
+
+
+@dataclass(frozen=True)
+class Library:
+    """One array library, on one device, in one floating dtype.
+
+    Attributes
+    ----------
+    place : callable
+        NumPy array to an array of the library, dtype kept.
+    to_numpy : callable
+        The way back.
+    dtype : str
+        The floating dtype the tests use.
+    tolerance : float
+        How far results may lie from NumPy's in float64, relative and absolute.
+    has_values : bool
+        False where arrays have a shape and a dtype only.
+    step : callable
+        A context manager inside which reading a value raises, where the library allows that.
+    compiled : callable
+        What runs a whole function of arrays; `jax.jit`, where reading a value raises, too.
+    """
+
+    name: str
+    namespace: ModuleType
+    place: Callable[[np.ndarray], Any]
+    to_numpy: Callable[[Any], np.ndarray]
+    dtype: str = "float64"
+    tolerance: float = 1e-10
+    has_values: bool = True
+    step: Callable[[], AbstractContextManager] = nullcontext
+    compiled: Callable[[Callable], Callable] = _unchanged
+
+    def asarray(self, array: Any) -> Any:
+        """``array`` in this library; floating numbers take the library's floating dtype."""
+        array = np.array(array)
+        return self.place(array.astype(self.dtype) if array.dtype.kind == "f" else array)
+
+    def strided(self, array: np.ndarray) -> Any:
+        """As `asarray`, but with its axes in the opposite order in memory."""
+        axes = tuple(range(array.ndim))[::-1]
+        return self.namespace.permute_dims(self.asarray(array.transpose(axes).copy()), axes)
+
+    def run(self, function: Callable, *arguments: Any) -> Any:
+        """``function(*arguments)`` where reading a value is an error."""
+        with self.step():
+            return self.compiled(function)(*arguments)
+
+    def check_close(self, actual: Any, expected: np.ndarray) -> None:
+        """Compare shape, dtype and, where there are any, values."""
+        expected = np.asarray(expected)
+        assert tuple(actual.shape) == expected.shape
+        kind = self.dtype if expected.dtype.kind == "f" else expected.dtype.name
+        assert actual.dtype == getattr(self.namespace, kind)
+        if self.has_values:
+            np.testing.assert_allclose(
+                self.to_numpy(actual), expected, rtol=self.tolerance, atol=self.tolerance
+            )
+
+    def check_equal(self, actual: Any, expected: np.ndarray) -> None:
+        """Compare shape and, where there are any, values, bit by bit."""
+        assert tuple(actual.shape) == expected.shape
+        if self.has_values:
+            np.testing.assert_array_equal(self.to_numpy(actual), expected)
+
+
+def import_optional(name: str) -> ModuleType:
+    return pytest.importorskip(name, reason=f"{name} is not installed")
+
+
+@contextmanager
+def reading_forbidden(array_class: type) -> Iterator[None]:
+    """Let everything raise that reads a value of an ``array_class``."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a value was read inside the step")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in READING:
+            if hasattr(array_class, name):
+                patch.setattr(array_class, name, refuse)
+        yield
+
+
+@contextmanager
+def jax_in_float64() -> Iterator[ModuleType]:
+    jax = import_optional("jax")
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        yield jax
+    finally:
+        jax.config.update("jax_enable_x64", before)
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array
+
+
+def _numpy(stack: ExitStack, name: str) -> Library:
+    import array_api_compat.numpy as namespace
+
+    place = _read_only if name == "numpy-read-only" else np.asarray
+    return Library(name, namespace, place, np.asarray)
+
+
+def _strict(stack: ExitStack, name: str) -> Library:
+    import array_api_strict as namespace
+
+    if name == "strict-strictest":
+        flags = namespace.ArrayAPIStrictFlags(
+            boolean_indexing=False, data_dependent_shapes=False, enabled_extensions=()
+        )
+        stack.enter_context(flags)
+    on_device1 = name == "strict-device1"
+    device = namespace.Device("device1" if on_device1 else "CPU_DEVICE")
+    host = namespace.Device("CPU_DEVICE")
+    return Library(
+        name,
+        namespace,
+        place=lambda array: namespace.asarray(array, device=device),
+        to_numpy=lambda array: np.from_dlpack(namespace.asarray(array, device=host)),
+        dtype="float32" if on_device1 else "float64",
+        tolerance=2e-5 if on_device1 else 1e-10,
+        step=lambda: reading_forbidden(type(namespace.empty(0))),
+    )
+
+
+def _torch(stack: ExitStack, name: str) -> Library:
+    torch = import_optional("torch")
+    import array_api_compat.torch as namespace
+
+    device = "meta" if name == "torch-meta" else "cpu"
+    return Library(
+        name,
+        namespace,
+        place=lambda array: torch.asarray(array, device=device),
+        to_numpy=lambda array: array.numpy(),
+        has_values=device != "meta",
+        step=lambda: reading_forbidden(torch.Tensor),
+    )
+
+
+def _jax(stack: ExitStack, name: str) -> Library:
+    jax = stack.enter_context(jax_in_float64())
+    return Library(name, jax.numpy, jax.numpy.asarray, np.asarray, compiled=jax.jit)
+
+
+LIBRARIES = {
+    "numpy": _numpy,
+    "numpy-read-only": _numpy,
+    "strict-cpu": _strict,
+    "strict-device1": _strict,
+    "strict-strictest": _strict,
+    "torch-cpu": _torch,
+    "torch-meta": _torch,
+    "jax": _jax,
+}
+
+
+@pytest.fixture(params=LIBRARIES)
+def xp(request: pytest.FixtureRequest) -> Iterator[Library]:
+    """Each array library in turn."""
+    with ExitStack() as stack:
+        yield LIBRARIES[request.param](stack, request.param)
+
+
+@pytest.fixture
+def torch() -> ModuleType:
+    """PyTorch, as an independent reference."""
+    return import_optional("torch")
+
+
+@pytest.fixture
+def jax() -> Iterator[ModuleType]:
+    """JAX in float64, as an independent reference."""
+    with jax_in_float64() as module:
+        yield module

@@ -1,0 +1,119 @@
+"""Plant one fault at a time in a layer, kernel, loss or optimizer: do the tests notice?
+
+    python tests/plant_faults.py            # all faults, some minutes
+    python tests/plant_faults.py conv2d     # those whose file or text contains the word
+
+Each fault is a sign, an index, a bound or a missing term, put into a copy of the package. A fault
+that no test notices is printed, and makes the exit code 1.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+TESTS = ("test_layers.py", "test_ops.py", "test_optimizers.py", "test_random_bits.py")
+
+# (file under src/arraycnn, what stands there, the fault)
+FAULTS = [
+    ("layers/rescale.py", "dy / 255.0", "dy"),
+    ("layers/rescale.py", "/ 255.0 - 0.5, state", "/ 256.0 - 0.5, state"),
+    ("layers/conv2d.py", 'if self.bias else {"weight": dweight}', 'if False else {"weight": dweight}'),
+    ("layers/dense.py", "context.ops.matmul(x.T, dy)", "-context.ops.matmul(x.T, dy)"),
+    ("layers/dense.py", "xp.sum(dy, axis=0)", "xp.mean(dy, axis=0)"),
+    ("layers/dense.py", 'context.ops.matmul(dy, params["weight"].T)', "x"),
+    ("layers/dense.py", 'y = y + params["bias"]', 'y = y - params["bias"]'),
+    ("layers/relu.py", "y > 0.0", "y >= 0.0"),
+    ("layers/relu.py", "where(y > 0.0, dy, 0.0)", "where(y > 0.0, y, 0.0)"),
+    ("layers/softmax.py", "y * (dy - along_y)", "y * dy"),
+    ("layers/softmax.py", "y * (dy - along_y)", "y * (dy + along_y)"),
+    ("layers/dropout.py", "dy / (1.0 - self.rate)", "dy"),
+    ("layers/dropout.py", "x / (1.0 - self.rate)", "x"),
+    ("layers/dropout.py", "bits >= round(", "bits < round("),
+    ("layers/global_avg_pool2d.py", "x.shape[1] * x.shape[2]", "x.shape[1] * x.shape[1]"),
+    ("layers/flatten.py", "reshape(dy, x.shape)", "reshape(-dy, x.shape)"),
+    ("layers/batch_norm2d.py", "- mean_part - variance_part", "- variance_part"),
+    ("layers/batch_norm2d.py", "- mean_part - variance_part", "- mean_part"),
+    ("layers/batch_norm2d.py", "- mean_part - variance_part", "- mean_part + variance_part"),
+    ("layers/batch_norm2d.py", "xp.sum(dy * normal", "xp.sum(dy"),
+    ("layers/batch_norm2d.py", "count / max(count - 1, 1)", "1.0"),
+    ("layers/batch_norm2d.py", "return dy * scale, gradients", "return dy, gradients"),
+    ("layers/batch_norm2d.py", "1.0 - self.momentum, self.momentum", "self.momentum, self.momentum"),
+    ("layers/residual.py", "else dx + around", "else dx"),
+    ("layers/residual.py", "return y + around", "return y"),
+    ("layers/sequential.py", "need_dx or place > first", "need_dx"),
+    ("layers/sequential.py", "learning[0]", "learning[-1]"),
+    ("ops/generic.py", "ops.matmul(ops.im2col(x, window).T, rows)", "-ops.matmul(ops.im2col(x, window).T, rows)"),
+    ("ops/generic.py", "dbias = xp.sum(rows, axis=0)", "dbias = xp.sum(rows[1:, :], axis=0)"),
+    ("ops/generic.py", "return ops.col2im(dcolumns, x.shape, window), dweight", "return ops.col2im(-dcolumns, x.shape, window), dweight"),
+    ("ops/generic.py", "by_offset[:, :, :, number, :]", "by_offset[:, :, :, -1 - number, :]"),
+    ("ops/generic.py", "pixel > y, place", "pixel >= y, place"),
+    ("ops/generic.py", "winners == place if", "winners == place + 1 if"),
+    ("ops/generic.py", "xp.stack([pixel == y for pixel in pixels])", "xp.stack([pixel >= pixels[0] for pixel in pixels])"),
+    ("ops/generic.py", "[dy / float(count)] * count", "[dy] * count"),
+    ("ops/generic.py", "total / float(len(pixels))", "total"),
+    ("ops/generic.py", "top : top + height, left : left + width", "left : left + height, top : top + width"),
+    ("ops/generic.py", ".add(part)", ".set(part)"),
+    ("ops/generic.py", "((0, 0), (top, bottom), (left, right), (0, 0))", "((0, 0), (bottom, top), (right, left), (0, 0))"),
+    ("ops/generic.py", "logits - xp.max(logits, axis=1, keepdims=True)", "logits"),
+    ("ops/generic.py", "exponentials / total - xp.astype(is_label, logits.dtype)", "exponentials / total"),
+    ("ops/generic.py", "/ float(batch_size)", "/ float(logits.shape[0])"),
+    ("ops/generic.py", "momentum * v + g for", "momentum * v - g for"),
+    ("ops/generic.py", "g + momentum * v for", "g + v for"),
+    ("ops/generic.py", "(1.0 - beta2) * (g * g)", "(1.0 - beta2) * g"),
+    ("ops/generic.py", "/ root_correction + epsilon", "+ epsilon"),
+    ("ops/generic.py", "learning_rate / (1.0 - decays[0])", "learning_rate"),
+    ("ops/generic.py", "p - (learning_rate * weight_decay) * p", "p - weight_decay * p"),
+    ("ops/window.py", "return total // 2, total - total // 2", "return total - total // 2, total // 2"),
+    ("ops/window.py", "slice(i, i + down * (rows - 1) + 1, down)", "slice(i, i + down * (rows - 1) + 1, right)"),
+    ("ops/window.py", "(padded_width - self.kernel_size[1]) // self.stride[1] + 1", "(padded_width - self.kernel_size[1]) // self.stride[0] + 1"),
+    ("ops/random_bits.py", "((1 << distance) - 1)", "((1 << distance) + 1)"),
+    ("ops/random_bits.py", "keys[(turn + 1) % 3] + turn", "keys[(turn + 1) % 3]"),
+    ("ops/random_bits.py", "words[:, :count]", "words[:, -count:]"),
+    ("ops/random_bits.py", "(step, xp.full", "(step - step, xp.full"),
+]  # fmt: skip
+
+
+def noticed(file: str, text: str, fault: str) -> bool:
+    """Whether the tests fail on a copy of the package with ``fault`` in place of ``text``."""
+    with tempfile.TemporaryDirectory() as folder:
+        package = Path(folder) / "arraycnn"
+        shutil.copytree(ROOT / "src" / "arraycnn", package)
+        source = (package / file).read_text()
+        if text not in source:
+            raise SystemExit(f"{file} does not hold {text!r} any more: mend the table")
+        (package / file).write_text(source.replace(text, fault, 1))
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+        result = subprocess.run(
+            [*command, *(str(ROOT / "tests" / name) for name in TESTS)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": folder, "OPENBLAS_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if result.returncode not in (0, 1):
+            raise SystemExit(f"the tests did not run:\n{result.stdout}{result.stderr}")
+        return result.returncode == 1
+
+
+def main() -> None:
+    word = sys.argv[1] if len(sys.argv) > 1 else ""
+    faults = [fault for fault in FAULTS if any(word in part for part in fault)]
+    missed = []
+    for number, (file, text, fault) in enumerate(faults, start=1):
+        found = noticed(file, text, fault)
+        print(
+            f"{number:3d}/{len(faults)} {'found ' if found else 'MISSED'} {file}: {text} -> {fault}"
+        )
+        if not found:
+            missed.append((file, text, fault))
+    print(f"{len(faults) - len(missed)} of {len(faults)} faults found")
+    raise SystemExit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()

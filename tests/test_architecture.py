@@ -1,0 +1,200 @@
+"""The shape of the package: who imports whom, what is public, and how long a file may be."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import arraycnn
+
+SOURCE = Path(arraycnn.__file__).parent
+CUPY = {"ops/cupy_kernels.py", "backends/cupy.py", "execution/cuda_graph.py"}
+ARRAY_API = {"ops/arrays.py"}
+OPTIONAL = {"cupy", "cupyx", "torch", "jax", "numba", "matplotlib", "PIL", "onnx", "mpi4py"}
+LAZY = {"torch", "jax", "cupy", "numba", "matplotlib", "PIL", "click", "rich", "array_api_strict"}
+
+# From the bottom to the top; nothing may reach what stands in a later line, by any detour.
+ORDER = [
+    {"ops"},
+    {"layers", "losses", "optimizers", "schedules"},
+    {"training"},
+    {"execution"},
+    {"backends"},
+    {"model"},
+    {"cli"},
+]
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(SOURCE).as_posix()
+
+
+def module_name(path: Path) -> str:
+    parts = ["arraycnn", *path.relative_to(SOURCE).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {relative(path): path for path in sorted(SOURCE.rglob("*.py"))}
+TREES = {file: ast.parse(path.read_text("utf-8")) for file, path in FILES.items()}
+MODULES = {module_name(path): file for file, path in FILES.items()}
+each_file = pytest.mark.parametrize("file", FILES)
+
+
+def running_nodes(node: ast.AST):
+    """All of ``node`` but what only a type checker reads."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from running_nodes(child)
+
+
+def imports(node: ast.AST) -> set[str]:
+    """Full names of the imported modules; for ``from a import b``, a.b where that is a module."""
+    found = set()
+    for child in running_nodes(node):
+        if isinstance(child, ast.Import):
+            found |= {alias.name for alias in child.names}
+        elif isinstance(child, ast.ImportFrom):
+            assert child.level == 0, "imports are absolute"
+            names = {f"{child.module}.{alias.name}" for alias in child.names}
+            found |= {name if name in MODULES else child.module for name in names}
+    return found
+
+
+def libraries(names: set[str]) -> set[str]:
+    return {name.partition(".")[0] for name in names}
+
+
+GRAPH = {module: imports(TREES[file]) & set(MODULES) for module, file in MODULES.items()}
+
+
+def reachable(module: str) -> set[str]:
+    seen, waiting = set(), [module]
+    while waiting:
+        for name in GRAPH[waiting.pop()] - seen:
+            seen.add(name)
+            waiting.append(name)
+    return seen
+
+
+def floor(module: str) -> int | None:
+    """The line of ORDER that a module stands in."""
+    part = module.split(".")[1] if "." in module else ""
+    return next((number for number, parts in enumerate(ORDER) if part in parts), None)
+
+
+def test_the_order_names_parts_that_exist():
+    parts = {module.split(".")[1] for module in MODULES if "." in module}
+    assert set().union(*ORDER) <= parts
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if floor(module) is not None])
+def test_imports_run_one_way(module):
+    higher = {
+        name
+        for name in reachable(module)
+        if floor(name) is not None and floor(name) > floor(module)
+    }
+    assert higher == set()
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_no_module_reaches_itself(module):
+    assert module not in reachable(module)
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if floor(module) is not None])
+def test_the_parts_do_not_import_the_public_face(module):
+    assert "arraycnn" not in GRAPH[module]
+
+
+@each_file
+def test_only_one_door_to_the_array_api(file):
+    found = libraries(imports(TREES[file])) & {"array_api_compat", "array_api_extra"}
+    assert not found or file in ARRAY_API
+
+
+@each_file
+def test_cupy_is_imported_in_its_files_only(file):
+    assert file in CUPY or not libraries(imports(TREES[file])) & {"cupy", "cupyx"}
+
+
+@each_file
+def test_optional_libraries_are_imported_inside_functions_only(file):
+    in_functions = set()
+    for node in ast.walk(TREES[file]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            in_functions |= {id(child) for child in ast.walk(node)}
+    outside = [
+        node
+        for node in running_nodes(TREES[file])
+        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in in_functions
+    ]
+    assert not libraries(imports(ast.Module(outside, []))) & OPTIONAL
+
+
+@each_file
+def test_only_the_command_line_shows_anything(file):
+    if file.startswith("cli"):
+        return
+    calls = [node.func for node in ast.walk(TREES[file]) if isinstance(node, ast.Call)]
+    assert not [call for call in calls if ast.unparse(call) == "print"]
+    text = FILES[file].read_text("utf-8")
+    assert not [stream for stream in ("sys.stdout", "sys.stderr") if stream in text]
+    assert not libraries(imports(TREES[file])) & {"click", "rich"}
+
+
+@each_file
+def test_files_are_short(file):
+    assert len(FILES[file].read_text("utf-8").splitlines()) < 400
+
+
+def public_names(file: str) -> set[str]:
+    """What a package's ``__init__`` defines, or brings up from its own modules."""
+    package = module_name(FILES[file])
+    names = set()
+    for node in TREES[file].body:
+        if isinstance(node, ast.ImportFrom) and node.module.startswith(f"{package}."):
+            names |= {alias.asname or alias.name for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {target.id for target in targets if isinstance(target, ast.Name)}
+    return {name for name in names if not name.startswith("_")}
+
+
+# The commands of the command line are public to its users only, not to programs.
+PACKAGES_WITH_ALL = [
+    file
+    for file, path in FILES.items()
+    if path.name == "__init__.py" and "__all__" in path.read_text() and not file.startswith("cli/")
+]
+
+
+@pytest.mark.parametrize("file", PACKAGES_WITH_ALL)
+def test_all_is_exact(file):
+    module = importlib.import_module(module_name(FILES[file]))
+    assert len(module.__all__) == len(set(module.__all__))
+    assert set(module.__all__) == public_names(file)
+    for name in module.__all__:
+        assert hasattr(module, name)
+
+
+@pytest.mark.parametrize("package", ["", "backends/", "data/", "execution/", "layers/", "ops/"])
+def test_packages_declare_what_is_public(package):
+    assert f"{package}__init__.py" in PACKAGES_WITH_ALL
+
+
+def test_importing_the_package_imports_nothing_optional():
+    program = "import sys, arraycnn; print(*sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    loaded = set(result.stdout.split())
+    assert "arraycnn.layers.conv2d" in loaded
+    assert loaded & LAZY == set()

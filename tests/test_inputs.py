@@ -1,0 +1,224 @@
+"""What `Model` refuses of images, labels and settings: the rule, the value, and nothing changed."""
+
+import numpy as np
+import pytest
+
+from arraycnn import (
+    SGD,
+    ArrayAPIStrict,
+    Conv2d,
+    Dense,
+    Flatten,
+    InvalidTypeError,
+    InvalidValueError,
+    Model,
+    Rescale,
+    Sequential,
+    get_backend,
+)
+
+PIXELS = np.random.default_rng(1).integers(0, 256, (10, 4, 4, 1), dtype=np.uint8)
+NUMBERS = PIXELS / 255.0
+LABELS = np.arange(10) % 3
+
+
+@pytest.fixture(params=["numpy", "device1", "torch", "jax"])
+def backend(request):
+    if request.param in ("torch", "jax"):
+        pytest.importorskip(request.param, reason=f"{request.param} is not installed")
+    return ArrayAPIStrict("device1") if request.param == "device1" else get_backend(request.param)
+
+
+@pytest.fixture
+def model(backend):
+    """Takes pixels, uint8."""
+    return Model(Sequential(Rescale(), Conv2d(2, 3), Flatten(), Dense(3)), (4, 4), backend)
+
+
+@pytest.fixture
+def float_model(backend):
+    """Takes floating numbers."""
+    return Model(Sequential(Conv2d(2, 3), Flatten(), Dense(3)), (4, 4), backend)
+
+
+def check_refused(model, call, kind, said):
+    before = model.parameters
+    with pytest.raises(kind) as caught:
+        call()
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in said:
+        assert part in message, message
+    for name, array in model.parameters.items():
+        np.testing.assert_array_equal(array, before[name])
+    assert (model.epochs_done, model.steps_done) == (0, 0)
+
+
+def with_one(array, value):
+    changed = array.copy()
+    changed[3, ...] = value
+    return changed
+
+
+IMAGES = {
+    "rank 2": (PIXELS[:, 0, :, 0], InvalidValueError, ["(N, 4, 4, 1)", "(10, 4)"]),
+    "rank 5": (PIXELS[None], InvalidValueError, ["(N, 4, 4, 1)", "(1, 10, 4, 4, 1)"]),
+    "one image": (PIXELS[0, :, :, 0], InvalidValueError, ["(N, 4, 4, 1)", "(4, 4)"]),
+    "height": (PIXELS[:, :3], InvalidValueError, ["(N, 4, 4, 1)", "(10, 3, 4, 1)"]),
+    "width": (PIXELS[:, :, :3, 0], InvalidValueError, ["(N, 4, 4, 1)", "(10, 4, 3)"]),
+    "channels": (PIXELS.repeat(3, 3), InvalidValueError, ["(N, 4, 4, 1)", "(10, 4, 4, 3)"]),
+    "channels first": (
+        PIXELS.transpose(0, 3, 1, 2),
+        InvalidValueError,
+        ["(N, 4, 4, 1)", "(10, 1, 4, 4)"],
+    ),
+    "no images": (PIXELS[:0], InvalidValueError, ["at least one image", "empty"]),
+    "a number": (np.uint8(3), InvalidTypeError, ["uint8"]),
+    "int64": (PIXELS.astype("int64"), InvalidTypeError, ["uint8 or floating", "int"]),
+    "int8": (PIXELS.astype("int8"), InvalidTypeError, ["uint8 or floating", "int8"]),
+    "bool": (PIXELS > 128, InvalidTypeError, ["uint8 or floating", "bool"]),
+    "complex": (PIXELS.astype("complex64"), InvalidTypeError, ["uint8 or floating", "complex64"]),
+    "object": (PIXELS.astype(object), InvalidTypeError, ["uint8 or floating", "object"]),
+    "text": (PIXELS.astype("U3"), InvalidTypeError, ["uint8 or floating", "<U3"]),
+    "None": (None, InvalidTypeError, ["arrays", "NoneType"]),
+    "ragged list": ([[1, 2], [3]], InvalidValueError, ["images: ", "one array", "different sizes"]),
+}
+
+
+@pytest.mark.parametrize("case", IMAGES)
+def test_images_that_do_not_fit_are_refused(case, model):
+    images, kind, said = IMAGES[case]
+    labels = LABELS[: len(images)] if case == "no images" else LABELS
+    for call in (
+        lambda: model.fit(images, labels),
+        lambda: model.fit(PIXELS, LABELS, validation=(images, labels)),
+        lambda: model.evaluate(images, labels),
+        lambda: model.predict(images),
+    ):
+        check_refused(model, call, kind, said)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_images_that_are_not_finite_are_refused(value, float_model):
+    model, images = float_model, with_one(NUMBERS, value)
+    for call in (
+        lambda: model.fit(images, LABELS),
+        lambda: model.fit(NUMBERS, LABELS, validation=(images, LABELS)),
+        lambda: model.evaluate(images, LABELS),
+        lambda: model.predict(images),
+    ):
+        check_refused(model, call, InvalidValueError, ["images: must be finite", "NaN or inf"])
+
+
+def test_images_too_large_for_the_dtype_are_refused(float_model):
+    images = with_one(NUMBERS, 1e300)  # infinite in float32
+    call = lambda: float_model.fit(images, LABELS)  # noqa: E731
+    check_refused(float_model, call, InvalidValueError, ["images: must be finite"])
+
+
+def test_floating_images_do_not_enter_rescale(model):
+    said = ["layer 0, Rescale: input must be uint8", "float", "pass the images as uint8"]
+    for call in (
+        lambda: model.fit(NUMBERS, LABELS),
+        lambda: model.fit(NUMBERS, LABELS, validation=(NUMBERS, LABELS)),
+        lambda: model.evaluate(NUMBERS, LABELS),
+        lambda: model.predict(NUMBERS),
+    ):
+        check_refused(model, call, InvalidTypeError, said)
+
+
+def test_validation_is_refused_before_the_first_epoch_and_not_after_it(model):
+    said = ["validation: images must be", "uint8", "float32"]
+    call = lambda: model.fit(PIXELS, LABELS, validation=(NUMBERS, LABELS))  # noqa: E731
+    check_refused(model, call, InvalidTypeError, said)
+
+
+def test_pixels_do_not_enter_a_network_without_rescale(float_model):
+    said = ["layer 0, Conv2d: input must be float32 or float64", "uint8", "Rescale()"]
+    call = lambda: float_model.fit(PIXELS, LABELS)  # noqa: E731
+    check_refused(float_model, call, InvalidTypeError, said)
+
+
+WRONG_LABELS = {
+    "too large": (with_one(LABELS, 3), InvalidValueError, ["0 to 2", "got 3 at position 3"]),
+    "far too large": (
+        with_one(LABELS.astype("uint64"), 2**63),
+        InvalidValueError,
+        ["0 to 2", f"got {2**63} at position 3"],
+    ),
+    "negative": (with_one(LABELS, -1), InvalidValueError, ["0 to 2", "got -1 at position 3"]),
+    "too few": (LABELS[:9], InvalidValueError, ["as many as images", "9 labels", "10 images"]),
+    "too many": (np.tile(LABELS, 2), InvalidValueError, ["as many as images", "20 labels"]),
+    "none": (LABELS[:0], InvalidValueError, ["as many as images", "0 labels"]),
+    "float": (LABELS.astype(float), InvalidTypeError, ["integers", "float64"]),
+    "NaN": (with_one(LABELS.astype(float), np.nan), InvalidTypeError, ["integers", "float64"]),
+    "bool": (LABELS > 0, InvalidTypeError, ["integers", "bool"]),
+    "text": ([str(label) for label in LABELS], InvalidTypeError, ["integers", "<U1"]),
+    "one-hot": (np.eye(3, dtype=int)[LABELS], InvalidValueError, ["(N,)", "(10, 3)", "argmax"]),
+    "a column": (LABELS[:, None], InvalidValueError, ["(N,)", "(10, 1)"]),
+    "a number": (1, InvalidValueError, ["(N,)", "()"]),
+    "None": (None, InvalidValueError, ["(N,)", "()"]),
+    "ragged list": ([[1, 2], [3]], InvalidValueError, ["one array", "different sizes"]),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_LABELS)
+def test_labels_that_do_not_fit_are_refused(case, model):
+    labels, kind, said = WRONG_LABELS[case]
+    for call in (
+        lambda: model.fit(PIXELS, labels),
+        lambda: model.fit(PIXELS, LABELS, validation=(PIXELS, labels)),
+        lambda: model.evaluate(PIXELS, labels),
+    ):
+        check_refused(model, call, kind, ["labels: ", *said])
+
+
+SETTINGS = [
+    ({"epochs": 0}, InvalidValueError, ["epochs: must be at least 1", "got 0"]),
+    ({"epochs": -1}, InvalidValueError, ["epochs: must be at least 1", "got -1"]),
+    ({"epochs": 2.5}, InvalidTypeError, ["epochs: must be an int", "got 2.5"]),
+    ({"epochs": True}, InvalidTypeError, ["epochs: must be an int", "got True"]),
+    ({"batch_size": 0}, InvalidValueError, ["batch_size: must be at least 1", "got 0"]),
+    ({"batch_size": 2.5}, InvalidTypeError, ["batch_size: must be an int", "got 2.5"]),
+    ({"batch_size": True}, InvalidTypeError, ["batch_size: must be an int", "got True"]),
+    ({"batch_size": "8"}, InvalidTypeError, ["batch_size: must be an int", "got '8'"]),
+    ({"optimizer": SGD}, InvalidTypeError, ["optimizer: must be", "such as SGD(0.05)", "class"]),
+    ({"optimizer": "sgd"}, InvalidTypeError, ["optimizer: must be", "such as SGD(0.05)", "'sgd'"]),
+    (
+        {"optimizer": SGD(lambda step, total: float("nan"))},
+        InvalidValueError,
+        ["SGD: the schedule must give finite rates of at least 0", "nan", "step 0"],
+    ),
+    (
+        {"optimizer": SGD(lambda step, total: -0.1)},
+        InvalidValueError,
+        ["SGD: the schedule must give finite rates of at least 0", "-0.1", "step 0"],
+    ),
+    (
+        {"validation": (PIXELS,)},
+        InvalidTypeError,
+        ["validation: must be (images, labels)", "tuple of length 1"],
+    ),
+    (
+        {"validation": PIXELS},
+        InvalidTypeError,
+        ["validation: must be (images, labels)", "ndarray of length 10"],
+    ),
+    ({"validation": 3}, InvalidTypeError, ["validation: must be (images, labels)", "int"]),
+]
+
+
+@pytest.mark.parametrize(("setting", "kind", "said"), SETTINGS)
+def test_settings_of_fit_that_make_no_sense_are_refused(setting, kind, said, model):
+    check_refused(model, lambda: model.fit(PIXELS, LABELS, **setting), kind, said)
+
+
+@pytest.mark.parametrize("rate", [np.nan, np.inf, -0.1])
+def test_a_learning_rate_must_be_finite_and_not_negative(rate):
+    with pytest.raises(InvalidValueError, match=f"SGD: learning_rate must be .*got {rate}"):
+        SGD(rate)
+
+
+def test_integers_of_numpy_are_integers(model):
+    history = model.fit(PIXELS, LABELS, epochs=np.int64(2), batch_size=np.uint8(5))
+    assert len(history.step_losses) == 4
