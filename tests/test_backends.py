@@ -1,8 +1,10 @@
 """Choosing a backend, what it takes in, and what it says where it cannot be used."""
 
 import logging
+import os
 import platform
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from arraycnn import (
     get_backend,
 )
 from arraycnn.layers import Dense, Flatten
+from arraycnn.ops.numpy_kernels import NUMPY
 
 OPTIONAL = {
     "torch": ("torch", 'pip install "arraycnn[torch]"'),
@@ -100,11 +103,27 @@ def test_what_is_no_backend_is_refused(value, kind, said):
         assert part in message
 
 
+CORES = len(os.sched_getaffinity(0))
+KERNELS = "numba" if find_spec("numba") else "NumPy"
+
+
+def test_numpy_says_how_it_computes():
+    words = NumPy(threads=3, fast=False).device_name
+    assert words == f"CPU ({platform.machine()}), 3 threads, NumPy kernels"
+
+
+def test_numpy_fast_needs_numba(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    with pytest.raises(BackendUnavailableError, match=r"numba is not installed.*arraycnn\[fast\]"):
+        get_backend(NumPy(fast=True))
+    assert get_backend(NumPy(fast=False)).kernels is NUMPY
+
+
 def test_version_and_device_in_words(backend):
     module = {"array-api-strict": "array_api_strict"}.get(backend.name, backend.name)
     assert backend.version == sys.modules[module].__version__
     expected = {
-        "numpy": f"CPU ({platform.machine()})",
+        "numpy": f"CPU ({platform.machine()}), {CORES} threads, {KERNELS} kernels",
         "array-api-strict": "simulated device1",
         "torch": "torch cpu",
         "jax": "cpu:0",

@@ -139,7 +139,7 @@ def test_what_a_model_shows_of_itself():
     assert (model.classes, model.class_names) == (3, ("a", "b", "c"))
     assert (model.epochs_done, model.steps_done) == (0, 0)
     assert repr(model) == (
-        f"Model({LINEAR!r}, input_shape=(8, 8, 1), backend=NumPy(), "
+        f"Model({LINEAR!r}, input_shape=(8, 8, 1), backend={NumPy()!r}, "
         f"seed={2**64 - 1}, dtype='float64')"
     )
 

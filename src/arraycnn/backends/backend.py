@@ -20,7 +20,10 @@ class Backend(ABC):
     name: ClassVar[str]
     """What users write: ``backend="numpy"``."""
 
-    kernels: ClassVar[Kernels] = GENERIC
+    @property
+    def kernels(self) -> Kernels:
+        """The kernels that run on its arrays."""
+        return GENERIC
 
     @property
     @abstractmethod

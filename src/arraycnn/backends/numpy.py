@@ -1,31 +1,120 @@
-"""NumPy on the CPU: the default."""
+"""NumPy on the CPU: the default, on all cores."""
 
+import logging
+import os
 import platform
+import time
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 import numpy as np
 
 from arraycnn.backends.backend import Backend, adopt
-from arraycnn.ops import Array
+from arraycnn.backends.imports import import_library
+from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.execution import (
+    InferencePlan,
+    ShardedInference,
+    ShardedTraining,
+    Task,
+    TrainingPlan,
+)
+from arraycnn.layers import Sequential
+from arraycnn.layers.layer import Layer, Tree
+from arraycnn.ops import Array, Kernels
+from arraycnn.ops.numpy_kernels import NUMPY
+from arraycnn.training import Carry
 
 
 @dataclass(frozen=True)
 class NumPy(Backend):
-    """NumPy arrays, computed by NumPy."""
+    """NumPy arrays, computed by NumPy on several threads.
+
+    Parameters
+    ----------
+    threads : int or None
+        How many threads work; None is one for each core this process may use. The results do not
+        depend on it, to the last bit.
+    fast : bool or None
+        Whether kernels compiled by numba (``pip install "arraycnn[fast]"``) replace NumPy's where
+        they are faster; None is where numba is installed. Results differ by rounding.
+    """
+
+    threads: int | None = None
+    fast: bool | None = None
 
     name: ClassVar[str] = "numpy"
 
     @property
+    def kernels(self) -> Kernels:
+        return _fast_kernels() if self._is_fast() else NUMPY
+
+    def __post_init__(self) -> None:
+        if self.fast is not None and not isinstance(self.fast, bool):
+            message = f"NumPy: fast must be True, False or None, got {self.fast!r}"
+            raise InvalidTypeError(message)
+        valid = isinstance(self.threads, int) and not isinstance(self.threads, bool)
+        if self.threads is not None and (not valid or self.threads < 1):
+            message = f"NumPy: threads must be an int of at least 1, or None, got {self.threads!r}"
+            raise InvalidValueError(message)
+
+    @property
     def device_name(self) -> str:
-        return f"CPU ({platform.machine()})"
+        kernels = "numba" if self._is_fast() else "NumPy"
+        return f"CPU ({platform.machine()}), {self._threads()} threads, {kernels} kernels"
 
     @property
     def version(self) -> str:
         return np.__version__
+
+    def check(self) -> None:
+        if self.fast:
+            import_library("numba", self.name, 'pip install "arraycnn[fast]"')
 
     def asarray(self, array: Any) -> Array:
         return array if isinstance(array, np.ndarray) else adopt(self, array, np.from_dlpack)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.asarray(array)
+
+    def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
+        if not isinstance(task.network, Sequential):
+            return super().training_plan(task, carry)
+        return ShardedTraining(self.kernels, self._threads(), task, carry)
+
+    def inference_plan(
+        self, network: Layer, params: Tree, state: Tree, dtype: str
+    ) -> InferencePlan:
+        if not isinstance(network, Sequential):
+            return super().inference_plan(network, params, state, dtype)
+        return ShardedInference(self.kernels, self._threads(), network, params, state, dtype)
+
+    def _is_fast(self) -> bool:
+        return find_spec("numba") is not None if self.fast is None else self.fast
+
+    def _threads(self) -> int:
+        return usable_cores() if self.threads is None else self.threads
+
+
+def usable_cores() -> int:
+    """How many cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@cache
+def _fast_kernels() -> Kernels:
+    """The compiled kernels, ready to run; compiling them, once a machine, is announced."""
+    began = time.perf_counter()
+    from arraycnn.ops.fast_kernels import FAST, compile_all
+
+    if compile_all():
+        seconds = time.perf_counter() - began
+        logging.getLogger("arraycnn").warning(
+            "numpy: compiled the fast kernels in %.1f s; later runs load them from the cache",
+            seconds,
+        )
+    return FAST

@@ -2,5 +2,14 @@
 
 from arraycnn.execution.eager import EagerInference, EagerTraining
 from arraycnn.execution.plan import InferencePlan, Task, TrainingPlan
+from arraycnn.execution.sharded import ShardedInference, ShardedTraining
 
-__all__ = ["EagerInference", "EagerTraining", "InferencePlan", "Task", "TrainingPlan"]
+__all__ = [
+    "EagerInference",
+    "EagerTraining",
+    "InferencePlan",
+    "ShardedInference",
+    "ShardedTraining",
+    "Task",
+    "TrainingPlan",
+]

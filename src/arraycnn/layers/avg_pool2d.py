@@ -30,19 +30,20 @@ class AvgPool2d:
         if self.stride is not None:
             pair("AvgPool2d", "stride", self.stride)
 
-    def _window(self, height: int, width: int) -> Window:
+    def window(self, height: int, width: int) -> Window:
+        """The window on images of ``height`` x ``width`` pixels."""
         stride = self.kernel_size if self.stride is None else self.stride
         return resolve_window("AvgPool2d", self.kernel_size, stride, "valid", height, width)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
         height, width, channels = check_image_shape("AvgPool2d", input_shape)
-        return {}, {}, (*self._window(height, width).output_shape(height, width), channels)
+        return {}, {}, (*self.window(height, width).output_shape(height, width), channels)
 
     def forward(
         self, params: Tree, state: Tree, x: Array, context: Context
     ) -> tuple[Array, Tree, Any]:
         check_images("AvgPool2d", x)
-        window = self._window(x.shape[1], x.shape[2])
+        window = self.window(x.shape[1], x.shape[2])
         return context.ops.avg_pool2d(x, window), state, (x,)
 
     def backward(
@@ -51,5 +52,5 @@ class AvgPool2d:
         if not need_dx:
             return None, {}
         (x,) = residuals
-        window = self._window(x.shape[1], x.shape[2])
+        window = self.window(x.shape[1], x.shape[2])
         return context.ops.avg_pool2d_backward(dy, x.shape, window), {}

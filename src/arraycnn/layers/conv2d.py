@@ -57,12 +57,13 @@ class Conv2d:
         pair("Conv2d", "stride", self.stride)
         check_padding("Conv2d", self.padding)
 
-    def _window(self, height: int, width: int) -> Window:
+    def window(self, height: int, width: int) -> Window:
+        """The window on images of ``height`` x ``width`` pixels."""
         return resolve_window("Conv2d", self.kernel_size, self.stride, self.padding, height, width)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
         height, width, channels = check_image_shape("Conv2d", input_shape)
-        window = self._window(height, width)
+        window = self.window(height, width)
         pixels = window.kernel_size[0] * window.kernel_size[1]
         params = {
             "weight": glorot_uniform(
@@ -80,7 +81,7 @@ class Conv2d:
         self, params: Tree, state: Tree, x: Array, context: Context
     ) -> tuple[Array, Tree, Any]:
         check_images("Conv2d", x, channels=params["weight"].shape[2])
-        window = self._window(x.shape[1], x.shape[2])
+        window = self.window(x.shape[1], x.shape[2])
         y = context.ops.conv2d(context.ops, x, params["weight"], params.get("bias"), window)
         return y, state, (x,)
 
@@ -88,7 +89,7 @@ class Conv2d:
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
     ) -> tuple[Array | None, Tree]:
         (x,) = residuals
-        window = self._window(x.shape[1], x.shape[2])
+        window = self.window(x.shape[1], x.shape[2])
         dx, dweight, dbias = context.ops.conv2d_backward(
             context.ops, x, params["weight"], dy, window, need_dx
         )

@@ -38,19 +38,20 @@ class MaxPool2d:
             message = f'MaxPool2d: ties must be "first" or "all", got {self.ties!r}'
             raise InvalidValueError(message)
 
-    def _window(self, height: int, width: int) -> Window:
+    def window(self, height: int, width: int) -> Window:
+        """The window on images of ``height`` x ``width`` pixels."""
         stride = self.kernel_size if self.stride is None else self.stride
         return resolve_window("MaxPool2d", self.kernel_size, stride, "valid", height, width)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
         height, width, channels = check_image_shape("MaxPool2d", input_shape)
-        return {}, {}, (*self._window(height, width).output_shape(height, width), channels)
+        return {}, {}, (*self.window(height, width).output_shape(height, width), channels)
 
     def forward(
         self, params: Tree, state: Tree, x: Array, context: Context
     ) -> tuple[Array, Tree, Any]:
         check_images("MaxPool2d", x)
-        window = self._window(x.shape[1], x.shape[2])
+        window = self.window(x.shape[1], x.shape[2])
         y, winners = context.ops.max_pool2d(x, window, self.ties)
         return y, state, (x, winners)
 
@@ -60,5 +61,5 @@ class MaxPool2d:
         if not need_dx:
             return None, {}
         x, winners = residuals
-        window = self._window(x.shape[1], x.shape[2])
+        window = self.window(x.shape[1], x.shape[2])
         return context.ops.max_pool2d_backward(dy, winners, x.shape, window, self.ties), {}

@@ -6,6 +6,7 @@ replaces shows at a glance, keeps the generic signature, and is tested against t
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from arraycnn.ops import generic, random_bits
 
@@ -29,6 +30,11 @@ class Kernels:
     sgd_update: Callable = generic.sgd_update
     adam_update: Callable = generic.adam_update
     random_bits: Callable = random_bits.random_bits
+    # Fused runs of layers (`arraycnn.fusion`): None where a record computes them layer by layer.
+    conv2d_relu: Any = None
+    conv2d_relu_backward: Any = None
+    conv2d_max_pool2d: Any = None
+    conv2d_max_pool2d_backward: Any = None
 
 
 GENERIC = Kernels()

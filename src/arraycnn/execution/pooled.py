@@ -1,0 +1,146 @@
+"""Kernels for whole batches of NumPy arrays, cut into fixed pieces that run on a thread pool.
+
+The pieces depend on the shapes alone and are added in order, so the number of threads never shows
+in a bit of the result.
+"""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from arraycnn.execution.thread_pool import ThreadPool
+from arraycnn.ops import Kernels, Window
+
+_PIECE_WORK = 2**22
+"""Multiply-adds a piece of a product should have: handing one over costs a tenth of that."""
+
+_MOST_PIECES = 16
+
+_BLOCK = 2**16
+"""Numbers in a block of an update: its half dozen temporary arrays stay in the cache."""
+
+
+def pooled(kernels: Kernels, pool: ThreadPool) -> Kernels:
+    """``kernels`` with its costly functions cut into pieces that run on ``pool``."""
+
+    def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        (rows, inner), columns = a.shape, b.shape[1]
+        parts = _parts(max(rows, inner, columns), rows * inner * columns)
+        if len(parts) == 1:
+            return kernels.matmul(a, b)
+        if inner > max(rows, columns):
+            products = pool.map(lambda n: np.matmul(a[:, parts[n]], b[parts[n]]), len(parts))
+            return sum(products[1:], start=products[0])
+        out = np.empty((rows, columns), np.result_type(a, b))
+
+        def piece(number: int) -> None:
+            part = parts[number]
+            if rows >= columns:
+                np.matmul(a[part], b, out=out[part])
+            else:
+                np.matmul(a, b[:, part], out=out[:, part])
+
+        pool.map(piece, len(parts))
+        return out
+
+    def conv2d(
+        ops: Kernels, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window
+    ) -> np.ndarray:
+        if x.shape[0] == 1:
+            return kernels.conv2d(ops, x, weight, bias, window)
+        return np.concatenate(
+            pool.map(
+                lambda n: kernels.conv2d(kernels, x[n : n + 1], weight, bias, window), x.shape[0]
+            )
+        )
+
+    def conv2d_backward(
+        ops: Kernels,
+        x: np.ndarray,
+        weight: np.ndarray,
+        dy: np.ndarray,
+        window: Window,
+        need_dx: bool,
+    ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+        if x.shape[0] == 1:
+            return kernels.conv2d_backward(ops, x, weight, dy, window, need_dx)
+        parts = pool.map(
+            lambda n: kernels.conv2d_backward(
+                kernels, x[n : n + 1], weight, dy[n : n + 1], window, need_dx
+            ),
+            x.shape[0],
+        )
+        dx = np.concatenate([part[0] for part in parts]) if need_dx else None
+        return dx, sum(part[1] for part in parts), sum(part[2] for part in parts)
+
+    def sgd_update(
+        parameters: list, gradients: list, velocities: list, learning_rate: Any, **settings: Any
+    ) -> tuple[list, list]:
+        def update(p: list, g: list, v: list) -> Any:
+            return kernels.sgd_update(p, g, v, learning_rate, **settings)
+
+        (moved, new), _ = _by_blocks(pool, update, [parameters, gradients, velocities], 2)
+        return moved, new if velocities else velocities
+
+    def adam_update(
+        parameters: list,
+        gradients: list,
+        first_moments: list,
+        second_moments: list,
+        decays: tuple[Any, Any],
+        learning_rate: Any,
+        **settings: Any,
+    ) -> tuple[list, list, list, tuple[Any, Any]]:
+        def update(p: list, g: list, m: list, v: list) -> Any:
+            return kernels.adam_update(p, g, m, v, decays, learning_rate, **settings)
+
+        tensors = [parameters, gradients, first_moments, second_moments]
+        (moved, first, second), (decays, *_) = _by_blocks(pool, update, tensors, 3)
+        return moved, first, second, decays
+
+    return replace(
+        kernels,
+        matmul=matmul,
+        conv2d=conv2d,
+        conv2d_backward=conv2d_backward,
+        sgd_update=sgd_update,
+        adam_update=adam_update,
+    )
+
+
+def _parts(size: int, work: int) -> list[slice]:
+    """``size`` rows as slices: as many as the work deserves, none shorter than 32."""
+    count = max(1, min(_MOST_PIECES, size // 32, work // _PIECE_WORK))
+    edges = [size * number // count for number in range(count + 1)]
+    return [slice(first, last) for first, last in itertools.pairwise(edges)]
+
+
+def _by_blocks(
+    pool: ThreadPool, update: Callable[..., Any], tensors: list[list[np.ndarray]], outputs: int
+) -> tuple[list[list[np.ndarray]], Any]:
+    """Run an elementwise ``update`` of lists of tensors on blocks of them.
+
+    ``update`` takes a list of blocks for each list in ``tensors`` and returns ``outputs`` such
+    lists, then whatever else; so does this, with the whole tensors and one block's whatever else.
+    """
+    flat = [[tensor.reshape(-1) for tensor in many] for many in tensors]
+    new = [[np.empty_like(tensor) for tensor in tensors[0]] for _ in range(outputs)]
+    blocks = [
+        (number, slice(start, min(start + _BLOCK, tensor.size)))
+        for number, tensor in enumerate(flat[0])
+        for start in range(0, tensor.size, _BLOCK)
+    ]
+
+    def run(place: int) -> Any:
+        number, part = blocks[place]
+        results = update(*[[many[number][part]] if many else [] for many in flat])
+        for target, result in zip(new, results[:outputs], strict=True):
+            if result:
+                target[number].reshape(-1)[part] = result[0]
+        return results[outputs:]
+
+    others = pool.map(run, len(blocks))
+    return new, others[0]

@@ -1,0 +1,198 @@
+"""NumPy's own kernels, plain, compiled and on the thread pool, against the generic ones."""
+
+from dataclasses import fields
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arraycnn import InvalidTypeError
+from arraycnn.execution.pooled import pooled
+from arraycnn.execution.thread_pool import ThreadPool
+from arraycnn.ops import GENERIC, Window
+from arraycnn.ops.numpy_kernels import NUMPY
+
+RECORDS = {"numpy": NUMPY, "pool": pooled(NUMPY, ThreadPool(3))}
+if find_spec("numba") is not None:
+    from arraycnn.ops.fast_kernels import FAST
+
+    RECORDS["fast"] = FAST
+records = pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
+
+
+def test_the_compiled_kernels_are_tested_too():
+    if "fast" not in RECORDS:
+        pytest.skip("numba is not installed")
+    replaced = {f.name for f in fields(FAST) if getattr(FAST, f.name) is not getattr(NUMPY, f.name)}
+    assert replaced == {
+        "col2im",
+        "max_pool2d",
+        "max_pool2d_backward",
+        "conv2d_max_pool2d",
+        "conv2d_max_pool2d_backward",
+    }
+
+
+@st.composite
+def problems(draw):
+    """A window and an image it fits into: odd sizes, strides, paddings, few and many channels."""
+    kernel = draw(st.tuples(st.integers(1, 4), st.integers(1, 4)))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    padding = draw(st.tuples(*[st.integers(0, 2)] * 4))
+    height = draw(st.integers(max(1, kernel[0] - padding[0] - padding[1]), 9))
+    width = draw(st.integers(max(1, kernel[1] - padding[2] - padding[3]), 9))
+    images, channels = draw(st.integers(1, 5)), draw(st.sampled_from([1, 2, 3, 8, 17]))
+    dtype = draw(st.sampled_from(["float32", "float64"]))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    x = rng.standard_normal((images, height, width, channels)).astype(dtype)
+    if draw(st.booleans()):
+        x = np.asfortranarray(x)
+    return Window(kernel, stride, padding), x, rng
+
+
+def close(actual, expected):
+    assert actual.dtype == expected.dtype
+    bound = 1e-12 if expected.dtype == np.float64 else 2e-5
+    np.testing.assert_allclose(actual, expected, rtol=bound, atol=bound * 10)
+
+
+@records
+@settings(max_examples=80, deadline=None)
+@given(problem=problems())
+def test_convolution(record, problem):
+    window, x, rng = problem
+    filters = 3
+    weight = rng.standard_normal((*window.kernel_size, x.shape[3], filters)).astype(x.dtype)
+    bias = rng.standard_normal(filters).astype(x.dtype)
+    np.testing.assert_array_equal(record.im2col(x, window), GENERIC.im2col(x, window))
+    for b in (bias, None):
+        y = record.conv2d(record, x, weight, b, window)
+        close(y, GENERIC.conv2d(GENERIC, x, weight, b, window))
+    dy = rng.standard_normal(y.shape).astype(x.dtype)
+    for need_dx in (True, False):
+        actual = record.conv2d_backward(record, x, weight, dy, window, need_dx)
+        expected = GENERIC.conv2d_backward(GENERIC, x, weight, dy, window, need_dx)
+        assert (actual[0] is None) == (expected[0] is None) == (not need_dx)
+        for a, e in zip(actual, expected, strict=True):
+            if e is not None:
+                close(a, e)
+
+
+@records
+@settings(max_examples=80, deadline=None)
+@given(problem=problems(), ties=st.sampled_from(["first", "all"]), whole=st.booleans())
+def test_max_pool(record, problem, ties, whole):
+    window, x, rng = problem
+    window = Window(window.kernel_size, window.kernel_size if whole else window.stride)
+    if window.output_shape(*x.shape[1:3])[0] < 1 or window.output_shape(*x.shape[1:3])[1] < 1:
+        return
+    x = np.round(x)  # so that there are ties
+    y, winners = record.max_pool2d(x, window, ties)
+    expected_y, expected_winners = GENERIC.max_pool2d(x, window, ties)
+    np.testing.assert_array_equal(y, expected_y)
+    np.testing.assert_array_equal(winners, expected_winners)
+    dy = rng.standard_normal(y.shape).astype(x.dtype)
+    # Where windows overlap, the order of the additions is each kernel's own.
+    compare = np.testing.assert_array_equal if whole else close
+    compare(
+        record.max_pool2d_backward(dy, winners, x.shape, window, ties),
+        GENERIC.max_pool2d_backward(dy, expected_winners, x.shape, window, ties),
+    )
+
+
+@records
+@settings(max_examples=120, deadline=None)
+@given(problem=problems(), relu=st.booleans(), filters=st.sampled_from([1, 3, 40]), data=st.data())
+def test_fused_runs_are_their_parts(record, problem, relu, filters, data):
+    window, x, rng = problem
+    weight = rng.standard_normal((*window.kernel_size, x.shape[3], filters)).astype(x.dtype)
+    bias = rng.standard_normal(filters).astype(x.dtype) if data.draw(st.booleans()) else None
+    conv = GENERIC.conv2d(GENERIC, x, weight, bias, window)
+    active = np.maximum(conv, 0.0) if relu else conv
+
+    def conv_gradients(dactive):
+        dconv = np.where(conv > 0.0, dactive, 0.0) if relu else dactive
+        return GENERIC.conv2d_backward(GENERIC, x, weight, dconv, window, True)
+
+    if relu:
+        y = record.conv2d_relu(record, x, weight, bias, window)
+        close(y, active)
+        dy = rng.standard_normal(y.shape).astype(x.dtype)
+        actual = record.conv2d_relu_backward(record, x, weight, y, dy, window, True)
+        for a, e in zip(actual, conv_gradients(dy), strict=True):
+            close(a, e)
+    size = data.draw(st.integers(1, 3))
+    pool = Window((size, size), (data.draw(st.integers(1, 3)),) * 2)
+    if min(pool.output_shape(*conv.shape[1:3])) < 1:
+        return
+    expected_y, expected_winners = GENERIC.max_pool2d(conv, pool, "first")
+    y, winners = record.conv2d_max_pool2d(record, x, weight, bias, window, relu, pool)
+    close(y, np.maximum(expected_y, 0.0) if relu else expected_y)
+    np.testing.assert_array_equal(winners, expected_winners)
+    dy = rng.standard_normal(y.shape).astype(x.dtype)
+    dactive = GENERIC.max_pool2d_backward(dy, expected_winners, conv.shape, pool, "first")
+    for need_dx in (True, False):
+        actual = record.conv2d_max_pool2d_backward(
+            record, x, weight, y, winners, dy, window, relu, pool, need_dx
+        )
+        assert (actual[0] is None) == (not need_dx)
+        for a, e in zip(actual, conv_gradients(dactive), strict=True):
+            if a is not None:
+                close(a, e)
+
+
+@records
+def test_a_window_with_nan_gives_nan(record):
+    x = np.zeros((1, 4, 4, 1))
+    x[0, 1, 2] = np.nan
+    y, _ = record.max_pool2d(x, Window((2, 2), (2, 2)), "first")
+    np.testing.assert_array_equal(np.isnan(y[0, :, :, 0]), [[False, True], [False, False]])
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 2), (700, 300, 40), (64, 9216, 128), (33, 64, 4000)])
+def test_products_on_the_pool(shape):
+    rows, inner, columns = shape
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((rows, inner)), rng.standard_normal((inner, columns))
+    record = RECORDS["pool"]
+    np.testing.assert_allclose(record.matmul(a, b), a @ b, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(record.matmul(b.T, a.T), (a @ b).T, rtol=0, atol=1e-10)
+
+
+SETTINGS = [
+    ("sgd_update", {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}),
+    ("sgd_update", {"momentum": 0.9, "nesterov": True, "weight_decay": 0.1}),
+    ("adam_update", {"weight_decay": 0.1, "decoupled": True}),
+    ("adam_update", {"weight_decay": 0.1, "decoupled": False}),
+]
+
+
+@pytest.mark.parametrize(("name", "chosen"), SETTINGS)
+def test_updates_on_the_pool_are_the_generic_ones_to_the_bit(name, chosen):
+    rng = np.random.default_rng(0)
+    shapes = [(3, 3, 1, 8), (70_000,), (300, 200), ()]
+    p, g, v, m = ([rng.random(shape) for shape in shapes] for _ in range(4))
+    g[2] = np.asfortranarray(g[2])
+    rate = np.asarray(0.1)
+    if name == "sgd_update":
+        inputs = (p, g, v if chosen["momentum"] else [], rate)
+    else:
+        inputs = (p, g, m, v, (np.asarray(0.9), np.asarray(0.99)), rate)
+        chosen = {**chosen, "betas": (0.9, 0.99), "epsilon": 1e-8}
+    actual = getattr(RECORDS["pool"], name)(*inputs, **chosen)
+    expected = getattr(GENERIC, name)(*inputs, **chosen)
+    assert len(actual) == len(expected)
+    for a_list, e_list in zip(actual, expected, strict=True):
+        for a, e in zip(a_list, e_list, strict=True):
+            np.testing.assert_array_equal(a, e)
+
+
+def test_arrays_of_another_library_are_refused():
+    strict = pytest.importorskip("array_api_strict")
+    x = strict.zeros((1, 4, 4, 1))
+    with pytest.raises(InvalidTypeError, match="NumPy kernels: take NumPy arrays"):
+        NUMPY.im2col(x, Window((2, 2)))
+    with pytest.raises(InvalidTypeError, match="NumPy kernels: take NumPy arrays"):
+        NUMPY.max_pool2d(x, Window((2, 2)), "first")

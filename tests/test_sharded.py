@@ -1,0 +1,198 @@
+"""The sharded plan: the same bits on any number of threads, and the numbers of the eager plan."""
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+import arraycnn as cnn
+from arraycnn import networks
+from arraycnn.data import load_dataset
+from arraycnn.execution.sharded import couples_images, cut
+from arraycnn.execution.thread_pool import ThreadPool
+from arraycnn.fusion import fuse
+from arraycnn.ops import GENERIC
+
+NETWORKS = {
+    "scratch": networks.scratch(),
+    "basic": networks.basic(),
+    "batch norm": cnn.Sequential(
+        cnn.Rescale(),
+        cnn.Conv2d(8, 3, padding="same"),
+        cnn.ReLU(),
+        # No bias: before batch norm its gradient is 0 but for rounding, and Adam scales that up.
+        cnn.Residual(
+            cnn.Sequential(cnn.Conv2d(8, 3, padding="same", bias=False), cnn.BatchNorm2d())
+        ),
+        cnn.Dropout(0.2),
+        cnn.Conv2d(16, 3, stride=2),
+        cnn.ReLU(),
+        cnn.GlobalAvgPool2d(),
+        cnn.Dense(10),
+    ),
+    "fused": cnn.Sequential(
+        cnn.Rescale(),
+        cnn.Conv2d(4, 3),
+        cnn.ReLU(),
+        cnn.MaxPool2d(2),
+        cnn.Dropout(0.1),
+        cnn.Conv2d(40, 2, padding="same"),
+        cnn.ReLU(),
+        cnn.MaxPool2d(3, stride=1),
+        cnn.Flatten(),
+        cnn.Dense(10),
+    ),
+    "all trunk": cnn.Sequential(cnn.Rescale(), cnn.Conv2d(10, 3), cnn.GlobalAvgPool2d()),
+    "all head": cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(10)),
+}
+HAS_NUMBA = find_spec("numba") is not None
+kernels = pytest.mark.parametrize(
+    "fast",
+    [
+        False,
+        pytest.param(
+            True, marks=pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed")
+        ),
+    ],
+    ids=["numpy", "numba"],
+)
+each_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_dataset("digits")
+
+
+def trained(digits, network, backend, batch_size, dtype="float32", images=150):
+    model = cnn.Model(network, (8, 8, 1), backend=backend, seed=3, dtype=dtype)
+    history = model.fit(
+        digits.train_images[:images],
+        digits.train_labels[:images],
+        epochs=2,
+        batch_size=batch_size,
+        optimizer=cnn.AdamW(0.01),
+    )
+    return history.step_losses, model.parameters, model.predict(digits.test_images[:50])
+
+
+@kernels
+@each_network
+@pytest.mark.parametrize("batch_size", [1, 7, 64])
+def test_the_number_of_threads_never_shows(digits, network, batch_size, fast):
+    images = 30 if batch_size == 1 else 150
+    runs = [
+        trained(digits, network, cnn.NumPy(threads, fast), batch_size, images=images)
+        for threads in (1, 2, 3, 16)
+    ]
+    losses, parameters, probabilities = runs[0]
+    for other_losses, other_parameters, other_probabilities in runs[1:]:
+        np.testing.assert_array_equal(losses, other_losses)
+        np.testing.assert_array_equal(probabilities, other_probabilities)
+        for name, values in parameters.items():
+            np.testing.assert_array_equal(values, other_parameters[name])
+
+
+@kernels
+@each_network
+@pytest.mark.parametrize("batch_size", [1, 64])
+def test_it_computes_what_the_eager_plan_computes(digits, network, batch_size, fast):
+    """Through array-api-strict: other kernels, another plan, the same numbers in float64."""
+    images = 20 if batch_size == 1 else 150
+    losses, parameters, probabilities = trained(
+        digits, network, cnn.NumPy(fast=fast), batch_size, "float64", images
+    )
+    other = trained(digits, network, "array-api-strict", batch_size, "float64", images)
+    np.testing.assert_allclose(losses, other[0], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(probabilities, other[2], rtol=0, atol=1e-10)
+    for name, values in parameters.items():
+        np.testing.assert_allclose(values, other[1][name], rtol=0, atol=1e-9)
+
+
+def test_where_networks_are_cut():
+    def trunk(network, size):
+        plan = cut(network, (size, size, 1), 4)
+        return [type(layer).__name__ for _, layer in plan.trunk], plan.tile
+
+    assert trunk(networks.scratch(), 28) == (["Rescale", "Conv2d", "MaxPool2d", "Flatten"], 32)
+    layers, tile = trunk(networks.basic(), 28)
+    assert layers[-2:] == ["Dropout", "Flatten"]
+    assert tile == 4
+    assert trunk(NETWORKS["batch norm"], 8)[0] == ["Rescale", "Conv2d", "ReLU"]
+    assert trunk(NETWORKS["all head"], 8)[0] == ["Rescale", "Flatten"]
+
+
+def test_a_users_layer_is_kept_whole_unless_it_says_that_images_are_apart():
+    class Apart(cnn.ReLU):
+        couples_images = False
+
+    class Unknown(cnn.ReLU):
+        pass
+
+    assert not couples_images(cnn.ReLU())
+    assert not couples_images(Apart())
+    assert couples_images(Unknown())
+    assert couples_images(cnn.Sequential(cnn.ReLU(), Unknown()))
+    assert couples_images(cnn.Residual(cnn.ReLU(), Unknown()))
+
+
+def test_which_runs_are_fused():
+    def fused(ops, *layers):
+        named = [(str(place), layer) for place, layer in enumerate(layers)]
+        return [(name, type(layer).__name__) for name, layer in fuse(named, ops)]
+
+    conv, relu, pool = cnn.Conv2d(4, 3), cnn.ReLU(), cnn.MaxPool2d(2)
+    numpy = cnn.NumPy(fast=False).kernels
+    assert fused(GENERIC, conv, relu, pool) == [("0", "Conv2d"), ("1", "ReLU"), ("2", "MaxPool2d")]
+    assert fused(numpy, conv, relu, pool) == [("0", "ConvPool2d")]
+    assert fused(numpy, conv, pool, relu) == [("0", "ConvPool2d"), ("2", "ReLU")]
+    assert fused(numpy, relu, conv, relu, conv) == [
+        ("0", "ReLU"),
+        ("1", "ConvReLU2d"),
+        ("3", "Conv2d"),
+    ]
+    ties = cnn.MaxPool2d(2, ties="all")
+    assert fused(numpy, conv, relu, ties) == [("0", "ConvReLU2d"), ("2", "MaxPool2d")]
+    assert fused(numpy, conv, ties) == [("0", "Conv2d"), ("1", "MaxPool2d")]
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
+def test_a_wrong_number_of_threads_is_refused(threads):
+    with pytest.raises(cnn.InvalidValueError, match="NumPy: threads must be an int"):
+        cnn.NumPy(threads=threads)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_the_pool_keeps_order_raises_errors_and_goes_on(threads):
+    pool = ThreadPool(threads)
+
+    def fail(number):
+        if number == 7:
+            raise ValueError("piece 7")
+        return number
+
+    for _ in range(20):
+        assert pool.map(lambda number: number * number, 40) == [n * n for n in range(40)]
+        with pytest.raises(ValueError, match="piece 7"):
+            pool.map(fail, 40)
+    assert pool.map(fail, 0) == []
+
+
+FORK = """
+import os
+from arraycnn.execution.thread_pool import thread_pool
+
+thread_pool(2).map(lambda number: number, 4)
+child = os.fork()
+if child == 0:
+    os._exit(0 if thread_pool(2).map(lambda number: number + 1, 4) == [1, 2, 3, 4] else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_has_a_pool_of_its_own():
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
