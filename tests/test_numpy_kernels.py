@@ -32,6 +32,7 @@ def test_the_compiled_kernels_are_tested_too():
         "max_pool2d_backward",
         "conv2d_max_pool2d",
         "conv2d_max_pool2d_backward",
+        "softmax_cross_entropy",
     }
 
 
@@ -149,6 +150,28 @@ def test_a_window_with_nan_gives_nan(record):
     x[0, 1, 2] = np.nan
     y, _ = record.max_pool2d(x, Window((2, 2), (2, 2)), "first")
     np.testing.assert_array_equal(np.isnan(y[0, :, :, 0]), [[False, True], [False, False]])
+
+
+@records
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 10), (64, 10), (7, 3)])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_softmax_cross_entropy(record, dtype, shape, scale):
+    rng = np.random.default_rng(0)
+    logits = (scale * rng.standard_normal(shape)).astype(dtype)
+    logits[0] = logits[0, 0]  # equal logits: the first counts as the prediction
+    labels = rng.integers(0, shape[1], shape[0]).astype(np.int32)
+    for batch_size in (shape[0], 100):
+        actual = record.softmax_cross_entropy(logits, labels, batch_size)
+        expected = GENERIC.softmax_cross_entropy(logits, labels, batch_size)
+        close(np.asarray(actual[0]), np.asarray(expected[0]))
+        close(actual[1], expected[1])
+        assert actual[2] == expected[2]
+        assert actual[2].dtype == expected[2].dtype
+    logits[-1, -1] = np.nan
+    loss, dlogits, _ = record.softmax_cross_entropy(logits, labels, shape[0])
+    assert np.isnan(loss)
+    assert np.isnan(dlogits[-1]).all()
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 2), (700, 300, 40), (64, 9216, 128), (33, 64, 4000)])

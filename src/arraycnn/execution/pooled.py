@@ -126,6 +126,9 @@ def _by_blocks(
     ``update`` takes a list of blocks for each list in ``tensors`` and returns ``outputs`` such
     lists, then whatever else; so does this, with the whole tensors and one block's whatever else.
     """
+    if sum(tensor.size for tensor in tensors[0]) <= _BLOCK:  # not worth waking a thread
+        results = update(*tensors)
+        return list(results[:outputs]), results[outputs:]
     flat = [[tensor.reshape(-1) for tensor in many] for many in tensors]
     new = [[np.empty_like(tensor) for tensor in tensors[0]] for _ in range(outputs)]
     blocks = [

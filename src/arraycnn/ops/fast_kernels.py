@@ -192,6 +192,17 @@ def conv2d_max_pool2d_backward(
     return dx, np.ascontiguousarray(dweight), dbias
 
 
+def softmax_cross_entropy(
+    logits: np.ndarray, labels: np.ndarray, batch_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """See `arraycnn.ops.generic.softmax_cross_entropy`."""
+    check_arrays(logits, labels)
+    logits = np.ascontiguousarray(logits)
+    dlogits = np.empty_like(logits)
+    loss_sum, correct = _softmax_cross_entropy(logits, labels, batch_size, dlogits)
+    return logits.dtype.type(loss_sum), dlogits, np.int32(correct)  # type: ignore[return-value]
+
+
 def _suits_direct(weight_shape: tuple[int, ...], window: Window, pool: Window) -> bool:
     """So few multiplications that a matrix product has nothing to win, and a plain 2x2 pool."""
     tall, wide, channels, filters = weight_shape
@@ -213,6 +224,28 @@ def _by_filter(weight: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(weight.transpose(3, 2, 0, 1)).reshape(
         filters, channels, tall * wide
     )
+
+
+@_compiled
+def _softmax_cross_entropy(logits, labels, batch_size, dlogits):  # type: ignore[no-untyped-def]
+    images, classes = logits.shape
+    loss_sum, correct = 0.0, 0
+    for n in range(images):
+        row, out, label = logits[n], dlogits[n], labels[n]
+        largest, best = row[0], 0
+        for k in range(1, classes):
+            # The first of the largest, as argmax; a NaN is larger than all.
+            if row[k] > largest or (row[k] != row[k] and largest == largest):
+                largest, best = row[k], k
+        total = 0.0
+        for k in range(classes):
+            out[k] = np.exp(row[k] - largest)
+            total += out[k]
+        for k in range(classes):
+            out[k] = (out[k] / total - (1.0 if k == label else 0.0)) / batch_size
+        loss_sum -= row[label] - largest - np.log(total)
+        correct += best == label
+    return loss_sum, correct
 
 
 # Both kernels take an image as one long row. Shifted by i * W + j it lines up with the window's
@@ -299,6 +332,7 @@ FAST = replace(
     col2im=col2im,
     conv2d_max_pool2d=conv2d_max_pool2d,
     conv2d_max_pool2d_backward=conv2d_max_pool2d_backward,
+    softmax_cross_entropy=softmax_cross_entropy,
 )
 """What runs on NumPy arrays where numba is installed."""
 
@@ -306,13 +340,14 @@ FAST = replace(
 def compile_all() -> bool:
     """Compile every kernel for float32 and float64, or load it; whether one had to be compiled."""
     pooling = [_max_pool, _max_pool_backward, _max_pool_backward_apart]
-    compiled = [*pooling, _col2im, _conv_pool, _conv_pool_backward]
+    compiled = [*pooling, _col2im, _conv_pool, _conv_pool_backward, _softmax_cross_entropy]
     for dtype in (np.float32, np.float64):
         x, weight = np.zeros((1, 6, 6, 2), dtype), np.zeros((3, 3, 2, 1), dtype)
         for window in (Window((2, 2), (2, 2)), Window((2, 2))):
             y, winners = max_pool2d(x, window, "first")
             max_pool2d_backward(y, winners, x.shape, window, "first")
         col2im(np.zeros((16, 18), dtype), x.shape, Window((3, 3)))
+        softmax_cross_entropy(np.zeros((2, 3), dtype), np.zeros(2, np.int32), 2)
         conv, pool = Window((3, 3)), Window((2, 2), (2, 2))
         y, winners = conv2d_max_pool2d(FAST, x, weight, None, conv, True, pool)
         conv2d_max_pool2d_backward(FAST, x, weight, y, winners, y, conv, True, pool, True)
