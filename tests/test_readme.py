@@ -64,3 +64,11 @@ def test_the_tutorial_command_runs(tmp_path):
 def test_every_link_leads_somewhere():
     for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_the_cpu_table_is_that_of_the_newest_result():
+    newest = sorted((ROOT / "bench" / "results").glob("cpu-*.json"))[-1]
+    command = [sys.executable, ROOT / "bench" / "table.py", newest]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert table.strip() in README
+    assert newest.name in README
