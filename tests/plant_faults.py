@@ -32,7 +32,7 @@ FAULTS = [
     ("layers/softmax.py", "y * (dy - along_y)", "y * (dy + along_y)"),
     ("layers/dropout.py", "dy / (1.0 - self.rate)", "dy"),
     ("layers/dropout.py", "x / (1.0 - self.rate)", "x"),
-    ("layers/dropout.py", "bits >= round(", "bits < round("),
+    ("layers/dropout.py", "bits >= min(", "bits < min("),
     ("layers/global_avg_pool2d.py", "x.shape[1] * x.shape[2]", "x.shape[1] * x.shape[1]"),
     ("layers/flatten.py", "reshape(dy, x.shape)", "reshape(-dy, x.shape)"),
     ("layers/batch_norm2d.py", "- mean_part - variance_part", "- variance_part"),

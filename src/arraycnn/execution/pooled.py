@@ -5,6 +5,7 @@ in a bit of the result.
 """
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from arraycnn.execution.thread_pool import ThreadPool
 from arraycnn.ops import Kernels, Window
 
-_PIECE_WORK = 2**22
+_PIECE_WORK = 2**24
 """Multiply-adds a piece of a product should have: handing one over costs a tenth of that."""
 
 _MOST_PIECES = 16
@@ -46,16 +47,20 @@ def pooled(kernels: Kernels, pool: ThreadPool) -> Kernels:
         pool.map(piece, len(parts))
         return out
 
+    def image_parts(x: np.ndarray, weight: np.ndarray, window: Window) -> list[slice]:
+        outputs = math.prod(window.output_shape(x.shape[1], x.shape[2]))
+        return _parts(x.shape[0], x.shape[0] * outputs * weight.size, smallest=1)
+
     def conv2d(
         ops: Kernels, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window
     ) -> np.ndarray:
         if x.shape[0] == 1:
             return kernels.conv2d(ops, x, weight, bias, window)
-        return np.concatenate(
-            pool.map(
-                lambda n: kernels.conv2d(kernels, x[n : n + 1], weight, bias, window), x.shape[0]
-            )
+        parts = image_parts(x, weight, window)
+        outputs = pool.map(
+            lambda n: kernels.conv2d(kernels, x[parts[n]], weight, bias, window), len(parts)
         )
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
     def conv2d_backward(
         ops: Kernels,
@@ -67,14 +72,17 @@ def pooled(kernels: Kernels, pool: ThreadPool) -> Kernels:
     ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
         if x.shape[0] == 1:
             return kernels.conv2d_backward(ops, x, weight, dy, window, need_dx)
-        parts = pool.map(
+        parts = image_parts(x, weight, window)
+        gradients = pool.map(
             lambda n: kernels.conv2d_backward(
-                kernels, x[n : n + 1], weight, dy[n : n + 1], window, need_dx
+                kernels, x[parts[n]], weight, dy[parts[n]], window, need_dx
             ),
-            x.shape[0],
+            len(parts),
         )
-        dx = np.concatenate([part[0] for part in parts]) if need_dx else None
-        return dx, sum(part[1] for part in parts), sum(part[2] for part in parts)
+        if len(gradients) == 1:
+            return gradients[0]
+        dx = np.concatenate([part[0] for part in gradients]) if need_dx else None
+        return dx, sum(part[1] for part in gradients), sum(part[2] for part in gradients)
 
     def sgd_update(
         parameters: list, gradients: list, velocities: list, learning_rate: Any, **settings: Any
@@ -111,9 +119,9 @@ def pooled(kernels: Kernels, pool: ThreadPool) -> Kernels:
     )
 
 
-def _parts(size: int, work: int) -> list[slice]:
-    """``size`` rows as slices: as many as the work deserves, none shorter than 32."""
-    count = max(1, min(_MOST_PIECES, size // 32, work // _PIECE_WORK))
+def _parts(size: int, work: int, smallest: int = 32) -> list[slice]:
+    """``size`` rows as slices: as many as the work deserves, none shorter than ``smallest``."""
+    count = max(1, min(_MOST_PIECES, size // smallest, work // _PIECE_WORK))
     edges = [size * number // count for number in range(count + 1)]
     return [slice(first, last) for first, last in itertools.pairwise(edges)]
 

@@ -55,6 +55,11 @@ class Cut:
     head: NamedLayers
     tile: int
 
+    def tiles(self, count: int) -> list[slice]:
+        """A batch of ``count`` images in tiles."""
+        starts = range(0, count, self.tile)
+        return [slice(start, min(start + self.tile, count)) for start in starts]
+
 
 def cut(network: Sequential, input_shape: Shape, itemsize: int) -> Cut:
     """Where ``network`` is cut, for images of ``input_shape`` without N."""
@@ -133,9 +138,9 @@ class ShardedTraining:
         self, indices: np.ndarray, step: np.ndarray, learning_rate: Any
     ) -> tuple[Carry, float, int]:
         task, (params, state, optimizer_state) = self._task, self._carry
-        trunk, head, tile = self._cut.trunk, self._cut.head, self._cut.tile
+        trunk, head = self._cut.trunk, self._cut.head
         count = len(indices)
-        tiles = [slice(start, min(start + tile, count)) for start in range(0, count, tile)]
+        tiles = self._cut.tiles(count)
         # One tile alone has the pool to itself.
         kernels = self._kernels if len(tiles) > 1 else self._whole_kernels
 
@@ -213,7 +218,7 @@ class ShardedInference:
             self._cuts[shape] = cut(self._network, shape, itemsize)
         plan = self._cuts[shape]
         count = images.shape[0]
-        parts = [slice(start, start + plan.tile) for start in range(0, count, plan.tile)]
+        parts = plan.tiles(count)
         context = self._tile_context if len(parts) > 1 else self._whole_context
         fused = fuse(plan.trunk, context.ops)
 
