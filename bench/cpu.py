@@ -200,6 +200,13 @@ def versions():
     return found
 
 
+def commit():
+    """The commit measured, with + where the tree had changes beside it."""
+    command = ["git", "-C", HERE, "describe", "--always", "--dirty=+", "--exclude=*"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    return result.stdout.strip() or None
+
+
 def device():
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -231,6 +238,7 @@ def main():
     rates, errors = measure(options, options.threads)
     result = {
         "date": date.today().isoformat(),
+        "commit": commit(),
         "device": device(),
         "threads": options.threads,
         "rounds": options.rounds,

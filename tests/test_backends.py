@@ -119,6 +119,17 @@ def test_numpy_fast_needs_numba(monkeypatch):
     assert get_backend(NumPy(fast=False)).kernels is NUMPY
 
 
+def test_numba_that_does_not_work_is_an_error_with_a_way_out(monkeypatch):
+    def broken():
+        raise ImportError("Numba needs NumPy 1.0 or less")
+
+    monkeypatch.setattr("arraycnn.backends.numpy._fast_kernels", broken)
+    monkeypatch.setattr(NumPy, "_is_fast", lambda self: self.fast is not False)
+    with pytest.raises(BackendUnavailableError, match=r"numba is installed.*NumPy\(fast=False\)"):
+        get_backend("numpy")
+    assert get_backend(NumPy(fast=False)).fast is False
+
+
 def test_version_and_device_in_words(backend):
     module = {"array-api-strict": "array_api_strict"}.get(backend.name, backend.name)
     assert backend.version == sys.modules[module].__version__

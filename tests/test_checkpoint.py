@@ -458,9 +458,10 @@ def test_a_write_that_fails_leaves_the_old_file_whole_and_nothing_else(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, function, fail)
-        with pytest.raises(type(error)):
+        expected = CheckpointError if isinstance(error, OSError) else type(error)
+        with pytest.raises(expected):
             trained().save(path)
-        with pytest.raises(type(error)):
+        with pytest.raises(expected):
             trained().save(path.with_name("new.npz"))
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
@@ -486,5 +487,5 @@ def test_the_content_is_on_disk_before_it_takes_the_name(path, monkeypatch):
 
 
 def test_a_folder_that_is_missing_is_named(path):
-    with pytest.raises(FileNotFoundError, match="absent"):
+    with pytest.raises(CheckpointError, match=r"absent/model.npz: cannot be written \(No such"):
         trained().save(path.parent / "absent" / "model.npz")

@@ -145,6 +145,14 @@ def test_fused_runs_are_their_parts(record, problem, relu, filters, data):
 
 
 @records
+def test_an_infinite_gradient_reaches_the_winner_alone(record):
+    x, pool = np.array([[1.0, 4.0], [2.0, 3.0]]).reshape(1, 2, 2, 1), Window((2, 2), (2, 2))
+    _, winners = record.max_pool2d(x, pool, "first")
+    dx = record.max_pool2d_backward(np.full((1, 1, 1, 1), np.inf), winners, x.shape, pool, "first")
+    np.testing.assert_array_equal(dx.ravel(), [0.0, np.inf, 0.0, 0.0])
+
+
+@records
 def test_a_window_with_nan_gives_nan(record):
     x = np.zeros((1, 4, 4, 1))
     x[0, 1, 2] = np.nan
@@ -197,7 +205,7 @@ def test_updates_on_the_pool_are_the_generic_ones_to_the_bit(name, chosen):
     rng = np.random.default_rng(0)
     shapes = [(3, 3, 1, 8), (70_000,), (300, 200), ()]
     p, g, v, m = ([rng.random(shape) for shape in shapes] for _ in range(4))
-    g[2] = np.asfortranarray(g[2])
+    p[2], g[2] = np.asfortranarray(p[2]), np.asfortranarray(g[2])
     rate = np.asarray(0.1)
     if name == "sgd_update":
         inputs = (p, g, v if chosen["momentum"] else [], rate)

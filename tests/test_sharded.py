@@ -3,14 +3,18 @@
 import os
 import subprocess
 import sys
+import threading
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 import arraycnn as cnn
 from arraycnn import networks
 from arraycnn.data import load_dataset
+from arraycnn.execution.blas import single_threaded_blas
 from arraycnn.execution.sharded import couples_images, cut
 from arraycnn.execution.thread_pool import ThreadPool
 from arraycnn.fusion import fuse
@@ -159,9 +163,83 @@ def test_which_runs_are_fused():
     assert fused(numpy, conv, ties) == [("0", "Conv2d"), ("1", "MaxPool2d")]
 
 
+@dataclass(frozen=True)
+class Tripled(cnn.Conv2d):
+    """A convolution that does not compute what its base class does."""
+
+    couples_images = False
+
+    def forward(self, params, state, x, context):
+        y, state, residuals = super().forward(params, state, x, context)
+        return 3 * y, state, residuals
+
+
+class Reversed(cnn.Sequential):
+    def forward(self, params, state, x, context):
+        y, state, residuals = super().forward(params, state, x, context)
+        return y[:, ::-1], state, residuals
+
+
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    """A user's layer without a __dict__."""
+
+    factor: float = 2.0
+
+    def init(self, rng, input_shape):
+        return {}, {}, input_shape
+
+    def forward(self, params, state, x, context):
+        return self.factor * x, state, ()
+
+    def backward(self, params, residuals, dy, context, need_dx):
+        return (self.factor * dy if need_dx else None), {}
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        cnn.Sequential(cnn.Rescale(), Tripled(4, 3), cnn.ReLU(), cnn.Flatten(), cnn.Dense(10)),
+        Reversed(cnn.Rescale(), cnn.Flatten(), cnn.Dense(10)),
+        cnn.Sequential(cnn.Rescale(), cnn.Flatten(), Slotted(), cnn.Dense(10)),
+    ],
+    ids=["convolution", "sequential", "slots"],
+)
+def test_a_users_own_layers_compute_what_they_say(digits, network):
+    images = digits.test_images[:40]
+    expected = cnn.Model(network, (8, 8, 1), backend=cnn.ArrayAPIStrict()).predict(images)
+    actual = cnn.Model(network, (8, 8, 1)).predict(images)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4)
+
+
+def test_blas_has_its_threads_back_after_concurrent_use():
+    controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+    def threads():
+        return {library["num_threads"] for library in controller.info()}
+
+    with controller.limit(limits=2):
+        entered, leave = threading.Barrier(2), threading.Event()
+
+        def hold():
+            with single_threaded_blas():
+                entered.wait(10)
+                leave.wait(10)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        entered.wait(10)
+        with single_threaded_blas():
+            assert threads() == {1}
+        assert threads() == {1}  # the other thread is still inside
+        leave.set()
+        holder.join()
+        assert threads() == {2}
+
+
 @pytest.mark.parametrize("threads", [0, -1, 1.5, True, "2"])
 def test_a_wrong_number_of_threads_is_refused(threads):
-    with pytest.raises(cnn.InvalidValueError, match="NumPy: threads must be an int"):
+    with pytest.raises(cnn.ArraycnnError, match="NumPy: threads must be"):
         cnn.NumPy(threads=threads)
 
 

@@ -34,7 +34,11 @@ def write_checkpoint(
     with zipfile.ZipFile(buffer, "a") as archive:
         archive.comment = _MARK + b"0" * 64
     content = buffer.getvalue()[:-_COMMENT_LENGTH]
-    write_atomically(Path(path), content + _MARK + _digest(content))
+    try:
+        write_atomically(Path(path), content + _MARK + _digest(content))
+    except OSError as error:
+        message = f"model file {path}: cannot be written ({error.strerror}); check folder and disk"
+        raise CheckpointError(message) from error
 
 
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

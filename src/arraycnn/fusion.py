@@ -94,11 +94,11 @@ def fuse(layers: NamedLayers, ops: Kernels) -> NamedLayers:
 
 def _longest_run(first: Layer, following: list[Layer], ops: Kernels) -> tuple[Layer, int]:
     """The layer that stands for the run beginning with ``first``, and the run's length."""
-    if not isinstance(first, Conv2d):
+    if type(first) is not Conv2d:  # a subclass may compute something else
         return first, 1
-    relu = following[:1] == [ReLU()]
+    relu = len(following) > 0 and type(following[0]) is ReLU
     pool = following[relu] if len(following) > relu else None
-    if ops.conv2d_max_pool2d is not None and isinstance(pool, MaxPool2d) and pool.ties == "first":
+    if ops.conv2d_max_pool2d is not None and type(pool) is MaxPool2d and pool.ties == "first":
         return ConvPool2d(first, relu, pool), 2 + relu
     if ops.conv2d_relu is not None and relu:
         return ConvReLU2d(first), 2

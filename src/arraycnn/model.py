@@ -116,6 +116,9 @@ class Model:
     ) -> History:
         """Train on ``images`` and ``labels``; call it again to go on.
 
+        Ended by an interrupt or an error, the model keeps what whole steps have made of it; the
+        epoch that was cut short is not counted, and the next call begins with it.
+
         Parameters
         ----------
         images : array, (N, H, W, C) or (N, H, W), uint8 or floating

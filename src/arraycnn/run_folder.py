@@ -62,8 +62,11 @@ class RunLog(Callback):
         self._folder = folder
         self._where = {"backend": model.backend.name, "device": model.backend.device_name}
         self._log_steps = log_steps
+        self.begun = False
+        """Whether a step has been taken: there is a trained model to keep."""
 
     def on_steps(self, progress: Progress) -> None:
+        self.begun = True
         if not self._log_steps:
             return
         first = progress.step - len(progress.losses)

@@ -13,7 +13,7 @@ import numpy as np
 
 from arraycnn.backends.backend import Backend, adopt
 from arraycnn.backends.imports import import_library
-from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.errors import BackendUnavailableError, InvalidTypeError
 from arraycnn.execution import (
     InferencePlan,
     ShardedInference,
@@ -25,6 +25,7 @@ from arraycnn.layers import Sequential
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.numpy_kernels import NUMPY
+from arraycnn.settings import check_count
 from arraycnn.training import Carry
 
 
@@ -55,10 +56,8 @@ class NumPy(Backend):
         if self.fast is not None and not isinstance(self.fast, bool):
             message = f"NumPy: fast must be True, False or None, got {self.fast!r}"
             raise InvalidTypeError(message)
-        valid = isinstance(self.threads, int) and not isinstance(self.threads, bool)
-        if self.threads is not None and (not valid or self.threads < 1):
-            message = f"NumPy: threads must be an int of at least 1, or None, got {self.threads!r}"
-            raise InvalidValueError(message)
+        if self.threads is not None:
+            check_count("NumPy: threads", self.threads)
 
     @property
     def device_name(self) -> str:
@@ -72,6 +71,17 @@ class NumPy(Backend):
     def check(self) -> None:
         if self.fast:
             import_library("numba", self.name, 'pip install "arraycnn[fast]"')
+        if self._is_fast():
+            try:
+                _fast_kernels()
+            except Exception as error:
+                reason = " ".join(str(error).split())
+                message = (
+                    f"backend numpy: numba is installed and does not work ({reason}); update it, "
+                    "set NUMBA_CACHE_DIR to a folder it may write, uninstall it, or take "
+                    "NumPy(fast=False)"
+                )
+                raise BackendUnavailableError(message) from error
 
     def asarray(self, array: Any) -> Array:
         return array if isinstance(array, np.ndarray) else adopt(self, array, np.from_dlpack)
@@ -80,14 +90,14 @@ class NumPy(Backend):
         return np.asarray(array)
 
     def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        if not isinstance(task.network, Sequential):
+        if type(task.network) is not Sequential:
             return super().training_plan(task, carry)
         return ShardedTraining(self.kernels, self._threads(), task, carry)
 
     def inference_plan(
         self, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:
-        if not isinstance(network, Sequential):
+        if type(network) is not Sequential:
             return super().inference_plan(network, params, state, dtype)
         return ShardedInference(self.kernels, self._threads(), network, params, state, dtype)
 

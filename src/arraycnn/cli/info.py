@@ -10,7 +10,16 @@ from arraycnn.backends import available_backends
 from arraycnn.cli import options
 from arraycnn.cli.console import show, show_json
 
-_PACKAGES = ("arraycnn", "numpy", "array-api-compat", "array-api-extra", "mnist", "click", "rich")
+_PACKAGES = (
+    "arraycnn",
+    "numpy",
+    "array-api-compat",
+    "array-api-extra",
+    "mnist",
+    "click",
+    "rich",
+    "threadpoolctl",
+)
 
 
 @click.command()

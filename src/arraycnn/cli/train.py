@@ -3,6 +3,7 @@
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from fractions import Fraction
 from importlib import metadata
@@ -22,7 +23,7 @@ from arraycnn.cli.console import (
     training_bar,
 )
 from arraycnn.data import DataSet, load_dataset, split_validation
-from arraycnn.errors import InvalidValueError, NonFiniteError
+from arraycnn.errors import InvalidValueError
 from arraycnn.layers import Layer
 from arraycnn.model import Model
 from arraycnn.networks import NETWORKS, smallest_image
@@ -124,15 +125,21 @@ def train(
         class_names=data.class_names,
     )
     epochs = EPOCHS[dataset] if epochs is None else epochs
-    batch_size = min(batch_size, len(kept))
-    steps = epochs * -(-len(kept) // batch_size)
+    steps = epochs * -(-len(kept) // min(batch_size, len(kept)))
     make_optimizer, usual_rate = OPTIMIZERS[optimizer]
     learning_rate = usual_rate if learning_rate is None else learning_rate
     folder = RunFolder(out if out is not None else new_run_path(f"{dataset}-{network}"))
     folder.write_config(
-        _config(settings, epochs=epochs, learning_rate=learning_rate, backend=chosen.name)
+        _config(
+            settings,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            backend=chosen.name,
+            batch_size=min(batch_size, len(kept)),
+        )
     )
     began = time.perf_counter()
+    log, history = RunLog(folder, model, log_steps), None
     try:
         with training_bar(quiet=as_json) as bar:
             history = model.fit(
@@ -144,13 +151,13 @@ def train(
                 validation=(data.train_images[held_out], data.train_labels[held_out])
                 if len(held_out)
                 else None,
-                callbacks=(RunLog(folder, model, log_steps), bar),
+                callbacks=(log, bar),
             )
-    except (KeyboardInterrupt, NonFiniteError):
-        notice(f"the model as trained so far is in {folder.model}")
-        raise
     finally:
-        model.save(folder.model)
+        if log.begun:
+            model.save(folder.model)
+            if history is None:
+                notice(f"the model as trained so far is in {folder.model}")
     with counting_bar("testing", len(data.test_images)) as counted:
         test = model.evaluate(data.test_images, data.test_labels, counted)
     seconds = sum(record.seconds for record in history)
@@ -188,12 +195,11 @@ def _config(settings: dict[str, Any], **resolved: Any) -> dict[str, Any]:
 
 def _versions(backend: Backend) -> dict[str, str]:
     """What ran: this package, Python, the array library."""
-    return {
-        "arraycnn": metadata.version("arraycnn"),
-        "python": platform.python_version(),
-        "numpy": metadata.version("numpy"),
-        backend.name: backend.version,
-    }
+    found = {"arraycnn": metadata.version("arraycnn"), "python": platform.python_version()}
+    for package in ("numpy", "numba"):
+        with suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found | {backend.name: backend.version}
 
 
 def _network(name: str, data: DataSet) -> Layer:

@@ -4,17 +4,51 @@ Two pools that spin for work on the same cores cost 2 to 10 times; and a product
 on how many threads BLAS uses.
 """
 
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
-from threadpoolctl import ThreadpoolController
+from threadpoolctl import OpenBLASController, ThreadpoolController
+
+_lock = threading.Lock()
+_inside = 0
+_limit: Any = None
+
+
+@contextmanager
+def single_threaded_blas() -> Iterator[None]:
+    """Within this block, every product of NumPy runs on its caller's thread.
+
+    The limit is the whole process's: of several threads in such blocks, the first sets it and the
+    last to leave lifts it.
+    """
+    global _inside, _limit
+    with _lock:
+        if _inside == 0:
+            _take_the_reins()
+            _limit = _controller().limit(limits=1, user_api="blas")
+        _inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _inside -= 1
+            if _inside == 0:
+                _take_the_reins()
+                _limit.restore_original_limits()
+                _take_the_reins()
+
+
+def _take_the_reins() -> None:
+    # Newer versions of threadpoolctl let only the thread that first set a limit set others, and
+    # ignore the rest in silence; here the first to come and the last to leave may be two threads.
+    clear = getattr(OpenBLASController, "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)
 
 
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()  # finds the loaded BLAS libraries: a millisecond or more, once
-
-
-def single_threaded_blas() -> AbstractContextManager:
-    """Within this block, every product of NumPy runs on its caller's thread."""
-    return _controller().limit(limits=1, user_api="blas")

@@ -20,6 +20,11 @@ _PIECE_WORK = 2**24
 
 _MOST_PIECES = 16
 
+TILE_BYTES = 3 * 2**20
+"""What the columns of the images computed at once may take.
+
+Half of that or twice as much is as fast: less leaves the cache in peace but makes more calls."""
+
 _BLOCK = 2**16
 """Numbers in a block of an update: its half dozen temporary arrays stay in the cache."""
 
@@ -48,8 +53,10 @@ def pooled(kernels: Kernels, pool: ThreadPool) -> Kernels:
         return out
 
     def image_parts(x: np.ndarray, weight: np.ndarray, window: Window) -> list[slice]:
-        outputs = math.prod(window.output_shape(x.shape[1], x.shape[2]))
-        return _parts(x.shape[0], x.shape[0] * outputs * weight.size, smallest=1)
+        outputs = x.shape[0] * math.prod(window.output_shape(x.shape[1], x.shape[2]))
+        columns = outputs * math.prod(weight.shape[:3]) * x.itemsize
+        by_work = min(_MOST_PIECES, outputs * weight.size // _PIECE_WORK)
+        return _cut(x.shape[0], max(1, min(x.shape[0], max(by_work, columns // TILE_BYTES))))
 
     def conv2d(
         ops: Kernels, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window
@@ -90,8 +97,9 @@ def pooled(kernels: Kernels, pool: ThreadPool) -> Kernels:
         def update(p: list, g: list, v: list) -> Any:
             return kernels.sgd_update(p, g, v, learning_rate, **settings)
 
-        (moved, new), _ = _by_blocks(pool, update, [parameters, gradients, velocities], 2)
-        return moved, new if velocities else velocities
+        tensors = [parameters, gradients, velocities]
+        (moved, *new), _ = _by_blocks(pool, update, tensors, 2 if velocities else 1)
+        return moved, new[0] if velocities else velocities
 
     def adam_update(
         parameters: list,
@@ -119,9 +127,13 @@ def pooled(kernels: Kernels, pool: ThreadPool) -> Kernels:
     )
 
 
-def _parts(size: int, work: int, smallest: int = 32) -> list[slice]:
-    """``size`` rows as slices: as many as the work deserves, none shorter than ``smallest``."""
-    count = max(1, min(_MOST_PIECES, size // smallest, work // _PIECE_WORK))
+def _parts(size: int, work: int) -> list[slice]:
+    """``size`` rows as slices: as many as the work deserves, none shorter than 32."""
+    return _cut(size, max(1, min(_MOST_PIECES, size // 32, work // _PIECE_WORK)))
+
+
+def _cut(size: int, count: int) -> list[slice]:
+    """``size`` rows as ``count`` slices of about one length."""
     edges = [size * number // count for number in range(count + 1)]
     return [slice(first, last) for first, last in itertools.pairwise(edges)]
 
@@ -138,7 +150,8 @@ def _by_blocks(
         results = update(*tensors)
         return list(results[:outputs]), results[outputs:]
     flat = [[tensor.reshape(-1) for tensor in many] for many in tensors]
-    new = [[np.empty_like(tensor) for tensor in tensors[0]] for _ in range(outputs)]
+    # In C order whatever the parameters have: only so are the reshapes below views of them.
+    new = [[np.empty(t.shape, t.dtype) for t in tensors[0]] for _ in range(outputs)]
     blocks = [
         (number, slice(start, min(start + _BLOCK, tensor.size)))
         for number, tensor in enumerate(flat[0])

@@ -11,14 +11,15 @@ of the tiles: so the result is the same to the last bit on 1, 2 or 16 threads.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from arraycnn.execution.blas import single_threaded_blas
 from arraycnn.execution.plan import Task
-from arraycnn.execution.pooled import pooled
+from arraycnn.execution.pooled import TILE_BYTES, pooled
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.fusion import fuse
 from arraycnn.layers import LAYERS, Sequential
@@ -28,11 +29,6 @@ from arraycnn.ops import Array, Kernels
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.training import Carry
 from arraycnn.tree import leaves, with_leaves
-
-_TILE_BYTES = 3 * 2**20
-"""What the columns of a tile's largest convolution may take.
-
-Half of that or twice as much is as fast: less leaves the cache in peace but makes more calls."""
 
 _MOST_IMAGES = 32
 
@@ -71,9 +67,9 @@ def cut(network: Sequential, input_shape: Shape, itemsize: int) -> Cut:
         if leaves(state) or couples_images(layer) or weights > math.prod(output_shape):
             first = place
             break
-        largest = max(largest, _column_elements(params, output_shape) * itemsize)
+        largest = max(largest, _column_elements(params, shape, output_shape) * itemsize)
         shape = output_shape
-    tile = min(max(_TILE_BYTES // largest, 1), _MOST_IMAGES)
+    tile = min(max(TILE_BYTES // largest, 1), _MOST_IMAGES)
     return Cut(layers[:first], layers[first:], tile)
 
 
@@ -82,22 +78,18 @@ def couples_images(layer: Layer) -> bool:
 
     A user's layer says so by a class attribute ``couples_images``; where it does not say, it may.
     """
-    parts = [
-        part
-        for value in vars(layer).values()
-        for part in (value if isinstance(value, tuple) else (value,))
-        if hasattr(part, "forward")
-    ]
-    own = getattr(layer, "couples_images", type(layer) not in LAYERS.values())
-    return own or any(couples_images(part) for part in parts)
+    if getattr(layer, "couples_images", type(layer) not in LAYERS.values()):
+        return True
+    settings: tuple[Any, ...] = fields(layer) if is_dataclass(layer) else ()
+    values: list[Any] = [getattr(layer, setting.name) for setting in settings]
+    parts = [part for value in values for part in (value if isinstance(value, tuple) else [value])]
+    return any(couples_images(part) for part in parts if hasattr(part, "forward"))
 
 
-def _column_elements(params: Tree, output_shape: Shape) -> int:
-    """Numbers in the columns of one image, the largest array of a convolution."""
-    weight = params.get("weight")
-    if weight is None or len(getattr(weight, "shape", ())) != 4:
-        return math.prod(output_shape)
-    return math.prod(output_shape[:2]) * math.prod(weight.shape[:3])
+def _column_elements(params: Tree, input_shape: Shape, output_shape: Shape) -> int:
+    """About how many numbers the layer's largest array has for one image, columns included."""
+    taps = [math.prod(leaf.shape[:3]) for leaf in leaves(params) if len(leaf.shape) == 4]
+    return max(math.prod(output_shape), *(math.prod(input_shape[:2]) * t for t in taps), 1)
 
 
 class ShardedTraining:
@@ -196,7 +188,6 @@ class ShardedInference:
         self._pool = thread_pool(threads)
         self._tile_context = Context(kernels, "infer", dtype)
         self._whole_context = Context(pooled(kernels, self._pool), "infer", dtype)
-        self._cuts: dict[Shape, Cut] = {}
 
     @_QUIET
     def predict(self, images: Array) -> np.ndarray:
@@ -213,10 +204,7 @@ class ShardedInference:
 
     def _logits(self, images: Array) -> Array:
         shape = images.shape[1:]
-        if shape not in self._cuts:
-            itemsize = np.dtype(self._tile_context.dtype).itemsize
-            self._cuts[shape] = cut(self._network, shape, itemsize)
-        plan = self._cuts[shape]
+        plan = _known_cut(self._network, shape, np.dtype(self._tile_context.dtype).itemsize)
         count = images.shape[0]
         parts = plan.tiles(count)
         context = self._tile_context if len(parts) > 1 else self._whole_context
@@ -228,6 +216,17 @@ class ShardedInference:
 
         x = _joined(self._pool.map(forward, len(parts)))
         return forward_chain(plan.head, self._params, self._state, x, self._whole_context)[0]
+
+
+def _known_cut(network: Sequential, input_shape: Shape, itemsize: int) -> Cut:
+    """`cut`, which draws parameters to learn their shapes, once for a network with a hash."""
+    try:
+        return _remembered_cut(network, input_shape, itemsize)
+    except TypeError:  # a user's layer need not have one
+        return cut(network, input_shape, itemsize)
+
+
+_remembered_cut = lru_cache(maxsize=32)(cut)
 
 
 def _joined(parts: list[Array]) -> Array:

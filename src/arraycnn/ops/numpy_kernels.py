@@ -117,7 +117,7 @@ def max_pool2d_backward(
     new = np.empty if covered == input_shape[1:3] else np.zeros
     dx = new(input_shape, dy.dtype)
     for place, offset in enumerate(window.offsets()):
-        np.multiply(dy, winners == place, out=dx[window.pixels(offset, output)])
+        dx[window.pixels(offset, output)] = np.where(winners == place, dy, 0.0)
     return dx
 
 
@@ -139,7 +139,7 @@ def conv2d_relu_backward(
     need_dx: bool,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """Gradients of `conv2d_relu`, whose output was ``y``: (dx or None, dweight, dbias)."""
-    return ops.conv2d_backward(ops, x, weight, np.multiply(dy, y > 0.0), window, need_dx)
+    return ops.conv2d_backward(ops, x, weight, np.where(y > 0.0, dy, 0.0), window, need_dx)
 
 
 def conv2d_max_pool2d(
@@ -174,7 +174,7 @@ def conv2d_max_pool2d_backward(
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """Gradients of `conv2d_max_pool2d`: (dx or None, dweight, dbias)."""
     if relu:
-        dy = np.multiply(dy, y > 0.0)
+        dy = np.where(y > 0.0, dy, 0.0)
     shape = (x.shape[0], *window.output_shape(x.shape[1], x.shape[2]), weight.shape[3])
     dconv = ops.max_pool2d_backward(dy, winners, shape, pool, "first")
     return ops.conv2d_backward(ops, x, weight, dconv, window, need_dx)
