@@ -227,3 +227,17 @@ def test_arrays_of_another_library_are_refused():
         NUMPY.im2col(x, Window((2, 2)))
     with pytest.raises(InvalidTypeError, match="NumPy kernels: take NumPy arrays"):
         NUMPY.max_pool2d(x, Window((2, 2)), "first")
+
+
+def test_a_convolution_large_enough_for_several_pieces():
+    rng = np.random.default_rng(0)
+    x, weight = rng.standard_normal((40, 20, 20, 16)), rng.standard_normal((3, 3, 16, 32))
+    bias, window, record = rng.standard_normal(32), Window((3, 3)), RECORDS["pool"]
+    y = record.conv2d(record, x, weight, bias, window)
+    np.testing.assert_allclose(
+        y, GENERIC.conv2d(GENERIC, x, weight, bias, window), rtol=0, atol=1e-10
+    )
+    actual = record.conv2d_backward(record, x, weight, y, window, True)
+    expected = GENERIC.conv2d_backward(GENERIC, x, weight, y, window, True)
+    for a, e in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(a, e, rtol=0, atol=1e-7)
