@@ -17,6 +17,17 @@ from arraycnn.backends import (
     available_backends,
     get_backend,
 )
+from arraycnn.callbacks import (
+    BestCheckpoint,
+    Callback,
+    Checkpoint,
+    CSVLog,
+    EarlyStopping,
+    JSONLog,
+    StepLog,
+    TensorBoard,
+    TimeLimit,
+)
 from arraycnn.errors import (
     ArraycnnError,
     BackendUnavailableError,
@@ -24,9 +35,11 @@ from arraycnn.errors import (
     DataError,
     InvalidTypeError,
     InvalidValueError,
+    MissingPackageError,
     NonFiniteError,
+    RunFolderError,
 )
-from arraycnn.history import Callback, EpochRecord, History, Metrics, Progress
+from arraycnn.history import EpochRecord, History, Metrics, Progress
 from arraycnn.layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -47,6 +60,7 @@ from arraycnn.losses import softmax_cross_entropy
 from arraycnn.model import Model
 from arraycnn.optimizers import SGD, Adam, AdamW
 from arraycnn.schedules import Constant, Cosine, OneCycle, StepDecay
+from arraycnn.training_state import TrainingState
 
 __version__ = "0.1.0"
 
@@ -61,7 +75,10 @@ __all__ = [
     "Backend",
     "BackendUnavailableError",
     "BatchNorm2d",
+    "BestCheckpoint",
+    "CSVLog",
     "Callback",
+    "Checkpoint",
     "CheckpointError",
     "Constant",
     "Conv2d",
@@ -70,15 +87,18 @@ __all__ = [
     "DataError",
     "Dense",
     "Dropout",
+    "EarlyStopping",
     "EpochRecord",
     "Flatten",
     "GlobalAvgPool2d",
     "History",
     "InvalidTypeError",
     "InvalidValueError",
+    "JSONLog",
     "Layer",
     "MaxPool2d",
     "Metrics",
+    "MissingPackageError",
     "Model",
     "NonFiniteError",
     "NumPy",
@@ -87,10 +107,15 @@ __all__ = [
     "ReLU",
     "Rescale",
     "Residual",
+    "RunFolderError",
     "Sequential",
     "Softmax",
     "StepDecay",
+    "StepLog",
+    "TensorBoard",
+    "TimeLimit",
     "Torch",
+    "TrainingState",
     "available_backends",
     "get_backend",
     "softmax_cross_entropy",

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from arraycnn.backends import Backend, get_backend
-from arraycnn.checkpoint import read_checkpoint, write_checkpoint
+from arraycnn.callbacks.callback import Callback
+from arraycnn.checkpoint import read_checkpoint, take_tree, write_checkpoint
+from arraycnn.course import Course
 from arraycnn.errors import CheckpointError, NonFiniteError
 from arraycnn.execution import Task
-from arraycnn.fitting import Course, EpochResult, Fitting
-from arraycnn.history import Callback, EpochRecord, History, Metrics
+from arraycnn.fitting import Fitting
+from arraycnn.history import History, Metrics
 from arraycnn.inputs import (
     check_class_names,
     check_input_shape,
@@ -27,16 +29,18 @@ from arraycnn.inputs import (
     place_images,
 )
 from arraycnn.layers import Layer
-from arraycnn.layers.config import network_from_config, network_to_config
+from arraycnn.model_file import model_from_header, model_header, training_from_header
 from arraycnn.ops import Array
 from arraycnn.optimizers import SGD, Optimizer, learning_rates
 from arraycnn.settings import check_count
 from arraycnn.summary import table
 from arraycnn.training import Carry
-from arraycnn.tree import Tree, flatten, map_leaves, with_leaves
+from arraycnn.training_state import TrainingState, describe_optimizer, resumed
+from arraycnn.tree import Tree, flatten, map_leaves, unflatten
 
 _INFERENCE_BATCH = 128
 _INITIAL = 2**32 - 1
+_OPTIMIZER = "optimizer"
 _log = logging.getLogger("arraycnn")
 
 
@@ -56,6 +60,14 @@ class Model:
     dtype : "float32" or "float64"
     class_names : sequence of str or None
         Kept with the model for those who read its predictions.
+
+    Attributes
+    ----------
+    epochs_done, steps_done : int
+        Whole epochs, and steps, over the life of the model.
+    unfinished : TrainingState or None
+        Where the last `fit` stood if an error, an interrupt or a callback ended it:
+        ``fit(..., resume=model.unfinished)`` goes on.
 
     Raises
     ------
@@ -88,6 +100,7 @@ class Model:
         self.class_names = check_class_names(class_names, self.classes)
         self.epochs_done = 0
         self.steps_done = 0
+        self.unfinished: TrainingState | None = None
         self._params, self._state = self._place(params), self._place(state)
 
     def __repr__(self) -> str:
@@ -113,11 +126,14 @@ class Model:
         optimizer: Optimizer | None = None,
         validation: tuple[Any, Any] | None = None,
         callbacks: Sequence[Callback] = (),
+        resume: TrainingState | None = None,
+        override: bool = False,
     ) -> History:
-        """Train on ``images`` and ``labels``; call it again to go on.
+        """Train on ``images`` and ``labels``; call it again to train on.
 
-        Ended by an interrupt or an error, the model keeps what whole steps have made of it; the
-        epoch that was cut short is not counted, and the next call begins with it.
+        Ended by an interrupt or an error, the model keeps what whole steps have made of it, and
+        ``unfinished`` says where it stood. A call without ``resume`` begins with a new epoch, and
+        the optimizer afresh.
 
         Parameters
         ----------
@@ -127,10 +143,17 @@ class Model:
         epochs, batch_size : int
             The last batch of an epoch may be smaller; a batch larger than the set is clipped.
         optimizer : Optimizer or None
-            Its state begins afresh; None is ``SGD(0.05)``.
+            Its state begins afresh, or where ``resume`` says; None is ``SGD(0.05)``.
         validation : (images, labels) or None
             Measured after each epoch.
         callbacks : sequence of Callback
+        resume : TrainingState or None
+            Go on from there, within an epoch or between two, with the same images and settings as
+            before. The end is then that of a training never stopped, to the last bit on NumPy.
+            ``epochs`` counts from the beginning, not from there.
+        override : bool
+            Resume with other ``epochs``, ``batch_size``, ``optimizer`` or another number of images.
+            An epoch to be cut into other batches begins again.
 
         Returns
         -------
@@ -141,9 +164,14 @@ class Model:
         ------
         NonFiniteError
             A loss became NaN or infinite. The model keeps the parameters of the last finite loss.
+        InvalidValueError
+            Settings differ from those of ``resume``; the message names them.
         """
         optimizer = check_optimizer(SGD(0.05) if optimizer is None else optimizer)
         epochs, batch_size = check_count("epochs:", epochs), check_count("batch_size:", batch_size)
+        for callback in callbacks:
+            if callback.save_every is not None:
+                check_count("save_every:", callback.save_every)
         x, y = self._place_set(images, labels)
         held_out = None
         if validation is not None:
@@ -159,30 +187,35 @@ class Model:
         )
         if batch_size > x.shape[0]:
             _log.warning("fit: batch_size %d clipped to the %d images", batch_size, x.shape[0])
-        learning_rates(
-            optimizer, 0, 1, epochs * course.steps
-        )  # a bad schedule fails before any work
+        learning_rates(optimizer, 0, 1, course.all_steps)  # a bad schedule fails before any work
+        settings = describe_optimizer(optimizer)
+        carry = Carry(self._params, self._state, self._place(optimizer.init(self._params)))
+        state = TrainingState(course, settings, (), 0, 0.0, 0, carry)
+        if resume is not None:
+            state = resumed(resume, course, settings, carry, override)
         plan = self.backend.training_plan(
-            Task(self.network, optimizer, x, y, self.seed, self.dtype),
-            Carry(self._params, self._state, self._place(optimizer.init(self._params))),
+            Task(self.network, optimizer, x, y, self.seed, self.dtype), state.carry
         )
-        fitting = Fitting(plan, optimizer, course, list(callbacks))
-        records: list[EpochRecord] = []
-        step_losses: list[np.ndarray] = []
+        fitting = Fitting(plan, optimizer, state, callbacks)
         try:
-            for epoch, result in fitting.epochs():
-                self._params, self._state, _ = plan.snapshot()
-                self.epochs_done, self.steps_done = epoch + 1, self.steps_done + course.steps
+            self._follow(fitting, plan.snapshot())
+            fitting.begin()
+            while fitting.run_epoch():
+                self._follow(fitting, plan.snapshot())
+                self.epochs_done += 1
                 metrics = self._measure(held_out) if held_out is not None else None
-                self._check_finite(metrics, epoch, course, fitting)
-                records.append(_record(epoch, result, metrics))
-                step_losses += result.step_losses
-                stops = [callback.on_epoch(records[-1]) for callback in callbacks]
-                if any(stops):
-                    break
+                self._check_finite(metrics, fitting)
+                fitting.end_epoch(metrics)
+        except NonFiniteError:
+            fitting.save()
+            raise
         finally:
-            self._params, self._state, _ = plan.snapshot()
-        return History(tuple(records), np.concatenate(step_losses))
+            self._follow(fitting, plan.snapshot())
+            for callback in callbacks:
+                callback.on_end()
+        if fitting.state.complete:
+            self.unfinished = None
+        return fitting.history
 
     def evaluate(
         self, images: Any, labels: Any, progress: Callable[[int], None] | None = None
@@ -206,26 +239,25 @@ class Model:
         """The layers with their output shapes and numbers of parameters, as text."""
         return table(self.network, self.input_shape)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, training: TrainingState | None = None) -> None:
         """Write network, parameters and state to one .npz file, atomically.
 
-        Raises InvalidTypeError where a user-defined layer is not a dataclass of plain settings.
+        With ``training``, those of that state, and all that `load_training` needs to go on from it.
+
+        Raises
+        ------
+        InvalidTypeError
+            A user-defined layer is not a dataclass of plain settings.
+        CheckpointError
+            The file cannot be written; the one before it, if any, is whole.
         """
-        header = {
-            "network": network_to_config(self.network),
-            "input_shape": list(self.input_shape),
-            "dtype": self.dtype,
-            "seed": self.seed,
-            "class_names": self.class_names,
-            "epochs_done": self.epochs_done,
-            "steps_done": self.steps_done,
-        }
+        carry = Carry(self._params, self._state, {}) if training is None else training.carry
         arrays = {
             f"{kind}/{name}": np.asarray(self.backend.to_numpy(array), order="C")
-            for kind, tree in (("params", self._params), ("state", self._state))
-            for name, array in flatten(tree).items()
+            for kind, tree in zip(("params", "state", _OPTIMIZER), carry, strict=True)
+            for name, array in sorted(flatten(tree).items())
         }
-        write_checkpoint(path, header, arrays)
+        write_checkpoint(path, model_header(self, training), arrays)
 
     @classmethod
     def load(
@@ -243,34 +275,47 @@ class Model:
         CheckpointError
             The file is missing, damaged, or its arrays are not those of its network.
         """
+        return cls._read(path, backend, layers)[0]
+
+    @classmethod
+    def load_training(
+        cls, path: str | Path, backend: str | Backend = "numpy", layers: Iterable[type] = ()
+    ) -> tuple[Model, TrainingState]:
+        """The model of a file that `save` or `Checkpoint` wrote, and the training to go on with.
+
+        Parameters and errors are those of `load`; a file that holds no training is one of them.
+        """
+        model, header, arrays = cls._read(path, backend, layers)
+        for name, array in arrays.items():
+            if array.dtype != model.dtype:
+                message = (
+                    f"model file {path}: {_OPTIMIZER}/{name} must be {model.dtype}, "
+                    f"got {array.dtype}"
+                )
+                raise CheckpointError(message)
+        optimizer_state = unflatten({n: model.backend.asarray(a) for n, a in arrays.items()})
+        carry = Carry(model._params, model._state, optimizer_state)
+        return model, training_from_header(path, header, model, carry)
+
+    @classmethod
+    def _read(
+        cls, path: str | Path, backend: str | Backend, layers: Iterable[type]
+    ) -> tuple[Model, dict[str, Any], dict[str, np.ndarray]]:
+        """(model, header, the optimizer's arrays) of a file."""
         chosen = get_backend(backend)
         header, arrays = read_checkpoint(path)
-        try:
-            model = cls(
-                network_from_config(header["network"], layers),
-                header["input_shape"],
-                seed=header["seed"],
-                dtype=header["dtype"],
-                class_names=header["class_names"],
-            )
-            model.epochs_done = check_count("epochs_done:", header["epochs_done"], minimum=0)
-            model.steps_done = check_count("steps_done:", header["steps_done"], minimum=0)
-        except CheckpointError as error:
-            message = f"model file {path}: {error}"
-            raise CheckpointError(message) from error
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
-            message = f"model file {path}: its header does not describe a model ({error})"
-            raise CheckpointError(message) from error
+        model = model_from_header(cls, path, header, layers)
         chosen.check_dtype(model.dtype)
         model.backend = chosen
-        model._params = model._replace_arrays(path, "params", model._params, arrays)
-        model._state = model._replace_arrays(path, "state", model._state, arrays)
-        if arrays:
-            message = (
-                f"model file {path}: has arrays its network does not have: {', '.join(arrays)}"
-            )
+        for kind, name in (("params", "_params"), ("state", "_state")):
+            tree = take_tree(path, kind, getattr(model, name), arrays, model.dtype)
+            setattr(model, name, map_leaves(chosen.asarray, tree))
+        kind = f"{_OPTIMIZER}/" if "training" in header else "none/"
+        if surplus := [name for name in arrays if not name.startswith(kind)]:
+            names = ", ".join(surplus)
+            message = f"model file {path}: has arrays its network does not have: {names}"
             raise CheckpointError(message)
-        return model
+        return model, header, {name.removeprefix(kind): a for name, a in arrays.items()}
 
     def _place(self, tree: Tree) -> Tree:
         return map_leaves(lambda leaf: self.backend.asarray(leaf.astype(self.dtype)), tree)
@@ -295,53 +340,28 @@ class Model:
         losses, hits = zip(*sums, strict=True)
         return Metrics(sum(losses) / x.shape[0], sum(hits) / x.shape[0])
 
-    def _check_finite(
-        self, metrics: Metrics | None, epoch: int, course: Course, fitting: Fitting
-    ) -> None:
+    def _follow(self, fitting: Fitting, carry: Carry) -> None:
+        """Take over where ``fitting`` stands, with the parameters of ``carry``."""
+        self._params, self._state, _ = carry
+        self.epochs_done = fitting.state.epochs_done
+        self.steps_done = fitting.state.steps_done
+        self.unfinished = fitting.state
+
+    def _check_finite(self, metrics: Metrics | None, fitting: Fitting) -> None:
         """Refuse parameters that the epoch's last update spoilt: no later loss would show it."""
         finite = all(
             np.isfinite(self.backend.to_numpy(p)).all() for p in flatten(self._params).values()
         )
         if finite and (metrics is None or np.isfinite(metrics.loss)):
             return
+        epoch, step = fitting.state.epochs_done + 1, fitting.state.step
         fitting.go_back()
         message = (
             "training: parameters and validation loss must be finite, got NaN or infinity after "
-            f"epoch {epoch + 1}, step {course.steps}; the model keeps the parameters of the last "
+            f"epoch {epoch}, step {step}; the model keeps the parameters of the last "
             "finite loss: try a lower learning rate"
         )
-        raise NonFiniteError(message, epoch + 1, course.steps)
-
-    def _replace_arrays(
-        self, path: str | Path, kind: str, tree: Tree, arrays: dict[str, np.ndarray]
-    ) -> Tree:
-        values = []
-        for name, expected in flatten(tree).items():
-            value = arrays.pop(f"{kind}/{name}", None)
-            if value is None:
-                message = f"model file {path}: lacks the array {kind}/{name}"
-                raise CheckpointError(message)
-            if value.shape != tuple(expected.shape) or value.dtype != self.dtype:
-                message = (
-                    f"model file {path}: {kind}/{name} must be {self.dtype} of shape "
-                    f"{tuple(expected.shape)}, got {value.dtype} of shape {value.shape}"
-                )
-                raise CheckpointError(message)
-            values.append(self.backend.asarray(value))
-        return with_leaves(tree, values)
-
-
-def _record(epoch: int, result: EpochResult, metrics: Metrics | None) -> EpochRecord:
-    return EpochRecord(
-        epoch=epoch + 1,
-        train_loss=result.loss_sum / result.images,
-        train_accuracy=result.correct / result.images,
-        validation_loss=metrics.loss if metrics else None,
-        validation_accuracy=metrics.accuracy if metrics else None,
-        seconds=result.seconds,
-        images_per_second=result.images / result.seconds,
-        learning_rate=result.learning_rate,
-    )
+        raise NonFiniteError(message, epoch, step)
 
 
 def _parts(count: int, progress: Callable[[int], None] | None) -> Iterator[slice]:
