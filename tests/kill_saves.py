@@ -386,12 +386,12 @@ def run_all() -> None:
         expected = outcome(work / "whole")
         shutil.rmtree(work / "whole")
         print(f"a run makes {len(calls)} calls in its folder", flush=True)
-        sample = 23 if chosen.quick else 1
+        sample = 37 if chosen.quick else 1
         counts = []
         for way in (at_every_call, at_every_power_failure, when_full):
             counts.append(way(work, calls, expected, sample))
             counts[-1].show()
-        counts.append(at_random_moments(work, 3 if chosen.quick else 20, chosen.seed))
+        counts.append(at_random_moments(work, 2 if chosen.quick else 20, chosen.seed))
         counts[-1].show()
     raise SystemExit(any(count.faults for count in counts))
 

@@ -13,7 +13,8 @@ import arraycnn
 SOURCE = Path(arraycnn.__file__).parent
 CUPY = {"ops/cupy_kernels.py", "backends/cupy.py", "execution/cuda_graph.py"}
 ARRAY_API = {"ops/arrays.py"}
-OPTIONAL = {"cupy", "cupyx", "torch", "jax", "numba", "matplotlib", "PIL", "onnx", "mpi4py", "tensorboardX"}
+OPTIONAL = {"cupy", "cupyx", "torch", "jax", "numba", "matplotlib", "PIL", "onnx", "mpi4py"}
+OPTIONAL |= {"tensorboardX"}
 LAZY = {"torch", "jax", "cupy", "numba", "matplotlib", "PIL", "click", "rich", "array_api_strict"}
 
 # From the bottom to the top; nothing may reach what stands in a later line, by any detour.

@@ -54,6 +54,13 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndar
     except OSError as error:
         message = f"model file {path}: cannot be read ({error.strerror}); check the path"
         raise CheckpointError(message) from error
+    return decode_checkpoint(path, content)
+
+
+def decode_checkpoint(
+    path: str | Path, content: bytes
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """`read_checkpoint` of a file's bytes; ``path`` is named in errors."""
     body, comment = content[:-_COMMENT_LENGTH], content[-_COMMENT_LENGTH:]
     if not comment.startswith(_MARK):
         message = (
