@@ -37,6 +37,23 @@ def test_the_python_example_runs(tmp_path):
     assert (tmp_path / "digits.npz").is_file()
 
 
+def test_the_example_of_stopping_and_going_on_runs(tmp_path):
+    (example,) = blocks("py")
+    prelude = """
+import arraycnn as cnn
+from arraycnn.data import load_dataset
+data = load_dataset("digits")
+images, labels = data.train_images, data.train_labels
+held_out = data.test_images, data.test_labels
+network = cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(10))
+"""
+    script = f"{prelude}{example}print(model.epochs_done)"
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert 0 < int(result.stdout) <= 20
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info"])
 def test_every_option_in_the_shell_examples_exists(command):
     arraycnn = Path(sys.executable).parent / "arraycnn"

@@ -240,7 +240,7 @@ def test_the_state_is_handed_out_every_so_many_steps_and_after_epochs(every, mos
     told.save_every = every
     fit(new_model(), callbacks=[told])
     last = EPOCHS * STEPS
-    expected = sorted({0, *range(every, last + 1, every), *range(STEPS, last + 1, STEPS)})
+    expected = sorted({*range(every, last + 1, every), *range(STEPS, last + 1, STEPS)})
     assert [state.position for state in told.states] == expected
     for state in told.states:
         assert (len(state.records), state.step) == divmod(state.position, STEPS)
@@ -590,3 +590,32 @@ def test_states_are_values(tmp_path):
     for name, array in ends[0].items():
         np.testing.assert_array_equal(ends[1][name], array)
     assert replace(state, step=0).position == 3
+
+
+def test_parameters_that_the_last_update_spoilt_are_not_saved(tmp_path, monkeypatch):
+    """No loss has shown it yet: the update of the step before a save made them infinite."""
+    monkeypatch.setattr(fitting, "_MOST_STEPS", 1)
+    path = tmp_path / "last.npz"
+    model = new_model()
+    with pytest.raises(NonFiniteError, match="after epoch 2, step 1;") as caught:
+        fit(model, SGD(ExplodesAt(3, 1e308)), callbacks=[Checkpoint(model, path, save_every=2)])
+    assert (caught.value.epoch, caught.value.step) == (2, 1)
+    _, training = Model.load_training(path)
+    assert training.position == 3
+
+
+def test_a_state_at_the_end_of_an_epoch_that_proves_infinite_is_kept(tmp_path, monkeypatch):
+    """Nothing was run since the resume: there is no step to go back to."""
+    monkeypatch.setattr(fitting, "_MOST_STEPS", 1)
+    told = StopAt(-1)
+    told.save_every = 1
+    model = new_model()
+    with pytest.raises(Stop):
+        fit(model, callbacks=[told, RaiseOnce("on_epoch", 1, Stop)])
+    state = model.unfinished
+    assert state.step == STEPS
+    for array in state.carry.params["7"].values():
+        array[...] = np.inf
+    with pytest.raises(NonFiniteError, match="after epoch 1, step 3"):
+        fit(model, resume=state)
+    assert model.unfinished.position == STEPS

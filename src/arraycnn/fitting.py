@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from arraycnn.execution import TrainingPlan
 from arraycnn.history import EpochRecord, History, Metrics, Progress
 from arraycnn.optimizers import Optimizer, learning_rates
 from arraycnn.training_state import TrainingState
+from arraycnn.tree import Tree
 
 _REPORT_SECONDS = 0.5
 _MOST_STEPS = 4096
@@ -32,6 +33,7 @@ class Fitting:
         optimizer: Optimizer,
         state: TrainingState,
         callbacks: Sequence[Callback],
+        is_finite: Callable[[Tree], bool],
     ) -> None:
         self.state = state
         self.ended = False
@@ -39,6 +41,7 @@ class Fitting:
         self._plan = plan
         self._optimizer = optimizer
         self._callbacks = callbacks
+        self._is_finite = is_finite
         self._chunk = 1
         # Where the last two chunks began.
         self._starts: deque[TrainingState] = deque(maxlen=2)
@@ -53,7 +56,8 @@ class Fitting:
     def begin(self) -> None:
         """Tell the callbacks where the training begins."""
         self._ask([callback.on_begin(self.state) for callback in self._callbacks])
-        self.save()
+        if self.ended or self.state.position:  # nothing to keep yet, else
+            self.save()
 
     def run_epoch(self) -> bool:
         """Run the rest of an epoch's steps; False where the training is over or was ended."""
@@ -66,7 +70,11 @@ class Fitting:
         return False
 
     def end_epoch(self, metrics: Metrics | None) -> None:
-        """Record the epoch whose steps are done, and tell the callbacks."""
+        """Record the epoch whose steps are done, and tell the callbacks.
+
+        Raises NonFiniteError where ``metrics`` or the parameters are not finite.
+        """
+        self._check_finite(metrics)
         state, course = self.state, self.state.course
         record = EpochRecord(
             epoch=state.epochs_done + 1,
@@ -88,10 +96,6 @@ class Fitting:
         for callback in self._callbacks:
             callback.on_save(self.state)
 
-    def go_back(self) -> None:
-        """Return to the state before the last step, whose loss is known to be finite."""
-        self._restore(self.state.position - 1)
-
     def _run_chunk(self) -> None:
         before, course = self.state, self.state.course
         self._starts.append(before)
@@ -110,11 +114,17 @@ class Fitting:
         self._report(after, losses, correct)
         self.state = after  # not before: steps that a log failed to note are to be run again
         if self.ended:
-            self.save()
-        elif self.state.step < course.steps:  # else the end of the epoch is near, and is saved
-            for callback in self._callbacks:
-                if callback.save_every and self.state.position % callback.save_every == 0:
-                    callback.on_save(self.state)
+            due = list(self._callbacks)
+        elif self.state.step < course.steps:
+            due = [
+                c for c in self._callbacks if c.save_every and after.position % c.save_every == 0
+            ]
+        else:
+            due = []  # the end of the epoch is near, and is saved
+        if due:
+            self._check_finite()
+        for callback in due:
+            callback.on_save(self.state)
 
     def _run_steps(self, start: TrainingState, count: int) -> tuple[np.ndarray, np.ndarray]:
         epoch = start.course.first_epoch + len(start.records)
@@ -153,12 +163,28 @@ class Fitting:
         )
         raise NonFiniteError(message, epoch, step)
 
+    def _check_finite(self, metrics: Metrics | None = None) -> None:
+        """Refuse parameters that the last update spoilt, which no loss has shown yet."""
+        if self._is_finite(self.state.carry.params) and (
+            metrics is None or np.isfinite(metrics.loss)
+        ):
+            return
+        epoch, step = self.state.epochs_done + 1, self.state.step
+        self._restore(self.state.position - 1)
+        message = (
+            "training: parameters and validation loss must be finite, got NaN or infinity after "
+            f"epoch {epoch}, step {step}; the model keeps the parameters of the last finite loss: "
+            "try a lower learning rate"
+        )
+        raise NonFiniteError(message, epoch, step)
+
     def _restore(self, position: int) -> None:
         """Go back to the state that step ``position`` of this training began with.
 
         Where this call of fit began later than that, to its beginning.
         """
-        start = next((s for s in reversed(self._starts) if s.position <= position), self._starts[0])
+        first = self._starts[0] if self._starts else self.state
+        start = next((s for s in reversed(self._starts) if s.position <= position), first)
         self._plan.restore(start.carry)
         self.state = start
         for _ in range(start.position, position):  # deterministic, so the same comes out

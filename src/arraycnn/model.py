@@ -196,7 +196,7 @@ class Model:
         plan = self.backend.training_plan(
             Task(self.network, optimizer, x, y, self.seed, self.dtype), state.carry
         )
-        fitting = Fitting(plan, optimizer, state, callbacks)
+        fitting = Fitting(plan, optimizer, state, callbacks, self._is_finite)
         try:
             self._follow(fitting, plan.snapshot())
             fitting.begin()
@@ -204,9 +204,9 @@ class Model:
                 self._follow(fitting, plan.snapshot())
                 self.epochs_done += 1
                 metrics = self._measure(held_out) if held_out is not None else None
-                self._check_finite(metrics, fitting)
                 fitting.end_epoch(metrics)
         except NonFiniteError:
+            self._follow(fitting, plan.snapshot())
             fitting.save()
             raise
         finally:
@@ -347,21 +347,8 @@ class Model:
         self.steps_done = fitting.state.steps_done
         self.unfinished = fitting.state
 
-    def _check_finite(self, metrics: Metrics | None, fitting: Fitting) -> None:
-        """Refuse parameters that the epoch's last update spoilt: no later loss would show it."""
-        finite = all(
-            np.isfinite(self.backend.to_numpy(p)).all() for p in flatten(self._params).values()
-        )
-        if finite and (metrics is None or np.isfinite(metrics.loss)):
-            return
-        epoch, step = fitting.state.epochs_done + 1, fitting.state.step
-        fitting.go_back()
-        message = (
-            "training: parameters and validation loss must be finite, got NaN or infinity after "
-            f"epoch {epoch}, step {step}; the model keeps the parameters of the last "
-            "finite loss: try a lower learning rate"
-        )
-        raise NonFiniteError(message, epoch, step)
+    def _is_finite(self, params: Tree) -> bool:
+        return all(np.isfinite(self.backend.to_numpy(p)).all() for p in flatten(params).values())
 
 
 def _parts(count: int, progress: Callable[[int], None] | None) -> Iterator[slice]:

@@ -20,8 +20,8 @@ class Callback:
         """After each epoch, the model holding its parameters; True ends the training."""
 
     def on_save(self, state: TrainingState) -> None:
-        """When the training could go on from ``state``: at its beginning, every ``save_every``
-        steps, after each epoch (and its `on_epoch`), where it is ended or its loss became NaN."""
+        """When there is something to keep: every ``save_every`` steps, after each epoch and its
+        `on_epoch`, where the training is ended or its loss became NaN, and where it is resumed."""
 
     def on_end(self) -> None:
         """At last, however the training ended: close what was opened."""

@@ -22,8 +22,8 @@ class Checkpoint(Callback):
     model : Model
         The one that is trained.
     path : path
-        Written at the beginning, after each epoch, and where the training is ended; each time as a
-        whole, so that a crash leaves the file before or the file after.
+        Written after each epoch, and where the training is ended; each time as a whole, so that a
+        crash leaves the file before or the file after.
     save_every : int or None
         Write it also each time this many steps are done.
     """
