@@ -291,7 +291,9 @@ def test_step_log_writes_a_line_a_step(tmp_path):
     assert sum(hits[:3]) / 10 == pytest.approx(history[0].train_accuracy)
 
 
-@pytest.mark.parametrize("tail", [b"", b'{"epoch": 3', b"\xff\xfe", b"[]\n", b"\n", b"{}\n"])
+@pytest.mark.parametrize(
+    "tail", [b"", b'{"epoch": 3', b"\xff\xfe", b"[]\n", b"\n", b"{}\n", b'{"epoch": []}\n']
+)
 def test_logs_go_on_after_a_resume_with_no_line_twice_and_none_missing(tail, tmp_path, monkeypatch):
     monkeypatch.setattr(fitting, "_MOST_STEPS", 1)
     names = ("log.jsonl", "steps.jsonl", "log.csv")
@@ -456,3 +458,18 @@ def test_an_end_at_the_last_step_of_an_epoch_lets_it_be_measured(monkeypatch):
     # Saved at once, and with its record once it is measured.
     assert notes.calls[-4:] == [("save", 3), ("epoch", 1), ("save", 3), ("end",)]
     assert model.unfinished.step == 0
+
+
+def test_lines_that_were_lost_are_written_again(tmp_path):
+    path = tmp_path / "log.jsonl"
+    model = new_model()
+    history = fit(model, [JSONLog(path), StopAfter(3)], epochs=4)
+    text = path.read_text().splitlines(keepends=True)
+    path.write_text(text[0] + text[2] + text[2])
+    state = model.unfinished
+    unknown = [replace(r, seconds=float("nan"), images_per_second=float("nan")) for r in history]
+    fit(model, [JSONLog(path)], epochs=4, resume=replace(state, records=tuple(unknown)))
+    found = lines(path)
+    assert [line["epoch"] for line in found] == [1, 2, 3, 4]
+    assert [line["seconds"] is None for line in found] == [False, True, False, False]
+    assert found[1]["train_loss"] == history[1].train_loss

@@ -1,10 +1,8 @@
 """arraycnn train: stopped, resumed, refused, and run into faults, through its entry point."""
 
-import ctypes
 import errno
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -340,10 +338,21 @@ def test_a_second_signal_ends_the_command_at_once(cli, monkeypatch):
 SMALL = ("--network", "scratch", "--limit", "200", "--epochs", "60", "--log-steps")
 
 
-def other_process(tmp_path, *arguments, **options):
-    command = [ARRAYCNN, "train", "--backend", "numpy", *arguments]
+# In the new process itself: a fork that runs Python here would upset libraries with threads.
+SMALL_FILES = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))"
+# Let the permissions of files hold for root, too: PR_CAPBSET_DROP, CAP_DAC_OVERRIDE.
+NO_PRIVILEGES = """
+import ctypes, os
+if os.geteuid() == 0:
+    assert ctypes.CDLL(None).prctl(24, 1, 0, 0, 0) == 0
+"""
+
+
+def other_process(tmp_path, prepare, *arguments):
+    script = f"{prepare}\nimport os, sys\nos.execv(sys.argv[1], sys.argv[1:])"
+    command = [sys.executable, "-c", script, ARRAYCNN, "train", "--backend", "numpy", *arguments]
     return subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False, **options
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -362,11 +371,7 @@ def check_rescued(cli, tmp_path, whole_settings):
 
 def test_a_file_that_may_not_grow_loses_nothing(cli, tmp_path):
     """For real: the system refuses to let a file of the process grow above a limit."""
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-
-    result = other_process(tmp_path, *SMALL, "--out", "run", preexec_fn=limit)
+    result = other_process(tmp_path, SMALL_FILES, *SMALL, "--out", "run")
     assert result.returncode == 2
     rescued, error = errors_of(result)
     assert "the training so far is in run-rescued" in rescued
@@ -419,13 +424,6 @@ def test_a_full_disk_loses_nothing(cli, tmp_path):
     check_same(tmp_path / "whole", tmp_path / "kept" / "run")
 
 
-def without_privileges():
-    """Let the permissions of files hold for root, too."""
-    if os.geteuid() == 0:
-        drop, override = 24, 1  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE
-        assert ctypes.CDLL(None).prctl(drop, override, 0, 0, 0) == 0
-
-
 def test_a_read_only_folder_is_one_clear_error(cli, stopped, tmp_path):
     """For real."""
     content = {path: path.read_bytes() for path in stopped.iterdir()}
@@ -438,7 +436,7 @@ def test_a_read_only_folder_is_one_clear_error(cli, stopped, tmp_path):
             (("--resume", "run"), "run folder run: cannot be written (Permission denied)"),
         ]
         for arguments, said in table:
-            result = other_process(tmp_path, *arguments, preexec_fn=without_privileges)
+            result = other_process(tmp_path, NO_PRIVILEGES, *arguments)
             assert result.returncode == 2
             (error,) = [line for line in errors_of(result) if "NumPy, because" not in line]
             assert said in error

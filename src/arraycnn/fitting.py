@@ -113,18 +113,19 @@ class Fitting:
         self._chunk = _next_chunk(count, seconds)
         self._report(after, losses, correct)
         self.state = after  # not before: steps that a log failed to note are to be run again
-        if self.ended:
-            due = list(self._callbacks)
-        elif self.state.step < course.steps:
-            due = [
-                c for c in self._callbacks if c.save_every and after.position % c.save_every == 0
-            ]
-        else:
-            due = []  # the end of the epoch is near, and is saved
-        if due:
+        if due := self._due():
             self._check_finite()
         for callback in due:
             callback.on_save(self.state)
+
+    def _due(self) -> Sequence[Callback]:
+        """The callbacks to hand the state to, after a chunk."""
+        if self.ended:
+            return self._callbacks
+        if self.state.step == self.state.course.steps:
+            return ()  # the end of the epoch is near, and is saved
+        position = self.state.position
+        return [c for c in self._callbacks if c.save_every and position % c.save_every == 0]
 
     def _run_steps(self, start: TrainingState, count: int) -> tuple[np.ndarray, np.ndarray]:
         epoch = start.course.first_epoch + len(start.records)

@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -19,7 +20,8 @@ class JSONLog(Callback):
     """Adds a line of JSON to a file after each epoch: the fields of `EpochRecord`.
 
     A line is on the disk before any `on_save`, so a resumed training finds each of
-    its epochs there. What the file holds of later epochs is dropped: those are run again.
+    its epochs there. What the file holds of later epochs is dropped: those are run again. Lines
+    that were lost are written again, their times null.
 
     Parameters
     ----------
@@ -33,10 +35,15 @@ class JSONLog(Callback):
         self._extra = dict(extra or {})
 
     def on_begin(self, state: TrainingState) -> None:
-        _keep_lines(self._path, lambda line: line["epoch"] <= state.epochs_done)
+        lines = read_json_lines(self._path)
+        found = {line["epoch"]: line for line in lines if isinstance(line.get("epoch"), int)}
+        first = state.course.first_epoch
+        before = [line for epoch, line in found.items() if epoch <= first]
+        known = [found.get(r.epoch) or _line(r, self._extra) for r in state.records]
+        write_atomically(self._path, _json_lines([*before, *known]))
 
     def on_epoch(self, record: EpochRecord) -> None:
-        append_durably(self._path, _json_lines([{**asdict(record), **self._extra}]))
+        append_durably(self._path, _json_lines([_line(record, self._extra)]))
 
 
 class StepLog(Callback):
@@ -90,10 +97,8 @@ class CSVLog(Callback):
 
 
 def write_records(path: Path, records: Iterable[EpochRecord], extra: Mapping[str, Any]) -> None:
-    """A file as `JSONLog` would have written it; times that are not known are null."""
-    lines = ({**asdict(record), **extra} for record in records)
-    known = ({k: None if v != v else v for k, v in line.items()} for line in lines)
-    write_atomically(path, _json_lines(known))
+    """A file as `JSONLog` would have written it."""
+    write_atomically(path, _json_lines(_line(record, extra) for record in records))
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -102,12 +107,19 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
             value = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             break
         if not isinstance(value, dict):
             break
         values.append(value)
     return values
+
+
+def _line(record: EpochRecord, extra: Mapping[str, Any]) -> dict[str, Any]:
+    line = {**asdict(record), **extra}
+    for name in ("seconds", "images_per_second"):
+        line[name] = None if math.isnan(line[name]) else line[name]  # JSON has no NaN
+    return line
 
 
 def _keep_lines(path: Path, done: Callable[[dict[str, Any]], bool]) -> None:
