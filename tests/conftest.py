@@ -10,12 +10,17 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
+
+from arraycnn import Adam, Model
+from arraycnn.data import load_dataset
+from arraycnn.networks import NETWORKS
 
 hypothesis.settings.register_profile("arraycnn", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("arraycnn")
@@ -209,3 +214,21 @@ def jax() -> Iterator[ModuleType]:
     """JAX in float64, as an independent reference."""
     with jax_in_float64() as module:
         yield module
+
+
+@pytest.fixture(scope="session")
+def trained_on_mnist() -> tuple[np.ndarray, np.ndarray, dict[str, Model]]:
+    """256 real test images, their labels, and each named network trained on 1,000 real images."""
+    folder = Path(__file__).parent.parent.parent / "shared" / "data" / "mnist"
+    if not folder.is_dir():
+        pytest.skip("the real MNIST files are not beside the project")
+    data = load_dataset("mnist", folder).limited(1000)
+    models = {}
+    for name, network in NETWORKS.items():
+        model = Model(network(), (28, 28), class_names=data.class_names)
+        optimizer = Adam(0.003)
+        model.fit(
+            data.train_images, data.train_labels, epochs=2, batch_size=32, optimizer=optimizer
+        )
+        models[name] = model
+    return data.test_images[:256], data.test_labels[:256], models

@@ -14,7 +14,9 @@ SOURCE = Path(arraycnn.__file__).parent
 CUPY = {"ops/cupy_kernels.py", "backends/cupy.py", "execution/cuda_graph.py"}
 ARRAY_API = {"ops/arrays.py"}
 OPTIONAL = {"cupy", "cupyx", "torch", "jax", "numba", "matplotlib", "PIL", "onnx", "mpi4py"}
+OPTIONAL |= {"safetensors", "sklearn"}
 LAZY = {"torch", "jax", "cupy", "numba", "matplotlib", "PIL", "click", "rich", "array_api_strict"}
+LAZY |= {"onnx", "safetensors", "sklearn"}
 
 # From the bottom to the top; nothing may reach what stands in a later line, by any detour.
 ORDER = [
@@ -24,6 +26,7 @@ ORDER = [
     {"execution"},
     {"backends"},
     {"model"},
+    {"export"},
     {"cli"},
 ]
 
@@ -187,7 +190,9 @@ def test_all_is_exact(file):
         assert hasattr(module, name)
 
 
-@pytest.mark.parametrize("package", ["", "backends/", "data/", "execution/", "layers/", "ops/"])
+@pytest.mark.parametrize(
+    "package", ["", "backends/", "data/", "execution/", "export/", "layers/", "ops/"]
+)
 def test_packages_declare_what_is_public(package):
     assert f"{package}__init__.py" in PACKAGES_WITH_ALL
 

@@ -24,6 +24,7 @@ from arraycnn.errors import (
     DataError,
     InvalidTypeError,
     InvalidValueError,
+    MissingPackageError,
     NonFiniteError,
 )
 from arraycnn.history import Callback, EpochRecord, History, Metrics, Progress
@@ -79,6 +80,7 @@ __all__ = [
     "Layer",
     "MaxPool2d",
     "Metrics",
+    "MissingPackageError",
     "Model",
     "NonFiniteError",
     "NumPy",

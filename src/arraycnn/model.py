@@ -11,7 +11,7 @@ import numpy as np
 
 from arraycnn.backends import Backend, get_backend
 from arraycnn.checkpoint import read_checkpoint, write_checkpoint
-from arraycnn.errors import CheckpointError, NonFiniteError
+from arraycnn.errors import CheckpointError, InvalidValueError, NonFiniteError
 from arraycnn.execution import Task
 from arraycnn.fitting import Course, EpochResult, Fitting
 from arraycnn.history import Callback, EpochRecord, History, Metrics
@@ -102,6 +102,28 @@ class Model:
         return {
             name: np.array(self.backend.to_numpy(p)) for name, p in flatten(self._params).items()
         }
+
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """Copies of the layers' state on the host, by path: {"2.mean": (C,), ...}."""
+        return {
+            name: np.array(self.backend.to_numpy(s)) for name, s in flatten(self._state).items()
+        }
+
+    def assign(self, parameters: dict[str, Any], state: dict[str, Any]) -> None:
+        """Take over NumPy arrays by path, copied, as `parameters` and `state` give them.
+
+        Raises InvalidValueError, with nothing changed, where names or shapes are others.
+        """
+        trees = []
+        for tree, given in ((self._params, parameters), (self._state, state)):
+            expected = {name: tuple(leaf.shape) for name, leaf in flatten(tree).items()}
+            got = {name: np.shape(array) for name, array in given.items()}
+            if got != expected:
+                message = f"Model.assign: arrays must be {expected}, got {got}"
+                raise InvalidValueError(message)
+            trees.append(self._place(with_leaves(tree, [given[name] for name in expected])))
+        self._params, self._state = trees
 
     def fit(
         self,

@@ -11,6 +11,8 @@ import click
 
 from arraycnn.cli.console import notice
 from arraycnn.cli.evaluate import evaluate
+from arraycnn.cli.export import export
+from arraycnn.cli.import_weights import import_weights
 from arraycnn.cli.info import info
 from arraycnn.cli.predict import predict
 from arraycnn.cli.train import train
@@ -23,7 +25,7 @@ def cli() -> None:
     """Convolutional networks, one source for every array library."""
 
 
-for command in (train, evaluate, predict, info):
+for command in (train, evaluate, predict, export, import_weights, info):
     cli.add_command(command)
 
 

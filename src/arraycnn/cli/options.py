@@ -56,6 +56,9 @@ backend: Decorator = click.option(
 limit: Decorator = click.option(
     "--limit", type=click.IntRange(min=1), help="Use only the first N training and test images."
 )
+force: Decorator = click.option(
+    "--force", is_flag=True, help="Write over files that exist already."
+)
 as_json: Decorator = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON value on stdout and nothing else there."
 )
