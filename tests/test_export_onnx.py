@@ -1,7 +1,6 @@
 """ONNX files in onnxruntime against `Model.predict`."""
 
 import json
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from arraycnn import (
     InvalidTypeError,
     InvalidValueError,
     Model,
-    ReLU,
     Rescale,
     Residual,
     Sequential,
@@ -20,7 +18,7 @@ from arraycnn import (
 from arraycnn.export import export_onnx, to_onnx
 from arraycnn.layers import LAYERS
 from arraycnn.networks import NETWORKS
-from export_cases import EVERY_LAYER, SMALL, images, model_of
+from export_cases import EVERY_LAYER, SMALL, Faster, images, model_of
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
@@ -100,11 +98,6 @@ def test_float64_is_rounded_and_says_so(caplog):
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, model.predict(x), rtol=0.0, atol=1e-5)
     assert "float64 weights rounded to float32" in caplog.text
-
-
-@dataclass(frozen=True)
-class Faster(ReLU):
-    """A user's layer, though it derives from one of ours."""
 
 
 def test_unknown_layers_are_refused():

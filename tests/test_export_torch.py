@@ -11,8 +11,7 @@ import pytest
 from arraycnn import Dense, Flatten, InvalidTypeError, InvalidValueError, Model, Sequential
 from arraycnn.export import export_safetensors, export_torch
 from arraycnn.networks import NETWORKS, basic, lenet5
-from export_cases import SMALL, images, logits, model_of
-from test_export_onnx import Faster
+from export_cases import SMALL, Faster, images, logits, model_of
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 tensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")

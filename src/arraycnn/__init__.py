@@ -7,6 +7,8 @@ Axes everywhere: N images, H rows, W columns, C channels (last), F filters, KH x
 OH x OW output, K classes.
 """
 
+from typing import Any
+
 from arraycnn.backends import (
     JAX,
     ArrayAPIStrict,
@@ -97,3 +99,17 @@ __all__ = [
     "get_backend",
     "softmax_cross_entropy",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Not in __all__: it is there only where scikit-learn is, and is imported when first asked for.
+    if name == "CNNClassifier":
+        from arraycnn.estimator import CNNClassifier
+
+        return CNNClassifier
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "CNNClassifier"])

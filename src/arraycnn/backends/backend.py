@@ -9,6 +9,7 @@ from arraycnn.errors import InvalidTypeError
 from arraycnn.execution import EagerInference, EagerTraining, InferencePlan, Task, TrainingPlan
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import GENERIC, Array, Kernels
+from arraycnn.ops.arrays import is_torch_array
 from arraycnn.training import Carry
 
 DTYPES = ("float32", "float64")
@@ -76,7 +77,8 @@ def adopt(backend: Backend, array: Any, from_dlpack: Any) -> Array:
         if is_simulated(array):
             message = f"array on {array.device}"
             raise ValueError(message)
-        return from_dlpack(array)
+        # PyTorch lets no tensor out that follows gradients; nobody here asks for them.
+        return from_dlpack(array.detach() if is_torch_array(array) else array)
     except (AttributeError, TypeError, ValueError, RuntimeError, BufferError) as error:
         kind = f"{type(array).__module__.partition('.')[0]}.{type(array).__name__}"
         message = (
