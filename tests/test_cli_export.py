@@ -152,6 +152,8 @@ REFUSED = {
     "no format": (("export", "model-1.npz"), "Missing option '--format'"),
     "format": (("export", "model-1.npz", "--format", "pickle"), "'pickle' is not one of"),
     "no model": (("export", "none.npz", "--format", "onnx"), "none.npz: cannot be read"),
+    "a folder": (("export", ".", "--format", "onnx"), "cannot be read (Is a directory)"),
+    "weights in a folder": (("import", "."), "cannot be read (Is a directory)"),
     "no folder": (
         ("export", "model-1.npz", "--format", "safetensors", "--out", "no/w.safetensors"),
         "No such file or directory",
@@ -174,9 +176,9 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_mistakes_are_told_in_one_line(case, folder):
-    if case == "pickle":
-        pytest.importorskip("safetensors", reason="safetensors is not installed")
     arguments, said = REFUSED[case]
+    if arguments[0] == "import":
+        pytest.importorskip("safetensors", reason="safetensors is not installed")
     check_refused(*arguments, cwd=folder, said=said)
 
 

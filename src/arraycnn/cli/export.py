@@ -39,9 +39,9 @@ def export(model: Path, kind: str, out: Path | None, force: bool, as_json: bool)
     channels first and gives logits.
     """
     write, endings = FORMATS[kind]
+    trained = Model.load(model, backend="numpy")
     out = _beside(model, endings[0]) if out is None else out
     files = [out, *(out.with_suffix(ending) for ending in endings[1:])]
-    trained = Model.load(model, backend="numpy")
     check_free(files, force)
     write(trained, out)
     if as_json:

@@ -54,7 +54,10 @@ class Renaming(click.ParamType):
     "JSON file with network and input_shape.  [default: what export wrote into WEIGHTS]",
 )
 @click.option(
-    "--input-shape", type=ImageShape(), help="Of a named network's images.  [default: 28x28]"
+    "--input-shape",
+    type=ImageShape(),
+    metavar="HxW[xC]",
+    help="Of a named network's images.  [default: 28x28]",
 )
 @click.option("--classes", type=click.IntRange(min=1), help="Of a named network.  [default: 10]")
 @click.option(
@@ -81,12 +84,12 @@ def import_weights(
 
     The module must have the layers of the network, and its tensors PyTorch's own layouts.
     """
-    out = weights.with_suffix(".npz") if out is None else out
     if network not in NETWORKS and (input_shape is not None or classes is not None):
         message = "import: --input-shape and --classes belong to a named network; leave them out"
         raise InvalidValueError(message)
     layer, shape, names = _described(network, input_shape or (28, 28), classes or 10)
     model = import_safetensors(weights, layer, shape, class_names=names, rename=dict(rename))
+    out = weights.with_suffix(".npz") if out is None else out
     check_free([out], force)
     model.save(out)
     if as_json:
