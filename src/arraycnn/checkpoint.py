@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.errors import CheckpointError
+from arraycnn.errors import CheckpointError, one_line
 from arraycnn.files import write_atomically
 
 FORMAT_VERSION = 1
@@ -73,7 +73,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndar
         header = json.loads(arrays.pop(_HEADER).tobytes())
         version = header.pop("format_version")
     except Exception as error:  # whatever zip, NumPy and JSON raise for what is none of theirs
-        message = f"model file {path}: does not hold what a model file must ({error})"
+        message = f"model file {path}: does not hold what a model file must ({one_line(error)})"
         raise CheckpointError(message) from error
     if version != FORMAT_VERSION:
         message = (

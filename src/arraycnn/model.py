@@ -11,7 +11,7 @@ import numpy as np
 
 from arraycnn.backends import Backend, get_backend
 from arraycnn.checkpoint import read_checkpoint, write_checkpoint
-from arraycnn.errors import CheckpointError, NonFiniteError
+from arraycnn.errors import CheckpointError, NonFiniteError, one_line
 from arraycnn.execution import Task
 from arraycnn.fitting import Course, EpochResult, Fitting
 from arraycnn.history import Callback, EpochRecord, History, Metrics
@@ -27,7 +27,11 @@ from arraycnn.inputs import (
     place_images,
 )
 from arraycnn.layers import Layer
-from arraycnn.layers.config import network_from_config, network_to_config
+from arraycnn.layers.config import (
+    check_parameter_count,
+    network_from_config,
+    network_to_config,
+)
 from arraycnn.ops import Array
 from arraycnn.optimizers import SGD, Optimizer, learning_rates
 from arraycnn.settings import check_count
@@ -246,9 +250,12 @@ class Model:
         chosen = get_backend(backend)
         header, arrays = read_checkpoint(path)
         try:
+            network = network_from_config(header["network"], layers)
+            shape = check_input_shape(header["input_shape"])
+            check_parameter_count(network, shape, sum(array.size for array in arrays.values()))
             model = cls(
-                network_from_config(header["network"], layers),
-                header["input_shape"],
+                network,
+                shape,
                 seed=header["seed"],
                 dtype=header["dtype"],
                 class_names=header["class_names"],
@@ -258,17 +265,16 @@ class Model:
         except CheckpointError as error:
             message = f"model file {path}: {error}"
             raise CheckpointError(message) from error
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
-            message = f"model file {path}: its header does not describe a model ({error})"
+        except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as error:
+            message = f"model file {path}: its header does not describe a model ({one_line(error)})"
             raise CheckpointError(message) from error
         chosen.check_dtype(model.dtype)
         model.backend = chosen
         model._params = model._replace_arrays(path, "params", model._params, arrays)
         model._state = model._replace_arrays(path, "state", model._state, arrays)
         if arrays:
-            message = (
-                f"model file {path}: has arrays its network does not have: {', '.join(arrays)}"
-            )
+            surplus = one_line(", ".join(arrays))
+            message = f"model file {path}: has arrays its network does not have: {surplus}"
             raise CheckpointError(message)
         return model
 

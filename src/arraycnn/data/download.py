@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
-from arraycnn.errors import DataError
+from arraycnn.errors import DataError, one_line
 
 Progress = Callable[[int, int | None], None]
 
@@ -156,12 +156,12 @@ def _open(url: str, socket_seconds: float, http_hosts: Collection[str]) -> http.
         response: http.client.HTTPResponse = opener.open(request, timeout=socket_seconds)
     except urllib.error.HTTPError as error:
         with error:
-            raise _MirrorFailed(_one_line(f"HTTP {error.code} {error.reason}")) from None
+            raise _MirrorFailed(one_line(f"HTTP {error.code} {error.reason}")) from None
     except urllib.error.URLError as error:
-        raise _MirrorFailed(_one_line(error.reason)) from None
+        raise _MirrorFailed(one_line(error.reason)) from None
     # HTTPException: not an HTTP server. ValueError: not an address.
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _MirrorFailed(_one_line(error)) from None
+        raise _MirrorFailed(one_line(error)) from None
     return response
 
 
@@ -170,7 +170,7 @@ def _read_some(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read1(_READ_BYTES)
     except (OSError, http.client.HTTPException) as error:
-        raise _MirrorFailed(_one_line(error)) from None
+        raise _MirrorFailed(one_line(error)) from None
 
 
 def _declared_length(response: http.client.HTTPResponse) -> int | None:
@@ -181,7 +181,7 @@ def _declared_length(response: http.client.HTTPResponse) -> int | None:
 def _check_scheme(url: str, http_hosts: Collection[str]) -> None:
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in http_hosts):
-        raise _MirrorFailed(_one_line(f"must be https, got {url}"))
+        raise _MirrorFailed(one_line(f"must be https, got {url}"))
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
@@ -205,9 +205,3 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             fp.close()
             raise
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _one_line(reason: object) -> str:
-    """A reason as one short, printable line: parts of it are the server's own words."""
-    text = " ".join(str(reason).split()) or type(reason).__name__
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
