@@ -17,6 +17,8 @@ from arraycnn.backends import (
     available_backends,
     get_backend,
 )
+from arraycnn.batch_stream import Batches
+from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import (
     ArraycnnError,
     BackendUnavailableError,
@@ -62,6 +64,7 @@ __all__ = [
     "Backend",
     "BackendUnavailableError",
     "BatchNorm2d",
+    "Batches",
     "Callback",
     "CheckpointError",
     "Constant",
@@ -76,6 +79,7 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2d",
     "History",
+    "ImageSource",
     "InvalidTypeError",
     "InvalidValueError",
     "Layer",

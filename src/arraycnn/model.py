@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 
 from arraycnn.backends import Backend, get_backend
+from arraycnn.batch_stream import BatchStream, StreamedTraining, check_iterable
 from arraycnn.checkpoint import read_checkpoint, write_checkpoint
-from arraycnn.errors import CheckpointError, NonFiniteError, one_line
+from arraycnn.data.image_source import ImageSource
+from arraycnn.errors import CheckpointError, InvalidValueError, NonFiniteError, one_line
 from arraycnn.execution import Task
 from arraycnn.fitting import Course, EpochResult, Fitting
 from arraycnn.history import Callback, EpochRecord, History, Metrics
 from arraycnn.inputs import (
+    check_batch,
     check_class_names,
     check_input_shape,
     check_labels,
@@ -110,7 +113,7 @@ class Model:
     def fit(
         self,
         images: Any,
-        labels: Any,
+        labels: Any = None,
         *,
         epochs: int = 1,
         batch_size: int = 64,
@@ -126,7 +129,10 @@ class Model:
         Parameters
         ----------
         images : array, (N, H, W, C) or (N, H, W), uint8 or floating
-            uint8 where the network begins with `Rescale`.
+            uint8 where the network begins with `Rescale`. An `ImageSource` or a memory-mapped array
+            stays on the host and is read batch by batch. Without ``labels``, an iterable of
+            (images, labels), which is iterated afresh for each epoch and decides the size of the
+            batches and their order.
         labels : array, (N,), integers in [0, classes)
         epochs, batch_size : int
             The last batch of an epoch may be smaller; a batch larger than the set is clipped.
@@ -148,7 +154,11 @@ class Model:
         """
         optimizer = check_optimizer(SGD(0.05) if optimizer is None else optimizer)
         epochs, batch_size = check_count("epochs:", epochs), check_count("batch_size:", batch_size)
-        x, y = self._place_set(images, labels)
+        stream = BatchStream(images, self._check_batch) if labels is None else None
+        if stream is None:
+            x, y = self._place_set(images, labels)
+        else:
+            x, y, batch_size = stream.images, stream.labels, stream.batch_size
         held_out = None
         if validation is not None:
             held_out = self._place_set(*check_validation(validation))
@@ -166,10 +176,15 @@ class Model:
         learning_rates(
             optimizer, 0, 1, epochs * course.steps
         )  # a bad schedule fails before any work
-        plan = self.backend.training_plan(
+        make_plan = self.backend.training_plan
+        if isinstance(x, ImageSource):
+            make_plan = self.backend.streaming_plan
+        plan = make_plan(
             Task(self.network, optimizer, x, y, self.seed, self.dtype),
             Carry(self._params, self._state, self._place(optimizer.init(self._params))),
         )
+        if stream is not None:
+            plan = StreamedTraining(plan, stream, course.first_epoch, course.first_step)
         fitting = Fitting(plan, optimizer, course, list(callbacks))
         records: list[EpochRecord] = []
         step_losses: list[np.ndarray] = []
@@ -189,12 +204,19 @@ class Model:
         return History(tuple(records), np.concatenate(step_losses))
 
     def evaluate(
-        self, images: Any, labels: Any, progress: Callable[[int], None] | None = None
+        self, images: Any, labels: Any = None, progress: Callable[[int], None] | None = None
     ) -> Metrics:
         """Mean loss in nats and accuracy on ``images`` and ``labels``, as `fit` takes them.
 
+        Without ``labels``, on an iterable of (images, labels), iterated once.
+
         ``progress`` is called with the number of images done, batch after batch.
         """
+        if labels is None:
+            check_iterable(images)
+            batches = (self._check_batch(batch) for batch in images)
+            place = self.backend.asarray
+            return self._sums((place(x), place(y)) for x, y in batches)
         return self._measure(self._place_set(images, labels), progress)
 
     def predict(self, images: Any, progress: Callable[[int], None] | None = None) -> np.ndarray:
@@ -204,7 +226,9 @@ class Model:
         """
         x = self._place_images(images)
         plan = self._inference_plan()
-        return np.concatenate([plan.predict(x[part, ...]) for part in _parts(x.shape[0], progress)])
+        return np.concatenate(
+            [plan.predict(self._rows(x, part)) for part in _parts(x.shape[0], progress)]
+        )
 
     def summary(self) -> str:
         """The layers with their output shapes and numbers of parameters, as text."""
@@ -296,10 +320,27 @@ class Model:
         self, held_out: tuple[Array, Array], progress: Callable[[int], None] | None = None
     ) -> Metrics:
         x, y = held_out
-        plan = self._inference_plan()
-        sums = [plan.evaluate(x[part, ...], y[part]) for part in _parts(x.shape[0], progress)]
-        losses, hits = zip(*sums, strict=True)
-        return Metrics(sum(losses) / x.shape[0], sum(hits) / x.shape[0])
+        parts = _parts(x.shape[0], progress)
+        return self._sums((self._rows(x, part), y[part]) for part in parts)
+
+    def _sums(self, batches: Iterable[tuple[Array, Array]]) -> Metrics:
+        plan, count, loss_sum, correct = self._inference_plan(), 0, 0.0, 0
+        for x, y in batches:
+            loss, hits = plan.evaluate(x, y)
+            count, loss_sum, correct = count + x.shape[0], loss_sum + loss, correct + hits
+        if count == 0:
+            message = "evaluate: must have at least one image, got no batch; check the iterable"
+            raise InvalidValueError(message)
+        return Metrics(loss_sum / count, correct / count)
+
+    def _rows(self, images: Any, part: slice) -> Array:
+        """A part of the images on the backend, read where they are on the host."""
+        if not isinstance(images, ImageSource):
+            return images[part, ...]
+        return self._place_images(images.read(np.arange(part.start, part.stop)))
+
+    def _check_batch(self, batch: Any) -> tuple[np.ndarray, np.ndarray]:
+        return check_batch(batch, self.input_shape, self.classes, self.dtype)
 
     def _check_finite(
         self, metrics: Metrics | None, epoch: int, course: Course, fitting: Fitting

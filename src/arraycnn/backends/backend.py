@@ -6,7 +6,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError
-from arraycnn.execution import EagerInference, EagerTraining, InferencePlan, Task, TrainingPlan
+from arraycnn.execution import (
+    EagerInference,
+    EagerTraining,
+    InferencePlan,
+    Streaming,
+    Task,
+    TrainingPlan,
+)
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import GENERIC, Array, Kernels
 from arraycnn.training import Carry
@@ -62,6 +69,10 @@ class Backend(ABC):
     def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
         """The plan that runs ``task`` from ``carry``."""
         return EagerTraining(self, task, carry)
+
+    def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
+        """The plan where ``task.images`` is an `ImageSource`, which stays on the host."""
+        return EagerTraining(Streaming(self, task.dtype), task, carry)
 
     def inference_plan(
         self, network: Layer, params: Tree, state: Tree, dtype: str

@@ -1,6 +1,8 @@
 """Options that several commands share, and the kinds of numbers they take."""
 
 import math
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,10 +38,51 @@ class FiniteFloat(click.ParamType):
         return number
 
 
+class DataSetName(click.ParamType):
+    """The name of a known set, or the path of one of the user's own."""
+
+    name = "NAME|PATH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value not in DATASETS and not os.path.exists(value):
+            known = ", ".join(DATASETS)
+            self.fail(f"{value!r} is not one of {known}, and no such path exists", param, ctx)
+        return str(value)
+
+
+class ImageSize(click.ParamType):
+    """HEIGHTxWIDTH, one number for a square, HEIGHTxWIDTHxCHANNELS."""
+
+    name = "HxW"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).lower().split("x")
+        if not all(re.fullmatch("[1-9][0-9]{0,4}", part) for part in parts) or len(parts) > 3:
+            self.fail(f"must be a size such as 32x32, got {value!r}", param, ctx)
+        sizes = tuple(int(part) for part in parts)
+        if len(sizes) == 3 and sizes[2] not in (1, 3):
+            self.fail(f"pictures have 1 or 3 channels, got {sizes[2]}", param, ctx)
+        return sizes * 2 if len(sizes) == 1 else sizes
+
+
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 dataset: Decorator = click.option(
-    "--dataset", type=click.Choice(DATASETS), default="digits", show_default=True
+    "--dataset",
+    type=DataSetName(),
+    default="digits",
+    show_default=True,
+    help=f"{', '.join(DATASETS)}; or the path of your own: a folder with one subfolder of pictures "
+    "a class, an .npz with images and labels, IDX files.",
+)
+image_size: Decorator = click.option(
+    "--image-size",
+    type=ImageSize(),
+    help="Stretch pictures of your own to this size, such as 32x32 or 32x32x1 for grey.",
 )
 data_dir: Decorator = click.option(
     "--data-dir",

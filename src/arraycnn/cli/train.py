@@ -23,6 +23,7 @@ from arraycnn.cli.console import (
     training_bar,
 )
 from arraycnn.data import DataSet, load_dataset, split_validation
+from arraycnn.data.image_source import select
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers import Layer
 from arraycnn.model import Model
@@ -46,6 +47,7 @@ EPOCHS = {"digits": 10, "mnist": 3, "fashion-mnist": 5}
 @click.command()
 @options.dataset
 @options.data_dir
+@options.image_size
 @click.option("--network", type=click.Choice(list(NETWORKS)), default="basic", show_default=True)
 @options.backend
 @click.option(
@@ -93,6 +95,7 @@ EPOCHS = {"digits": 10, "mnist": 3, "fashion-mnist": 5}
 def train(
     dataset: str,
     data_dir: Path | None,
+    image_size: tuple[int, int] | None,
     network: str,
     backend: str,
     epochs: int | None,
@@ -114,7 +117,7 @@ def train(
     settings = dict(click.get_current_context().params)
     chosen = get_backend(backend)
     with download_bar() as progress:
-        data = load_dataset(dataset, data_dir, progress)
+        data = load_dataset(dataset, data_dir, progress, image_size=image_size, seed=seed)
     data = data if limit is None else data.limited(limit)
     kept, held_out = split_validation(data.train_labels, validation, seed)
     model = Model(
@@ -124,11 +127,11 @@ def train(
         seed=seed,
         class_names=data.class_names,
     )
-    epochs = EPOCHS[dataset] if epochs is None else epochs
+    epochs = EPOCHS.get(dataset, EPOCHS["digits"]) if epochs is None else epochs
     steps = epochs * -(-len(kept) // min(batch_size, len(kept)))
     make_optimizer, usual_rate = OPTIMIZERS[optimizer]
     learning_rate = usual_rate if learning_rate is None else learning_rate
-    folder = RunFolder(out if out is not None else new_run_path(f"{dataset}-{network}"))
+    folder = RunFolder(out if out is not None else new_run_path(f"{data.name}-{network}"))
     folder.write_config(
         _config(
             settings,
@@ -143,12 +146,12 @@ def train(
     try:
         with training_bar(quiet=as_json) as bar:
             history = model.fit(
-                data.train_images[kept],
+                select(data.train_images, kept),
                 data.train_labels[kept],
                 epochs=epochs,
                 batch_size=batch_size,
                 optimizer=make_optimizer(_schedule(schedule, learning_rate, steps)),
-                validation=(data.train_images[held_out], data.train_labels[held_out])
+                validation=(select(data.train_images, held_out), data.train_labels[held_out])
                 if len(held_out)
                 else None,
                 callbacks=(log, bar),

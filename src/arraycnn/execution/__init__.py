@@ -3,6 +3,7 @@
 from arraycnn.execution.eager import EagerInference, EagerTraining
 from arraycnn.execution.plan import InferencePlan, Task, TrainingPlan
 from arraycnn.execution.sharded import ShardedInference, ShardedTraining
+from arraycnn.execution.streaming import Streaming
 
 __all__ = [
     "EagerInference",
@@ -10,6 +11,7 @@ __all__ = [
     "InferencePlan",
     "ShardedInference",
     "ShardedTraining",
+    "Streaming",
     "Task",
     "TrainingPlan",
 ]
