@@ -30,13 +30,10 @@ from arraycnn.inputs import (
     place_images,
 )
 from arraycnn.layers import Layer
-from arraycnn.layers.config import (
-    check_parameter_count,
-    network_from_config,
-    network_to_config,
-)
+from arraycnn.layers.config import check_parameter_count, network_from_config, network_to_config
 from arraycnn.ops import Array
 from arraycnn.optimizers import SGD, Optimizer, learning_rates
+from arraycnn.polarity import Background, background, check_background
 from arraycnn.settings import check_count
 from arraycnn.summary import table
 from arraycnn.training import Carry
@@ -62,7 +59,8 @@ class Model:
         Decides the first parameters, the order of the images and every random bit.
     dtype : "float32" or "float64"
     class_names : sequence of str or None
-        Kept with the model for those who read its predictions.
+        Kept with the model for those who read its predictions; ``background``, "dark" or "light"
+        where nearly all images of the first `fit` have it, for those who show it pictures.
 
     Raises
     ------
@@ -95,6 +93,7 @@ class Model:
         self.class_names = check_class_names(class_names, self.classes)
         self.epochs_done = 0
         self.steps_done = 0
+        self.background: Background | None = None
         self._params, self._state = self._place(params), self._place(state)
 
     def __repr__(self) -> str:
@@ -157,6 +156,7 @@ class Model:
         stream = BatchStream(images, self._check_batch) if labels is None else None
         if stream is None:
             x, y = self._place_set(images, labels)
+            self.background = self.background or background(images)
         else:
             x, y, batch_size = stream.images, stream.labels, stream.batch_size
         held_out = None
@@ -214,9 +214,7 @@ class Model:
         """
         if labels is None:
             check_iterable(images)
-            batches = (self._check_batch(batch) for batch in images)
-            place = self.backend.asarray
-            return self._sums((place(x), place(y)) for x, y in batches)
+            return self._sums(map(self._check_batch, images))
         return self._measure(self._place_set(images, labels), progress)
 
     def predict(self, images: Any, progress: Callable[[int], None] | None = None) -> np.ndarray:
@@ -245,6 +243,7 @@ class Model:
             "dtype": self.dtype,
             "seed": self.seed,
             "class_names": self.class_names,
+            "background": self.background,
             "epochs_done": self.epochs_done,
             "steps_done": self.steps_done,
         }
@@ -284,6 +283,7 @@ class Model:
                 dtype=header["dtype"],
                 class_names=header["class_names"],
             )
+            model.background = check_background(header.get("background"))
             model.epochs_done = check_count("epochs_done:", header["epochs_done"], minimum=0)
             model.steps_done = check_count("steps_done:", header["steps_done"], minimum=0)
         except CheckpointError as error:
@@ -326,7 +326,7 @@ class Model:
     def _sums(self, batches: Iterable[tuple[Array, Array]]) -> Metrics:
         plan, count, loss_sum, correct = self._inference_plan(), 0, 0.0, 0
         for x, y in batches:
-            loss, hits = plan.evaluate(x, y)
+            loss, hits = plan.evaluate(self.backend.asarray(x), self.backend.asarray(y))
             count, loss_sum, correct = count + x.shape[0], loss_sum + loss, correct + hits
         if count == 0:
             message = "evaluate: must have at least one image, got no batch; check the iterable"

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from arraycnn.backends import BACKENDS
+from arraycnn.cli.tables import FORMATS
 from arraycnn.data import DATASETS
 
 
@@ -101,6 +102,22 @@ limit: Decorator = click.option(
 )
 as_json: Decorator = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON value on stdout and nothing else there."
+)
+top: Decorator = click.option(
+    "--top", type=click.IntRange(min=1), help="Show the K most likely classes.", metavar="K"
+)
+table_format: Decorator = click.option(
+    "--format",
+    "table_format",
+    type=click.Choice(FORMATS),
+    default="text",
+    show_default=True,
+    help="A line an image, as text, CSV or JSON; or one JSON list.",
+)
+output: Decorator = click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the lines to this file instead of stdout.",
 )
 debug: Decorator = click.option(
     "--debug", is_flag=True, expose_value=False, help="Show a traceback with an error."

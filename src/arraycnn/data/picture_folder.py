@@ -96,7 +96,7 @@ def find_pictures(
                 f"got {child.name!r}; rename the folder, or take it away"
             )
             raise DataError(message)
-        files = _files(child)
+        files = picture_files(child)
         pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
         passed_over += [file for file in files if file.suffix.lower() not in SUFFIXES]
         if not pictures:
@@ -157,7 +157,8 @@ def load_pictures(
     return images
 
 
-def _files(folder: Path) -> list[Path]:
+def picture_files(folder: Path) -> list[Path]:
+    """All files under ``folder`` but hidden ones, in the order of their names."""
     found = []
     for parent, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if _shown(name))
