@@ -203,7 +203,7 @@ def test_what_predict_refuses(run, sure, tmp_path):
 
 
 def test_evaluate_tells_more_when_asked(run, trained, tmp_path):
-    code, out, err = run("evaluate", "--top", "2", "--per-class", "--json", "--limit", "100")
+    _, out, err = run("evaluate", "--top", "2", "--per-class", "--json", "--limit", "100")
     value = json.loads(out)
     images, labels = DIGITS.test_images[:100], DIGITS.test_labels[:100]
     rows = trained[1].predict(images)

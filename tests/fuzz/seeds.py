@@ -136,6 +136,9 @@ def _option_seeds() -> list[bytes]:
         "train --epochs=0 --debug",
         "evaluate model.npz --dataset digits --limit 5 --backend auto",
         "predict model.npz a.png b.png --invert --json",
+        "predict model.npz - --no-invert --top 3 --format csv --output out.csv",
+        "train --dataset . --image-size 32x32x1 --seed 1",
+        "evaluate model.npz --dataset . --part all --per-class --top 2",
         "info --json",
         "--version",
         "-h",
@@ -161,6 +164,7 @@ _JSON += ["null", "true", "false", "1e999", "-1", "99999999", '{"class":', "[[[[
 _OPTIONS = b"""
 --dataset --data-dir --network --backend --epochs --batch-size --optimizer --learning-rate
 --schedule --validation --seed --limit --log-steps --out --json --debug --help --invert --version
+--no-invert --top --format --output --part --per-class --image-size 8x8 jsonl csv all
 train evaluate predict info digits mnist numpy sgd cosine nan inf -1 1e400 0 --
 """.split()
 

@@ -20,8 +20,9 @@ import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 
@@ -37,10 +38,8 @@ MARK = b"arraycnn sha256 "
 # One file, written over and over, in memory where the system has that.
 _FOLDER = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
 FILE = Path(_FOLDER.name) / "input"
-# Compiling kernels takes longer than all else, and no parser needs them.
-numpy_backend.find_spec = lambda name: None
 # Pictures of full size would only make the fuzzer slow.
-image_files.MAX_PIXELS = 2**16
+MAX_PIXELS = 2**16
 MEMORY = 2**24
 """Bytes a parser may take beside what its input declares."""
 
@@ -174,24 +173,28 @@ def image(data: bytes) -> None:
     """The first byte chooses the shape asked for, the rest is the file."""
     if not data:
         return
-    shape = _SHAPES[data[0] % len(_SHAPES)]
+    with mock.patch.object(image_files, "MAX_PIXELS", MAX_PIXELS):
+        _image(data[1:], _SHAPES[data[0] % len(_SHAPES)])
+
+
+def _image(content: bytes, shape: tuple[int, int, int]) -> None:
     try:
         with bounded():
-            pixels = image_files.decode_image(data[1:], "input", shape)
+            pixels = image_files.decode_image(content, "input", shape)
     except DataFileError as error:
         refused(error)
     else:
         require(pixels.shape == shape, "the shape is the one asked for", pixels.shape, shape)
         require(pixels.dtype == np.uint8, "pixels are bytes", pixels.dtype)
-        declared = _png_pixels(data[1:])
-        require(declared <= image_files.MAX_PIXELS, "pixels are limited", declared)
-    FILE.write_bytes(data[1:])
+        declared = _png_pixels(content)
+        require(declared <= MAX_PIXELS, "pixels are limited", declared)
+    FILE.write_bytes(content)
     try:
         height, width, channels = image_files.image_shape(FILE)
     except DataFileError as error:
         refused(error)
     else:
-        require(0 < height * width <= image_files.MAX_PIXELS, "pixels are limited", height, width)
+        require(0 < height * width <= MAX_PIXELS, "pixels are limited", height, width)
         require(channels in (1, 3), "pictures are grey or colour", channels)
 
 
@@ -245,7 +248,9 @@ def checkpoint(data: bytes) -> None:
         content = sealed(archive({"header.npy": header, **PARAMETERS}))
     FILE.write_bytes(content)
     try:
-        with bounded(4 * len(content)):
+        # Compiling kernels takes longer than all else, and no parser needs them.
+        with mock.patch.object(numpy_backend, "find_spec"), bounded(4 * len(content)):
+            numpy_backend.find_spec.return_value = None
             model = Model.load(FILE, backend=NumPy(fast=False))
     except CheckpointError as error:
         refused(error)
@@ -322,14 +327,19 @@ def options(data: bytes) -> None:
     arguments = data.replace(b"\0", b"").decode("utf-8", "surrogateescape").split("\n")
     out, err = io.StringIO(), io.StringIO()
     argv, sys.argv = sys.argv, ["arraycnn", *arguments]
-    logging.getLogger().handlers[:] = [logging.NullHandler()]
+    handlers, logging.root.handlers = logging.root.handlers, [logging.NullHandler()]
     try:
-        with bounded(), redirect_stdout(out), redirect_stderr(err):
+        with ExitStack() as stack:
+            for command in cli.commands.values():
+                stack.enter_context(mock.patch.object(command, "callback", _judge))
+            stack.enter_context(bounded())
+            stack.enter_context(redirect_stdout(out))
+            stack.enter_context(redirect_stderr(err))
             main()
     except SystemExit as end:
         code = end.code
     finally:
-        sys.argv = argv
+        sys.argv, logging.root.handlers = argv, handlers
     lines = err.getvalue().splitlines()
     require(code in (0, 2), "a user's mistake ends with code 2", code, lines, arguments)
     if code == 2 and "--debug" not in arguments:
@@ -348,12 +358,12 @@ def _judge(**chosen: object) -> None:
             require(type(value) is int and value >= 0, "--seed is at least 0", value)
         elif name == "learning_rate":
             require(math.isfinite(value) and value > 0, "--learning-rate is positive", value)
+        elif name == "image_size":
+            good = len(value) in (2, 3) and all(1 <= size <= 99_999 for size in value)
+            require(good, "--image-size is two or three sizes", value)
         elif name == "validation":
             require(0 <= value < 1, "--validation is in [0, 1)", value)
 
-
-for _command in cli.commands.values():
-    _command.callback = _judge
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target for target in (idx, arrays, image, checkpoint, config, options)
