@@ -95,6 +95,9 @@ def _opened(file: Any, name: object, use: Any) -> Any:
     """``use(picture)`` for the picture in ``file``, all of Pillow's errors as our own."""
     try:
         from PIL import Image, UnidentifiedImageError
+
+        # Pillow would load the decoders of all its formats to look for this one.
+        from PIL import WebPImagePlugin as _  # noqa: F401
     except ModuleNotFoundError as error:
         message = 'image files: Pillow is not installed; pip install "arraycnn[images]"'
         raise DataError(message) from error

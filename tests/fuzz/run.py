@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 NAMES = ("idx", "arrays", "image", "checkpoint", "config", "options")
 MEMORY_MB = 2048
 INPUT_SECONDS = 20
+_STARTING_SECONDS = 300.0
 _STATUS = re.compile(r"#(\d+)\s+(?:NEW|REDUCE|pulse|INITED|DONE|RELOAD)\s+cov: (\d+) ft: (\d+)")
 
 
@@ -61,7 +62,7 @@ def fuzz(
         found = (found or HERE / "found") / target
         corpus.mkdir(parents=True, exist_ok=True)
         found.mkdir(parents=True, exist_ok=True)
-        began = time.monotonic()
+        began = started = time.monotonic()
         command = [sys.executable, str(HERE / "worker.py"), target, str(corpus), str(found)]
         process = subprocess.Popen(
             command,
@@ -78,10 +79,13 @@ def fuzz(
             outcome.log = [*outcome.log[-200:], line.rstrip()]
             now = time.monotonic()
             if match := _STATUS.search(line):
+                if not outcome.executions:
+                    began = now  # instrumenting the code takes some seconds
                 outcome.executions = int(match[1])
                 if int(match[2]) > outcome.coverage or last_new is None:
                     outcome.coverage, last_new = int(match[2]), now
             over = now - (last_new or now) > flat if flat else now - began > seconds
+            over = over and (outcome.executions > 0 or now - started > _STARTING_SECONDS)
             if over and process.poll() is None:
                 process.send_signal(signal.SIGUSR1)  # libFuzzer ends in order
         process.wait()

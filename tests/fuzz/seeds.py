@@ -80,6 +80,9 @@ def _arrays_seeds() -> list[bytes]:
         files.append(buffer.getvalue())
     objects = io.BytesIO()
     np.save(objects, np.array([{}], dtype=object), allow_pickle=True)
+    second = io.BytesIO()
+    np.lib.format.write_array(second, values[0], version=(2, 0))
+    files += [second.getvalue(), b"\x93NUMPY\2\0\xff\xff\xff\x7f{"]
     return [*files, objects.getvalue(), npy(np.zeros(2, "i4,f4")), b""]
 
 
@@ -110,11 +113,13 @@ def _checkpoint_seeds() -> list[bytes]:
     text = json.dumps(HEADER).encode()
     header = npy(np.frombuffer(text, np.uint8))
     body = archive({"header.npy": header, **PARAMETERS})
+    flipped = bytearray(sealed(body))
+    flipped[10] ^= 1  # the time of an entry, which no checksum of the zip format covers
     deep = json.dumps(HEADER).replace('"Flatten"', '"Flatten", "x": ' + "[" * 50 + "]" * 50)
     huge = json.dumps(HEADER).replace('"outputs": 3', '"outputs": 300000')
     double = json.dumps({**HEADER, "dtype": "float64", "class_names": None})
     return [
-        *(b"\0" + file for file in (sealed(body), sealed(body)[:-100], body, b"")),
+        *(b"\0" + file for file in (sealed(body), sealed(body)[:-100], body, bytes(flipped), b"")),
         *(b"\1" + file for file in (body, body[: len(body) // 2])),
         *(b"\2" + file for file in (text, deep.encode(), huge.encode(), double.encode())),
     ]
@@ -134,6 +139,8 @@ def _option_seeds() -> list[bytes]:
         "train --schedule cosine --validation 0.25 --backend numpy --out run --log-steps",
         "train --learning-rate nan",
         "train --epochs=0 --debug",
+        "train --image-size 0x8",
+        "train --image-size 8x",
         "evaluate model.npz --dataset digits --limit 5 --backend auto",
         "predict model.npz a.png b.png --invert --json",
         "predict model.npz - --no-invert --top 3 --format csv --output out.csv",

@@ -143,7 +143,7 @@ def arrays(data: bytes) -> None:
     FILE.write_bytes(data)
     declared = sum(entry.file_size for entry in _entries(data)) if packed else len(data)
     try:
-        with bounded(declared, slack=2**19 + 8 * len(data)):
+        with bounded(declared, slack=2**22):
             found = dict(read_npz(FILE)) if packed else {"": read_npy(FILE)}
     except DataFileError as error:
         refused(error)
