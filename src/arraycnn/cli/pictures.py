@@ -26,6 +26,7 @@ _PICTURE_MAGIC = (
     *(b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"RIFF"),
     *(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
 )
+_IDX_TYPES = (b"\x08", b"\x09", b"\x0b", b"\x0c", b"\x0d", b"\x0e")
 _ARRAY_NAMES = ("images", "x", "X", "test_images", "x_test", "X_test", "train_images", "x_train")
 
 Shape = tuple[int, int, int]
@@ -159,7 +160,7 @@ def _array_reader(start: bytes) -> Callable[[Path], np.ndarray] | None:
         return read_npy
     if start.startswith(b"PK"):
         return _from_npz
-    if start.startswith(b"\x1f\x8b") or (start[:2] == b"\0\0" and start[2:3] in b"\x08\x09\x0b"):
+    if start.startswith(b"\x1f\x8b") or (start[:2] == b"\0\0" and start[2:3] in _IDX_TYPES):
         return read_idx
     return None
 

@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -83,15 +83,12 @@ def download(
         )
         raise DataError(message)
     deadline = time.monotonic() + timeout
-    with _writing(wanted.destination):
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = locked(folder / f".{name}.lock", timeout)
-        lock.__enter__()
-    try:
+    with ExitStack() as held:
+        with _writing(wanted.destination):
+            folder.mkdir(parents=True, exist_ok=True)
+            held.enter_context(locked(folder / f".{name}.lock", timeout))
         if not _is_whole(wanted.destination, sha256):  # another process may have fetched it
             _fetch_locked(urls, wanted, deadline)
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _fetch_locked(urls: Sequence[str], wanted: _Wanted, deadline: float) -> None:
