@@ -73,7 +73,7 @@ def fuzz(
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "100"},
         )
         outcome = Outcome(target)
-        last_new = None
+        last_new, asked_to_end = None, False
         assert process.stdout is not None
         for line in process.stdout:
             outcome.log = [*outcome.log[-200:], line.rstrip()]
@@ -87,11 +87,14 @@ def fuzz(
             over = now - (last_new or now) > flat if flat else now - began > seconds
             over = over and (outcome.executions > 0 or now - started > _STARTING_SECONDS)
             if over and process.poll() is None:
+                asked_to_end = True
                 process.send_signal(signal.SIGUSR1)  # libFuzzer ends in order
         process.wait()
         outcome.seconds = time.monotonic() - began
         outcome.flat_seconds = time.monotonic() - (last_new or time.monotonic())
         outcome.failure = _failure(outcome.log)
+        if not outcome.failure and not asked_to_end:
+            outcome.failure = f"the process ended by itself, exit status {process.returncode}"
         if not any(found.iterdir()):
             found.rmdir()
         return outcome
