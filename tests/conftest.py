@@ -7,9 +7,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -209,3 +212,32 @@ def jax() -> Iterator[ModuleType]:
     """JAX in float64, as an independent reference."""
     with jax_in_float64() as module:
         yield module
+
+
+def run_arraycnn(*arguments: Any, cwd: Path) -> subprocess.CompletedProcess:
+    """The command line through its real entry point."""
+    return subprocess.run(
+        [Path(sys.executable).parent / "arraycnn", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def report_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two runs on the digits, a report on the first, and a report on both."""
+    folder = tmp_path_factory.mktemp("runs")
+    train = ("train", "--backend", "numpy", "--limit", "300")
+    for name, arguments in {
+        "train-basic": (*train, "--epochs", "2", "--log-steps", "--out", "basic"),
+        "train-scratch": (*train, "--epochs", "3", "--network", "scratch", "--out", "scratch"),
+        "report-basic": ("report", "basic", "--backend", "numpy", "--image", "5"),
+        "report-both": ("report", "basic", "scratch", "--backend", "numpy", "--json"),
+    }.items():
+        result = run_arraycnn(*arguments, cwd=folder)
+        assert result.returncode == 0, result.stderr
+        (folder / f"{name}.txt").write_text(result.stdout)
+    return folder

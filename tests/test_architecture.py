@@ -24,6 +24,7 @@ ORDER = [
     {"execution"},
     {"backends"},
     {"model"},
+    {"report"},
     {"cli"},
 ]
 
@@ -187,7 +188,9 @@ def test_all_is_exact(file):
         assert hasattr(module, name)
 
 
-@pytest.mark.parametrize("package", ["", "backends/", "data/", "execution/", "layers/", "ops/"])
+@pytest.mark.parametrize(
+    "package", ["", "backends/", "data/", "execution/", "layers/", "ops/", "report/"]
+)
 def test_packages_declare_what_is_public(package):
     assert f"{package}__init__.py" in PACKAGES_WITH_ALL
 

@@ -37,7 +37,7 @@ def test_the_python_example_runs(tmp_path):
     assert (tmp_path / "digits.npz").is_file()
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "report", "info"])
 def test_every_option_in_the_shell_examples_exists(command):
     arraycnn = Path(sys.executable).parent / "arraycnn"
     text = subprocess.run(

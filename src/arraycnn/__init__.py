@@ -24,7 +24,9 @@ from arraycnn.errors import (
     DataError,
     InvalidTypeError,
     InvalidValueError,
+    MissingPackageError,
     NonFiniteError,
+    RunFolderError,
 )
 from arraycnn.history import Callback, EpochRecord, History, Metrics, Progress
 from arraycnn.layers import (
@@ -79,6 +81,7 @@ __all__ = [
     "Layer",
     "MaxPool2d",
     "Metrics",
+    "MissingPackageError",
     "Model",
     "NonFiniteError",
     "NumPy",
@@ -87,6 +90,7 @@ __all__ = [
     "ReLU",
     "Rescale",
     "Residual",
+    "RunFolderError",
     "Sequential",
     "Softmax",
     "StepDecay",

@@ -29,6 +29,14 @@ class CheckpointError(ArraycnnError, ValueError):
     """A model file is damaged, or describes something this version cannot build."""
 
 
+class MissingPackageError(ArraycnnError, ImportError):
+    """An optional package is not installed; the message names the command that installs it."""
+
+
+class RunFolderError(ArraycnnError, RuntimeError):
+    """A run folder is in use, holds no run or another one, or cannot be written."""
+
+
 class NonFiniteError(ArraycnnError, ArithmeticError):
     """Training met NaN or infinity. Attributes ``epoch`` and ``step`` (both from 1) say where."""
 

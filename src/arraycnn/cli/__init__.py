@@ -13,6 +13,7 @@ from arraycnn.cli.console import notice
 from arraycnn.cli.evaluate import evaluate
 from arraycnn.cli.info import info
 from arraycnn.cli.predict import predict
+from arraycnn.cli.report import report
 from arraycnn.cli.train import train
 from arraycnn.errors import ArraycnnError
 
@@ -23,7 +24,7 @@ def cli() -> None:
     """Convolutional networks, one source for every array library."""
 
 
-for command in (train, evaluate, predict, info):
+for command in (train, evaluate, predict, report, info):
     cli.add_command(command)
 
 
