@@ -248,7 +248,7 @@ def _curve(
 
 
 def _within_epochs(steps: Sequence[StepRecord], field: str) -> tuple[np.ndarray, np.ndarray]:
-    """(epochs done, ``field``): means of neighbouring steps, no more than a small chart can show."""
+    """(epochs done, ``field``): means of neighbours, no more than a chart can show."""
     per_epoch = max(step.step for step in steps)
     points = np.array(
         [(s.epoch - 1 + s.step / per_epoch, getattr(s, field)) for s in steps], dtype=float

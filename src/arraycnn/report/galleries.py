@@ -8,6 +8,7 @@ import numpy as np
 from arraycnn.report import tiles
 from arraycnn.report.figures import new_figure, styled
 from arraycnn.report.inside import Activation
+from arraycnn.report.words import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,8 @@ def plot_mistakes(
     items = []
     for place in positions:
         row = probabilities[place]
-        title = f"{class_names[labels[place]]} → {class_names[row.argmax()]}\n{row.max():.1%} sure"
+        kind = f"{class_names[labels[place]]} → {class_names[row.argmax()]}"
+        title = f"{kind}\n{percent(float(row.max()))} sure"
         items.append((tiles.grey_or_colour(images[place]), title))
     return _wall(items, columns=6, width=1.05)
 
@@ -80,7 +82,8 @@ def feature_sheet(output: np.ndarray) -> np.ndarray:
     """One layer's output for one image, (H, W, C) or (K,), as one RGBA picture."""
     pictures = tiles.feature_tiles(output, MOST_MAPS)
     single = output.ndim == 3 and len(pictures) == 1
-    return tiles.montage(pictures, _COLUMNS, _SINGLE if single else _SHEET)
+    columns = _COLUMNS if len(pictures) > _COLUMNS else _COLUMNS // 2
+    return tiles.montage(pictures, columns, _SINGLE if single else _SHEET)
 
 
 def saliency_sheet(image: np.ndarray, gradient: np.ndarray) -> np.ndarray:

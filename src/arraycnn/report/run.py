@@ -136,9 +136,14 @@ def load_run_data(
 
 
 def unique_names(runs: Sequence[Run]) -> list[str]:
-    """A name for each run: that of its folder, or its path where two folders share a name."""
-    names = [run.name for run in runs]
-    return [run.name if names.count(run.name) == 1 else str(run.path.resolve()) for run in runs]
+    """A name for each run: its folder's, its path where two folders share one, numbered at need."""
+    folders = [run.name for run in runs]
+    names = [run.name if folders.count(run.name) == 1 else str(run.path.resolve()) for run in runs]
+    earlier = [names[:place].count(name) for place, name in enumerate(names)]
+    return [
+        f"{name} ({count + 1})" if count else name
+        for name, count in zip(names, earlier, strict=True)
+    ]
 
 
 def _records(path: Path, kind: type) -> list[Any]:

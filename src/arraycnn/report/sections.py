@@ -163,12 +163,11 @@ def _training(run: Run, prefix: str) -> list[Html]:
 
 def _test(run: Run, found: Examination, prefix: str) -> list[Html]:
     names, scores = found.class_names, found.scores
-    limit = run.config.get("limit")
-    part = f"the first {limit:,} images at most" if isinstance(limit, int) else "all"
+    part = "all" if run.config.get("limit") is None else "the first"
     measured = (
-        f"Measured on the test part of {run.config.get('dataset', 'the data set')} ({part} of it, "
-        f"{found.total:,} images), which the training did not see, with the model in "
-        f"{run.model_file.name}. {words.certainty(found)}"
+        f"Measured on {part} {found.total:,} images of the test part of "
+        f"{run.config.get('dataset', 'the data set')}, which the training did not see, with the "
+        f"model in {run.model_file.name}. {words.certainty(found)}"
     )
     figures = [
         chart(
