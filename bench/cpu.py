@@ -11,65 +11,37 @@ figures are medians over the rounds, with the lowest and the highest beside them
 import argparse
 import json
 import os
-import platform
 import resource
-import subprocess
 import sys
 import time
 from datetime import date
-from importlib import metadata
 from pathlib import Path
 from statistics import median
 
-HERE = Path(__file__).parent
+from harness import HERE, Worker, commit, processor, serve, versions
+
 # Long enough for one slow step to drown, short enough for many rounds.
 SECONDS = 0.7
 
 
-class Worker:
-    """A peer in its own process, driven by lines of JSON."""
-
-    def __init__(self, peer, threads):
-        environment = os.environ | {
-            "OMP_NUM_THREADS": str(threads),
-            "OPENBLAS_NUM_THREADS": str(threads),
-            "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}",
-            "JAX_PLATFORMS": "cpu",
-        }
-        if threads < (os.cpu_count() or 1):
-            # XLA has no thread setting that holds: the process gets so many cores.
-            cores = ",".join(str(c) for c in sorted(os.sched_getaffinity(0))[:threads])
-            prefix = ["taskset", "-c", cores]
-        else:
-            prefix = []
-        self._process = subprocess.Popen(
-            [*prefix, sys.executable, __file__, "--worker", peer, "--threads", str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=environment,
-        )
-        self.error = self.ask(command="hello").get("error")
-
-    def ask(self, **command):
-        """The worker's answer; {"error": ...} where it could not do it."""
-        try:
-            self._process.stdin.write(json.dumps(command) + "\n")
-            self._process.stdin.flush()
-            return json.loads(self._process.stdout.readline())
-        except (BrokenPipeError, json.JSONDecodeError):
-            return {"error": f"the process ended with {self._process.wait()}"}
-
-    def close(self):
-        self._process.stdin.close()
-        self._process.wait()
+def start(peer, threads):
+    """``peer`` in its own process, with so many threads."""
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(threads),
+        "OPENBLAS_NUM_THREADS": str(threads),
+        "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}",
+        "JAX_PLATFORMS": "cpu",
+    }
+    command = [sys.executable, __file__, "--worker", peer, "--threads", str(threads)]
+    if threads < (os.cpu_count() or 1):
+        # XLA has no thread setting that holds: the process gets so many cores.
+        cores = ",".join(str(c) for c in sorted(os.sched_getaffinity(0))[:threads])
+        command = ["taskset", "-c", cores, *command]
+    return Worker(command, environment)
 
 
 def work(peer, threads):
     """The worker's side: answer commands until standard input ends."""
-    answers = sys.stdout
-    sys.stdout = sys.stderr  # nothing a library prints may get between the answers
-    sys.path.insert(0, str(HERE))
     import numpy as np
 
     import peers
@@ -114,18 +86,12 @@ def work(peer, threads):
             return {"images_per_second": calls * batch / passed}
         return {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 
-    for line in sys.stdin:
-        try:
-            result = answer(**json.loads(line))
-        except Exception as error:
-            result = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
-        answers.write(json.dumps(result) + "\n")
-        answers.flush()
+    serve(answer)
 
 
 def measure(options, threads):
     """{cell: {peer: [images per second of each round]}} and the errors met."""
-    workers = {name: Worker(name, threads) for name in options.peers}
+    workers = {name: start(name, threads) for name in options.peers}
     errors = {name: worker.error for name, worker in workers.items() if worker.error}
     cells = [("train", net, batch) for net in options.nets for batch in options.batches]
     cells += [("infer", net, batch) for net in options.nets for batch in (1, 1024)]
@@ -153,7 +119,7 @@ def peak_memory(options, threads):
     for net in options.nets:
         cell = peaks[f"{net} 256"] = {}
         for name in options.peers:
-            worker = Worker(name, threads)
+            worker = start(name, threads)
             if not worker.error:
                 worker.ask(command="warm", net=net, batch=256)
                 worker.ask(command="train", net=net, batch=256)
@@ -190,32 +156,7 @@ def sgemm_gflops(threads):
     return median(rates)
 
 
-def versions():
-    found = {"python": platform.python_version()}
-    for package in ("arraycnn", "numpy", "numba", "torch", "jax"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = None
-    return found
-
-
-def commit():
-    """The commit measured, with + where the tree had changes beside it."""
-    command = ["git", "-C", HERE, "describe", "--always", "--dirty=+", "--exclude=*"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    return result.stdout.strip() or None
-
-
-def device():
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.split(":")[1].strip()
-    return platform.processor()
-
-
 def main():
-    sys.path.insert(0, str(HERE))
     import peers
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -233,16 +174,16 @@ def main():
     options.nets = options.nets.split(",")
     options.batches = [int(batch) for batch in options.batches.split(",")]
     options.peers = options.peers.split(",")
-    print(f"{device()}, {options.threads} threads, medians of {options.rounds} rounds, images/s")
+    print(f"{processor()}, {options.threads} threads, medians of {options.rounds} rounds, images/s")
     print("(in brackets: against the best peer of the cell)")
     rates, errors = measure(options, options.threads)
     result = {
         "date": date.today().isoformat(),
         "commit": commit(),
-        "device": device(),
+        "device": processor(),
         "threads": options.threads,
         "rounds": options.rounds,
-        "versions": versions(),
+        "versions": versions("arraycnn", "numpy", "numba", "torch", "jax"),
         "sgemm_gflops": {"1": sgemm_gflops(1), str(options.threads): sgemm_gflops(options.threads)},
         "images_per_second": rates,
         "peak_mib": peak_memory(options, options.threads),

@@ -6,16 +6,25 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Or scikit-learn skips a check of estimators; SciPy looks once, when it is imported.
+os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import hypothesis
 import numpy as np
 import pytest
+
+from arraycnn import Adam, Model
+from arraycnn.data import load_dataset
+from arraycnn.networks import NETWORKS
 
 hypothesis.settings.register_profile("arraycnn", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("arraycnn")
@@ -209,3 +218,50 @@ def jax() -> Iterator[ModuleType]:
     """JAX in float64, as an independent reference."""
     with jax_in_float64() as module:
         yield module
+
+
+@pytest.fixture(scope="session")
+def trained_on_mnist() -> tuple[np.ndarray, np.ndarray, dict[str, Model]]:
+    """256 real test images, their labels, and each named network trained on 1,000 real images."""
+    folder = Path(__file__).parent.parent.parent / "shared" / "data" / "mnist"
+    if not folder.is_dir():
+        pytest.skip("the real MNIST files are not beside the project")
+    data = load_dataset("mnist", folder).limited(1000)
+    models = {}
+    for name, network in NETWORKS.items():
+        model = Model(network(), (28, 28), class_names=data.class_names)
+        optimizer = Adam(0.003)
+        model.fit(
+            data.train_images, data.train_labels, epochs=2, batch_size=32, optimizer=optimizer
+        )
+        models[name] = model
+    return data.test_images[:256], data.test_labels[:256], models
+
+
+def run_arraycnn(*arguments: Any, cwd: Path) -> subprocess.CompletedProcess:
+    """The command line through its real entry point."""
+    return subprocess.run(
+        [Path(sys.executable).parent / "arraycnn", *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="session")
+def report_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two runs on the digits, a report on the first, and a report on both."""
+    folder = tmp_path_factory.mktemp("runs")
+    train = ("train", "--backend", "numpy", "--limit", "300")
+    for name, arguments in {
+        "train-basic": (*train, "--epochs", "2", "--log-steps", "--out", "basic"),
+        "train-scratch": (*train, "--epochs", "3", "--network", "scratch", "--out", "scratch"),
+        "report-basic": ("report", "basic", "--backend", "numpy", "--image", "5"),
+        "report-both": ("report", "basic", "scratch", "--backend", "numpy", "--json"),
+    }.items():
+        result = run_arraycnn(*arguments, cwd=folder)
+        assert result.returncode == 0, result.stderr
+        (folder / f"{name}.txt").write_text(result.stdout)
+    return folder

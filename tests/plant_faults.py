@@ -19,6 +19,7 @@ TESTS = ("test_layers.py", "test_ops.py", "test_optimizers.py", "test_random_bit
 # What only NumPy's plan runs has tests of its own.
 NUMPY_FILES = ("ops/numpy_kernels.py", "ops/fast_kernels.py", "execution/", "fusion.py")
 NUMPY_TESTS = ("test_numpy_kernels.py", "test_sharded.py")
+EXPORT_TESTS = ("test_export_onnx.py", "test_export_torch.py", "test_import_safetensors.py")
 
 # (file under src/arraycnn, what stands there, the fault)
 FAULTS = [
@@ -97,6 +98,28 @@ FAULTS = [
     ("execution/sharded.py", "Randomness(self._seed, step, indices[part])", "Randomness(self._seed, step, indices[: part.stop - part.start])"),
     ("execution/sharded.py", "dx[part], context", "dx[tiles[0]][: part.stop - part.start], context"),
     ("fusion.py", "ConvPool2d(first, relu, pool), 2 + relu", "ConvPool2d(first, False, pool), 2 + relu"),
+    ("export/tensors.py", "(outputs, inputs), (*image, outputs), (3, 2, 0, 1)", "(outputs, inputs), (*image, outputs), (3, 0, 1, 2)"),
+    ("export/tensors.py", "channels, height, width)\n", "channels, width, height)\n"),
+    ("export/tensors.py", "np.argsort(self.axes)", "self.axes"),
+    ("export/channels_first.py", "        self.keep_order(around)\n", ""),
+    ("export/channels_first.py", "        self.keep_order(body)\n", ""),
+    ("export/channels_first.py", "walk.keep_order(walk.follow(", "((walk.follow("),
+    ("export/channels_first.py", " if of not in walk.ordered", ""),
+    ("export/channels_first.py", "height * width > 1 and", "width > 1 and"),
+    ("export/channels_first.py", "return _Value(shape)\n        return _Value(shape, flattened=x.flattened)", "return _Value(shape)\n        return _Value(shape)"),
+    ("export/onnx.py", "pads=[top, left, bottom, right]", "pads=[top, bottom, left, right]"),
+    ("export/onnx.py", "epsilon=layer.epsilon", "epsilon=1e-5"),
+    ("export/onnx.py", "perm=[0, 2, 3, 1]", "perm=[0, 3, 2, 1]"),
+    ("export/onnx.py", "strides=window.stride\n", "strides=window.kernel_size\n"),
+    ("export/torch.py", "sides={(left, right, top, bottom)}", "sides={(top, bottom, left, right)}"),
+    ("export/torch.py", "eps={layer.epsilon}", "eps=1e-5"),
+    ("export/torch.py", "momentum={layer.momentum}", "momentum=0.1"),
+    ("export/torch.py", "top if top == left else (top, left)", "top"),
+    ("export/torch_parts.py", "permute(0, 2, 3, 1)", "permute(0, 3, 2, 1)"),
+    ("export/torch_parts.py", "self.largest - 0.5", "self.largest"),
+    ("export/onnx.py", "np.float32(0.5)", "np.float32(0.0)"),
+    ("export/safetensors.py", "hashlib.sha256(written).hexdigest() != labels[DIGEST]", "False"),
+    ("export/safetensors.py", 'NETWORK not in labels:', 'True:'),
 ]  # fmt: skip
 
 
@@ -106,6 +129,7 @@ def noticed(file: str, text: str, fault: str) -> bool:
         package = Path(folder) / "arraycnn"
         shutil.copytree(ROOT / "src" / "arraycnn", package)
         tests = NUMPY_TESTS if file.startswith(NUMPY_FILES) else TESTS
+        tests = EXPORT_TESTS if file.startswith("export/") else tests
         source = (package / file).read_text()
         if text not in source:
             raise SystemExit(f"{file} does not hold {text!r} any more: mend the table")

@@ -16,6 +16,7 @@ from arraycnn import (
     ArrayAPIStrict,
     BackendUnavailableError,
     BatchNorm2d,
+    Callback,
     CheckpointError,
     Conv2d,
     Dense,
@@ -32,7 +33,7 @@ from arraycnn import (
     Sequential,
     get_backend,
 )
-from arraycnn.checkpoint import read_checkpoint, write_checkpoint
+from arraycnn.checkpoint import decode_checkpoint, read_checkpoint, write_checkpoint
 
 NETWORK = Sequential(
     Rescale(),
@@ -192,14 +193,43 @@ def refused(path, *said, **settings):
         assert part in message, message
 
 
-def test_a_changed_bit_is_noticed_wherever_it_is(tiny, path):
-    assert Model.load(path).class_names == ("no", "yes")
-    bits = np.random.default_rng(0).integers(0, 8, len(tiny))
-    for place, bit in enumerate(bits):
-        changed = bytearray(tiny)
-        changed[place] ^= 1 << bit
-        path.write_bytes(changed)
-        refused(path, str(path))
+@pytest.fixture
+def tiny_training(tiny, path):
+    """The bytes of a small file that holds a training, too."""
+    model = Model.load(path)
+    model.fit(
+        np.zeros((2, 1, 1)), [0, 1], epochs=2, optimizer=SGD(0.1, momentum=0.5), callbacks=[End()]
+    )
+    model.save(path, model.unfinished)
+    return path.read_bytes()
+
+
+class End(Callback):
+    def on_epoch(self, record):
+        return True
+
+
+@pytest.mark.parametrize("kind", ["tiny", "tiny_training"])
+def test_every_bit_that_may_flip_is_noticed(kind, request, path):
+    content = request.getfixturevalue(kind)
+    decode_checkpoint(path, content)
+    changed = bytearray(content)
+    messages = {}
+    for place in range(len(content)):
+        for bit in range(8):
+            changed[place] ^= 1 << bit
+            with pytest.raises(CheckpointError) as caught:
+                decode_checkpoint("x", bytes(changed))
+            message = str(caught.value)
+            messages[message] = messages.get(message, 0) + 1
+            changed[place] ^= 1 << bit
+    assert changed == content
+    # Nothing was parsed: the bits are in the mark before the digest, or the digest is another.
+    not_whole, altered = sorted(messages, key=messages.get)
+    assert "is not a whole file of arraycnn" in not_whole
+    assert "its bytes have changed" in altered
+    assert messages[not_whole] == 8 * len(b"arraycnn sha256 ")
+    assert messages[altered] == 8 * (len(content) - len(b"arraycnn sha256 "))
 
 
 def test_a_file_cut_short_is_noticed_wherever_it_was_cut(tiny, path):
@@ -248,6 +278,14 @@ def npy(array, **options) -> bytes:
 
 def text(content: bytes) -> bytes:
     return npy(np.frombuffer(content, np.uint8))
+
+
+def npy_claiming(shape) -> bytes:
+    """Eight bytes that say they are an array of ``shape``."""
+    buffer = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, header)
+    return buffer.getvalue() + bytes(8)
 
 
 class Harm:
@@ -303,6 +341,11 @@ def test_the_format_is_as_described(path):
         {"header.npy": GOOD_HEADER, "params/1.weight.npy": GOOD_WEIGHT[:-1]},
         {"header.npy": GOOD_HEADER, "params/1.weight.npy": GOOD_WEIGHT, "read.me": b"text"},
         {"header.npy": GOOD_HEADER, "params/1.weight": b"text"},
+        {"header.npy": GOOD_HEADER, "params/1.weight.npy": GOOD_WEIGHT + b" "},
+        {"header.npy": GOOD_HEADER, "params/1.weight.npy": npy_claiming((2**40, 2**20))},
+        {"header.npy": GOOD_HEADER, "params/1.weight.npy": npy_claiming((-1, -2))},
+        {"header.npy": npy_claiming((2**62,))},
+        {"header.npy": text(b'{"format_version": 1, "seed": NaN}')},
     ],
     ids=lambda entries: str(entries)[:60],
 )
@@ -311,6 +354,35 @@ def test_content_that_is_no_model_is_refused_though_its_digest_is_right(entries,
     path.write_bytes(sealed(entries))
     refused(path, str(path))
     assert not (path.parent / "unpickled").exists()
+
+
+def test_entries_that_would_grow_in_memory_are_refused(path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("header.npy", GOOD_HEADER)
+        archive.writestr("params/1.weight.npy", npy(np.zeros(10_000_000, np.float32)))
+    assert len(buffer.getvalue()) < 100_000
+    path.write_bytes(resealed(buffer))
+    refused(path, "an entry is compressed")
+
+
+def test_two_entries_of_one_name_are_refused(path):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("header.npy", GOOD_HEADER)
+        archive.writestr("params/1.weight.npy", GOOD_WEIGHT)
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("params/1.weight.npy", GOOD_WEIGHT)
+    path.write_bytes(resealed(buffer))
+    refused(path, "two entries have one name")
+
+
+def resealed(buffer: io.BytesIO) -> bytes:
+    """A zip file without a comment, with the digest in one."""
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.comment = b"arraycnn sha256 " + b"?" * 64
+    body = buffer.getvalue()[:-80]
+    return body + b"arraycnn sha256 " + hashlib.sha256(body).hexdigest().encode()
 
 
 def test_a_digest_over_bytes_that_are_no_archive_is_not_enough(path):

@@ -1,7 +1,9 @@
 """`read_idx` against files packed by hand: what it reads, and how it refuses what is not IDX."""
 
 import gzip
+import math
 import os
+import pickle
 import re
 import struct
 import tracemalloc
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from arraycnn.data.idx import read_idx
-from arraycnn.errors import DataError
+from arraycnn.errors import DataError, DataFileError
 
 PIXELS = bytes(range(24))
 
@@ -149,8 +151,15 @@ def test_a_wrong_magic_number(tmp_path, magic):
     assert magic.hex() in message
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["raw", "gzip"])
-@pytest.mark.parametrize(("body", "found"), [(PIXELS[:-1], "23"), (PIXELS + b"\0", "more")])
+@pytest.mark.parametrize(
+    ("pack", "body", "found"),
+    [
+        (bytes, PIXELS[:-1], "23"),
+        (bytes, PIXELS + b"\0", "25"),
+        (gzip.compress, PIXELS[:-1], "23"),
+        (gzip.compress, PIXELS + b"\0", "more"),
+    ],
+)
 def test_a_wrong_item_count(tmp_path, pack, body, found):
     message = refusal(written(tmp_path, pack(idx_bytes(body=body))))
     assert re.search(rf"exactly 24 bytes .* holds {found};", message)
@@ -175,7 +184,10 @@ def test_an_axis_of_length_zero(tmp_path):
 @pytest.mark.parametrize("shape", [(2**31,), (2**32 - 1,) * 3, (2**16, 2**16, 2**16, 2**16)])
 def test_a_declared_size_above_the_limit_is_refused_unread(tmp_path, shape):
     # The last product is 2**64, which fixed-width arithmetic takes for 0.
-    assert "may hold at most 1073741824 bytes" in refusal(written(tmp_path, idx_bytes(shape)))
+    raw = refusal(written(tmp_path, idx_bytes(shape)))
+    assert f"exactly {math.prod(shape)} bytes of data, the file holds 24" in raw
+    packed = refusal(written(tmp_path, gzip.compress(idx_bytes(shape))))
+    assert "may hold at most 1073741824 bytes" in packed
 
 
 def peak_memory_of_refusal(path: Path) -> tuple[int, str]:
@@ -197,5 +209,70 @@ def test_a_gzip_bomb_is_not_decompressed(tmp_path):
 def test_a_large_declared_size_costs_no_memory_before_the_bytes_are_there(tmp_path):
     path = written(tmp_path, gzip.compress(idx_bytes((2**29,))))
     peak, message = peak_memory_of_refusal(path)
-    assert "holds 24" in message
+    assert "a file of this size can hold" in message
     assert peak < 8_000_000
+
+
+def test_reading_a_gzip_file_takes_less_than_half_as_much_again_as_its_size(tmp_path):
+    declared = 2**24
+    path = written(tmp_path, gzip.compress(idx_bytes((declared,), bytes(declared)), 1))
+    tracemalloc.start()
+    try:
+        array = read_idx(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert array.nbytes == declared
+    assert peak < 1.1 * declared
+
+
+def test_a_raw_file_of_bytes_is_mapped_and_cannot_be_written_to(tmp_path):
+    with (tmp_path / "large").open("wb") as file:
+        file.write(idx_bytes((2**32 - 1,), b""))
+        file.truncate(8 + 2**32 - 1)  # 4 GiB that take no room on the disk
+    tracemalloc.start()
+    try:
+        array = read_idx(tmp_path / "large")
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert isinstance(array, np.memmap)
+    assert array.shape == (2**32 - 1,)
+    assert array[-1] == 0
+    assert not array.flags.writeable
+
+
+def test_the_mnist_package_reads_the_same(tmp_path):
+    mnist = pytest.importorskip("mnist")
+    path = written(tmp_path, idx_bytes())
+    with path.open("rb") as file:
+        np.testing.assert_array_equal(read_idx(path), mnist.parse_idx(file))
+
+
+@pytest.mark.parametrize(
+    ("content", "offset"),
+    [
+        (b"\1\0\x08\1" + bytes(8), 0),
+        (b"\0\0\x08\x09" + bytes(40), 3),
+        (b"\0\0\x08", 3),
+        (b"\0\0\x08\2\0\0\0\1\0", 9),
+        (idx_bytes((2, 0, 4), b""), 8),
+        (idx_bytes(body=b""), 16),
+    ],
+)
+def test_an_error_holds_file_offset_and_reason(tmp_path, content, offset):
+    path = written(tmp_path, content)
+    with pytest.raises(DataFileError) as caught:
+        read_idx(path)
+    error = caught.value
+    assert (error.path, error.offset) == (str(path), offset)
+    assert error.reason in str(error)
+    assert f", byte {offset}: " in str(error)
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.offset) == (str(error), offset)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_is_refused_without_waiting_for_its_other_end(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "is a pipe or a device" in refusal(tmp_path / "pipe")

@@ -90,6 +90,7 @@ def test_the_public_names():
     assert set(arraycnn.data.__all__) == {
         "DATASETS",
         "DataSet",
+        "ImageSource",
         "load_dataset",
         "split_validation",
     }

@@ -157,7 +157,6 @@ WRONG_LABELS = {
     "one-hot": (np.eye(3, dtype=int)[LABELS], InvalidValueError, ["(N,)", "(10, 3)", "argmax"]),
     "a column": (LABELS[:, None], InvalidValueError, ["(N,)", "(10, 1)"]),
     "a number": (1, InvalidValueError, ["(N,)", "()"]),
-    "None": (None, InvalidValueError, ["(N,)", "()"]),
     "ragged list": ([[1, 2], [3]], InvalidValueError, ["one array", "different sizes"]),
 }
 

@@ -20,7 +20,7 @@ def blocks(language):
 def test_the_two_commands_are_there():
     commands = "".join(blocks(""))
     assert "pip install . && arraycnn train\n" in commands
-    assert 'pip install ".[test]" && pytest\n' in commands
+    assert 'pip install ".[test]" && pytest -n auto\n' in commands
 
 
 def test_the_python_example_runs(tmp_path):
@@ -37,7 +37,26 @@ def test_the_python_example_runs(tmp_path):
     assert (tmp_path / "digits.npz").is_file()
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "predict", "info"])
+def test_the_example_of_stopping_and_going_on_runs(tmp_path):
+    (example,) = blocks("py")
+    prelude = """
+import arraycnn as cnn
+from arraycnn.data import load_dataset
+data = load_dataset("digits")
+images, labels = data.train_images, data.train_labels
+held_out = data.test_images, data.test_labels
+network = cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(10))
+"""
+    script = f"{prelude}{example}print(model.epochs_done)"
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert 0 < int(result.stdout) <= 20
+
+
+@pytest.mark.parametrize(
+    "command", ["train", "evaluate", "predict", "report", "export", "import", "info"]
+)
 def test_every_option_in_the_shell_examples_exists(command):
     arraycnn = Path(sys.executable).parent / "arraycnn"
     text = subprocess.run(

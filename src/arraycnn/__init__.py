@@ -7,6 +7,8 @@ Axes everywhere: N images, H rows, W columns, C channels (last), F filters, KH x
 OH x OW output, K classes.
 """
 
+from typing import Any
+
 from arraycnn.backends import (
     JAX,
     ArrayAPIStrict,
@@ -17,16 +19,32 @@ from arraycnn.backends import (
     available_backends,
     get_backend,
 )
+from arraycnn.batch_stream import Batches
+from arraycnn.callbacks import (
+    BestCheckpoint,
+    Callback,
+    Checkpoint,
+    CSVLog,
+    EarlyStopping,
+    JSONLog,
+    StepLog,
+    TensorBoard,
+    TimeLimit,
+)
+from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import (
     ArraycnnError,
     BackendUnavailableError,
     CheckpointError,
     DataError,
+    DataFileError,
     InvalidTypeError,
     InvalidValueError,
+    MissingPackageError,
     NonFiniteError,
+    RunFolderError,
 )
-from arraycnn.history import Callback, EpochRecord, History, Metrics, Progress
+from arraycnn.history import EpochRecord, History, Metrics, Progress
 from arraycnn.layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -47,6 +65,7 @@ from arraycnn.losses import softmax_cross_entropy
 from arraycnn.model import Model
 from arraycnn.optimizers import SGD, Adam, AdamW
 from arraycnn.schedules import Constant, Cosine, OneCycle, StepDecay
+from arraycnn.training_state import TrainingState
 
 __version__ = "0.1.0"
 
@@ -61,24 +80,33 @@ __all__ = [
     "Backend",
     "BackendUnavailableError",
     "BatchNorm2d",
+    "Batches",
+    "BestCheckpoint",
+    "CSVLog",
     "Callback",
+    "Checkpoint",
     "CheckpointError",
     "Constant",
     "Conv2d",
     "Cosine",
     "CuPy",
     "DataError",
+    "DataFileError",
     "Dense",
     "Dropout",
+    "EarlyStopping",
     "EpochRecord",
     "Flatten",
     "GlobalAvgPool2d",
     "History",
+    "ImageSource",
     "InvalidTypeError",
     "InvalidValueError",
+    "JSONLog",
     "Layer",
     "MaxPool2d",
     "Metrics",
+    "MissingPackageError",
     "Model",
     "NonFiniteError",
     "NumPy",
@@ -87,11 +115,30 @@ __all__ = [
     "ReLU",
     "Rescale",
     "Residual",
+    "RunFolderError",
     "Sequential",
     "Softmax",
     "StepDecay",
+    "StepLog",
+    "TensorBoard",
+    "TimeLimit",
     "Torch",
+    "TrainingState",
     "available_backends",
     "get_backend",
     "softmax_cross_entropy",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Not in __all__: it is there only where scikit-learn is, and is imported when first asked for.
+    if name == "CNNClassifier":
+        from arraycnn.estimator import CNNClassifier
+
+        return CNNClassifier
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "CNNClassifier"])

@@ -7,19 +7,22 @@ before it. The digest is checked before anything is parsed, and nothing is ever 
 import hashlib
 import io
 import json
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arraycnn.errors import CheckpointError
+from arraycnn.errors import CheckpointError, one_line
 from arraycnn.files import write_atomically
+from arraycnn.tree import Tree, flatten, with_leaves
 
 FORMAT_VERSION = 1
 _HEADER = "header"
 _MARK = b"arraycnn sha256 "
 _COMMENT_LENGTH = len(_MARK) + 64
+_LONGEST_ARRAY_HEADER = 10_000
 
 
 def write_checkpoint(
@@ -51,6 +54,13 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndar
     except OSError as error:
         message = f"model file {path}: cannot be read ({error.strerror}); check the path"
         raise CheckpointError(message) from error
+    return decode_checkpoint(path, content)
+
+
+def decode_checkpoint(
+    path: str | Path, content: bytes
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """`read_checkpoint` of a file's bytes; ``path`` is named in errors."""
     body, comment = content[:-_COMMENT_LENGTH], content[-_COMMENT_LENGTH:]
     if not comment.startswith(_MARK):
         message = (
@@ -65,23 +75,93 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndar
         )
         raise CheckpointError(message)
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-            message = "an entry is no array"
-            raise ValueError(message)
-        header = json.loads(arrays.pop(_HEADER).tobytes())
-        version = header.pop("format_version")
-    except Exception as error:  # whatever zip, NumPy and JSON raise for what is none of theirs
-        message = f"model file {path}: does not hold what a model file must ({error})"
-        raise CheckpointError(message) from error
-    if version != FORMAT_VERSION:
+        return _parse(content)
+    except _OtherVersion as error:
         message = (
-            f"model file {path}: format version must be {FORMAT_VERSION}, got {version!r}; "
+            f"model file {path}: format version must be {FORMAT_VERSION}, got {error}; "
             "use the version of arraycnn that wrote it"
         )
-        raise CheckpointError(message)
+        raise CheckpointError(message) from None
+    except Exception as error:  # whatever zip, NumPy and JSON raise for what is none of theirs
+        message = f"model file {path}: does not hold what a model file must ({one_line(error)})"
+        raise CheckpointError(message) from error
+
+
+def take_tree(
+    path: str | Path, kind: str, expected: Tree, arrays: dict[str, np.ndarray], dtype: str
+) -> Tree:
+    """The arrays "KIND/NAME", taken out of ``arrays``, in the tree of ``expected``.
+
+    Raises CheckpointError where one is missing, or of another shape or dtype.
+    """
+    values = []
+    for name, leaf in flatten(expected).items():
+        value = arrays.pop(f"{kind}/{name}", None)
+        if value is None:
+            message = f"model file {path}: lacks the array {kind}/{name}"
+            raise CheckpointError(message)
+        if value.shape != tuple(leaf.shape) or value.dtype != dtype:
+            message = (
+                f"model file {path}: {kind}/{name} must be {dtype} of shape {tuple(leaf.shape)}, "
+                f"got {value.dtype} of shape {value.shape}"
+            )
+            raise CheckpointError(message)
+        values.append(value)
+    return with_leaves(expected, values)
+
+
+class _OtherVersion(Exception):
+    pass
+
+
+def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        entries = archive.infolist()
+        names = [entry.filename.removesuffix(".npy") for entry in entries]
+        if len(set(names)) != len(names):
+            message = "two entries have one name"
+            raise ValueError(message)
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+            message = "an entry is compressed"  # so no file grows in memory
+            raise ValueError(message)
+        header = json.loads(
+            _array(archive.read(entries[names.index(_HEADER)])).tobytes(), parse_constant=_refuse
+        )
+        version = header.pop("format_version")
+        if version != FORMAT_VERSION:
+            raise _OtherVersion(repr(version))
+        arrays = {
+            name: _array(archive.read(entry))
+            for name, entry in zip(names, entries, strict=True)
+            if name != _HEADER
+        }
     return header, arrays
+
+
+def _array(content: bytes) -> np.ndarray:
+    """The array of an .npy file: numbers only, and not one byte less or more than its header says.
+
+    Unlike NumPy's own reader, it knows no pickle and sets no memory aside for a size that is a lie.
+    """
+    file = io.BytesIO(content)
+    if np.lib.format.read_magic(file) != (1, 0):
+        message = "an entry is no array of .npy version 1.0"
+        raise ValueError(message)
+    shape, by_column, dtype = np.lib.format.read_array_header_1_0(file, _LONGEST_ARRAY_HEADER)
+    if dtype.hasobject:
+        message = "an entry holds Python objects, which are never loaded"
+        raise ValueError(message)
+    data = content[file.tell() :]
+    if len(data) != math.prod(shape) * dtype.itemsize:
+        message = f"an entry of shape {shape} and {dtype} has {len(data)} bytes"
+        raise ValueError(message)
+    array = np.frombuffer(data, dtype).reshape(shape, order="F" if by_column else "C")
+    return array.copy()
+
+
+def _refuse(name: str) -> Any:
+    message = f"the header holds {name}, which is no number"
+    raise ValueError(message)
 
 
 def _digest(content: bytes) -> bytes:

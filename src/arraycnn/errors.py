@@ -5,6 +5,12 @@ Each class also derives from the built-in that fits its kind, so ``except ValueE
 """
 
 
+def one_line(reason: object) -> str:
+    """``reason`` as one short, printable line, where its words are a file's or a server's own."""
+    text = " ".join(str(reason).split()) or type(reason).__name__
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:200]
+
+
 class ArraycnnError(Exception):
     """Base of every error that input, settings, files or the machine can cause."""
 
@@ -25,8 +31,39 @@ class DataError(ArraycnnError, ValueError):
     """A data set, an image or a download is missing or not what it should be."""
 
 
+class DataFileError(DataError):
+    """A file is not what its format asks for.
+
+    Attributes
+    ----------
+    path : str
+    offset : int or None
+        The byte where the fault is, counted in the decompressed data of a compressed file; None
+        where it is the file as a whole.
+    reason : str
+    """
+
+    def __init__(
+        self, path: object, reason: str, remedy: str = "", offset: int | None = None
+    ) -> None:
+        self.path, self.reason, self.remedy, self.offset = str(path), reason, remedy, offset
+        place = f"{path}" if offset is None else f"{path}, byte {offset}"
+        super().__init__(f"{place}: {reason}; {remedy}" if remedy else f"{place}: {reason}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.path, self.reason, self.remedy, self.offset)
+
+
 class CheckpointError(ArraycnnError, ValueError):
     """A model file is damaged, or describes something this version cannot build."""
+
+
+class MissingPackageError(ArraycnnError, ImportError):
+    """An optional package is not installed; the message names the command that installs it."""
+
+
+class RunFolderError(ArraycnnError, RuntimeError):
+    """A run folder is in use, holds no run or another one, or cannot be written."""
 
 
 class NonFiniteError(ArraycnnError, ArithmeticError):

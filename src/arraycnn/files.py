@@ -1,27 +1,67 @@
-"""Writing files so that a crash leaves the old one or the new one, whole."""
+"""Writing files so that a crash, a kill or a full disk leaves the old one or the new one, whole.
+
+Every change goes through the few calls of `os` below, so that the tests can stop at each of them.
+"""
 
 import contextlib
 import os
 from pathlib import Path
+
+_BLOCK = 2**20
 
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write to a temporary file beside ``path``, force it to disk, rename it into place."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        try:
+            _write_all(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         os.replace(temporary, path)
     except BaseException:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def append_durably(path: Path, content: bytes) -> None:
+    """Add ``content`` to the file ``path``, which must exist, and force it to disk.
+
+    Where that fails, as on a full disk, the part that was written is taken back.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        length = os.fstat(descriptor).st_size
+        try:
+            _write_all(descriptor, content)
+            os.fsync(descriptor)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, length)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_durably(path: Path) -> None:
+    """Remove the file ``path``, if there is one, also from the disk's own view of its folder."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+        sync_folder(path.parent)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in ``folder``; none may be at work."""
+    for temporary in folder.glob(".*.tmp"):
+        temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in ``folder`` to disk."""
     if os.name == "nt":  # Windows cannot open folders
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -29,3 +69,9 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    remaining = memoryview(content)
+    while remaining:
+        remaining = remaining[os.write(descriptor, remaining[:_BLOCK]) :]

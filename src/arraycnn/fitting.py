@@ -2,169 +2,229 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from arraycnn.callbacks.callback import Callback
 from arraycnn.errors import NonFiniteError
 from arraycnn.execution import TrainingPlan
-from arraycnn.history import Callback, Progress
+from arraycnn.history import EpochRecord, History, Metrics, Progress
 from arraycnn.optimizers import Optimizer, learning_rates
-from arraycnn.training import Carry
+from arraycnn.training_state import TrainingState
+from arraycnn.tree import Tree
 
 _REPORT_SECONDS = 0.5
 _MOST_STEPS = 4096
 
 
-@dataclass(frozen=True)
-class Course:
-    """Which images each step of a training sees; a pure function of seed, epoch and step.
-
-    Attributes
-    ----------
-    images, batch_size : int
-    first_epoch, first_step : int
-        Epochs and steps the model has done before: numbers go on over the life of the model, so
-        that no two epochs share an order and no two steps share random bits.
-    epochs : int
-        Of this training.
-    seed : int
-    """
-
-    images: int
-    batch_size: int
-    first_epoch: int
-    first_step: int
-    epochs: int
-    seed: int
-
-    @property
-    def steps(self) -> int:
-        """Steps of one epoch; the last batch may be short."""
-        return -(-self.images // self.batch_size)
-
-    def batches(self, epoch: int, first: int, last: int) -> list[np.ndarray]:
-        """The images of steps ``first`` to ``last`` of ``epoch`` (all from 0): int32 indices."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.images).astype(np.int32)
-        return [
-            order[step * self.batch_size : (step + 1) * self.batch_size]
-            for step in range(first, last)
-        ]
-
-
-@dataclass
-class EpochResult:
-    """Sums over the steps of one epoch."""
-
-    loss_sum: float = 0.0
-    correct: int = 0
-    images: int = 0
-    seconds: float = 0.0
-    learning_rate: float = 0.0
-    step_losses: list[np.ndarray] = field(default_factory=list)
-
-
 class Fitting:
-    """Runs a `Course` on a plan, chunk by chunk.
+    """Runs a training on a plan, chunk by chunk, from a `TrainingState` on.
 
-    A chunk is as many steps as take about half a second; the host looks at losses only between
-    chunks. The results do not depend on where the chunks fall.
+    A chunk is as many steps as take about half a second, and ends where a callback wants the state
+    to save; the host looks at losses only between chunks. The results do not depend on where the
+    chunks fall.
     """
 
     def __init__(
-        self, plan: TrainingPlan, optimizer: Optimizer, course: Course, callbacks: list[Callback]
+        self,
+        plan: TrainingPlan,
+        optimizer: Optimizer,
+        state: TrainingState,
+        callbacks: Sequence[Callback],
+        is_finite: Callable[[Tree], bool],
     ) -> None:
+        self.state = state
+        self.ended = False
+        """Whether a callback has ended the training."""
         self._plan = plan
         self._optimizer = optimizer
-        self._course = course
         self._callbacks = callbacks
+        self._is_finite = is_finite
         self._chunk = 1
-        # Where the last two chunks began: (step, counted from 0 in this training; carry).
-        self._starts: deque[tuple[int, Carry]] = deque(maxlen=2)
-        self._done = 0
+        # Where the last two chunks began.
+        self._starts: deque[TrainingState] = deque(maxlen=2)
+        self._step_losses: list[np.ndarray] = []
+        self._seconds, self._images = 0.0, 0  # of this epoch, as far as it ran here
 
-    def epochs(self) -> Iterator[tuple[int, EpochResult]]:
-        """Run the course: (epoch from 0, its sums) after each epoch."""
-        for epoch in range(self._course.epochs):
-            yield self._course.first_epoch + epoch, self._run_epoch(epoch)
+    @property
+    def history(self) -> History:
+        losses = np.concatenate(self._step_losses) if self._step_losses else np.zeros(0)
+        return History(self.state.records, losses)
 
-    def go_back(self) -> None:
-        """Return to the parameters of the last step's loss, known to be finite."""
-        self._restore(self._done - 1)
+    def begin(self) -> None:
+        """Tell the callbacks where the training begins."""
+        self._ask([callback.on_begin(self.state) for callback in self._callbacks])
+        if self.ended or self.state.position:  # nothing to keep yet, else
+            self.save()
 
-    def _run_epoch(self, epoch: int) -> EpochResult:
-        course, result = self._course, EpochResult()
-        step = 0
-        while step < course.steps:
-            last = min(step + self._chunk, course.steps)
-            began = time.perf_counter()
-            losses, correct, rates, sizes = self._run_chunk(epoch, step, last)
-            seconds = time.perf_counter() - began
-            result.loss_sum += float(losses @ sizes)
-            result.correct += int(correct.sum())
-            result.images += int(sizes.sum())
-            result.seconds += seconds
-            result.learning_rate = float(rates[-1])
-            result.step_losses.append(losses)
-            report = Progress(
-                epoch=course.first_epoch + epoch + 1,
-                epochs=course.first_epoch + course.epochs,
-                step=last,
-                steps=course.steps,
-                images=result.images,
-                seconds=result.seconds,
-                losses=losses,
-                accuracies=correct / sizes,
-                learning_rates=rates,
-            )
-            for callback in self._callbacks:
-                callback.on_steps(report)
-            self._adapt_chunk(last - step, seconds)
-            step = last
-        return result
+    def run_epoch(self) -> bool:
+        """Run the rest of an epoch's steps; False where the training is over or was ended."""
+        while not self.state.complete:
+            if self.state.step == self.state.course.steps:
+                return True
+            if self.ended:
+                return False
+            self._run_chunk()
+        return False
 
-    def _run_chunk(
-        self, epoch: int, first: int, last: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        course = self._course
-        start = epoch * course.steps + first
-        self._starts.append((start, self._plan.snapshot()))
-        batches = course.batches(course.first_epoch + epoch, first, last)
-        rates = self._rates(start, last - first)
-        losses, correct = self._plan.run(course.first_step + start, batches, rates)
+    def end_epoch(self, metrics: Metrics | None) -> None:
+        """Record the epoch whose steps are done, and tell the callbacks.
+
+        Raises NonFiniteError where ``metrics`` or the parameters are not finite.
+        """
+        self._check_finite(metrics)
+        state, course = self.state, self.state.course
+        record = EpochRecord(
+            epoch=state.epochs_done + 1,
+            train_loss=state.loss_sum / course.images,
+            train_accuracy=state.correct / course.images,
+            validation_loss=metrics.loss if metrics else None,
+            validation_accuracy=metrics.accuracy if metrics else None,
+            seconds=self._seconds,
+            images_per_second=self._images / self._seconds if self._seconds else 0.0,
+            learning_rate=float(self._rates(state.position - 1, 1)[0]),
+        )
+        self._ask([callback.on_epoch(record) for callback in self._callbacks])
+        self.state = state.after_epoch(record)
+        self._seconds, self._images = 0.0, 0
+        self.save()
+
+    def save(self) -> None:
+        """Hand the state to the callbacks, for those that keep it."""
+        for callback in self._callbacks:
+            callback.on_save(self.state)
+
+    def _run_chunk(self) -> None:
+        before, course = self.state, self.state.course
+        self._starts.append(before)
+        count = min(self._chunk, course.steps - before.step, self._steps_to_save())
+        began = time.perf_counter()
+        losses, correct = self._run_steps(before, count)
+        seconds = time.perf_counter() - began
         bad = np.flatnonzero(~np.isfinite(losses))
         if bad.size:
-            place = int(bad[0])
-            before = start + place - 1  # the step whose update spoilt the parameters
-            self._restore(before)
-            remedy = (
-                f"try a learning rate below {self._rates(before, 1)[0]:g}"
-                if before >= 0
-                else "the first loss needs smaller numbers in images or parameters"
-            )
-            message = (
-                f"training: the loss must be finite, got {losses[place]} at epoch "
-                f"{course.first_epoch + epoch + 1}, step {first + place + 1} of {course.steps}; "
-                f"the model keeps the parameters of the last finite loss: {remedy}"
-            )
-            raise NonFiniteError(message, course.first_epoch + epoch + 1, first + place + 1)
-        self._done = start + last - first
-        return losses, correct, rates, np.array([len(batch) for batch in batches])
+            self._refuse(before, int(bad[0]), losses[bad[0]])
+        after = self._advanced(before, losses, correct)
+        self._seconds += seconds
+        self._images += after.images - before.images
+        self._step_losses.append(losses)
+        self._chunk = _next_chunk(count, seconds)
+        self._report(after, losses, correct)
+        self.state = after  # not before: steps that a log failed to note are to be run again
+        if due := self._due():
+            self._check_finite()
+        for callback in due:
+            callback.on_save(self.state)
 
-    def _restore(self, step: int) -> None:
-        """Go back to the parameters that ``step`` (of this training) began with."""
-        start, carry = next((s for s in reversed(self._starts) if s[0] <= step), self._starts[0])
-        self._plan.restore(carry)
-        for again in range(start, step):  # deterministic, so the same parameters come out
-            epoch, place = divmod(again, self._course.steps)
-            batches = self._course.batches(self._course.first_epoch + epoch, place, place + 1)
-            self._plan.run(self._course.first_step + again, batches, self._rates(again, 1))
+    def _due(self) -> Sequence[Callback]:
+        """The callbacks to hand the state to, after a chunk."""
+        if self.ended:
+            return self._callbacks
+        if self.state.step == self.state.course.steps:
+            return ()  # the end of the epoch is near, and is saved
+        position = self.state.position
+        return [c for c in self._callbacks if c.save_every and position % c.save_every == 0]
+
+    def _run_steps(self, start: TrainingState, count: int) -> tuple[np.ndarray, np.ndarray]:
+        epoch = start.course.first_epoch + len(start.records)
+        batches = start.course.batches(epoch, start.step, start.step + count)
+        return self._plan.run(start.steps_done, batches, self._rates(start.position, count))
+
+    def _advanced(
+        self, before: TrainingState, losses: np.ndarray, correct: np.ndarray
+    ) -> TrainingState:
+        """The state after steps with these ``losses``, the plan standing behind them."""
+        loss_sum = before.loss_sum
+        for loss, size in zip(losses, self._sizes(before.step, len(losses)), strict=True):
+            loss_sum += float(loss) * int(size)  # one by one: a chunk must not show in a bit of it
+        return replace(
+            before,
+            step=before.step + len(losses),
+            loss_sum=loss_sum,
+            correct=before.correct + int(correct.sum()),
+            carry=self._plan.snapshot(),
+        )
+
+    def _refuse(self, before: TrainingState, place: int, loss: float) -> None:
+        """Go back before the update that spoilt the parameters, and raise."""
+        epoch, step = before.epochs_done + 1, before.step + place + 1
+        spoilt = before.position + place - 1
+        self._restore(spoilt)
+        remedy = (
+            f"try a learning rate below {self._rates(spoilt, 1)[0]:g}"
+            if self.state.position == spoilt
+            else "the first loss needs smaller numbers in images or parameters"
+        )
+        message = (
+            f"training: the loss must be finite, got {loss} at epoch {epoch}, step {step} of "
+            f"{before.course.steps}; the model keeps the parameters of the last finite loss: "
+            f"{remedy}"
+        )
+        raise NonFiniteError(message, epoch, step)
+
+    def _check_finite(self, metrics: Metrics | None = None) -> None:
+        """Refuse parameters that the last update spoilt, which no loss has shown yet."""
+        if self._is_finite(self.state.carry.params) and (
+            metrics is None or np.isfinite(metrics.loss)
+        ):
+            return
+        epoch, step = self.state.epochs_done + 1, self.state.step
+        self._restore(self.state.position - 1)
+        message = (
+            "training: parameters and validation loss must be finite, got NaN or infinity after "
+            f"epoch {epoch}, step {step}; the model keeps the parameters of the last finite loss: "
+            "try a lower learning rate"
+        )
+        raise NonFiniteError(message, epoch, step)
+
+    def _restore(self, position: int) -> None:
+        """Go back to the state that step ``position`` of this training began with.
+
+        Where this call of fit began later than that, to its beginning.
+        """
+        first = self._starts[0] if self._starts else self.state
+        start = next((s for s in reversed(self._starts) if s.position <= position), first)
+        self._plan.restore(start.carry)
+        self.state = start
+        for _ in range(start.position, position):  # deterministic, so the same comes out
+            self.state = self._advanced(self.state, *self._run_steps(self.state, 1))
+
+    def _report(self, state: TrainingState, losses: np.ndarray, correct: np.ndarray) -> None:
+        course = state.course
+        first = state.step - len(losses)
+        progress = Progress(
+            epoch=state.epochs_done + 1,
+            epochs=course.first_epoch + course.epochs,
+            step=state.step,
+            steps=course.steps,
+            images=self._images,
+            seconds=self._seconds,
+            losses=losses,
+            accuracies=correct / self._sizes(first, len(losses)),
+            learning_rates=self._rates(state.position - len(losses), len(losses)),
+        )
+        self._ask([callback.on_steps(progress) for callback in self._callbacks])
+
+    def _ask(self, answers: list[bool | None]) -> None:
+        self.ended = self.ended or any(answers)
+
+    def _sizes(self, first: int, count: int) -> np.ndarray:
+        course = self.state.course
+        starts = np.arange(first, first + count) * course.batch_size
+        return np.minimum(course.batch_size, course.images - starts)
+
+    def _steps_to_save(self) -> int:
+        position = self.state.position
+        periods = [callback.save_every for callback in self._callbacks if callback.save_every]
+        return min((period - position % period for period in periods), default=_MOST_STEPS)
 
     def _rates(self, start: int, count: int) -> np.ndarray:
-        total = self._course.epochs * self._course.steps
-        return learning_rates(self._optimizer, start, count, total)
+        return learning_rates(self._optimizer, start, count, self.state.course.all_steps)
 
-    def _adapt_chunk(self, steps: int, seconds: float) -> None:
-        fitting = steps * _REPORT_SECONDS / max(seconds, 1e-6)
-        self._chunk = int(min(max(1, fitting), 4 * steps, _MOST_STEPS))
+
+def _next_chunk(steps: int, seconds: float) -> int:
+    """How many steps take about as long as a report may be in coming."""
+    fitting = steps * _REPORT_SECONDS / max(seconds, 1e-6)
+    return int(min(max(1, fitting), 4 * steps, _MOST_STEPS))

@@ -4,14 +4,16 @@ A rewrite of the network that a plan runs, and of nothing else: parameters, path
 files stay those of the network as the user wrote it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from arraycnn.layers import Conv2d, MaxPool2d, ReLU
+from arraycnn import training
+from arraycnn.errors import InvalidValueError
+from arraycnn.layers import Conv2d, Dense, MaxPool2d, ReLU, Residual, Sequential
 from arraycnn.layers.layer import Context, Layer, Shape, Tree, check_images
-from arraycnn.layers.sequential import NamedLayers
+from arraycnn.layers.sequential import NamedLayers, backward_chain, forward_chain
 from arraycnn.ops import Array, Kernels
 
 
@@ -80,6 +82,87 @@ class ConvPool2d:
         return dx, _gradients(self.conv, dweight, dbias)
 
 
+@dataclass(frozen=True)
+class DenseReLU:
+    """Dense, then ReLU; parameters and path are the dense layer's."""
+
+    dense: Dense
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
+        return self.dense.init(rng, input_shape)
+
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        self.dense.check(params, x)
+        y = context.ops.dense_relu(context.ops, x, params["weight"], params.get("bias"))
+        return y, state, (x, y)
+
+    def backward(
+        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
+    ) -> tuple[Array | None, Tree]:
+        x, y = residuals
+        dx, dweight, dbias = context.ops.dense_relu_backward(
+            context.ops, x, params["weight"], y, dy, need_dx
+        )
+        return dx, _gradients(self.dense, dweight, dbias)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What is left of a Sequential when runs of its layers have become one."""
+
+    layers: tuple[tuple[str, Layer], ...]
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
+        message = "Chain: stands for a Sequential that has been initialised; initialise that one"
+        raise InvalidValueError(message)
+
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        return forward_chain(list(self.layers), params, state, x, context)
+
+    def backward(
+        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
+    ) -> tuple[Array | None, Tree]:
+        return backward_chain(list(self.layers), params, residuals, dy, context, need_dx)
+
+
+def loss_and_gradients(
+    network: Layer, params: Tree, state: Tree, images: Array, labels: Array, context: Context
+) -> tuple[Array, Array, Tree, Tree]:
+    """As `training.loss_and_gradients`, with the last dense layer and the loss in one."""
+    fused = context.ops.dense_cross_entropy
+    name, dense = network.layers[-1] if isinstance(network, Chain) else ("", network)
+    if fused is None or not isinstance(network, Chain) or type(dense) is not Dense:
+        return training.loss_and_gradients(network, params, state, images, labels, context)
+    body = Chain(network.layers[:-1])
+    x, state, residuals = body.forward(params, state, images, context)
+    dense.check(params[name], x)
+    loss_sum, correct, dx, dweight, dbias = fused(
+        *(context.ops, x, params[name]["weight"], params[name].get("bias")),
+        *(labels, images.shape[0]),
+    )
+    _, gradients = body.backward(params, residuals, dx, context, need_dx=False)
+    return loss_sum, correct, gradients | {name: _gradients(dense, dweight, dbias)}, state
+
+
+def fuse_network(network: Layer, ops: Kernels) -> Layer:
+    """``network`` with every run of layers that ``ops`` has a kernel for as one layer.
+
+    What is inside a Sequential or a Residual is fused, too; a user's own layers are left alone.
+    State and parameters of the result are ordered as its layers are, under the names of old.
+    """
+    if type(network) is Residual:
+        shortcut = network.shortcut and fuse_network(network.shortcut, ops)
+        return replace(network, body=fuse_network(network.body, ops), shortcut=shortcut)
+    if type(network) is not Sequential:
+        return network
+    inner = [(name, fuse_network(layer, ops)) for name, layer in network.named_layers()]
+    return Chain(tuple(fuse(inner, ops)))
+
+
 def fuse(layers: NamedLayers, ops: Kernels) -> NamedLayers:
     """``layers`` with each run that ``ops`` has a kernel for as one layer, under its first name."""
     fused: NamedLayers = []
@@ -94,9 +177,11 @@ def fuse(layers: NamedLayers, ops: Kernels) -> NamedLayers:
 
 def _longest_run(first: Layer, following: list[Layer], ops: Kernels) -> tuple[Layer, int]:
     """The layer that stands for the run beginning with ``first``, and the run's length."""
+    relu = len(following) > 0 and type(following[0]) is ReLU
+    if type(first) is Dense and relu and ops.dense_relu is not None:
+        return DenseReLU(first), 2
     if type(first) is not Conv2d:  # a subclass may compute something else
         return first, 1
-    relu = len(following) > 0 and type(following[0]) is ReLU
     pool = following[relu] if len(following) > relu else None
     if ops.conv2d_max_pool2d is not None and type(pool) is MaxPool2d and pool.ties == "first":
         return ConvPool2d(first, relu, pool), 2 + relu
@@ -105,5 +190,5 @@ def _longest_run(first: Layer, following: list[Layer], ops: Kernels) -> tuple[La
     return first, 1
 
 
-def _gradients(conv: Conv2d, dweight: Array, dbias: Array) -> Tree:
-    return {"weight": dweight, "bias": dbias} if conv.bias else {"weight": dweight}
+def _gradients(layer: Conv2d | Dense, dweight: Array, dbias: Array) -> Tree:
+    return {"weight": dweight, "bias": dbias} if layer.bias else {"weight": dweight}

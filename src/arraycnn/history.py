@@ -1,10 +1,14 @@
-"""What `Model.fit` reports: records of epochs, progress within them, and who is told."""
+"""What `Model.fit` reports: records of epochs, and progress within them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
 import numpy as np
+
+from arraycnn.errors import InvalidValueError
+
+METRICS = ("validation_loss", "validation_accuracy", "train_loss", "train_accuracy")
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,10 @@ class EpochRecord:
     validation_loss, validation_accuracy : float or None
         After the epoch; None without validation data.
     seconds : float
-        Time spent in training steps, without validation.
+        Time spent in training steps, without validation; of an epoch that was resumed, since then.
+        NaN for an epoch read from a checkpoint, which holds no times.
     images_per_second : float
+        Of the images trained on in ``seconds``.
     learning_rate : float
         Of the epoch's last step.
     """
@@ -55,7 +61,7 @@ class Progress:
     step, steps : int
         Steps done in this epoch, and all of its steps.
     images, seconds : int, float
-        Done and taken so far in this epoch.
+        Done and taken so far in this epoch; of an epoch that was resumed, since then.
     losses, accuracies, learning_rates : array, (K,), float64
         Of the K steps since the last report.
     """
@@ -71,25 +77,16 @@ class Progress:
     learning_rates: np.ndarray
 
 
-class Callback:
-    """Told of a training as it goes on; override what you need."""
-
-    def on_steps(self, progress: Progress) -> None:
-        """After some steps, about twice a second."""
-
-    def on_epoch(self, record: EpochRecord) -> bool | None:
-        """After each epoch, the model holding its parameters; True ends the training."""
-
-
 @dataclass(frozen=True)
 class History(Sequence[EpochRecord]):
-    """The epochs of one call of `Model.fit`, a sequence of `EpochRecord`.
+    """The epochs of one training, a sequence of `EpochRecord`.
 
     Attributes
     ----------
     epochs : tuple of EpochRecord
+        Those before a resume among them.
     step_losses : array, (steps,), float64
-        The mean loss of every step's batch, before its update.
+        The mean loss of every step's batch, before its update; since the resume, if any.
     """
 
     epochs: tuple[EpochRecord, ...]
@@ -107,3 +104,29 @@ class History(Sequence[EpochRecord]):
 
     def __iter__(self) -> Iterator[EpochRecord]:
         return iter(self.epochs)
+
+
+def check_metric(owner: str, metric: str) -> None:
+    """Refuse what is none of `METRICS`."""
+    if metric not in METRICS:
+        message = f"{owner}: metric must be one of {', '.join(METRICS)}, got {metric!r}"
+        raise InvalidValueError(message)
+
+
+def best_epoch(
+    records: Sequence[EpochRecord], metric: str, min_delta: float = 0.0
+) -> EpochRecord | None:
+    """The record with the best ``metric``: the lowest loss, the highest accuracy.
+
+    A later epoch is better where it beats the best so far by more than ``min_delta``, so of equals
+    the first is the best. None where no record has that metric.
+    """
+    sign = -1.0 if metric.endswith("loss") else 1.0
+    best: EpochRecord | None = None
+    for record in records:
+        value = getattr(record, metric)
+        if value is None:
+            continue
+        if best is None or sign * (value - getattr(best, metric)) > min_delta:
+            best = record
+    return best

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from arraycnn.backends.backend import Backend
+from arraycnn.backends.numpy import NumPy
+from arraycnn.data.image_source import ImageSource, MappedImages, as_source
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import Layer, Sequential, Softmax
 from arraycnn.layers.layer import with_n
@@ -18,7 +20,9 @@ def place_images(
 ) -> Array:
     """``images`` on the backend as (N, H, W, C), uint8 or ``dtype``.
 
-    (N, H, W) is taken as one channel; floating images are converted to ``dtype``.
+    (N, H, W) is taken as one channel; floating images are converted to ``dtype``. An `ImageSource`,
+    a memory-mapped array, and one that does not fit on the device are checked and stay where they
+    are, as a source.
 
     Raises
     ------
@@ -29,6 +33,11 @@ def place_images(
     """
     if isinstance(images, list | tuple):
         images = _from_list("images", images)
+    images = as_source(images)
+    if isinstance(images, np.ndarray) and images.ndim in (3, 4) and not backend.fits(images.nbytes):
+        images = MappedImages(images)
+    if isinstance(images, ImageSource):
+        return _checked_source(images, input_shape)
     if isinstance(images, np.ndarray) and images.dtype != np.uint8:
         # On the host: no other library has every dtype of NumPy.
         if images.dtype.kind != "f":
@@ -40,12 +49,7 @@ def place_images(
     if len(shape) == 3 and input_shape[2] == 1:
         shape = (*shape, 1)
     if len(shape) != 4 or shape[1:] != input_shape:
-        height, width, channels = input_shape
-        message = (
-            f"images: must be (N, {height}, {width}, {channels}), as the network was made for, "
-            f"got shape {tuple(x.shape)}; resize them, or make the model with another input_shape"
-        )
-        raise InvalidValueError(message)
+        raise _wrong_shape(tuple(x.shape), input_shape)
     if shape[0] == 0:
         message = (
             "images: must hold at least one image, got an empty set; check how it was selected"
@@ -105,6 +109,20 @@ def check_labels(labels: Any, count: int, classes: int, backend: Backend) -> np.
     return y.astype(np.int32)
 
 
+def check_batch(
+    batch: Any, input_shape: tuple[int, int, int], classes: int, dtype: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """One (images, labels) of an iterable, on the host, checked as whole sets are.
+
+    Raises as these do, and InvalidTypeError where ``batch`` is no pair.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        message = f"batches: every batch must be (images, labels), got {type(batch).__name__}"
+        raise InvalidTypeError(message)
+    images = place_images(batch[0], input_shape, NumPy(), dtype)
+    return images, check_labels(batch[1], images.shape[0], classes, NumPy())
+
+
 def check_optimizer(optimizer: Any) -> Any:
     """``optimizer``, or InvalidTypeError where it is none."""
     if isinstance(optimizer, type) or not hasattr(optimizer, "update"):
@@ -127,7 +145,8 @@ def check_validation(validation: Any) -> tuple[Any, Any]:
 
 def check_same_dtype(images: Array, held_out: Array) -> None:
     """Refuse validation images that the network would refuse only after the first epoch."""
-    if images.dtype != held_out.dtype:
+    # By name: a source on the host is NumPy's, an array may be another library's.
+    if str(images.dtype).rpartition(".")[2] != str(held_out.dtype).rpartition(".")[2]:
         message = (
             f"validation: images must be {images.dtype} as the training images are, "
             f"got {held_out.dtype}; prepare both in the same way"
@@ -187,6 +206,23 @@ def check_class_names(names: Sequence[str] | None, classes: int) -> tuple[str, .
         message = f"Model: class_names must be {classes} texts, one for each output, got {names!r}"
         raise InvalidValueError(message)
     return tuple(names)
+
+
+def _checked_source(source: ImageSource, input_shape: tuple[int, int, int]) -> ImageSource:
+    """``source``; whether floating images are finite shows in the loss of their step."""
+    if len(source.shape) != 4 or source.shape[1:] != input_shape or source.shape[0] == 0:
+        raise _wrong_shape(source.shape, input_shape)
+    if source.dtype != np.uint8 and source.dtype.kind != "f":
+        raise _wrong_dtype(source.dtype)
+    return source
+
+
+def _wrong_shape(shape: tuple[int, ...], input_shape: tuple[int, int, int]) -> InvalidValueError:
+    height, width, channels = input_shape
+    return InvalidValueError(
+        f"images: must be (N, {height}, {width}, {channels}), as the network was made for, "
+        f"got shape {shape}; resize them, or make the model with another input_shape"
+    )
 
 
 def _from_list(name: str, values: Any) -> np.ndarray:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import is_not
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from arraycnn.backends import Backend, get_backend
-from arraycnn.checkpoint import read_checkpoint, write_checkpoint
-from arraycnn.errors import CheckpointError, NonFiniteError
-from arraycnn.execution import Task
-from arraycnn.fitting import Course, EpochResult, Fitting
-from arraycnn.history import Callback, EpochRecord, History, Metrics
+from arraycnn.batch_stream import BatchStream, StreamedTraining, check_iterable
+from arraycnn.callbacks.callback import Callback
+from arraycnn.course import Course
+from arraycnn.data.image_source import ImageSource
+from arraycnn.errors import InvalidValueError, NonFiniteError
+from arraycnn.execution import InferencePlan, Task
+from arraycnn.fitting import Fitting
+from arraycnn.history import History, Metrics
 from arraycnn.inputs import (
+    check_batch,
     check_class_names,
     check_input_shape,
     check_labels,
@@ -27,12 +32,14 @@ from arraycnn.inputs import (
     place_images,
 )
 from arraycnn.layers import Layer
-from arraycnn.layers.config import network_from_config, network_to_config
+from arraycnn.model_file import read_model, read_training, write_model
 from arraycnn.ops import Array
 from arraycnn.optimizers import SGD, Optimizer, learning_rates
+from arraycnn.polarity import Background, background
 from arraycnn.settings import check_count
 from arraycnn.summary import table
 from arraycnn.training import Carry
+from arraycnn.training_state import TrainingState, describe_optimizer, resumed
 from arraycnn.tree import Tree, flatten, map_leaves, with_leaves
 
 _INFERENCE_BATCH = 128
@@ -55,7 +62,16 @@ class Model:
         Decides the first parameters, the order of the images and every random bit.
     dtype : "float32" or "float64"
     class_names : sequence of str or None
-        Kept with the model for those who read its predictions.
+        Kept with the model for those who read its predictions; ``background``, "dark" or "light"
+        where nearly all images of the first `fit` have it, for those who show it pictures.
+
+    Attributes
+    ----------
+    epochs_done, steps_done : int
+        Whole epochs, and steps, over the life of the model.
+    unfinished : TrainingState or None
+        Where the last `fit` stood if an error, an interrupt or a callback ended it:
+        ``fit(..., resume=model.unfinished)`` goes on.
 
     Raises
     ------
@@ -88,13 +104,19 @@ class Model:
         self.class_names = check_class_names(class_names, self.classes)
         self.epochs_done = 0
         self.steps_done = 0
+        self.unfinished: TrainingState | None = None
+        self.background: Background | None = None
         self._params, self._state = self._place(params), self._place(state)
+        self._inference: tuple[tuple[Backend, Tree, Tree], InferencePlan] | None = None
 
     def __repr__(self) -> str:
         return (
             f"Model({self.network!r}, input_shape={self.input_shape}, "
             f"backend={self.backend!r}, seed={self.seed}, dtype={self.dtype!r})"
         )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_inference": None}  # plans may hold threads
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
@@ -103,34 +125,69 @@ class Model:
             name: np.array(self.backend.to_numpy(p)) for name, p in flatten(self._params).items()
         }
 
+    @property
+    def state(self) -> dict[str, np.ndarray]:
+        """Copies of the layers' state on the host, by path: {"2.mean": (C,), ...}."""
+        return {
+            name: np.array(self.backend.to_numpy(s)) for name, s in flatten(self._state).items()
+        }
+
+    def assign(self, parameters: dict[str, Any], state: dict[str, Any]) -> None:
+        """Take over NumPy arrays by path, copied, as `parameters` and `state` give them.
+
+        Raises InvalidValueError, with nothing changed, where names or shapes are others.
+        """
+        trees = []
+        for tree, given in ((self._params, parameters), (self._state, state)):
+            expected = {name: tuple(leaf.shape) for name, leaf in flatten(tree).items()}
+            got = {name: np.shape(array) for name, array in given.items()}
+            if got != expected:
+                message = f"Model.assign: arrays must be {expected}, got {got}"
+                raise InvalidValueError(message)
+            trees.append(self._place(with_leaves(tree, [given[name] for name in expected])))
+        self._params, self._state = trees
+
     def fit(
         self,
         images: Any,
-        labels: Any,
+        labels: Any = None,
         *,
         epochs: int = 1,
         batch_size: int = 64,
         optimizer: Optimizer | None = None,
         validation: tuple[Any, Any] | None = None,
         callbacks: Sequence[Callback] = (),
+        resume: TrainingState | None = None,
+        override: bool = False,
     ) -> History:
-        """Train on ``images`` and ``labels``; call it again to go on.
+        """Train on ``images`` and ``labels``; call it again to train on.
 
-        Ended by an interrupt or an error, the model keeps what whole steps have made of it; the
-        epoch that was cut short is not counted, and the next call begins with it.
+        Ended by an interrupt or an error, the model keeps what whole steps have made of it, and
+        ``unfinished`` says where it stood. A call without ``resume`` begins with a new epoch, and
+        the optimizer afresh.
 
         Parameters
         ----------
         images : array, (N, H, W, C) or (N, H, W), uint8 or floating
-            uint8 where the network begins with `Rescale`.
+            uint8 where the network begins with `Rescale`. An `ImageSource` or a memory-mapped array
+            stays on the host and is read batch by batch. Without ``labels``, an iterable of
+            (images, labels), which is iterated afresh for each epoch and decides the size of the
+            batches and their order.
         labels : array, (N,), integers in [0, classes)
         epochs, batch_size : int
             The last batch of an epoch may be smaller; a batch larger than the set is clipped.
         optimizer : Optimizer or None
-            Its state begins afresh; None is ``SGD(0.05)``.
+            Its state begins afresh, or where ``resume`` says; None is ``SGD(0.05)``.
         validation : (images, labels) or None
             Measured after each epoch.
         callbacks : sequence of Callback
+        resume : TrainingState or None
+            Go on from there, within an epoch or between two, with the same images and settings as
+            before. The end is then that of a training never stopped, to the last bit on NumPy.
+            ``epochs`` counts from the beginning, not from there.
+        override : bool
+            Resume with other ``epochs``, ``batch_size``, ``optimizer`` or another number of images.
+            An epoch to be cut into other batches begins again.
 
         Returns
         -------
@@ -141,10 +198,20 @@ class Model:
         ------
         NonFiniteError
             A loss became NaN or infinite. The model keeps the parameters of the last finite loss.
+        InvalidValueError
+            Settings differ from those of ``resume``; the message names them.
         """
         optimizer = check_optimizer(SGD(0.05) if optimizer is None else optimizer)
         epochs, batch_size = check_count("epochs:", epochs), check_count("batch_size:", batch_size)
-        x, y = self._place_set(images, labels)
+        for callback in callbacks:
+            if callback.save_every is not None:
+                check_count("save_every:", callback.save_every)
+        stream = BatchStream(images, self._check_batch) if labels is None else None
+        if stream is None:
+            x, y = self._place_set(images, labels)
+            self.background = self.background or background(images)
+        else:
+            x, y, batch_size = stream.images, stream.labels, stream.batch_size
         held_out = None
         if validation is not None:
             held_out = self._place_set(*check_validation(validation))
@@ -159,38 +226,51 @@ class Model:
         )
         if batch_size > x.shape[0]:
             _log.warning("fit: batch_size %d clipped to the %d images", batch_size, x.shape[0])
-        learning_rates(
-            optimizer, 0, 1, epochs * course.steps
-        )  # a bad schedule fails before any work
-        plan = self.backend.training_plan(
-            Task(self.network, optimizer, x, y, self.seed, self.dtype),
-            Carry(self._params, self._state, self._place(optimizer.init(self._params))),
-        )
-        fitting = Fitting(plan, optimizer, course, list(callbacks))
-        records: list[EpochRecord] = []
-        step_losses: list[np.ndarray] = []
+        learning_rates(optimizer, 0, 1, course.all_steps)  # a bad schedule fails before any work
+        settings = describe_optimizer(optimizer)
+        carry = Carry(self._params, self._state, self._place(optimizer.init(self._params)))
+        state = TrainingState(course, settings, (), 0, 0.0, 0, carry)
+        if resume is not None:
+            state = resumed(resume, course, settings, carry, override)
+        make_plan = self.backend.training_plan
+        if isinstance(x, ImageSource):
+            make_plan = self.backend.streaming_plan
+        plan = make_plan(Task(self.network, optimizer, x, y, self.seed, self.dtype), state.carry)
+        if stream is not None:
+            plan = StreamedTraining(plan, stream, course.first_epoch, course.first_step)
+        fitting = Fitting(plan, optimizer, state, callbacks, self._is_finite)
         try:
-            for epoch, result in fitting.epochs():
-                self._params, self._state, _ = plan.snapshot()
-                self.epochs_done, self.steps_done = epoch + 1, self.steps_done + course.steps
+            self._follow(fitting, plan.snapshot())
+            fitting.begin()
+            while fitting.run_epoch():
+                self._follow(fitting, plan.snapshot())
+                self.epochs_done += 1
                 metrics = self._measure(held_out) if held_out is not None else None
-                self._check_finite(metrics, epoch, course, fitting)
-                records.append(_record(epoch, result, metrics))
-                step_losses += result.step_losses
-                stops = [callback.on_epoch(records[-1]) for callback in callbacks]
-                if any(stops):
-                    break
+                fitting.end_epoch(metrics)
+        except NonFiniteError:
+            self._follow(fitting, plan.snapshot())
+            fitting.save()
+            raise
         finally:
-            self._params, self._state, _ = plan.snapshot()
-        return History(tuple(records), np.concatenate(step_losses))
+            self._follow(fitting, plan.snapshot())
+            for callback in callbacks:
+                callback.on_end()
+        if fitting.state.complete:
+            self.unfinished = None
+        return fitting.history
 
     def evaluate(
-        self, images: Any, labels: Any, progress: Callable[[int], None] | None = None
+        self, images: Any, labels: Any = None, progress: Callable[[int], None] | None = None
     ) -> Metrics:
         """Mean loss in nats and accuracy on ``images`` and ``labels``, as `fit` takes them.
 
+        Without ``labels``, on an iterable of (images, labels), iterated once.
+
         ``progress`` is called with the number of images done, batch after batch.
         """
+        if labels is None:
+            check_iterable(images)
+            return self._sums(map(self._check_batch, images))
         return self._measure(self._place_set(images, labels), progress)
 
     def predict(self, images: Any, progress: Callable[[int], None] | None = None) -> np.ndarray:
@@ -200,32 +280,27 @@ class Model:
         """
         x = self._place_images(images)
         plan = self._inference_plan()
-        return np.concatenate([plan.predict(x[part, ...]) for part in _parts(x.shape[0], progress)])
+        return np.concatenate(
+            [plan.predict(self._rows(x, part)) for part in _parts(x.shape[0], progress)]
+        )
 
     def summary(self) -> str:
         """The layers with their output shapes and numbers of parameters, as text."""
         return table(self.network, self.input_shape)
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, training: TrainingState | None = None) -> None:
         """Write network, parameters and state to one .npz file, atomically.
 
-        Raises InvalidTypeError where a user-defined layer is not a dataclass of plain settings.
+        With ``training``, those of that state, and all that `load_training` needs to go on from it.
+
+        Raises
+        ------
+        InvalidTypeError
+            A user-defined layer is not a dataclass of plain settings.
+        CheckpointError
+            The file cannot be written; the one before it, if any, is whole.
         """
-        header = {
-            "network": network_to_config(self.network),
-            "input_shape": list(self.input_shape),
-            "dtype": self.dtype,
-            "seed": self.seed,
-            "class_names": self.class_names,
-            "epochs_done": self.epochs_done,
-            "steps_done": self.steps_done,
-        }
-        arrays = {
-            f"{kind}/{name}": np.asarray(self.backend.to_numpy(array), order="C")
-            for kind, tree in (("params", self._params), ("state", self._state))
-            for name, array in flatten(tree).items()
-        }
-        write_checkpoint(path, header, arrays)
+        write_model(self, path, training)
 
     @classmethod
     def load(
@@ -243,34 +318,17 @@ class Model:
         CheckpointError
             The file is missing, damaged, or its arrays are not those of its network.
         """
-        chosen = get_backend(backend)
-        header, arrays = read_checkpoint(path)
-        try:
-            model = cls(
-                network_from_config(header["network"], layers),
-                header["input_shape"],
-                seed=header["seed"],
-                dtype=header["dtype"],
-                class_names=header["class_names"],
-            )
-            model.epochs_done = check_count("epochs_done:", header["epochs_done"], minimum=0)
-            model.steps_done = check_count("steps_done:", header["steps_done"], minimum=0)
-        except CheckpointError as error:
-            message = f"model file {path}: {error}"
-            raise CheckpointError(message) from error
-        except (KeyError, AttributeError, TypeError, ValueError) as error:
-            message = f"model file {path}: its header does not describe a model ({error})"
-            raise CheckpointError(message) from error
-        chosen.check_dtype(model.dtype)
-        model.backend = chosen
-        model._params = model._replace_arrays(path, "params", model._params, arrays)
-        model._state = model._replace_arrays(path, "state", model._state, arrays)
-        if arrays:
-            message = (
-                f"model file {path}: has arrays its network does not have: {', '.join(arrays)}"
-            )
-            raise CheckpointError(message)
-        return model
+        return read_model(cls, path, backend, layers)[0]
+
+    @classmethod
+    def load_training(
+        cls, path: str | Path, backend: str | Backend = "numpy", layers: Iterable[type] = ()
+    ) -> tuple[Model, TrainingState]:
+        """The model of a file that `save` or `Checkpoint` wrote, and the training to go on with.
+
+        Parameters and errors are those of `load`; a file that holds no training is one of them.
+        """
+        return read_training(cls, path, backend, layers)
 
     def _place(self, tree: Tree) -> Tree:
         return map_leaves(lambda leaf: self.backend.asarray(leaf.astype(self.dtype)), tree)
@@ -283,65 +341,49 @@ class Model:
         y = check_labels(labels, x.shape[0], self.classes, self.backend)
         return x, self.backend.asarray(y)
 
-    def _inference_plan(self) -> Any:
-        return self.backend.inference_plan(self.network, self._params, self._state, self.dtype)
+    def _inference_plan(self) -> InferencePlan:
+        """Kept as long as the parameters are the same: a plan may record its first calls."""
+        made_for = (self.backend, self._params, self._state)
+        if self._inference is None or any(map(is_not, self._inference[0], made_for)):
+            plan = self.backend.inference_plan(self.network, self._params, self._state, self.dtype)
+            self._inference = made_for, plan
+        return self._inference[1]
 
     def _measure(
         self, held_out: tuple[Array, Array], progress: Callable[[int], None] | None = None
     ) -> Metrics:
         x, y = held_out
-        plan = self._inference_plan()
-        sums = [plan.evaluate(x[part, ...], y[part]) for part in _parts(x.shape[0], progress)]
-        losses, hits = zip(*sums, strict=True)
-        return Metrics(sum(losses) / x.shape[0], sum(hits) / x.shape[0])
+        parts = _parts(x.shape[0], progress)
+        return self._sums((self._rows(x, part), y[part]) for part in parts)
 
-    def _check_finite(
-        self, metrics: Metrics | None, epoch: int, course: Course, fitting: Fitting
-    ) -> None:
-        """Refuse parameters that the epoch's last update spoilt: no later loss would show it."""
-        finite = all(
-            np.isfinite(self.backend.to_numpy(p)).all() for p in flatten(self._params).values()
-        )
-        if finite and (metrics is None or np.isfinite(metrics.loss)):
-            return
-        fitting.go_back()
-        message = (
-            "training: parameters and validation loss must be finite, got NaN or infinity after "
-            f"epoch {epoch + 1}, step {course.steps}; the model keeps the parameters of the last "
-            "finite loss: try a lower learning rate"
-        )
-        raise NonFiniteError(message, epoch + 1, course.steps)
+    def _sums(self, batches: Iterable[tuple[Array, Array]]) -> Metrics:
+        plan, count, loss_sum, correct = self._inference_plan(), 0, 0.0, 0
+        for x, y in batches:
+            loss, hits = plan.evaluate(self.backend.asarray(x), self.backend.asarray(y))
+            count, loss_sum, correct = count + x.shape[0], loss_sum + loss, correct + hits
+        if count == 0:
+            message = "evaluate: must have at least one image, got no batch; check the iterable"
+            raise InvalidValueError(message)
+        return Metrics(loss_sum / count, correct / count)
 
-    def _replace_arrays(
-        self, path: str | Path, kind: str, tree: Tree, arrays: dict[str, np.ndarray]
-    ) -> Tree:
-        values = []
-        for name, expected in flatten(tree).items():
-            value = arrays.pop(f"{kind}/{name}", None)
-            if value is None:
-                message = f"model file {path}: lacks the array {kind}/{name}"
-                raise CheckpointError(message)
-            if value.shape != tuple(expected.shape) or value.dtype != self.dtype:
-                message = (
-                    f"model file {path}: {kind}/{name} must be {self.dtype} of shape "
-                    f"{tuple(expected.shape)}, got {value.dtype} of shape {value.shape}"
-                )
-                raise CheckpointError(message)
-            values.append(self.backend.asarray(value))
-        return with_leaves(tree, values)
+    def _rows(self, images: Any, part: slice) -> Array:
+        """A part of the images on the backend, read where they are on the host."""
+        if not isinstance(images, ImageSource):
+            return images[part, ...]
+        return self._place_images(images.read(np.arange(part.start, part.stop)))
 
+    def _check_batch(self, batch: Any) -> tuple[np.ndarray, np.ndarray]:
+        return check_batch(batch, self.input_shape, self.classes, self.dtype)
 
-def _record(epoch: int, result: EpochResult, metrics: Metrics | None) -> EpochRecord:
-    return EpochRecord(
-        epoch=epoch + 1,
-        train_loss=result.loss_sum / result.images,
-        train_accuracy=result.correct / result.images,
-        validation_loss=metrics.loss if metrics else None,
-        validation_accuracy=metrics.accuracy if metrics else None,
-        seconds=result.seconds,
-        images_per_second=result.images / result.seconds,
-        learning_rate=result.learning_rate,
-    )
+    def _follow(self, fitting: Fitting, carry: Carry) -> None:
+        """Take over where ``fitting`` stands, with the parameters of ``carry``."""
+        self._params, self._state, _ = carry
+        self.epochs_done = fitting.state.epochs_done
+        self.steps_done = fitting.state.steps_done
+        self.unfinished = fitting.state
+
+    def _is_finite(self, params: Tree) -> bool:
+        return all(np.isfinite(self.backend.to_numpy(p)).all() for p in flatten(params).values())
 
 
 def _parts(count: int, progress: Callable[[int], None] | None) -> Iterator[slice]:

@@ -1,44 +1,86 @@
-"""The folder of one training: its settings, its metrics line by line, its summary, its model."""
+"""The folder of one training: its settings, its metrics line by line, its models, its summary."""
 
 import json
-from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-from arraycnn.errors import DataError
-from arraycnn.files import write_atomically
-from arraycnn.history import Callback, EpochRecord, Progress
-from arraycnn.model import Model
+from arraycnn.callbacks.logs import read_json_lines
+from arraycnn.errors import RunFolderError
+from arraycnn.files import remove_durably, remove_leftovers, sync_folder, write_atomically
+from arraycnn.folder_lock import FolderLock
 
 
 class RunFolder:
-    """Files of one run: config.json, metrics.jsonl, steps.jsonl, summary.json, model.npz.
+    """A run's folder, held by this process alone until `close`: use it in a ``with`` block.
 
-    Parameters
-    ----------
-    path : Path
-        Made with its parents; must not hold a run already.
-
-    Raises
-    ------
-    DataError
-        The folder is not empty, or is a file.
+    config.json     the settings
+    metrics.jsonl   a line an epoch; metrics.csv the same as a table, steps.jsonl a line a step
+    last.npz        the training as it was saved last, from which it goes on
+    best.npz        the model of the best epoch
+    summary.json    the result, once there is one
     """
 
-    def __init__(self, path: Path) -> None:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    def __init__(self, path: Path, lock: FolderLock) -> None:
+        self.path = path
+        self._lock = lock
+        self.last = path / "last.npz"
+        self.best = path / "best.npz"
+        self.metrics = path / "metrics.jsonl"
+        self.table = path / "metrics.csv"
+        self.steps = path / "steps.jsonl"
+        self.events = path / "tensorboard"
+
+    @classmethod
+    def create(cls, path: Path, config: dict[str, Any]) -> "RunFolder":
+        """A new run at ``path``, which is made with its parents, and must be new or empty.
+
+        Raises RunFolderError.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = FolderLock(path)
+            remove_leftovers(path)
+        except OSError as error:
+            raise _unwritable(path, error, "choose another --out") from error
+        if [entry for entry in path.iterdir() if entry.name != ".lock"]:
+            lock.release()
             message = (
                 f"run folder {path}: must be new or empty, and it is not; "
-                "choose another --out, or remove it"
+                f"choose another --out, remove it, or go on with --resume {path}"
             )
-            raise DataError(message)
-        path.mkdir(parents=True, exist_ok=True)
-        self.path = path
+            raise RunFolderError(message)
+        folder = cls(path, lock)
+        folder.write_config(config)
+        sync_folder(path.parent)
+        return folder
 
-    @property
-    def model(self) -> Path:
-        return self.path / "model.npz"
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """The run at ``path``, to go on with. Raises RunFolderError where there is none."""
+        read_config(path)
+        try:
+            lock = FolderLock(path)
+            remove_leftovers(path)
+        except OSError as error:
+            raise _unwritable(path, error, "make it writable") from error
+        return cls(path, lock)
+
+    def close(self) -> None:
+        """Let other processes in."""
+        self._lock.release()
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
     def write_config(self, config: dict[str, Any]) -> None:
         self._write("config.json", config)
@@ -46,54 +88,66 @@ class RunFolder:
     def write_summary(self, summary: dict[str, Any]) -> None:
         self._write("summary.json", summary)
 
-    def append(self, name: str, lines: list[dict[str, Any]]) -> None:
-        """Add JSON lines to the file ``name``; each call reaches the file at once."""
-        with open(self.path / name, "a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in lines))
+    def read_summary(self) -> dict[str, Any] | None:
+        """The result, None where there is none yet. Raises RunFolderError where it is damaged."""
+        path = self.path / "summary.json"
+        return _read_json(path) if path.exists() else None
+
+    def remove_summary(self) -> None:
+        remove_durably(self.path / "summary.json")
+
+    def records(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl."""
+        return read_json_lines(self.metrics)
+
+    def logs_and_best(self) -> list[Path]:
+        """Of the files that make up the run beside its last save, those that are there."""
+        files = (self.metrics, self.table, self.steps, self.best)
+        return [file for file in files if file.exists()]
 
     def _write(self, name: str, value: dict[str, Any]) -> None:
-        write_atomically(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
+        try:
+            write_atomically(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
+        except OSError as error:
+            raise _unwritable(self.path, error, "check folder and disk") from error
 
 
-class RunLog(Callback):
-    """Writes metrics.jsonl, and steps.jsonl where asked to."""
-
-    def __init__(self, folder: RunFolder, model: Model, log_steps: bool) -> None:
-        self._folder = folder
-        self._where = {"backend": model.backend.name, "device": model.backend.device_name}
-        self._log_steps = log_steps
-        self.begun = False
-        """Whether a step has been taken: there is a trained model to keep."""
-
-    def on_steps(self, progress: Progress) -> None:
-        self.begun = True
-        if not self._log_steps:
-            return
-        first = progress.step - len(progress.losses)
-        columns = zip(progress.losses, progress.accuracies, progress.learning_rates, strict=True)
-        self._folder.append(
-            "steps.jsonl",
-            [
-                {
-                    "epoch": progress.epoch,
-                    "step": first + number,
-                    "loss": float(loss),
-                    "accuracy": float(accuracy),
-                    "learning_rate": float(rate),
-                }
-                for number, (loss, accuracy, rate) in enumerate(columns, start=1)
-            ],
-        )
-
-    def on_epoch(self, record: EpochRecord) -> None:
-        self._folder.append("metrics.jsonl", [{**asdict(record), **self._where}])
+def read_config(path: Path) -> dict[str, Any]:
+    """The settings of the run at ``path``. Raises RunFolderError where there are none."""
+    if not (path / "config.json").is_file():
+        message = f"run folder {path}: holds no run (no config.json); check the path"
+        raise RunFolderError(message)
+    return _read_json(path / "config.json")
 
 
 def new_run_path(name: str) -> Path:
     """A path under runs/ that does not exist: runs/NAME-DATE-TIME."""
-    stem = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    path, number = stem, 1
+    return unused(Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}")
+
+
+def unused(path: Path) -> Path:
+    """``path``, or with the first number behind it that makes it one that does not exist."""
+    stem, number = path, 1
     while path.exists():
         number += 1
         path = stem.with_name(f"{stem.name}-{number}")
     return path
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_bytes())
+        if not isinstance(value, dict):
+            message = "it is no table of names and values"
+            raise ValueError(message)
+    except OSError as error:
+        message = f"run folder {path.parent}: {path.name} cannot be read ({error.strerror})"
+        raise RunFolderError(message) from error
+    except (ValueError, RecursionError) as error:
+        message = f"run folder {path.parent}: {path.name} is damaged ({error}); restore it"
+        raise RunFolderError(message) from error
+    return value
+
+
+def _unwritable(path: Path, error: OSError, remedy: str) -> RunFolderError:
+    return RunFolderError(f"run folder {path}: cannot be written ({error.strerror}); {remedy}")

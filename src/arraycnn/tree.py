@@ -37,3 +37,15 @@ def with_leaves(tree: Tree, values: list[Any]) -> Tree:
         message = "with_leaves: more values than leaves"
         raise ValueError(message)
     return result
+
+
+def unflatten(arrays: dict[str, Any]) -> Tree:
+    """The tree whose `flatten` gives ``arrays``, without branches that hold none."""
+    tree: Tree = {}
+    for path, array in arrays.items():
+        *branches, name = path.split(".")
+        place = tree
+        for branch in branches:
+            place = place.setdefault(branch, {})
+        place[name] = array
+    return tree

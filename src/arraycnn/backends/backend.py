@@ -6,9 +6,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError
-from arraycnn.execution import EagerInference, EagerTraining, InferencePlan, Task, TrainingPlan
+from arraycnn.execution import (
+    EagerInference,
+    EagerTraining,
+    InferencePlan,
+    Streaming,
+    Task,
+    TrainingPlan,
+)
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import GENERIC, Array, Kernels
+from arraycnn.ops.arrays import is_torch_array
 from arraycnn.training import Carry
 
 DTYPES = ("float32", "float64")
@@ -43,6 +51,10 @@ class Backend(ABC):
         the same device already. Raises InvalidTypeError for anything else: no hidden copies.
         """
 
+    def fits(self, size: int) -> bool:
+        """Whether a data set of ``size`` bytes should be kept on the device."""
+        return True
+
     @abstractmethod
     def to_numpy(self, array: Array) -> np.ndarray:
         """``array`` on the host."""
@@ -63,6 +75,10 @@ class Backend(ABC):
         """The plan that runs ``task`` from ``carry``."""
         return EagerTraining(self, task, carry)
 
+    def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
+        """The plan where ``task.images`` is an `ImageSource`, which stays on the host."""
+        return EagerTraining(Streaming(self, task.dtype), task, carry)
+
     def inference_plan(
         self, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:
@@ -76,7 +92,8 @@ def adopt(backend: Backend, array: Any, from_dlpack: Any) -> Array:
         if is_simulated(array):
             message = f"array on {array.device}"
             raise ValueError(message)
-        return from_dlpack(array)
+        # PyTorch lets no tensor out that follows gradients; nobody here asks for them.
+        return from_dlpack(array.detach() if is_torch_array(array) else array)
     except (AttributeError, TypeError, ValueError, RuntimeError, BufferError) as error:
         kind = f"{type(array).__module__.partition('.')[0]}.{type(array).__name__}"
         message = (

@@ -12,10 +12,24 @@ import numpy as np
 
 from arraycnn.backends.backend import Backend, adopt
 from arraycnn.backends.imports import import_library, one_line
-from arraycnn.errors import BackendUnavailableError, InvalidTypeError
-from arraycnn.ops import Array
+from arraycnn.errors import BackendUnavailableError, InvalidTypeError, InvalidValueError
+from arraycnn.execution import (
+    GraphInference,
+    GraphTraining,
+    InferencePlan,
+    Task,
+    TrainingPlan,
+)
+from arraycnn.layers.layer import Layer, Tree
+from arraycnn.ops import Array, Kernels
+from arraycnn.ops.cuda import PRECISIONS
+from arraycnn.ops.cupy_kernels import cupy_kernels, cupy_launcher
+from arraycnn.training import Carry
 
 _INSTALL = 'pip install "arraycnn[cuda13]" (driver 580 or newer) or "arraycnn[cuda12]"'
+
+_RESIDENT_SHARE = 0.5
+"""The share of the device's free memory that a data set may take to be kept there."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,13 @@ class CuPy(Backend):
     ----------
     device : int
         Number of the device among those that CUDA shows.
+    precision : "fp32", "tf32" or "bf16"
+        What the matrix products of float32 networks multiply with, on tensor cores for the latter
+        two: 10 bits after the point, or 7. Parameters and sums stay float32. float64 networks
+        are not touched by it.
+    graph : bool
+        Whether training steps are recorded as a CUDA graph and replayed, or run one kernel after
+        the other.
 
     Raises
     ------
@@ -34,6 +55,8 @@ class CuPy(Backend):
     """
 
     device: int = 0
+    precision: str = "fp32"
+    graph: bool = True
 
     name: ClassVar[str] = "cupy"
 
@@ -41,7 +64,26 @@ class CuPy(Backend):
         if isinstance(self.device, bool) or not isinstance(self.device, int):
             message = f"backend cupy: device must be an int, got {self.device!r}"
             raise InvalidTypeError(message)
-        probe(self.device)
+        if self.precision not in PRECISIONS:
+            message = (
+                f"backend cupy: precision must be one of {', '.join(PRECISIONS)}, "
+                f"got {self.precision!r}"
+            )
+            raise InvalidValueError(message)
+        if not isinstance(self.graph, bool):
+            message = f"backend cupy: graph must be True or False, got {self.graph!r}"
+            raise InvalidTypeError(message)
+        found = probe(self.device)
+        if self.precision != "fp32" and float(found.compute_capability) < 8.0:
+            message = (
+                f"backend cupy: precision {self.precision} needs a device of compute capability "
+                f"8.0 or higher, {found.name} has {found.compute_capability}; use fp32"
+            )
+            raise BackendUnavailableError(message)
+
+    @property
+    def kernels(self) -> Kernels:
+        return cupy_kernels(self.device, self.precision)
 
     @property
     def device_name(self) -> str:
@@ -60,8 +102,31 @@ class CuPy(Backend):
                 return cupy.asarray(array)
             return adopt(self, array, cupy.from_dlpack)
 
+    def fits(self, size: int) -> bool:
+        free, _ = self._library().cuda.Device(self.device).mem_info
+        return size <= _RESIDENT_SHARE * free
+
     def to_numpy(self, array: Array) -> np.ndarray:
         return self._library().asnumpy(array)
+
+    def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
+        if not self.graph:
+            return super().training_plan(task, carry)
+        kernels = cupy_kernels(self.device, self.precision, in_place=True)
+        return GraphTraining(cupy_launcher(self.device), kernels, task, carry)
+
+    def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
+        if not self.graph:
+            return super().streaming_plan(task, carry)
+        return self.training_plan(task, carry)
+
+    def inference_plan(
+        self, network: Layer, params: Tree, state: Tree, dtype: str
+    ) -> InferencePlan:
+        if not self.graph:
+            return super().inference_plan(network, params, state, dtype)
+        launcher = cupy_launcher(self.device)
+        return GraphInference(launcher, self.kernels, network, params, state, dtype)
 
     def _library(self) -> Any:
         return _import_cupy()

@@ -18,6 +18,7 @@ from arraycnn.execution import (
     InferencePlan,
     ShardedInference,
     ShardedTraining,
+    Streaming,
     Task,
     TrainingPlan,
 )
@@ -93,6 +94,12 @@ class NumPy(Backend):
         if type(task.network) is not Sequential:
             return super().training_plan(task, carry)
         return ShardedTraining(self.kernels, self._threads(), task, carry)
+
+    def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
+        if type(task.network) is not Sequential:
+            return super().streaming_plan(task, carry)
+        kernels = Streaming(self, task.dtype).kernels
+        return ShardedTraining(kernels, self._threads(), task, carry)
 
     def inference_plan(
         self, network: Layer, params: Tree, state: Tree, dtype: str

@@ -1,6 +1,6 @@
 """The command line: the only place that prints, and where errors become one line.
 
-Exit codes: 0 done, 1 a fault of this program, 2 a user's mistake, 130 interrupted.
+Exit codes: 0 done, 1 a fault of this program, 2 a user's mistake, 130 interrupted, 143 terminated.
 """
 
 import logging
@@ -11,8 +11,12 @@ import click
 
 from arraycnn.cli.console import notice
 from arraycnn.cli.evaluate import evaluate
+from arraycnn.cli.export import export
+from arraycnn.cli.import_weights import import_weights
 from arraycnn.cli.info import info
 from arraycnn.cli.predict import predict
+from arraycnn.cli.report import report
+from arraycnn.cli.signals import end_on_sigterm
 from arraycnn.cli.train import train
 from arraycnn.errors import ArraycnnError
 
@@ -23,7 +27,7 @@ def cli() -> None:
     """Convolutional networks, one source for every array library."""
 
 
-for command in (train, evaluate, predict, info):
+for command in (train, evaluate, predict, report, export, import_weights, info):
     cli.add_command(command)
 
 
@@ -31,6 +35,7 @@ def main() -> None:
     """The entry point ``arraycnn``; always ends in SystemExit."""
     logging.basicConfig(format="arraycnn: %(message)s", stream=sys.stderr, level=logging.WARNING)
     debug = "--debug" in sys.argv
+    end_on_sigterm()
     try:
         cli.main(prog_name="arraycnn", standalone_mode=False)
     except click.exceptions.Abort:

@@ -21,6 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from arraycnn import history
+from arraycnn.callbacks import Callback
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -41,7 +42,7 @@ def notice(text: str) -> None:
     sys.stderr.write(f"arraycnn: {' '.join(text.split())}\n")
 
 
-class TrainingBar(history.Callback):
+class TrainingBar(Callback):
     """A progress bar over all steps, with loss, accuracy and images/s; a line after each epoch."""
 
     def __init__(self, bar: Progress, quiet: bool) -> None:
@@ -61,7 +62,8 @@ class TrainingBar(history.Callback):
             completed=done,
             total=total,
             description=f"epoch {progress.epoch}/{progress.epochs}",
-            text=f"loss {progress.losses[-1]:.4f}  {rate:,.0f} images/s",
+            text=f"loss {progress.losses[-1]:.4f}  accuracy {progress.accuracies.mean():.1%}  "
+            f"{rate:,.0f} images/s",
         )
 
     def on_epoch(self, record: history.EpochRecord) -> None:

@@ -1,19 +1,40 @@
 """arraycnn evaluate."""
 
+import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 
+from arraycnn.backends import Backend
 from arraycnn.cli import options
-from arraycnn.cli.console import counting_bar, download_bar, show, show_json
-from arraycnn.data import load_dataset
+from arraycnn.cli.console import counting_bar, download_bar, notice, show, show_json
+from arraycnn.cli.tables import table
+from arraycnn.data import DATASETS, DataSet, load_dataset
+from arraycnn.data.image_source import Images, ImageSource
 from arraycnn.model import Model
+
+_BATCH = 128
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @options.dataset
 @options.data_dir
+@click.option(
+    "--part",
+    type=click.Choice(["test", "train", "all"]),
+    default="test",
+    show_default=True,
+    help="Which images to measure on.",
+)
+@options.top
+@click.option("--per-class", is_flag=True, help="Show the accuracy of each class.")
+@options.table_format
+@options.output
 @options.backend
 @options.limit
 @options.as_json
@@ -22,32 +43,133 @@ def evaluate(
     model: Path,
     dataset: str,
     data_dir: Path | None,
-    backend: str,
+    part: str,
+    top: int | None,
+    per_class: bool,
+    table_format: str,
+    output: Path | None,
+    backend: Backend,
     limit: int | None,
     as_json: bool,
 ) -> None:
-    """Measure MODEL, a file that train saved, on a data set's test images."""
+    """Measure MODEL, a file that train saved, on a data set's test images.
+
+    With --output, a line for each image goes to that file: label, prediction, confidence; --format
+    says how. --top K adds the share of images whose class is among the K most likely.
+    """
     trained = Model.load(model, backend=backend)
-    with download_bar() as progress:
-        data = load_dataset(dataset, data_dir, progress)
+    data = _load(trained, dataset, data_dir)
     if limit is not None:
         data = data.limited(limit)
-    with counting_bar("testing", len(data.test_images)) as progress:
-        metrics = trained.evaluate(data.test_images, data.test_labels, progress)
-    if as_json:
-        show_json(
-            {
-                "model": str(model),
-                "dataset": dataset,
-                "images": len(data.test_images),
-                "loss": metrics.loss,
-                "accuracy": metrics.accuracy,
-                "backend": trained.backend.name,
-                "device": trained.backend.device_name,
-            }
+    sets = {"train": (data.train_images, data.train_labels)}
+    sets["test"] = (data.test_images, data.test_labels)
+    if part == "test" and not data.has_test_part:
+        notice(
+            f"{data.name} has no test part: measured on the fifth of it that training with seed "
+            f"{trained.seed} holds out; --part all measures on every image"
         )
+    chosen = list(sets.values()) if part == "all" else [sets[part]]
+    total = sum(len(labels) for _, labels in chosen)
+    began = time.perf_counter()
+    loss_sum = hits = 0.0
+    with counting_bar("testing", total) as counted:
+        done = 0
+        for images, labels in chosen:
+            metrics = trained.evaluate(images, labels, partial(_count_on, counted, done))
+            done += len(labels)
+            loss_sum += metrics.loss * len(labels)
+            hits += metrics.accuracy * len(labels)
+    seconds = time.perf_counter() - began
+    result: dict[str, Any] = {
+        "model": str(model),
+        "dataset": dataset,
+        "images": total,
+        "loss": loss_sum / total,
+        "accuracy": hits / total,
+        "seconds": seconds,
+        "images_per_second": total / seconds,
+        "backend": trained.backend.name,
+        "device": trained.backend.device_name,
+    }
+    if top is not None or per_class or output is not None:
+        result |= _details(trained, data, chosen, top, per_class, table_format, output)
+    if as_json:
+        show_json(result)
         return
     show(
-        f"test loss {metrics.loss:.4f}  test accuracy {metrics.accuracy:.2%}  "
-        f"on {len(data.test_images)} images"
+        f"test loss {result['loss']:.4f}  test accuracy {result['accuracy']:.2%}  on {total} images"
     )
+    if top is not None:
+        show(f"among the {top} most likely: {result['top_accuracy']:.2%}")
+    for name, accuracy in result.get("per_class", {}).items():
+        show(f"  {name:<20} {'no images' if accuracy is None else f'{accuracy:.2%}'}")
+    confidence = ""
+    if "confidence" in result:
+        confidence = f", mean confidence {result['confidence']:.1%}"
+    notice(f"{total} images in {seconds:.2f} s ({total / seconds:,.0f} images/s){confidence}")
+
+
+def _count_on(counted: Callable[[int], None], before: int, done: int) -> None:
+    counted(before + done)
+
+
+def _load(trained: Model, dataset: str, data_dir: Path | None) -> DataSet:
+    """The set; one of the user's own in the sizes, classes and split of the model."""
+    own: dict[str, Any] = {}
+    if dataset not in DATASETS:
+        own = {"image_size": trained.input_shape, "seed": trained.seed}
+        own["class_names"] = trained.class_names
+    with download_bar() as progress:
+        return load_dataset(dataset, data_dir, progress, **own)
+
+
+def _details(
+    trained: Model,
+    data: DataSet,
+    chosen: list[tuple[Images, np.ndarray]],
+    top: int | None,
+    per_class: bool,
+    table_format: str,
+    output: Path | None,
+) -> dict[str, Any]:
+    """What needs the probabilities of every image, which the loss does not."""
+    names = data.class_names
+    counts, correct = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64)
+    among, confidence, number = 0, 0.0, 0
+    with table(table_format if output else "text", output) as rows:
+        for images, labels in chosen:
+            for start in range(0, len(labels), _BATCH):
+                expected = labels[start : start + _BATCH]
+                probabilities = trained.predict(_rows(images, start, start + len(expected)))
+                likely = np.argsort(-probabilities, axis=1, kind="stable")
+                right = likely[:, 0] == expected
+                np.add.at(counts, expected, 1)
+                np.add.at(correct, expected[right], 1)
+                among += int((likely[:, :top] == expected[:, None]).any(axis=1).sum())
+                confidence += float(probabilities.max(axis=1).sum())
+                for place in range(len(expected) if output else 0):
+                    best = int(likely[place, 0])
+                    row = {
+                        "image": number + place,
+                        "label": names[expected[place]],
+                        "class": names[best],
+                        "probability": float(probabilities[place, best]),
+                        "correct": bool(right[place]),
+                    }
+                    rows.add("  ".join(str(value) for value in row.values()), row)
+                number += len(expected)
+    found: dict[str, Any] = {"confidence": confidence / number}
+    if top is not None:
+        found["top_accuracy"] = among / number
+    if per_class:
+        found["per_class"] = {
+            name: float(c / n) if n else None
+            for name, c, n in zip(names, correct, counts, strict=True)
+        }
+    return found
+
+
+def _rows(images: Images, start: int, stop: int) -> np.ndarray:
+    if isinstance(images, ImageSource):
+        return images.read(np.arange(start, stop))
+    return images[start:stop]

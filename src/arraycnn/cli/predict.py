@@ -1,49 +1,124 @@
 """arraycnn predict."""
 
+import time
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 
-from arraycnn.cli import options
-from arraycnn.cli.console import show, show_json
-from arraycnn.image_files import read_image
+from arraycnn.backends import Backend
+from arraycnn.cli import options, pictures
+from arraycnn.cli.console import counting_bar, notice
+from arraycnn.cli.tables import Table, table
+from arraycnn.errors import DataError
 from arraycnn.model import Model
+from arraycnn.polarity import inverted
 
 _SHOWN = 3
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True)
 @click.option(
-    "--invert", is_flag=True, help="Swap dark and light: MNIST's digits are white on black."
+    "--invert/--no-invert",
+    default=None,
+    help="Swap dark and light, or never do.  [default: for images whose background is the opposite "
+    "of the training images', such as dark digits on white for MNIST's white on black]",
 )
+@options.top
+@options.table_format
+@options.output
 @options.backend
 @options.as_json
 @options.debug
 def predict(
-    model: Path, images: tuple[Path, ...], invert: bool, backend: str, as_json: bool
+    model: Path,
+    images: tuple[str, ...],
+    invert: bool | None,
+    top: int | None,
+    table_format: str,
+    output: Path | None,
+    backend: Backend,
+    as_json: bool,
 ) -> None:
-    """Say what MODEL sees in each picture (PNG or JPEG)."""
+    """Say what MODEL sees in each image.
+
+    IMAGES are pictures (PNG, JPEG, BMP, GIF, WebP, PGM), .npy, .npz and IDX files, folders of
+    pictures, "patterns*" in quotes, or - for one of these on standard input or paths, one a line.
+    """
     trained = Model.load(model, backend=backend)
-    pictures = np.stack([read_image(path, trained.input_shape, invert) for path in images])
-    names = trained.class_names or tuple(str(number) for number in range(trained.classes))
-    rows = trained.predict(pictures)
-    if as_json:
-        show_json(
-            [
-                {
-                    "image": str(path),
-                    "class": names[int(row.argmax())],
-                    "probability": float(row.max()),
-                    "probabilities": {n: float(p) for n, p in zip(names, row, strict=True)},
-                }
-                for path, row in zip(images, rows, strict=True)
-            ]
+    shown = pictures.find(images, trained.input_shape)
+    total = sum(len(part) for part in shown)
+    kind = "json" if as_json else table_format
+    # JSON has room for every class, a line has not.
+    run = _Run(trained, invert, top or (None if kind in ("json", "jsonl") else _SHOWN))
+    began = time.perf_counter()
+    with counting_bar("predicting", total) as counted, table(kind, output) as rows:
+        for batch in pictures.batches(shown):
+            names, pixels, errors = pictures.split_errors(batch)
+            if errors and total == 1:
+                raise errors[0]
+            for error in errors:
+                notice(str(error))
+            run.bad += len(errors)
+            if pixels:
+                run.predict(names, np.stack(pixels), rows)
+            counted(run.done + run.bad)
+        if not run.done:
+            message = f"predict: must read at least one image, could read none of {total}"
+            raise DataError(f"{message}; see the lines above")
+    _report(run, time.perf_counter() - began, total)
+
+
+class _Run:
+    """Predicts batch after batch and counts."""
+
+    def __init__(self, model: Model, invert: bool | None, top: int | None) -> None:
+        self._model, self._invert, self._top = model, invert, top
+        self._names = model.class_names or tuple(str(n) for n in range(model.classes))
+        self.done = self.bad = self.inverted = 0
+        self.confidence = 0.0
+
+    def predict(self, names: list[str], images: np.ndarray, rows: Table) -> None:
+        images, flipped = self._polarised(images)
+        for name, row, was in zip(names, self._model.predict(images), flipped, strict=True):
+            likely = row.argsort(kind="stable")[::-1]
+            best = likely[0]
+            chosen = range(len(row)) if self._top is None else likely[: self._top]
+            text = ", ".join(f"{self._names[n]} {row[n]:.1%}" for n in chosen)
+            values: dict[str, Any] = {
+                "image": name,
+                "class": self._names[best],
+                "probability": float(row[best]),
+                "inverted": bool(was),
+                "probabilities": {self._names[n]: float(row[n]) for n in chosen},
+            }
+            rows.add(f"{name}: {self._names[best]} ({text})", values)
+            self.confidence += float(row[best])
+        self.done += len(names)
+        self.inverted += int(flipped.sum())
+
+    def _polarised(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if images.dtype != np.uint8 or self._invert is False:
+            return images, np.zeros(len(images), np.bool_)
+        if self._invert:
+            return 255 - images, np.ones(len(images), np.bool_)
+        return inverted(images, self._model.background)
+
+
+def _report(run: _Run, seconds: float, total: int) -> None:
+    if run.inverted and run._invert is None:
+        notice(
+            f"{run.inverted} of {run.done} images have the opposite background of the training "
+            "images and were inverted; --no-invert leaves them as they are"
         )
-        return
-    for path, row in zip(images, rows, strict=True):
-        likely = row.argsort()[::-1][:_SHOWN]
-        chances = ", ".join(f"{names[number]} {row[number]:.1%}" for number in likely)
-        show(f"{path}: {names[likely[0]]} ({chances})")
+    notice(
+        f"{run.done} images in {seconds:.2f} s ({run.done / seconds:,.0f} images/s), "
+        f"mean confidence {run.confidence / run.done:.1%}"
+    )
+    if run.bad:
+        raise DataError(
+            f"predict: {run.bad} of {total} files could not be read; see the lines above"
+        )

@@ -1,34 +1,27 @@
 """arraycnn train."""
 
-import platform
-import time
+import hashlib
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict
 from fractions import Fraction
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
-from arraycnn.backends import Backend, get_backend
+from arraycnn.backends import Backend
 from arraycnn.cli import options
-from arraycnn.cli.console import (
-    counting_bar,
-    download_bar,
-    notice,
-    show,
-    show_json,
-    training_bar,
-)
+from arraycnn.cli.console import download_bar
+from arraycnn.cli.resume import check_settings, is_finished, load_last, take_defaults
+from arraycnn.cli.run import Job, carry_out, say_finished
 from arraycnn.data import DataSet, load_dataset, split_validation
+from arraycnn.data.image_source import rows, select
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers import Layer
 from arraycnn.model import Model
 from arraycnn.networks import NETWORKS, smallest_image
 from arraycnn.optimizers import SGD, Adam, AdamW, Optimizer
-from arraycnn.run_folder import RunFolder, RunLog, new_run_path
+from arraycnn.run_folder import RunFolder, new_run_path, read_config
 from arraycnn.schedules import Constant, Cosine, OneCycle, Schedule, StepDecay
 
 # For each optimizer: how it is made, and the learning rate that serves it unless one is given.
@@ -41,11 +34,26 @@ OPTIMIZERS: dict[str, tuple[Callable[[Schedule], Optimizer], float]] = {
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
 # Small sets need more passes.
 EPOCHS = {"digits": 10, "mnist": 3, "fashion-mnist": 5}
+_OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 
 
 @click.command()
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    is_eager=True,
+    callback=take_defaults,
+    metavar="RUN",
+    help="Go on with the run in folder RUN from its last save; settings are as they were.",
+)
+@click.option(
+    "--override",
+    is_flag=True,
+    help="With --resume: let the settings given here differ.",
+)
 @options.dataset
 @options.data_dir
+@options.image_size
 @click.option("--network", type=click.Choice(list(NETWORKS)), default="basic", show_default=True)
 @options.backend
 @click.option(
@@ -80,9 +88,36 @@ EPOCHS = {"digits": 10, "mnist": 3, "fashion-mnist": 5}
     show_default="1/12",
     help="Share of the training images held out to watch the training; the test images are not.",
 )
+@click.option(
+    "--monitor",
+    type=click.Choice(["validation_loss", "validation_accuracy"]),
+    default="validation_loss",
+    show_default=True,
+    help="What best.npz and --patience go by.",
+)
+@click.option(
+    "--patience",
+    type=click.IntRange(min=1),
+    metavar="EPOCHS",
+    help="Stop after so many epochs without a better one.",
+)
+@click.option(
+    "--time-limit",
+    type=options.FiniteFloat(0.0, strict=True),
+    metavar="SECONDS",
+    help="Stop training after that time, and measure; --resume goes on.",
+)
+@click.option(
+    "--save-every",
+    type=click.IntRange(min=1),
+    metavar="STEPS",
+    help="Save within epochs, too, each time so many steps are done.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @options.limit
 @click.option("--log-steps", is_flag=True, help="Write every step's loss to steps.jsonl.")
+@click.option("--csv", is_flag=True, help="Write metrics.csv, a table of the epochs.")
+@click.option("--tensorboard", is_flag=True, help="Write event files to the folder tensorboard/.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -91,115 +126,125 @@ EPOCHS = {"digits": 10, "mnist": 3, "fashion-mnist": 5}
 @options.as_json
 @options.debug
 def train(
+    resume: Path | None,
+    override: bool,
     dataset: str,
     data_dir: Path | None,
+    image_size: tuple[int, int] | None,
     network: str,
-    backend: str,
+    backend: Backend,
     epochs: int | None,
     batch_size: int,
     optimizer: str,
     learning_rate: float | None,
     schedule: str,
     validation: float,
+    monitor: str,
+    patience: int | None,
+    time_limit: float | None,
+    save_every: int | None,
     seed: int,
     limit: int | None,
     log_steps: bool,
+    csv: bool,
+    tensorboard: bool,
     out: Path | None,
     as_json: bool,
 ) -> None:
     """Train a network and measure it once on the test images.
 
-    Without options: the digits that ship inside, 10 epochs, about a second.
+    Without options: the digits that ship inside, 10 epochs, about a second. Ctrl-C or SIGTERM
+    finishes the steps under way and saves; --resume goes on from there.
     """
-    settings = dict(click.get_current_context().params)
-    chosen = get_backend(backend)
+    context = click.get_current_context()
+    _check_together(context.params)
     with download_bar() as progress:
-        data = load_dataset(dataset, data_dir, progress)
+        data = load_dataset(dataset, data_dir, progress, image_size=image_size, seed=seed)
     data = data if limit is None else data.limited(limit)
     kept, held_out = split_validation(data.train_labels, validation, seed)
     model = Model(
         _network(network, data),
         data.image_shape,
-        backend=chosen,
+        backend=backend,
         seed=seed,
         class_names=data.class_names,
     )
-    epochs = EPOCHS[dataset] if epochs is None else epochs
-    steps = epochs * -(-len(kept) // min(batch_size, len(kept)))
+    epochs = EPOCHS.get(dataset, EPOCHS["digits"]) if epochs is None else epochs
+    batch_size = min(batch_size, len(kept))
     make_optimizer, usual_rate = OPTIMIZERS[optimizer]
     learning_rate = usual_rate if learning_rate is None else learning_rate
-    folder = RunFolder(out if out is not None else new_run_path(f"{dataset}-{network}"))
-    folder.write_config(
-        _config(
-            settings,
-            epochs=epochs,
-            learning_rate=learning_rate,
-            backend=chosen.name,
-            batch_size=min(batch_size, len(kept)),
-        )
+    steps = epochs * -(-len(kept) // batch_size)
+    config = _config(
+        context.params,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        backend=backend.name,
+        batch_size=batch_size,
+        data_sha256=_digest(data),
     )
-    began = time.perf_counter()
-    log, history = RunLog(folder, model, log_steps), None
-    try:
-        with training_bar(quiet=as_json) as bar:
-            history = model.fit(
-                data.train_images[kept],
-                data.train_labels[kept],
-                epochs=epochs,
-                batch_size=batch_size,
-                optimizer=make_optimizer(_schedule(schedule, learning_rate, steps)),
-                validation=(data.train_images[held_out], data.train_labels[held_out])
-                if len(held_out)
-                else None,
-                callbacks=(log, bar),
-            )
-    finally:
-        if log.begun:
-            model.save(folder.model)
-            if history is None:
-                notice(f"the model as trained so far is in {folder.model}")
-    with counting_bar("testing", len(data.test_images)) as counted:
-        test = model.evaluate(data.test_images, data.test_labels, counted)
-    seconds = sum(record.seconds for record in history)
-    summary = {
-        "test_loss": test.loss,
-        "test_accuracy": test.accuracy,
-        "images_per_second": len(kept) * len(history) / seconds,
-        "seconds": seconds,
-        "total_seconds": time.perf_counter() - began,
-        "epochs": len(history),
-        "backend": chosen.name,
-        "device": chosen.device_name,
-        "versions": _versions(chosen),
-    }
-    folder.write_summary(summary)
-    if as_json:
-        records = [asdict(record) for record in history]
-        show_json(
-            {"run": str(folder.path), "model": str(folder.model), **summary, "history": records}
-        )
+    training = None
+    if resume is None:
+        out = out if out is not None else new_run_path(f"{data.name}-{network}")
+        folder = RunFolder.create(out, config)
     else:
-        show(f"test loss {test.loss:.4f}  test accuracy {test.accuracy:.2%}")
-        show(f"trained in {seconds:.2f} s on {chosen.name}, {chosen.device_name}")
-        show(f"saved to {folder.path}")
+        folder = RunFolder.open(resume)
+    with folder:
+        if resume is not None:
+            differences = check_settings(folder.path, read_config(folder.path), config, override)
+            if is_finished(folder) and not differences:
+                say_finished(folder, as_json)
+                return
+            model, training = load_last(folder, model)
+            folder.remove_summary()
+            folder.write_config(config)
+        job = Job(
+            folder=folder,
+            config=config,
+            model=model,
+            training=training,
+            override=override,
+            images=select(data.train_images, kept),
+            labels=data.train_labels[kept],
+            validation=(select(data.train_images, held_out), data.train_labels[held_out])
+            if len(held_out)
+            else None,
+            test=(data.test_images, data.test_labels),
+            optimizer=make_optimizer(_schedule(schedule, learning_rate, steps)),
+            time_limit=time_limit,
+        )
+        carry_out(job, as_json)
+
+
+def _check_together(given: dict[str, Any]) -> None:
+    """Refuse options that make no sense together."""
+    if given["resume"] is not None and given["out"] is not None:
+        message = "--out and --resume exclude each other: a run goes on in its own folder"
+        raise click.UsageError(message)
+    if given["override"] and given["resume"] is None:
+        message = "--override needs --resume RUN"
+        raise click.UsageError(message)
+    if given["patience"] is not None and not given["validation"]:
+        message = "--patience needs images to watch: give --validation a share above 0"
+        raise click.UsageError(message)
 
 
 def _config(settings: dict[str, Any], **resolved: Any) -> dict[str, Any]:
     """The settings of a run for JSON, defaults made explicit."""
-    kept = {name: value for name, value in settings.items() if name not in ("out", "as_json")}
+    kept = {name: value for name, value in settings.items() if name not in _OF_THIS_COMMAND}
     return {
         name: str(value) if isinstance(value, Path) else value
-        for name, value in (kept | resolved).items()
+        for name, value in sorted((kept | resolved).items())
     }
 
 
-def _versions(backend: Backend) -> dict[str, str]:
-    """What ran: this package, Python, the array library."""
-    found = {"arraycnn": metadata.version("arraycnn"), "python": platform.python_version()}
-    for package in ("numpy", "numba"):
-        with suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found | {backend.name: backend.version}
+def _digest(data: DataSet) -> str:
+    """The SHA-256 of the training images and labels: a run must not go on with others."""
+    digest = hashlib.sha256(repr((data.train_images.shape, data.class_names)).encode())
+    for start in range(0, len(data.train_labels), 1024):
+        part = np.arange(start, min(start + 1024, len(data.train_labels)))
+        digest.update(np.ascontiguousarray(rows(data.train_images, part)).data)
+    digest.update(np.ascontiguousarray(data.train_labels).data)
+    return digest.hexdigest()
 
 
 def _network(name: str, data: DataSet) -> Layer:

@@ -3,14 +3,18 @@
 import math
 import numbers
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from arraycnn.data.image_source import Images, ImageSource
 from arraycnn.errors import DataError
 
-# Folded into the seed: this stream is not the one that shuffles batches under the same seed.
+TEST_SHARE = 0.2
+# Folded into the seed: these streams are not the one that shuffles batches under the same seed.
 _SPLIT_STREAM = 0x5B117
+_TEST_STREAM = 0x7E57
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,18 +22,20 @@ class DataSet:
     """Images and labels for training and testing, on the host.
 
     ``train_images`` and ``test_images`` are uint8 arrays of shape (N, H, W, C), always with the
-    channel axis; ``train_labels`` and ``test_labels`` are int32 arrays of shape (N,) whose values
-    index ``class_names``. The two parts may differ in N only.
+    channel axis, or an `ImageSource` of such images; ``train_labels`` and ``test_labels`` are int32
+    arrays of shape (N,) whose values index ``class_names``. The two parts may differ in N only.
+    ``has_test_part`` is False where the test images were held out of one set by `split_test`.
 
     Raises `DataError` where an array breaks one of these rules or a part is empty.
     """
 
     name: str
-    train_images: npt.NDArray[np.uint8]
+    train_images: Images
     train_labels: npt.NDArray[np.int32]
-    test_images: npt.NDArray[np.uint8]
+    test_images: Images
     test_labels: npt.NDArray[np.int32]
     class_names: tuple[str, ...]
+    has_test_part: bool = True
 
     def __post_init__(self) -> None:
         for part, images, labels in (
@@ -70,9 +76,9 @@ class DataSet:
         count = int(n)
         return replace(
             self,
-            train_images=self.train_images[:count],
+            train_images=_first(self.train_images, count),
             train_labels=self.train_labels[:count],
-            test_images=self.test_images[:count],
+            test_images=_first(self.test_images, count),
             test_labels=self.test_labels[:count],
         )
 
@@ -112,9 +118,25 @@ def split_validation(
             f"validation split: the seed must be an integer of at least 0, got {seed!r}; pass 0"
         )
 
+    return _split(labels, float(fraction), [int(seed), _SPLIT_STREAM])
+
+
+def split_test(
+    labels: npt.NDArray[np.int32], seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """(train_indices, test_indices) of a set without a test part: as `split_validation`, one fifth.
+
+    Another draw than the validation split of the same seed.
+    """
+    return _split(labels, TEST_SHARE, [seed, _TEST_STREAM])
+
+
+def _split(
+    labels: npt.NDArray[Any], fraction: float, seed: list[int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    shares = _share(counts, math.floor(float(fraction) * labels.size + 0.5))
-    rng = np.random.default_rng([int(seed), _SPLIT_STREAM])
+    shares = _share(counts, math.floor(fraction * labels.size + 0.5))
+    rng = np.random.default_rng(seed)
     in_validation = np.zeros(labels.size, dtype=bool)
     for class_position, share in enumerate(shares):
         members = np.flatnonzero(inverse == class_position)
@@ -139,13 +161,19 @@ def _share(counts: npt.NDArray[np.intp], total: int) -> list[int]:
     return shares
 
 
-def _check_images(what: str, images: npt.NDArray[np.uint8]) -> None:
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+def _first(images: Images, count: int) -> Images:
+    if isinstance(images, ImageSource):
+        return images.select(np.arange(min(count, len(images))))
+    return images[:count]
+
+
+def _check_images(what: str, images: Images) -> None:
+    if not isinstance(images, np.ndarray | ImageSource) or images.dtype != np.uint8:
         raise DataError(
             f"{what} must be a NumPy array of dtype uint8, got "
             f"{getattr(images, 'dtype', type(images).__name__)}; pixels are whole numbers 0 to 255"
         )
-    if images.ndim != 4 or 0 in images.shape:
+    if len(images.shape) != 4 or 0 in images.shape:
         raise DataError(
             f"{what} must have 4 axes (N, H, W, C), none of length 0, got shape {images.shape}; "
             "add the channel axis with images[..., None]"

@@ -1,29 +1,35 @@
 """Reading IDX files, the format of MNIST (http://yann.lecun.com/exdb/mnist/, at the page's end).
 
-The `mnist` package decodes the bytes. On its own it takes a gzip bomb, raises a different kind of
-error for each kind of damage and trusts the file's name; so a file is checked here first, and the
-decoder sees only bytes that are known to be one whole IDX file of bounded size.
+A file is hostile until checked: magic number, type, axes and their product are compared with the
+file's own size before anything is allocated, and then exactly that many bytes are read. A raw file
+of single bytes is not read at all but mapped, so that a set may be larger than memory.
 """
 
 import gzip
-import io
 import math
 import os
+import stat
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from arraycnn.errors import DataError
+from arraycnn.errors import DataFileError
 
-# Far above the largest of the MNIST family (EMNIST ByClass, 0.6 GB), far below a machine's memory.
+# What is read into memory; a mapped file may be larger. The largest of the MNIST family (EMNIST
+# ByClass) has 0.6 GB.
 MAX_BYTES = 2**30
 MAX_AXES = 8
-_READ_BYTES = 2**20
+_READ_BYTES = 2**18
 _GZIP_MAGIC = b"\x1f\x8b"
+# What one byte of deflate can become at most (zlib's technical notes).
+_DEFLATE_RATIO = 1032
 
 # The type byte of the header -> what is decoded. Multi-byte values are big-endian in the file.
 _DTYPES: dict[int, np.dtype[Any]] = {
@@ -36,140 +42,175 @@ _DTYPES: dict[int, np.dtype[Any]] = {
 }
 
 
+@dataclass(frozen=True)
+class _Header:
+    """What a file's first bytes say: where the data begin, and what they are."""
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+    @property
+    def length(self) -> int:
+        return 4 + 4 * len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        # Python integers: a product that overflows 64 bits is still compared rightly.
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
 def read_idx(path: str | os.PathLike[str], expected_ndim: int | None = None) -> npt.NDArray[Any]:
     """Read one IDX file, raw or gzipped; its content tells which, not its name.
 
     Returns an array with the shape and the type written in the file's header (uint8 for the MNIST
-    family), in native byte order. ``expected_ndim`` is the number of axes the caller can use.
+    family), in native byte order. A raw file of single bytes comes as a read-only `numpy.memmap`;
+    everything else is read into memory, taking little more than the size the header declares.
+    ``expected_ndim`` is the number of axes the caller can use.
 
-    Raises `DataError`, in one line, where the file is missing, a folder, unreadable, empty, a web
-    page, not IDX, truncated, damaged (the gzip checksum is always checked), longer or shorter
-    than its header says, without axes, of another number of axes than ``expected_ndim``, or
-    larger than 1 GiB once decompressed. Never decompresses more than the header declares, plus
-    one byte.
+    Raises `DataFileError` with path, offset and reason, where the file is missing, not a regular
+    file, unreadable, empty, a web page, not IDX, truncated, damaged (the gzip checksum is always
+    checked), longer or shorter than its header says, without axes, of another number of axes than
+    ``expected_ndim``, or has to be read and is larger than 1 GiB. A size that the file cannot hold
+    is refused before anything is allocated; at most one byte more than declared is decompressed.
     """
     path = Path(path)
+    with _reported(path), _open(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(512)
+        file.seek(0)
+        if start.startswith(_GZIP_MAGIC):
+            with gzip.GzipFile(fileobj=file, mode="rb") as stream:
+                header = _read_header(stream, path, expected_ndim)
+                _check_declared(header, path, most=size * _DEFLATE_RATIO)
+                return _read(stream, header, path)
+        _check_start(start, path)
+        header = _read_header(file, path, expected_ndim)
+        if size - header.length != header.nbytes:
+            raise _wrong_size(path, header, str(size - header.length))
+        if header.dtype.itemsize == 1:
+            return np.memmap(file, header.dtype, "r", header.length, header.shape)
+        _check_declared(header, path, most=size)
+        return _read(file, header, path)
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    """What the system and zlib raise, as errors of our own."""
     try:
-        with path.open("rb") as file:
-            start = file.read(512)
-            file.seek(0)
-            if start.startswith(_GZIP_MAGIC):
-                with gzip.GzipFile(fileobj=file, mode="rb") as stream:
-                    return _read(stream, path, expected_ndim)
-            _check_start(start, path)
-            return _read(file, path, expected_ndim)
+        yield
     except FileNotFoundError:
-        raise DataError(
-            f"{path}: an IDX file must exist, there is none at this path; check the path"
-        ) from None
-    except IsADirectoryError:
-        raise DataError(
-            f"{path}: must be an IDX file, is a folder; name the file inside it"
-        ) from None
+        raise DataFileError(path, "must exist, there is no such file", "check the path") from None
     except EOFError:
-        raise DataError(
-            f"{path}: must be a whole gzip file, ends too early; fetch it again"
+        raise DataFileError(
+            path, "must be a whole gzip file, ends too early", "fetch it again"
         ) from None
     # BadGzipFile is an OSError: it has to come before the general case.
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"{path}: must be an intact gzip file, is damaged ({error}); fetch it again"
+        raise DataFileError(
+            path, f"must be an intact gzip file, is damaged ({error})", "fetch it again"
         ) from None
     except OSError as error:
-        raise DataError(
-            f"{path}: must be readable, the system says: {error.strerror or error}; "
-            "check the file's permissions and the disk"
+        raise DataFileError(
+            path,
+            f"must be readable, the system says: {error.strerror or error}",
+            "check the file's permissions and the disk",
         ) from None
+
+
+def _open(path: Path) -> BinaryIO:
+    mode = path.stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise DataFileError(path, "must be an IDX file, is a folder", "name the file inside it")
+    if not stat.S_ISREG(mode):  # opening a pipe would wait for its other end
+        raise DataFileError(
+            path, "must be a regular file, is a pipe or a device", "save it to a file first"
+        )
+    return path.open("rb")
 
 
 def _check_start(start: bytes, path: Path) -> None:
     """Name the two usual non-files, which would otherwise only be a wrong magic number."""
     if not start:
-        raise DataError(f"{path}: must be an IDX file, is empty (0 bytes); fetch it again")
+        raise DataFileError(path, "must be an IDX file, is empty (0 bytes)", "fetch it again")
     if start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise DataError(
-            f"{path}: must be an IDX file, is a web page (a server's error page saved under this "
-            "name?); delete it and fetch the file again"
+        raise DataFileError(
+            path,
+            "must be an IDX file, is a web page (a server's error page saved under this name?)",
+            "delete it and fetch the file again",
+            offset=0,
         )
 
 
-def _read(
+def _read_header(
     stream: BinaryIO | gzip.GzipFile, path: Path, expected_ndim: int | None
-) -> npt.NDArray[Any]:
-    header = _take(stream, 4)
-    if len(header) < 4:
-        raise DataError(
-            f"{path}: must begin with the 4 bytes of an IDX header, holds {len(header)}; "
-            "fetch it again"
-        )
-    zeros, type_code, ndim = struct.unpack(">HBB", header)
+) -> _Header:
+    magic = stream.read(4)
+    if len(magic) < 4:
+        reason = f"must begin with the 4 bytes of an IDX header, holds {len(magic)}"
+        raise DataFileError(path, reason, "fetch it again", offset=len(magic))
+    zeros, type_code, ndim = struct.unpack(">HBB", magic)
     dtype = _DTYPES.get(type_code)
     if zeros != 0 or dtype is None:
         known = ", ".join(f"0000{code:02x}" for code in _DTYPES)
-        raise DataError(
-            f"{path}: the magic number of an IDX file must begin with {known} (hexadecimal), got "
-            f"{header.hex()}; this is not an IDX file"
+        reason = (
+            f"the magic number of an IDX file must begin with {known} (hexadecimal), "
+            f"got {magic.hex()}"
         )
+        raise DataFileError(path, reason, "this is not an IDX file", offset=0)
     if not 1 <= ndim <= MAX_AXES:
-        raise DataError(
-            f"{path}: an IDX file must have 1 to {MAX_AXES} axes, its header says {ndim}; "
-            "the file is damaged or not IDX"
-        )
+        reason = f"an IDX file must have 1 to {MAX_AXES} axes, its header says {ndim}"
+        raise DataFileError(path, reason, "the file is damaged or not IDX", offset=3)
     if expected_ndim is not None and ndim != expected_ndim:
-        raise DataError(
-            f"{path}: must have {expected_ndim} axes here (3 for images, 1 for labels), has "
-            f"{ndim}; are the image and the label file exchanged?"
-        )
-    sizes = _take(stream, 4 * ndim)
+        reason = f"must have {expected_ndim} axes here (3 for images, 1 for labels), has {ndim}"
+        raise DataFileError(path, reason, "are the image and the label file exchanged?", offset=3)
+    sizes = stream.read(4 * ndim)
     if len(sizes) < 4 * ndim:
-        raise DataError(f"{path}: must hold a whole IDX header, ends inside it; fetch it again")
-    shape = struct.unpack(f">{ndim}I", sizes)
-    if 0 in shape:
-        raise DataError(
-            f"{path}: every axis must have a length of at least 1, the header says {shape}; "
-            "the file holds nothing to train on"
+        reason = "must hold a whole IDX header, ends inside it"
+        raise DataFileError(path, reason, "fetch it again", offset=4 + len(sizes))
+    header = _Header(dtype, struct.unpack(f">{ndim}I", sizes))
+    if 0 in header.shape:
+        reason = f"every axis must have a length of at least 1, the header says {header.shape}"
+        place = 4 + 4 * header.shape.index(0)
+        raise DataFileError(path, reason, "the file holds nothing to train on", offset=place)
+    return header
+
+
+def _check_declared(header: _Header, path: Path, most: int) -> None:
+    """Refuse a size too large to be read, or more than the file's ``most`` possible bytes."""
+    if header.nbytes > MAX_BYTES:
+        reason = (
+            f"may hold at most {MAX_BYTES} bytes to be read into memory, "
+            f"the header {header.shape} says {header.nbytes}"
         )
-    # Python integers: a product that overflows 64 bits is still compared rightly.
-    declared = math.prod(shape) * dtype.itemsize
-    if declared > MAX_BYTES:
-        raise DataError(
-            f"{path}: may hold at most {MAX_BYTES} bytes, the header {shape} says {declared}; "
-            "the file is damaged, or has to be cut into smaller ones"
+        remedy = "decompress a larger file of bytes, which is then mapped; or it is damaged"
+        raise DataFileError(path, reason, remedy, offset=4)
+    if header.nbytes > most:
+        reason = (
+            f"the header {header.shape} asks for {header.nbytes} bytes of data, "
+            f"a file of this size can hold {most} at most"
         )
-    body = _take(stream, declared)
+        raise DataFileError(path, reason, "fetch it again", offset=4)
+
+
+def _read(stream: Any, header: _Header, path: Path) -> npt.NDArray[Any]:
+    array = np.empty(header.shape, header.dtype)
+    target = array.reshape(-1).view(np.uint8)
+    done = 0
+    while done < header.nbytes:
+        count = stream.readinto(target[done : done + _READ_BYTES])
+        if not count:
+            raise _wrong_size(path, header, str(done))
+        done += count
     # Asking for more reaches the end of a gzip stream, where the checksum is compared.
-    extra = b"" if len(body) < declared else stream.read(1)
-    if len(body) < declared or extra:
-        found = "more" if extra else str(len(body))
-        raise DataError(
-            f"{path}: the header {shape} asks for exactly {declared} bytes of data, the file "
-            f"holds {found}; fetch it again"
-        )
-    return _decode(header + sizes + body, path, shape, dtype)
+    if stream.read(1):
+        raise _wrong_size(path, header, "more")
+    # The file is big-endian; in place, as a second array would double the memory.
+    return array if np.dtype(">i2").isnative else array.byteswap(inplace=True)
 
 
-def _take(stream: BinaryIO | gzip.GzipFile, size: int) -> bytes:
-    """Read ``size`` bytes, or what there is; in pieces, as a declared size may be a lie."""
-    pieces = []
-    while size > 0 and (piece := stream.read(min(size, _READ_BYTES))):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
-
-
-def _decode(
-    content: bytes, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> npt.NDArray[Any]:
-    # Here and not above: it pulls in urllib, which `import arraycnn` need not pay for.
-    import mnist
-
-    try:
-        array: npt.NDArray[Any] = mnist.parse_idx(io.BytesIO(content))
-    except (ValueError, TypeError, struct.error) as error:
-        raise DataError(f"{path}: must be an IDX file, cannot be decoded ({error})") from None
-    if array.shape != shape or array.dtype != dtype:
-        raise DataError(
-            f"{path}: was decoded to {array.dtype} {array.shape}, its header says {dtype} {shape}; "
-            "install a release of the mnist package that this one was tested with"
-        )
-    return array
+def _wrong_size(path: Path, header: _Header, found: str) -> DataFileError:
+    reason = (
+        f"the header {header.shape} asks for exactly {header.nbytes} bytes of data, "
+        f"the file holds {found}"
+    )
+    return DataFileError(path, reason, "fetch it again", offset=header.length)

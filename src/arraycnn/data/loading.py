@@ -9,7 +9,7 @@ import hashlib
 import logging
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from arraycnn.data.dataset import DataSet
 from arraycnn.data.digits import load_digits
 from arraycnn.data.idx import read_idx
+from arraycnn.data.own import load_own
 from arraycnn.data.sources import SOURCES, PublishedFile, PublishedSet
 from arraycnn.errors import DataError
 
@@ -41,11 +42,15 @@ class _ReadFile:
 
 
 def load_dataset(
-    name: str,
+    name: str | os.PathLike[str],
     data_dir: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int | None], None] | None = None,
+    *,
+    image_size: tuple[int, int] | tuple[int, int, int] | None = None,
+    seed: int = 0,
+    class_names: Sequence[str] | None = None,
 ) -> DataSet:
-    """Load "mnist", "fashion-mnist" or "digits" (see `DATASETS`).
+    """Load "mnist", "fashion-mnist" or "digits" (see `DATASETS`), or a set of your own.
 
     ``data_dir`` is a folder with the set's four IDX files, gzipped or not, in it or in its
     subfolder ``name``. Without it, the folder in the environment variable ARRAYCNN_DATA is looked
@@ -56,11 +61,36 @@ def load_dataset(
     Files of your own under the published names are taken, with a warning on the logger
     "arraycnn", as they are not what others mean by ``name``. Files of another set are not.
 
-    Returns a `DataSet`: images uint8 (N, H, W, 1), labels int32 (N,).
+    A set of your own is the path of
+
+    - a folder with one subfolder of pictures (PNG, JPEG, BMP, GIF, WebP, PGM/PPM) for each class,
+      or with two such folders train/ and test/ (or val/). Classes are numbered in the order of
+      their names. Pictures of different sizes are stretched to ``image_size``, (H, W) or (H, W, C);
+      above 256 MiB they stay on the disk and are decoded batch by batch;
+    - an .npz file, or a folder of .npy files, with arrays called images and labels, or
+      train_images, train_labels, test_images, test_labels, or x_train, y_train, x_test, y_test;
+      images (N, H, W) or (N, H, W, C) with whole numbers 0 to 255, labels numbers or texts;
+    - an IDX file of images with its labels beside it, or a folder of such files; raw or gzipped.
+
+    Raw IDX, .npy and uncompressed .npz arrays above 64 MiB are mapped, not read. Class names are
+    the subfolders', an array class_names, the lines of class_names.txt (or classes.txt) beside the
+    files, or the numbers; with ``class_names`` given, classes are numbered as there. Where there is
+    no test part, one image in five of each class is held out, by ``seed``.
+
+    Returns a `DataSet`: images uint8 (N, H, W, C), labels int32 (N,).
 
     Raises `DataError`, in one line, where the name is unknown, files are missing, damaged or of
-    another set, a cached file has the wrong checksum, or every mirror fails.
+    another set, a cached file has the wrong checksum, or every mirror fails; for a damaged file
+    its subclass `DataFileError`, which has path, offset and reason.
     """
+    path = Path(name) if isinstance(name, str | os.PathLike) and name not in DATASETS else None
+    if path is not None and os.fspath(name) and (path.exists() or os.sep in os.fspath(name)):
+        if data_dir is not None:
+            raise DataError(
+                f"data set {path}: is a path of its own and takes no data folder, "
+                f"got {str(data_dir)!r}; leave the folder out"
+            )
+        return load_own(path, image_size, seed, class_names, progress)
     if name == "digits":
         if data_dir is not None:
             raise DataError(
@@ -69,7 +99,9 @@ def load_dataset(
             )
         return load_digits()
     if name not in DATASETS:
-        raise DataError(f"data set: must be one of {', '.join(DATASETS)}, got {name!r}")
+        raise DataError(
+            f"data set: must be a path that exists, or one of {', '.join(DATASETS)}, got {name!r}"
+        )
     source = SOURCES[name]
     if data_dir is not None:
         return _from_folder(source, data_dir)
@@ -228,6 +260,8 @@ def _read_all(source: PublishedSet, paths: list[Path]) -> list[_ReadFile]:
 
 def _read(source: PublishedSet, published: PublishedFile, path: Path) -> _ReadFile:
     array = read_idx(path, expected_ndim=published.axes)
+    if isinstance(array, np.memmap):
+        array = np.array(array)  # small, and a mapped file must not change while it is in use
     if array.dtype != np.uint8:
         raise DataError(
             f"{path}: the values of {source.name} must be uint8, the file holds {array.dtype}; "
@@ -255,7 +289,7 @@ def _identify(
     # What was read is exactly header and data, so the decompressed bytes follow from the array.
     content = hashlib.sha256(struct.pack(">HBB", 0, 0x08, array.ndim))
     content.update(struct.pack(f">{array.ndim}I", *array.shape))
-    content.update(array.tobytes())
+    content.update(np.ascontiguousarray(array).data)
     return known.get(content.hexdigest())
 
 

@@ -1,15 +1,20 @@
 """Plans: how a pure step is run. A backend chooses the plan; the layers never know."""
 
+from arraycnn.execution.cuda_graph import GraphInference, GraphTraining
 from arraycnn.execution.eager import EagerInference, EagerTraining
 from arraycnn.execution.plan import InferencePlan, Task, TrainingPlan
 from arraycnn.execution.sharded import ShardedInference, ShardedTraining
+from arraycnn.execution.streaming import Streaming
 
 __all__ = [
     "EagerInference",
     "EagerTraining",
+    "GraphInference",
+    "GraphTraining",
     "InferencePlan",
     "ShardedInference",
     "ShardedTraining",
+    "Streaming",
     "Task",
     "TrainingPlan",
 ]

@@ -2,12 +2,17 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from arraycnn.errors import ArraycnnError, CheckpointError, InvalidTypeError
+import numpy as np
+
+from arraycnn.errors import ArraycnnError, CheckpointError, InvalidTypeError, one_line
 from arraycnn.layers import LAYERS, Sequential
 from arraycnn.layers.layer import Layer
+
+_DEEPEST = 100
+_FEW_CHANNELS = 2**16
 
 
 def network_to_config(layer: Layer) -> dict[str, Any]:
@@ -37,11 +42,23 @@ def network_to_config(layer: Layer) -> dict[str, Any]:
 def network_from_config(config: Any, user_layers: Iterable[type] = ()) -> Any:
     """The network that `network_to_config` described, of known classes only.
 
-    Raises CheckpointError, without the name of the file, for an unknown class or settings the class
-    refuses.
+    Raises CheckpointError, without the name of the file, for an unknown class, settings the class
+    refuses, or more than 100 levels.
     """
     known = {**LAYERS, **{layer.__name__: layer for layer in user_layers}}
-    return _from_plain(config, known)
+    return _from_plain(config, known, _DEEPEST)
+
+
+def check_parameter_count(network: Layer, input_shape: Sequence[int], most: int) -> None:
+    """Raise CheckpointError where ``network`` would draw more than ``most`` parameters.
+
+    To be asked before a network from a file is initialised, as a few bytes of settings can ask for
+    more memory than there is.
+    """
+    counting = _Counting(most)
+    # The parameters of a layer such as BatchNorm2d are as many as its channels, and not drawn.
+    counting.count(max(input_shape[-1] - _FEW_CHANNELS, 0))
+    network.init(counting, tuple(input_shape))
 
 
 def _to_plain(place: str, value: Any) -> Any:
@@ -59,20 +76,48 @@ def _to_plain(place: str, value: Any) -> Any:
     raise InvalidTypeError(message)
 
 
-def _from_plain(value: Any, known: dict[str, type]) -> Any:
+class _Counting(np.random.Generator):
+    """In place of a generator: draws nothing, and adds up how much is asked for."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(np.random.PCG64(0))
+        self._most, self._left = most, most
+
+    def count(self, wanted: int) -> None:
+        self._left -= wanted
+        if self._left < 0:
+            message = f"the network has more parameters than the file's arrays, {self._most}"
+            raise CheckpointError(message)
+
+    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
+        shape = size if isinstance(size, tuple) else (1 if size is None else size,)
+        self.count(math.prod(shape))
+        return np.broadcast_to(0.0, shape)
+
+
+def _from_plain(value: Any, known: dict[str, type], levels: int) -> Any:
+    if levels == 0:
+        message = f"settings must not be nested deeper than {_DEEPEST} levels"
+        raise CheckpointError(message)
     if isinstance(value, list):
-        return tuple(_from_plain(item, known) for item in value)
+        return tuple(_from_plain(item, known, levels - 1) for item in value)
+    if isinstance(value, float) and not math.isfinite(value):
+        message = f"settings must be finite, got {value!r}"
+        raise CheckpointError(message)
     if not isinstance(value, dict):
         return value
-    settings = {name: _from_plain(item, known) for name, item in value.items()}
+    settings = {name: _from_plain(item, known, levels - 1) for name, item in value.items()}
     name = settings.pop("class", None)
     if name not in known:
-        message = f"unknown layer {name!r}; hand its class over: Model.load(path, layers=[{name}])"
+        message = (
+            f"unknown layer {name!r}; hand its class over: "
+            f"Model.load(path, layers=[{one_line(name)}])"
+        )
         raise CheckpointError(message)
     try:
         if known[name] is Sequential:
             return Sequential(*settings["layers"])
         return known[name](**settings)
     except (ArraycnnError, TypeError, ValueError, KeyError) as error:
-        message = f"{name} cannot be built from the saved settings: {error}"
+        message = f"{name} cannot be built from the saved settings: {one_line(error)}"
         raise CheckpointError(message) from error

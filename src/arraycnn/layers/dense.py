@@ -14,7 +14,7 @@ from arraycnn.layers.layer import (
     glorot_uniform,
     with_n,
 )
-from arraycnn.ops import Array, array_namespace
+from arraycnn.ops import Array
 from arraycnn.settings import check_count
 
 
@@ -51,9 +51,8 @@ class Dense:
             params["bias"] = np.zeros(self.outputs)
         return params, {}, (self.outputs,)
 
-    def forward(
-        self, params: Tree, state: Tree, x: Array, context: Context
-    ) -> tuple[Array, Tree, Any]:
+    def check(self, params: Tree, x: Array) -> None:
+        """Refuse an ``x`` that is not (N, inputs) of a floating dtype."""
         weight = params["weight"]
         if len(x.shape) != 2 or x.shape[1] != weight.shape[0]:
             message = (
@@ -62,18 +61,19 @@ class Dense:
             )
             raise InvalidValueError(message)
         check_floating("Dense", x)
-        y = context.ops.matmul(x, weight)
-        if self.bias:
-            y = y + params["bias"]
+
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        self.check(params, x)
+        y = context.ops.dense(context.ops, x, params["weight"], params.get("bias"))
         return y, state, (x,)
 
     def backward(
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
     ) -> tuple[Array | None, Tree]:
         (x,) = residuals
-        xp = array_namespace(dy)
-        gradients = {"weight": context.ops.matmul(x.T, dy)}
-        if self.bias:
-            gradients["bias"] = xp.sum(dy, axis=0)
-        dx = context.ops.matmul(dy, params["weight"].T) if need_dx else None
-        return dx, gradients
+        dx, dweight, dbias = context.ops.dense_backward(
+            context.ops, x, params["weight"], dy, need_dx
+        )
+        return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}

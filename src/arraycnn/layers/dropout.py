@@ -1,6 +1,5 @@
 """Dropout: zero a random part of the numbers while training."""
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +7,8 @@ import numpy as np
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.layer import Context, Shape, Tree, check_floating
-from arraycnn.ops import Array, array_namespace
+from arraycnn.ops import Array
+from arraycnn.ops.random_bits import layer_key
 from arraycnn.settings import check_number
 
 
@@ -43,12 +43,17 @@ class Dropout:
         check_floating("Dropout", x)
         if context.mode == "infer":
             return x, state, ()
-        xp = array_namespace(x)
-        bits = xp.reshape(context.random_bits(math.prod(x.shape[1:])), x.shape)
-        # The words are uniform over all int32, so this keeps exactly the share 1 - rate of them.
-        # Rates closest to 1 round to a threshold above every int32, which some libraries wrap.
-        keep = bits >= min(round(self.rate * 2**32) - 2**31, 2**31 - 1)
-        return xp.where(keep, x / (1.0 - self.rate), 0.0), state, (keep,)
+        random = context.drawing()
+        y, keep = context.ops.dropout(
+            context.ops,
+            x,
+            self.rate,
+            random.seed,
+            random.step,
+            layer_key(context.path),
+            random.indices,
+        )
+        return y, state, (keep,)
 
     def backward(
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
@@ -58,4 +63,4 @@ class Dropout:
         if context.mode == "infer":
             return dy, {}
         (keep,) = residuals
-        return array_namespace(dy).where(keep, dy / (1.0 - self.rate), 0.0), {}
+        return context.ops.dropout_backward(dy, keep, self.rate), {}

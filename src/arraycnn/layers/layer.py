@@ -72,19 +72,20 @@ class Context:
 
     def random_bits(self, count: int) -> Array:
         """``count`` int32 words for each image, (N, count); no two layers or steps share them."""
+        random = self.drawing()
+        return self.ops.random_bits(
+            random.seed, random.step, layer_key(self.path), random.indices, count
+        )
+
+    def drawing(self) -> Randomness:
+        """What the step's random bits are drawn from; InvalidValueError where there is nothing."""
         if self.randomness is None:
             message = (
                 "random_bits: a layer that draws random bits needs the context's randomness, "
                 "got none; pass Randomness(seed, step, indices)"
             )
             raise InvalidValueError(message)
-        return self.ops.random_bits(
-            self.randomness.seed,
-            self.randomness.step,
-            layer_key(self.path),
-            self.randomness.indices,
-            count,
-        )
+        return self.randomness
 
 
 class Layer(Protocol):

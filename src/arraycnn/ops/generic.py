@@ -8,6 +8,7 @@ Kernels that are made of others take the record they belong to as ``ops``, so th
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from arraycnn.ops.arrays import Array, array_namespace, at, device, pad
@@ -25,6 +26,25 @@ def matmul(a: Array, b: Array) -> Array:
 def gather(images: Array, indices: Array) -> Array:
     """The rows of ``images``, (M, ...), at ``indices``, (N,) int32, all within range: (N, ...)."""
     return array_namespace(images, indices).take(images, indices, axis=0)
+
+
+def rescale(x: Array, dtype: str) -> Array:
+    """uint8 numbers, of any shape, as x / 255 - 0.5 in ``dtype``, "float32" or "float64"."""
+    return array_namespace(x).astype(x, getattr(array_namespace(x), dtype)) / 255.0 - 0.5
+
+
+def dense(ops: Kernels, x: Array, weight: Array, bias: Array | None) -> Array:
+    """``x``, (N, inputs), times ``weight``, (inputs, outputs), plus a bias, (outputs,)."""
+    y = ops.matmul(x, weight)
+    return y if bias is None else y + bias
+
+
+def dense_backward(
+    ops: Kernels, x: Array, weight: Array, dy: Array, need_dx: bool
+) -> tuple[Array | None, Array, Array]:
+    """Gradients of `dense`: (dx or None, dweight, dbias) for ``dy``, (N, outputs)."""
+    dx = ops.matmul(dy, weight.T) if need_dx else None
+    return dx, ops.matmul(x.T, dy), array_namespace(dy).sum(dy, axis=0)
 
 
 def im2col(x: Array, window: Window) -> Array:
@@ -191,6 +211,34 @@ def softmax_cross_entropy(
     predicted = xp.astype(xp.argmax(logits, axis=1), labels.dtype)
     correct = xp.sum(xp.astype(predicted == labels, xp.int32), dtype=xp.int32)
     return loss_sum, dlogits, correct
+
+
+def dropout(
+    ops: Kernels, x: Array, rate: float, seed: Array, step: Array, layer: int, indices: Array
+) -> tuple[Array, Array]:
+    """Zero each number of ``x``, (N, ...), with probability ``rate``, else divide it by 1 - rate.
+
+    ``seed``, ``step``, ``layer`` and ``indices`` choose the bits, as in `random_bits`.
+    Returns (y, keep): which numbers were kept, bool, of the shape of ``x``.
+    """
+    xp = array_namespace(x)
+    bits = ops.random_bits(seed, step, layer, indices, math.prod(x.shape[1:]))
+    keep = xp.reshape(bits, x.shape) >= dropout_threshold(rate)
+    return xp.where(keep, x / (1.0 - rate), 0.0), keep
+
+
+def dropout_backward(dy: Array, keep: Array, rate: float) -> Array:
+    """Gradient of `dropout`."""
+    return array_namespace(dy).where(keep, dy / (1.0 - rate), 0.0)
+
+
+def dropout_threshold(rate: float) -> int:
+    """The smallest random word that keeps its number.
+
+    The words are uniform over all int32, so this keeps exactly the share 1 - rate of them. Rates
+    closest to 1 round to a threshold above every int32, which some libraries wrap.
+    """
+    return min(round(rate * 2**32) - 2**31, 2**31 - 1)
 
 
 def softmax(x: Array) -> Array:

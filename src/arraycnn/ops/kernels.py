@@ -16,7 +16,10 @@ class Kernels:
     """What a layer, the loss or an optimizer may call; contracts in `arraycnn.ops.generic`."""
 
     matmul: Callable = generic.matmul
+    dense: Callable = generic.dense
+    dense_backward: Callable = generic.dense_backward
     gather: Callable = generic.gather
+    rescale: Callable = generic.rescale
     im2col: Callable = generic.im2col
     col2im: Callable = generic.col2im
     conv2d: Callable = generic.conv2d
@@ -25,12 +28,18 @@ class Kernels:
     max_pool2d_backward: Callable = generic.max_pool2d_backward
     avg_pool2d: Callable = generic.avg_pool2d
     avg_pool2d_backward: Callable = generic.avg_pool2d_backward
+    dropout: Callable = generic.dropout
+    dropout_backward: Callable = generic.dropout_backward
     softmax: Callable = generic.softmax
     softmax_cross_entropy: Callable = generic.softmax_cross_entropy
     sgd_update: Callable = generic.sgd_update
     adam_update: Callable = generic.adam_update
     random_bits: Callable = random_bits.random_bits
     # Fused runs of layers (`arraycnn.fusion`): None where a record computes them layer by layer.
+    gather_rescale: Any = None
+    dense_cross_entropy: Any = None
+    dense_relu: Any = None
+    dense_relu_backward: Any = None
     conv2d_relu: Any = None
     conv2d_relu_backward: Any = None
     conv2d_max_pool2d: Any = None

@@ -1,0 +1,467 @@
+"""The contenders of bench/gpu.py: the same networks, bytes, order, precision and SGD in each library.
+
+Each is a class ``(net, batch, images, labels, parameters, precision, device)`` with
+
+    epochs(count)      [(seconds, losses of the steps)] of so many further epochs
+    predict(images)    probabilities on the host, for uint8 images on the host
+
+An epoch ends when its losses are on the host. Data set and labels lie on the device. Precision is of
+the products: "fp32" forbids everything below it, "tf32" allows that of tensor cores, "bf16" is each
+library's way of mixed precision, with parameters, gradients of parameters and sums in float32. On the
+device "cpu" the same code runs without what needs a GPU, to see that it works.
+"""
+
+import math
+import time
+
+import numpy as np
+
+from nets import LEARNING_RATE, NETS, SEED, batches, network
+
+
+class Contender:
+    """What contenders other than ours share: an epoch is an order in, and losses out."""
+
+    def epochs(self, count):
+        results = []
+        for _ in range(count):
+            began = time.perf_counter()
+            losses = self.run(batches(self.images, self.batch, self.done))
+            results.append((time.perf_counter() - began, losses))
+            self.done += 1
+        return results
+
+
+class ArrayCNN:
+    """This library, by `Model.fit` and `Model.predict` alone."""
+
+    graph = True
+
+    def __init__(self, net, batch, images, labels, parameters, precision, device):
+        import arraycnn as cnn
+
+        backend = (
+            cnn.NumPy() if device == "cpu" else cnn.CuPy(precision=precision, graph=self.graph)
+        )
+        self._model = cnn.Model(network(net), images.shape[1:], backend=backend, seed=SEED)
+        self._arguments = {"batch_size": batch, "optimizer": cnn.SGD(LEARNING_RATE)}
+        self._images, self._labels = images, labels
+        self._first = True
+        wanted = [array for pair in parameters for array in pair]
+        for ours, array in zip(self._model.parameters.values(), wanted, strict=True):
+            np.testing.assert_array_equal(ours, array)
+
+    def epochs(self, count):
+        # A call of fit records its graphs in its first epoch: that one counts as no other.
+        warm = 0 if self._first else 1
+        self._first = False
+        history = self._model.fit(
+            self._images, self._labels, epochs=count + warm, **self._arguments
+        )
+        losses = np.split(history.step_losses, count + warm)
+        found = [(record.seconds, loss) for record, loss in zip(history, losses, strict=True)]
+        return found[warm:]
+
+    def predict(self, images):
+        return self._model.predict(images)
+
+
+class ArrayCNNEager(ArrayCNN):
+    """The same without recording: one kernel after another."""
+
+    graph = False
+
+
+# -- PyTorch -----------------------------------------------------------------------------------------
+
+
+class TorchEager(Contender):
+    """PyTorch as most people write it, with its fused optimizer and cuDNN's search for algorithms."""
+
+    def __init__(self, net, batch, images, labels, parameters, precision, device):
+        import torch
+
+        self._torch = torch
+        self._device, self._precision = device, precision
+        self.images, self.batch, self.done = len(images), batch, 0
+        pin_torch(torch, precision)
+        # Tensor cores want channels last; plain float32 arithmetic does not.
+        self._layout = torch.contiguous_format if precision == "fp32" else torch.channels_last
+        module = torch_module(torch, net, parameters)
+        self._module = module.to(device).to(memory_format=self._layout)
+        self._data = self._placed(images).permute(0, 3, 1, 2).contiguous()
+        self._target = self._placed(labels.astype(np.int64))
+        fused = {"fused": True} if device == "cuda" else {}
+        self._optimizer = torch.optim.SGD(self._module.parameters(), LEARNING_RATE, **fused)
+        self._steps = self.images // batch
+        self._losses = torch.empty(self._steps, device=device)
+        self._prepare()
+
+    def _prepare(self):
+        """What comes before the first step."""
+
+    def _placed(self, array):
+        return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+    def _rescaled(self, pixels):
+        return (pixels.float() / 255.0 - 0.5).contiguous(memory_format=self._layout)
+
+    def _autocast(self):
+        torch = self._torch
+        # Casts of weights that are kept over a step would be recorded once and never again.
+        return torch.autocast(
+            self._device, torch.bfloat16, enabled=self._precision == "bf16", cache_enabled=False
+        )
+
+    def _loss(self, indices):
+        with self._autocast():
+            logits = self._module(self._rescaled(self._data.index_select(0, indices)))
+        target = self._target.index_select(0, indices)
+        return self._torch.nn.functional.cross_entropy(logits.float(), target)
+
+    def _step(self, indices):
+        self._optimizer.zero_grad(set_to_none=True)
+        loss = self._loss(indices)
+        loss.backward()
+        self._optimizer.step()
+        return loss.detach()
+
+    def run(self, order):
+        placed = self._placed(order)
+        for number in range(self._steps):
+            self._losses[number] = self._step(placed[number])
+        return self._losses.cpu().numpy().copy()
+
+    def _probabilities(self, pixels):
+        with self._autocast():
+            logits = self._module(self._rescaled(pixels.permute(0, 3, 1, 2)))
+        return self._torch.softmax(logits.float(), 1)
+
+    def predict(self, images):
+        with self._torch.inference_mode():
+            return self._probabilities(self._placed(images)).cpu().numpy()
+
+
+class TorchCompile(TorchEager):
+    """torch.compile(mode="reduce-overhead") of batch, network and loss, which records them, too."""
+
+    def _prepare(self):
+        # The compiler takes a minute on a CPU and records nothing there: then it only traces.
+        settings = (
+            {"backend": "aot_eager"} if self._device == "cpu" else {"mode": "reduce-overhead"}
+        )
+        self._loss = self._torch.compile(self._loss, **settings)
+        self._probabilities = self._torch.compile(self._probabilities, **settings)
+
+    def _step(self, indices):
+        if self._device == "cuda":
+            self._torch.compiler.cudagraph_mark_step_begin()
+        return super()._step(indices)
+
+
+class TorchGraph(TorchEager):
+    """A whole step as one CUDA graph, which finds its batch and keeps its loss by itself."""
+
+    unrolled = 1
+
+    def _prepare(self):
+        torch = self._torch
+        self._order = torch.zeros((self._steps, self.batch), dtype=torch.int32, device=self._device)
+        self._cursor = torch.zeros(1, dtype=torch.int64, device=self._device)
+        before = [parameter.detach().clone() for parameter in self._module.parameters()]
+        self._replays = {
+            count: self._recorded(count)
+            for count in {self.unrolled, 1}
+            if count <= max(self._steps, 1)
+        }
+        with torch.no_grad():  # trial steps have moved them
+            for parameter, array in zip(self._module.parameters(), before, strict=True):
+                parameter.copy_(array)
+        self._shown = {}
+
+    def _next_step(self):
+        loss = self._step(self._order.index_select(0, self._cursor).view(-1))
+        self._losses.index_copy_(0, self._cursor, loss.view(1))
+        self._cursor.add_(1)
+
+    def _recorded(self, count):
+        """What runs the next ``count`` steps."""
+        torch = self._torch
+
+        def steps():
+            for _ in range(count):
+                self._next_step()
+
+        if self._device == "cpu":
+            return steps
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):
+                self._cursor.zero_()
+                self._next_step()
+        torch.cuda.current_stream().wait_stream(aside)
+        self._optimizer.zero_grad(set_to_none=True)  # gradients must lie in the graph's own memory
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            steps()
+        return graph.replay
+
+    def run(self, order):
+        self._order.copy_(self._torch.from_numpy(order))
+        self._cursor.zero_()
+        left = self._steps
+        for count, replay in sorted(self._replays.items(), reverse=True):
+            for _ in range(left // count):
+                replay()
+            left %= count
+        return self._losses.cpu().numpy().copy()
+
+    def predict(self, images):
+        torch = self._torch
+        if self._device == "cpu":
+            return super().predict(images)
+        if images.shape not in self._shown:
+            self._shown[images.shape] = self._recorded_prediction(images)
+        static, graph, result = self._shown[images.shape]
+        static.copy_(torch.from_numpy(images))
+        graph.replay()
+        return result.cpu().numpy()
+
+    def _recorded_prediction(self, images):
+        torch = self._torch
+        static = self._placed(images)
+        with torch.inference_mode():
+            aside = torch.cuda.Stream()
+            aside.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(aside):
+                for _ in range(3):
+                    self._probabilities(static)
+            torch.cuda.current_stream().wait_stream(aside)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                result = self._probabilities(static)
+        return static, graph, result
+
+
+class TorchGraph16(TorchGraph):
+    """Sixteen steps a graph, as many as ours has."""
+
+    unrolled = 16
+
+
+def pin_torch(torch, precision):
+    """Say of every product, once and for all, whether TF32 may stand in for float32."""
+    wanted = "tf32" if precision == "tf32" else "ieee"
+    torch.backends.cudnn.benchmark = True
+    if hasattr(torch.backends, "fp32_precision"):  # from 2.9 on
+        torch.backends.fp32_precision = wanted
+        torch.backends.cuda.matmul.fp32_precision = wanted
+        torch.backends.cudnn.fp32_precision = wanted
+        torch.backends.cudnn.conv.fp32_precision = wanted
+    else:
+        torch.backends.cuda.matmul.allow_tf32 = wanted == "tf32"
+        torch.backends.cudnn.allow_tf32 = wanted == "tf32"
+
+
+def torch_module(torch, net, parameters):
+    """The network as a torch module with ``parameters``, channels first inside."""
+    nn, parts, given = torch.nn, [], iter(parameters)
+    height, width, channels = NETS[net].image_shape
+    inputs = None  # of the next dense layer
+    from_image = None
+    for kind, *settings in NETS[net].layers:
+        if kind == "conv":
+            filters, padding, bias = settings
+            part = nn.Conv2d(channels, filters, 3, padding=padding, bias=bias)
+            weight, *biases = next(given)
+            fill(torch, part, weight.transpose(3, 2, 0, 1), biases)
+            channels = filters
+            if padding == "valid":
+                height, width = height - 2, width - 2
+        elif kind == "relu":
+            part = nn.ReLU()
+        elif kind == "pool":
+            part, height, width = nn.MaxPool2d(2), height // 2, width // 2
+        elif kind == "flatten":
+            part, inputs = nn.Flatten(), height * width * channels
+            from_image = (height, width, channels)
+        else:
+            part = nn.Linear(inputs, settings[0])
+            weight, *biases = next(given)
+            if from_image:  # PyTorch flattens in the order C, H, W
+                weight = weight.reshape(*from_image, -1).transpose(2, 0, 1, 3).reshape(weight.shape)
+                from_image = None
+            fill(torch, part, weight.T, biases)
+            inputs = settings[0]
+        parts.append(part)
+    return nn.Sequential(*parts)
+
+
+def fill(torch, part, weight, biases):
+    with torch.no_grad():
+        part.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight)))
+        for bias in biases:
+            part.bias.copy_(torch.from_numpy(bias))
+
+
+# -- JAX ---------------------------------------------------------------------------------------------
+
+
+class JaxJit(Contender):
+    """A jitted step for each batch; parameters are donated."""
+
+    def __init__(self, net, batch, images, labels, parameters, precision, device):
+        import jax
+
+        self._jax = jax
+        jax.config.update("jax_default_matmul_precision", JAX_PRECISIONS[precision])
+        self.images, self.batch, self.done = len(images), batch, 0
+        self._steps = self.images // batch
+        self._params = [[jax.numpy.asarray(array) for array in pair] for pair in parameters]
+        self._data, self._target = jax.numpy.asarray(images), jax.numpy.asarray(labels)
+        forward = jax_forward(jax, net, precision)
+        self._infer = jax.jit(lambda params, x: jax.nn.softmax(forward(params, x)))
+        self._build(jax_step(jax, forward))
+
+    def _build(self, step):
+        def numbered(params, losses, cursor, data, target, order):
+            params, loss = step(params, data, target, order[cursor])
+            return params, losses.at[cursor].set(loss), cursor + 1
+
+        self._update = self._jax.jit(numbered, donate_argnums=(0, 1, 2))
+
+    def run(self, order):
+        numpy = self._jax.numpy
+        placed, losses = numpy.asarray(order), numpy.zeros(self._steps)
+        cursor = numpy.zeros((), numpy.int32)
+        for _ in range(self._steps):
+            self._params, losses, cursor = self._update(
+                self._params, losses, cursor, self._data, self._target, placed
+            )
+        return np.asarray(losses)
+
+    def predict(self, images):
+        return np.asarray(self._infer(self._params, images))
+
+
+class JaxScan(JaxJit):
+    """An epoch as one jitted scan."""
+
+    def _build(self, step):
+        def epoch(params, data, target, order):
+            def body(params, indices):
+                return step(params, data, target, indices)
+
+            return self._jax.lax.scan(body, params, order)
+
+        self._epoch = self._jax.jit(epoch, donate_argnums=0)
+
+    def run(self, order):
+        self._params, losses = self._epoch(
+            self._params, self._data, self._target, self._jax.numpy.asarray(order)
+        )
+        return np.asarray(losses)
+
+
+JAX_PRECISIONS = {"fp32": "float32", "tf32": "tensorfloat32", "bf16": "float32"}
+
+
+def jax_forward(jax, net, precision):
+    """(parameters, uint8 images) -> logits, with products of bfloat16 numbers for "bf16"."""
+    lax, numpy = jax.lax, jax.numpy
+    inside = numpy.bfloat16 if precision == "bf16" else numpy.float32
+
+    def forward(params, x):
+        x = (x.astype(numpy.float32) / 255.0 - 0.5).astype(inside)
+        given = iter([[array.astype(inside) for array in pair] for pair in params])
+        for kind, *settings in NETS[net].layers:
+            if kind == "conv":
+                weight, *biases = next(given)
+                axes = ("NHWC", "HWIO", "NHWC")
+                x = lax.conv_general_dilated(
+                    x, weight, (1, 1), settings[1].upper(), dimension_numbers=axes
+                )
+                x = x + biases[0] if biases else x
+            elif kind == "relu":
+                x = jax.nn.relu(x)
+            elif kind == "pool":
+                sizes = (1, 2, 2, 1)
+                x = lax.reduce_window(x, -numpy.inf, lax.max, sizes, sizes, "VALID")
+            elif kind == "flatten":
+                x = x.reshape(len(x), math.prod(x.shape[1:]))
+            else:
+                weight, *biases = next(given)
+                x = x @ weight + biases[0]
+        return x.astype(numpy.float32)
+
+    return forward
+
+
+def jax_step(jax, forward):
+    """(parameters, data, labels, indices) -> (parameters, loss): one step of SGD."""
+
+    def loss_of(params, pixels, labels):
+        logits = jax.nn.log_softmax(forward(params, pixels))
+        return -jax.numpy.take_along_axis(logits, labels[:, None], 1).mean()
+
+    def step(params, data, target, indices):
+        loss, gradients = jax.value_and_grad(loss_of)(params, data[indices], target[indices])
+        return jax.tree.map(lambda p, g: p - LEARNING_RATE * g, params, gradients), loss
+
+    return step
+
+
+CONTENDERS = {
+    "arraycnn": ArrayCNN,
+    "arraycnn-eager": ArrayCNNEager,
+    "torch-eager": TorchEager,
+    "torch-compile": TorchCompile,
+    "torch-graph": TorchGraph,
+    "torch-graph-16": TorchGraph16,
+    "jax-jit": JaxJit,
+    "jax-scan": JaxScan,
+}
+LIBRARIES = {name: name.split("-")[0] for name in CONTENDERS}
+
+
+def describe(name, device):
+    """{"library": version, "device": what it computes on}; raises where it cannot be used."""
+    library = LIBRARIES[name]
+    if library == "arraycnn":
+        import arraycnn
+        from arraycnn.backends.cupy import probe
+
+        if device == "cpu":
+            return {"arraycnn": arraycnn.__version__, "device": "CPU"}
+        found = probe(0)
+        return {
+            "arraycnn": arraycnn.__version__,
+            "cupy": found.cupy_version,
+            "device": found.name,
+            "memory": found.memory,
+            "compute_capability": found.compute_capability,
+            "driver_version": found.driver_version,
+            "runtime_version": found.runtime_version,
+        }
+    if library == "torch":
+        import torch
+
+        if device == "cpu":
+            return {"torch": torch.__version__, "device": "CPU"}
+        if not torch.cuda.is_available():
+            message = f"torch {torch.__version__} sees no CUDA device"
+            raise RuntimeError(message)
+        return {
+            "torch": torch.__version__,
+            "cuda": torch.version.cuda,
+            "cudnn": torch.backends.cudnn.version(),
+            "device": torch.cuda.get_device_name(),
+        }
+    import jax
+
+    found = jax.devices()[0]
+    if device == "cuda" and found.platform not in ("gpu", "cuda"):
+        message = f"jax {jax.__version__} sees no CUDA device"
+        raise RuntimeError(message)
+    return {"jax": jax.__version__, "device": found.device_kind}

@@ -1,0 +1,210 @@
+"""Training on batches as they come: any iterable of (images, labels), a data loader for example."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from arraycnn.data.image_source import ImageSource
+from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.execution import TrainingPlan
+from arraycnn.settings import check_count
+from arraycnn.training import Carry
+
+
+class Batches:
+    """Batches from a function that begins a new pass each time it is called.
+
+        model.fit(Batches(lambda: augmented(images, labels), steps=100), epochs=5)
+
+    Parameters
+    ----------
+    start : callable
+        Called without arguments once for each pass; returns an iterable of (images, labels). It may
+        go on for ever.
+    steps : int
+        How many batches are one epoch.
+    """
+
+    def __init__(self, start: Callable[[], Iterable[tuple[Any, Any]]], steps: int) -> None:
+        self._start = start
+        self._steps = check_count("Batches: steps", steps)
+
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        return iter(self._start())
+
+    def __len__(self) -> int:
+        return self._steps
+
+
+class BatchStream:
+    """Pulls batches of one size from an iterable, and answers as a data set would.
+
+    An epoch begins a new pass and has ``steps`` batches of ``batch_size`` images, the size of the
+    first batch: others are cut and joined to that size, and where a pass ends within an epoch, the
+    next one begins.
+
+    Parameters
+    ----------
+    batches : iterable of (images, labels)
+        Its length is taken from ``len``, or counted in a pass of its own.
+    check : callable
+        Turns a pair into NumPy arrays, images (N, H, W, C) and labels (N,) int32, or raises.
+
+    Attributes
+    ----------
+    images, labels : ImageSource
+        Of the batch that `load` made the present one, by the indices it was loaded for.
+
+    Raises
+    ------
+    InvalidTypeError
+        Not an iterable, or one that can be iterated only once.
+    InvalidValueError
+        No batch at all.
+    """
+
+    def __init__(
+        self, batches: Iterable[Any], check: Callable[[Any], tuple[np.ndarray, np.ndarray]]
+    ) -> None:
+        self._batches, self._check = batches, check
+        self.steps = count_batches(batches)
+        first = next(iter(batches), None)
+        if first is None:
+            raise _no_batch()
+        images, labels = check(first)
+        self.batch_size = len(images)
+        count = self.steps * self.batch_size
+        self.images: ImageSource = _Present(self, 0, (count, *images.shape[1:]), images.dtype)
+        self.labels: ImageSource = _Present(self, 1, (count,), labels.dtype)
+        self.present: tuple[np.ndarray, np.ndarray] = (images, labels)
+        self.place = np.zeros(count, np.int32)
+        # The batches of the last steps, as a training that met NaN runs them again.
+        self._kept: dict[tuple[int, int], tuple[np.ndarray, np.ndarray]] = {}
+        self._iterator: Iterator[Any] = iter(())
+        self._rest: tuple[np.ndarray, np.ndarray] | None = None
+        self._next = (-1, 0)
+
+    def load(self, epoch: int, step: int, indices: np.ndarray) -> None:
+        """Make the batch of ``step`` (both from 0) the present one, known by ``indices``."""
+        batch = self._kept.get((epoch, step))
+        if batch is None:
+            batch = self._kept[epoch, step] = self._seek(epoch, step)
+        self.present = batch
+        self.place[indices] = np.arange(len(indices), dtype=np.int32)
+
+    def forget(self, epoch: int, step: int) -> None:
+        """Drop the batches before ``step`` of ``epoch``."""
+        for known in [known for known in self._kept if known < (epoch, step)]:
+            del self._kept[known]
+
+    def _seek(self, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+        if self._next[0] != epoch or self._next[1] > step:
+            self._iterator, self._rest, self._next = iter(self._batches), None, (epoch, 0)
+        while self._next[1] < step:  # where a training is resumed within an epoch
+            self._pull()
+        return self._pull()
+
+    def _pull(self) -> tuple[np.ndarray, np.ndarray]:
+        """The next ``batch_size`` images and labels."""
+        parts = [] if self._rest is None else [self._rest]
+        begun_again = False
+        while sum(len(part[1]) for part in parts) < self.batch_size:
+            batch = next(self._iterator, None)
+            if batch is not None:
+                parts.append(self._check(batch))
+                begun_again = False
+            elif begun_again:
+                raise _no_batch()
+            else:
+                self._iterator, begun_again = iter(self._batches), True
+        images, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
+        size = self.batch_size
+        self._rest = (images[size:], labels[size:]) if len(labels) > size else None
+        self._next = (self._next[0], self._next[1] + 1)
+        return images[:size], labels[:size]
+
+
+class _Present(ImageSource):
+    """Images (column 0) or labels (1) of a stream's present batch."""
+
+    def __init__(
+        self, stream: BatchStream, column: int, shape: tuple[int, ...], dtype: np.dtype[Any]
+    ) -> None:
+        self._stream, self._column = stream, column
+        self.shape: Any = shape
+        self.dtype = dtype
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        return self._stream.present[self._column][self._stream.place[indices]]
+
+
+class StreamedTraining:
+    """A `TrainingPlan` that loads each batch before the step that runs on it.
+
+    ``first_step`` is the number of the step that epoch ``first_epoch`` began with.
+    """
+
+    def __init__(
+        self, plan: TrainingPlan, stream: BatchStream, first_epoch: int, first_step: int
+    ) -> None:
+        self._plan, self._stream = plan, stream
+        self._first_epoch, self._first_step = first_epoch, first_step
+        self._starts: deque[tuple[int, int]] = deque(maxlen=2)
+
+    def run(
+        self, first_step: int, batches: Sequence[np.ndarray], learning_rates: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        place = self._place(first_step)
+        if not self._starts or place > self._starts[-1]:
+            self._starts.append(place)
+            self._stream.forget(*self._starts[0])
+        results = []
+        for number, indices in enumerate(batches):
+            self._stream.load(*self._place(first_step + number), indices)
+            rate = learning_rates[number : number + 1]
+            results.append(self._plan.run(first_step + number, [indices], rate))
+        losses, correct = zip(*results, strict=True)
+        return np.concatenate(losses), np.concatenate(correct)
+
+    def snapshot(self) -> Carry:
+        return self._plan.snapshot()
+
+    def restore(self, carry: Carry) -> None:
+        self._plan.restore(carry)
+
+    def _place(self, step: int) -> tuple[int, int]:
+        """(epoch, step within it) of the step with this number."""
+        epochs, place = divmod(step - self._first_step, self._stream.steps)
+        return self._first_epoch + epochs, place
+
+
+def check_iterable(batches: Any) -> None:
+    """Refuse what is no iterable of batches, images whose labels were forgotten among it."""
+    if isinstance(batches, ImageSource | np.ndarray) or not hasattr(batches, "__iter__"):
+        message = (
+            "labels: are missing; without them the first argument must be an iterable of "
+            f"(images, labels), got {type(batches).__name__}; pass images and labels"
+        )
+        raise InvalidTypeError(message)
+
+
+def count_batches(batches: Any) -> int:
+    """How many batches one pass has; refuses what is no iterable or ends for good."""
+    check_iterable(batches)
+    if iter(batches) is batches:
+        message = (
+            "batches: must be an iterable that can begin again with each epoch, got an iterator "
+            f"({type(batches).__name__}); write Batches(lambda: ..., steps=...)"
+        )
+        raise InvalidTypeError(message)
+    steps = len(batches) if hasattr(batches, "__len__") else sum(1 for _ in batches)
+    if steps == 0:
+        raise _no_batch()
+    return steps
+
+
+def _no_batch() -> InvalidValueError:
+    message = "batches: must give at least one batch in every pass, gave none; check their source"
+    return InvalidValueError(message)

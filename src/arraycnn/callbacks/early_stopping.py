@@ -1,0 +1,62 @@
+"""`EarlyStopping`: ends a training that no longer gets better."""
+
+from arraycnn.callbacks.callback import Callback
+from arraycnn.errors import InvalidValueError
+from arraycnn.history import EpochRecord, best_epoch, check_metric
+from arraycnn.settings import check_count, check_number
+from arraycnn.training_state import TrainingState
+
+
+class EarlyStopping(Callback):
+    """Ends the training after ``patience`` epochs without a better one.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs to wait, 1 or more.
+    metric : str
+        "validation_loss", "validation_accuracy", "train_loss" or "train_accuracy".
+    min_delta : float
+        A better epoch beats the best one before it by more than this.
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether it ended the training.
+
+    Raises
+    ------
+    InvalidValueError
+        After the first epoch, where there is no validation data to take the metric from.
+    """
+
+    def __init__(
+        self, patience: int, metric: str = "validation_loss", min_delta: float = 0.0
+    ) -> None:
+        check_metric("EarlyStopping", metric)
+        check_number("EarlyStopping: min_delta", min_delta, minimum=0.0)
+        self.stopped = False
+        self._patience = check_count("EarlyStopping: patience", patience)
+        self._metric = metric
+        self._min_delta = min_delta
+        self._records: list[EpochRecord] = []
+
+    def on_begin(self, state: TrainingState) -> bool:
+        self._records = list(state.records)
+        return self._look()
+
+    def on_epoch(self, record: EpochRecord) -> bool:
+        if getattr(record, self._metric) is None:
+            message = (
+                f"EarlyStopping: {self._metric} needs validation data, got none; "
+                "pass validation=(images, labels) to fit, or watch train_loss"
+            )
+            raise InvalidValueError(message)
+        self._records.append(record)
+        return self._look()
+
+    def _look(self) -> bool:
+        best = best_epoch(self._records, self._metric, self._min_delta)
+        waited = self._records[-1].epoch - best.epoch if best else 0
+        self.stopped = waited >= self._patience
+        return self.stopped

@@ -1,0 +1,142 @@
+"""`JSONLog`, `CSVLog` and `StepLog`: what a training reports, as lines of a file."""
+
+import contextlib
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from arraycnn.callbacks.callback import Callback
+from arraycnn.files import append_durably, write_atomically
+from arraycnn.history import EpochRecord, Progress
+from arraycnn.training_state import TrainingState
+
+
+class JSONLog(Callback):
+    """Adds a line of JSON to a file after each epoch: the fields of `EpochRecord`.
+
+    A line is on the disk before any `on_save`, so a resumed training finds each of
+    its epochs there. What the file holds of later epochs is dropped: those are run again. Lines
+    that were lost are written again, their times null.
+
+    Parameters
+    ----------
+    path : path
+    extra : mapping
+        Further fields for every line.
+    """
+
+    def __init__(self, path: str | Path, extra: Mapping[str, Any] | None = None) -> None:
+        self._path = Path(path)
+        self._extra = dict(extra or {})
+
+    def on_begin(self, state: TrainingState) -> None:
+        lines = read_json_lines(self._path)
+        found = {line["epoch"]: line for line in lines if isinstance(line.get("epoch"), int)}
+        first = state.course.first_epoch
+        before = [line for epoch, line in found.items() if epoch <= first]
+        known = [found.get(r.epoch) or _line(r, self._extra) for r in state.records]
+        write_atomically(self._path, _json_lines([*before, *known]))
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        append_durably(self._path, _json_lines([_line(record, self._extra)]))
+
+
+class StepLog(Callback):
+    """Adds a line of JSON to a file for each step: epoch, step, loss, accuracy, learning_rate.
+
+    Epochs and steps count from 1. Lines are written as `JSONLog` writes them.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+
+    def on_begin(self, state: TrainingState) -> None:
+        now = (state.epochs_done + 1, state.step)
+        _keep_lines(self._path, lambda line: (line["epoch"], line["step"]) <= now)
+
+    def on_steps(self, progress: Progress) -> None:
+        first = progress.step - len(progress.losses) + 1
+        columns = zip(progress.losses, progress.accuracies, progress.learning_rates, strict=True)
+        lines = (
+            {
+                "epoch": progress.epoch,
+                "step": step,
+                "loss": float(loss),
+                "accuracy": float(accuracy),
+                "learning_rate": float(rate),
+            }
+            for step, (loss, accuracy, rate) in enumerate(columns, start=first)
+        )
+        append_durably(self._path, _json_lines(lines))
+
+
+class CSVLog(Callback):
+    """Adds a row to a table after each epoch: the fields of `EpochRecord`, empty where None.
+
+    Rows are written as `JSONLog` writes lines.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+
+    def on_begin(self, state: TrainingState) -> None:
+        names = [field.name for field in fields(EpochRecord)]
+        content = self._path.read_bytes() if self._path.exists() else b""
+        text = content.decode(errors="replace")  # a row that a crash cut short may end in anything
+        rows = [row for row in csv.reader(io.StringIO(text)) if len(row) == len(names)]
+        kept = [row for row in rows if row[0].isdecimal() and int(row[0]) <= state.epochs_done]
+        write_atomically(self._path, _table([names, *kept]))
+
+    def on_epoch(self, record: EpochRecord) -> None:
+        append_durably(self._path, _table([asdict(record).values()]))
+
+
+def write_records(path: Path, records: Iterable[EpochRecord], extra: Mapping[str, Any]) -> None:
+    """A file as `JSONLog` would have written it."""
+    write_atomically(path, _json_lines(_line(record, extra) for record in records))
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """The values of a file of lines of JSON up to one that was cut short; no file has none."""
+    values: list[dict[str, Any]] = []
+    for line in path.read_bytes().splitlines() if path.exists() else []:
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            break
+        if not isinstance(value, dict):
+            break
+        values.append(value)
+    return values
+
+
+def _line(record: EpochRecord, extra: Mapping[str, Any]) -> dict[str, Any]:
+    line = {**asdict(record), **extra}
+    for name in ("seconds", "images_per_second"):
+        line[name] = None if math.isnan(line[name]) else line[name]  # JSON has no NaN
+    return line
+
+
+def _keep_lines(path: Path, done: Callable[[dict[str, Any]], bool]) -> None:
+    """Make ``path`` hold just those of its lines that tell of what is done."""
+    kept = []
+    for line in read_json_lines(path):
+        with contextlib.suppress(KeyError, TypeError):  # a line that is none of ours
+            if done(line):
+                kept.append(line)
+    write_atomically(path, _json_lines(kept))
+
+
+def _json_lines(values: Iterable[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(value) + "\n" for value in values).encode()
+
+
+def _table(rows: Iterable[Iterable[Any]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,229 @@
+"""What `arraycnn predict` is shown: files, folders, patterns, standard input."""
+
+import glob
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from arraycnn.data.idx import read_idx
+from arraycnn.data.numpy_files import read_npy, read_npz
+from arraycnn.data.picture_folder import picture_files
+from arraycnn.errors import DataError, DataFileError
+from arraycnn.image_files import SUFFIXES, decode_image, read_image
+
+BATCH = 128
+STDIN = "-"
+_STDIN_BYTES = 2**30
+_PICTURE_MAGIC = (
+    *(b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8", b"RIFF"),
+    *(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
+)
+_IDX_TYPES = (b"\x08", b"\x09", b"\x0b", b"\x0c", b"\x0d", b"\x0e")
+_ARRAY_NAMES = ("images", "x", "X", "test_images", "x_test", "X_test", "train_images", "x_train")
+
+Shape = tuple[int, int, int]
+Named = Sequence[tuple[str, np.ndarray | DataFileError]]
+"""Names, and for each its image or what is wrong with it."""
+
+
+class Shown(Protocol):
+    """Images from one kind of place."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, start: int, stop: int) -> Named: ...
+
+
+@dataclass(frozen=True)
+class PictureFiles:
+    """Pictures that are decoded as they are read, on all cores."""
+
+    paths: Sequence[Path]
+    shape: Shape
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, start: int, stop: int) -> Named:
+        def decode(path: Path) -> tuple[str, np.ndarray | DataFileError]:
+            try:
+                return str(path), read_image(path, self.shape)
+            except DataFileError as error:
+                return str(path), error
+
+        with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+            return list(threads.map(decode, self.paths[start:stop]))
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The images of an array, (N, H, W, C), mapped or in memory."""
+
+    name: str
+    images: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, start: int, stop: int) -> Named:
+        part = np.array(self.images[start:stop])
+        return [(f"{self.name}[{start + n}]", image) for n, image in enumerate(part)]
+
+
+@dataclass(frozen=True)
+class Single:
+    """One picture that is no file."""
+
+    name: str
+    image: np.ndarray
+
+    def __len__(self) -> int:
+        return 1
+
+    def read(self, start: int, stop: int) -> Named:
+        return [(self.name, self.image)][start:stop]
+
+
+def find(arguments: Sequence[str], shape: Shape) -> list[Shown]:
+    """What ``arguments`` name, in their order; pictures for a network that takes ``shape``.
+
+    Raises `DataError` where one names nothing, or a file of arrays does not fit.
+    """
+    found: list[Shown] = []
+    pictures: list[Path] = []
+
+    def take_pictures() -> None:
+        if pictures:
+            found.append(PictureFiles(list(pictures), shape))
+            pictures.clear()
+
+    for argument in arguments:
+        if argument == STDIN:
+            take_pictures()
+            found += _standard_input(shape)
+            continue
+        for path in _expanded(argument):
+            if path.suffix.lower() in SUFFIXES or not _is_array_file(path):
+                pictures.append(path)
+            else:
+                take_pictures()
+                found.append(Arrays(str(path), _read_arrays(path, str(path), shape)))
+    take_pictures()
+    return found
+
+
+def batches(shown: Sequence[Shown], size: int = BATCH) -> Iterator[Named]:
+    """Everything that is shown, some images at a time."""
+    for part in shown:
+        for start in range(0, len(part), size):
+            yield part.read(start, min(start + size, len(part)))
+
+
+def _expanded(argument: str) -> list[Path]:
+    """The files that an argument stands for: itself, those in a folder, those of a pattern."""
+    path = Path(argument)
+    if path.is_dir():
+        files = picture_files(path)
+        pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
+        if not pictures:
+            message = f"{path}: a folder must hold pictures, holds none; name another"
+            raise DataError(message)
+        return pictures
+    if path.exists() or not glob.has_magic(argument):
+        return [path]
+    found = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
+    files = [file for file in found if file.is_file()]
+    if not files:
+        message = f"{argument}: the pattern must match files, matches none; check the folder"
+        raise DataError(message)
+    return files
+
+
+def _is_array_file(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _array_reader(file.read(8)) is not None
+    except OSError:
+        return False  # reading it as a picture says what is wrong
+
+
+def _array_reader(start: bytes) -> Callable[[Path], np.ndarray] | None:
+    if start.startswith(b"\x93NUMPY"):
+        return read_npy
+    if start.startswith(b"PK"):
+        return _from_npz
+    if start.startswith(b"\x1f\x8b") or (start[:2] == b"\0\0" and start[2:3] in _IDX_TYPES):
+        return read_idx
+    return None
+
+
+def _from_npz(path: Path) -> np.ndarray:
+    arrays = read_npz(path)
+    names = [name for name in _ARRAY_NAMES if name in arrays] or list(arrays)
+    if len(arrays) != 1 and names[:1] != [name for name in _ARRAY_NAMES if name in arrays][:1]:
+        reason = f"must hold one array, or one called images, holds {', '.join(arrays) or 'none'}"
+        raise DataFileError(path, reason, "rename the array")
+    return arrays[names[0]]
+
+
+def _read_arrays(path: Path, name: str, shape: Shape) -> np.ndarray:
+    with path.open("rb") as file:
+        reader = _array_reader(file.read(8))
+    array = (reader or read_idx)(path)
+    height, width, channels = shape
+    if array.shape == shape:
+        array = array[np.newaxis]
+    elif channels == 1 and array.shape == (height, width):
+        array = array[np.newaxis, ..., np.newaxis]
+    elif channels == 1 and array.shape[1:] == (height, width):
+        array = array[..., np.newaxis]
+    if array.ndim != 4 or array.shape[1:] != shape or not len(array):
+        reason = f"images must be (N, {height}, {width}, {channels}), got shape {array.shape}"
+        raise DataFileError(name, reason, "resize them: only pictures are resized here")
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
+        reason = f"images must be uint8 or floating, got {array.dtype}"
+        raise DataFileError(name, reason, "save images.astype('uint8')")
+    return array
+
+
+def _standard_input(shape: Shape) -> list[Shown]:
+    """A picture or a file of arrays by its first bytes, else paths, one a line."""
+    content = sys.stdin.buffer.read(_STDIN_BYTES + 1)
+    name = "standard input"
+    if len(content) > _STDIN_BYTES:
+        message = f"{name}: may have at most {_STDIN_BYTES} bytes, has more; save it to a file"
+        raise DataError(message)
+    if content.startswith(_PICTURE_MAGIC):
+        return [Single(name, decode_image(content, name, shape))]
+    if _array_reader(content[:8]) is not None:
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(content)
+            file.flush()
+            return [Arrays(name, np.array(_read_arrays(Path(file.name), name, shape)))]
+    try:
+        lines = io.StringIO(content.decode()).read().splitlines()
+    except UnicodeDecodeError:
+        reason = "must be a picture, an array file or lines of paths, is something else"
+        raise DataFileError(name, reason, "name a file") from None
+    paths = [line for line in lines if line and line != STDIN]
+    if not paths:
+        message = f"{name}: must name at least one picture, is empty; write its paths, one a line"
+        raise DataError(message)
+    return find(paths, shape)
+
+
+def split_errors(
+    batch: Named,
+) -> tuple[list[str], list[np.ndarray], list[DataFileError]]:
+    """(names, images, errors) of a batch."""
+    good = [(name, image) for name, image in batch if not isinstance(image, DataFileError)]
+    errors = [image for _, image in batch if isinstance(image, DataFileError)]
+    return [name for name, _ in good], [image for _, image in good], errors

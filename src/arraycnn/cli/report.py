@@ -1,0 +1,82 @@
+"""arraycnn report."""
+
+from pathlib import Path
+
+import click
+import numpy as np
+
+from arraycnn.backends import Backend
+from arraycnn.cli import options
+from arraycnn.cli.console import counting_bar, download_bar, notice, show, show_json
+from arraycnn.data.image_source import rows
+from arraycnn.model import Model
+from arraycnn.report import Examination, Run, examine, load_run_data, read_run, write_report
+from arraycnn.report.figures import require_matplotlib
+from arraycnn.report.words import accuracy
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Folder for the report.  [default: RUN/report; report for several runs]",
+)
+@options.data_dir
+@click.option(
+    "--image",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="The test image, from 0, whose feature maps are shown.",
+)
+@options.backend
+@options.as_json
+@options.debug
+def report(
+    runs: tuple[Path, ...],
+    out: Path | None,
+    data_dir: Path | None,
+    image: int,
+    backend: Backend,
+    as_json: bool,
+) -> None:
+    """Make a page on each RUN, the folder of a training; several are compared.
+
+    report.html holds everything it shows and opens without a network; the folder pictures/ beside
+    it has each picture as PNG and SVG.
+    """
+    require_matplotlib()
+    known = [read_run(path) for path in runs]
+    pairs = [(run, _examine(run, data_dir, image, backend)) for run in known]
+    folder = out if out is not None else (runs[0] / "report" if len(runs) == 1 else Path("report"))
+    path = write_report(pairs, folder)
+    if as_json:
+        show_json({"report": str(path), "runs": [_result(run, found) for run, found in pairs]})
+        return
+    for run, found in pairs:
+        show(accuracy(found) if len(pairs) == 1 else f"{run.path}: {accuracy(found)}")
+    show(f"report in {path}")
+
+
+def _examine(run: Run, data_dir: Path | None, image: int, backend: Backend) -> Examination:
+    if not run.summary:
+        notice(f"run folder {run.path}: is not finished; reporting on {run.model_file.name}")
+    model = Model.load(run.model_file, backend=backend)
+    with download_bar() as progress:
+        data = load_run_data(run, data_dir, progress)
+    images = rows(data.test_images, np.arange(len(data.test_images)))
+    with counting_bar("testing", len(images)) as progress:
+        return examine(model, images, data.test_labels, image, progress)
+
+
+def _result(run: Run, found: Examination) -> dict[str, object]:
+    return {
+        "run": str(run.path),
+        "model": str(run.model_file),
+        "dataset": run.config.get("dataset"),
+        "images": found.total,
+        "accuracy": found.accuracy,
+        "loss": found.loss,
+        "expected_calibration_error": found.calibration.ece,
+    }

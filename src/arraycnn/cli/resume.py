@@ -1,0 +1,76 @@
+"""``--resume``: the settings of a run become the defaults of the options, and what may differ."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from arraycnn.errors import RunFolderError
+from arraycnn.model import Model
+from arraycnn.run_folder import RunFolder, read_config
+from arraycnn.training_state import TrainingState
+
+# Where and how it runs: not what comes out.
+FREE = {"backend", "data_dir", "save_every"}
+# The parameters came from these.
+FIXED = {"network", "seed"}
+
+
+def take_defaults(context: click.Context, _: click.Parameter, run: Path | None) -> Path | None:
+    """Callback of the option: what the command line leaves out is as it was."""
+    if run is not None:
+        context.default_map = {
+            name: value for name, value in read_config(run).items() if value is not None
+        }
+    return run
+
+
+def check_settings(
+    run: Path, before: dict[str, Any], now: dict[str, Any], override: bool
+) -> list[str]:
+    """The differences in words.
+
+    Raises RunFolderError where there are some that ``override`` does not allow.
+    """
+    differing = [
+        name for name in now if name in before and name not in FREE and now[name] != before[name]
+    ]
+    differences = [f"{_option(name)} was {before[name]}, got {now[name]}" for name in differing]
+    if fixed := [text for name, text in zip(differing, differences, strict=True) if name in FIXED]:
+        message = (
+            f"run folder {run}: {'; '.join(fixed)}; that cannot change within a run: "
+            "leave it out, or begin a new run"
+        )
+        raise RunFolderError(message)
+    if differences and not override:
+        message = (
+            f"run folder {run}: a run resumes with the settings it began with: "
+            f"{'; '.join(differences)}; leave that out, or add --override"
+        )
+        raise RunFolderError(message)
+    return differences
+
+
+def _option(name: str) -> str:
+    return "the data" if name == "data_sha256" else f"--{name.replace('_', '-')}"
+
+
+def is_finished(folder: RunFolder) -> bool:
+    """Whether the run came to its end: of its epochs, or of its patience."""
+    summary = folder.read_summary()
+    return summary is not None and summary.get("ended_by") != "time limit"
+
+
+def load_last(folder: RunFolder, fresh: Model) -> tuple[Model, TrainingState | None]:
+    """The model and the training that the run saved last; ``fresh`` where it saved none yet."""
+    if not folder.last.exists():
+        return fresh, None
+    model, training = Model.load_training(folder.last, backend=fresh.backend)
+    if model.network != fresh.network or model.input_shape != fresh.input_shape:
+        message = (
+            f"run folder {folder.path}: last.npz holds {model.network!r} for images of "
+            f"{model.input_shape}, and config.json asks for {fresh.network!r} for "
+            f"{fresh.input_shape}; restore the file that belongs there"
+        )
+        raise RunFolderError(message)
+    return model, training

@@ -1,0 +1,237 @@
+"""What ``arraycnn train`` does once all is prepared: train, measure, report."""
+
+import contextlib
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from arraycnn.backends import Backend
+from arraycnn.callbacks import (
+    BestCheckpoint,
+    Callback,
+    Checkpoint,
+    CSVLog,
+    EarlyStopping,
+    JSONLog,
+    StepLog,
+    TensorBoard,
+    TimeLimit,
+)
+from arraycnn.callbacks.logs import write_records
+from arraycnn.cli.console import counting_bar, notice, show, show_json, training_bar
+from arraycnn.cli.signals import exit_code, stopping_on_signals
+from arraycnn.data.image_source import Images
+from arraycnn.errors import ArraycnnError, NonFiniteError, RunFolderError
+from arraycnn.history import Metrics
+from arraycnn.model import Model
+from arraycnn.optimizers import Optimizer
+from arraycnn.run_folder import RunFolder, unused
+from arraycnn.training_state import TrainingState
+
+ImageSet = tuple[Images, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A run that is ready to begin, or to go on from ``training``.
+
+    ``config`` is the content of config.json; image sets are (images, labels).
+    """
+
+    folder: RunFolder
+    config: dict[str, Any]
+    model: Model
+    training: TrainingState | None
+    override: bool
+    images: Images
+    labels: np.ndarray
+    validation: ImageSet | None
+    test: ImageSet
+    optimizer: Optimizer
+    time_limit: float | None
+
+
+def carry_out(job: Job, as_json: bool) -> None:
+    """Train, measure on the test images, write the summary, and show it."""
+    began = time.perf_counter()
+    ended_by = _train(job, quiet=as_json)
+    summary = _summary(job, ended_by)
+    summary["total_seconds"] = time.perf_counter() - began
+    job.folder.write_summary(summary)
+    _report(job.folder, summary, as_json)
+
+
+def say_finished(folder: RunFolder, as_json: bool) -> None:
+    """Show the result of a run that has nothing left to do."""
+    notice(f"run folder {folder.path}: is finished; --epochs N --override would train it further")
+    _report(folder, folder.read_summary() or {}, as_json)
+
+
+def _train(job: Job, quiet: bool) -> str:
+    """Fit the model; what ended it: "epochs", "patience" or "time limit"."""
+    folder, model, config = job.folder, job.model, job.config
+    patience, limit = config["patience"], job.time_limit
+    stopping = EarlyStopping(patience, config["monitor"]) if patience else None
+    timing = TimeLimit(limit) if limit else None
+    with training_bar(quiet) as bar, stopping_on_signals() as stop:
+        callbacks = [
+            *_logs(job),
+            *(callback for callback in (stopping, timing) if callback is not None),
+            stop,
+            bar,
+            # Last, so that a training is never saved before its lines are.
+            Checkpoint(model, folder.last, config["save_every"]),
+            BestCheckpoint(model, folder.best, config["monitor"]),
+        ]
+        with _nothing_lost(job):
+            model.fit(
+                job.images,
+                job.labels,
+                epochs=config["epochs"],
+                batch_size=config["batch_size"],
+                optimizer=job.optimizer,
+                validation=job.validation,
+                callbacks=callbacks,
+                resume=job.training,
+                override=job.override,
+            )
+    if stop.received is not None:
+        at = model.unfinished
+        place = (
+            f"epoch {at.epochs_done + 1}, step {at.step} of {at.course.steps}" if at else "its end"
+        )
+        notice(f"stopped at {place} and saved; arraycnn train --resume {folder.path} goes on")
+        raise SystemExit(exit_code(stop.received))
+    if model.unfinished is None:
+        return "epochs"
+    return "patience" if stopping is not None and stopping.stopped else "time limit"
+
+
+def _logs(job: Job) -> Iterator[Callback]:
+    folder = job.folder
+    yield JSONLog(folder.metrics, _where(job))
+    if job.config["log_steps"]:
+        yield StepLog(folder.steps)
+    if job.config["csv"]:
+        yield CSVLog(folder.table)
+    if job.config["tensorboard"]:
+        yield TensorBoard(folder.events)
+
+
+def _where(job: Job) -> dict[str, str]:
+    backend = job.model.backend
+    return {"backend": backend.name, "device": backend.device_name}
+
+
+@contextlib.contextmanager
+def _nothing_lost(job: Job) -> Iterator[None]:
+    """Where the run folder fails, keep the training elsewhere; in any case say where it is."""
+    folder = job.folder
+    try:
+        yield
+    except NonFiniteError:
+        notice(f"the model of the last finite loss is in {folder.last}")
+        raise
+    except (ArraycnnError, OSError) as error:
+        training = job.model.unfinished
+        if training is not None and training.position:
+            _rescue(job, training)
+        if isinstance(error, OSError) and not isinstance(error, ArraycnnError):
+            message = f"run folder {folder.path}: cannot be written ({error.strerror or error})"
+            raise RunFolderError(f"{message}; check folder and disk") from error
+        raise
+
+
+def _rescue(job: Job, training: TrainingState) -> None:
+    name = f"{job.folder.path.name}-rescued"
+    for parent in (job.folder.path.parent, Path(tempfile.gettempdir())):
+        path = unused(parent / name)
+        try:
+            with RunFolder.create(path, job.config) as folder:
+                write_records(folder.metrics, training.records, _where(job))
+                for file in job.folder.logs_and_best():
+                    shutil.copy(file, folder.path)
+                job.model.save(folder.last, training)
+        except (ArraycnnError, OSError):
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            notice(f"the training so far is in {path}; arraycnn train --resume {path} goes on")
+            return
+    notice(f"the training could be saved nowhere else; {job.folder.last} holds its last save")
+
+
+def _summary(job: Job, ended_by: str) -> dict[str, Any]:
+    model, folder = job.model, job.folder
+    test = _measure(job, model, "testing")
+    records = folder.records()
+    timed = [record for record in records if record.get("seconds") is not None]
+    seconds = sum(record["seconds"] for record in timed)
+    images = sum(record["seconds"] * record["images_per_second"] for record in timed)
+    return {
+        "test_loss": test.loss,
+        "test_accuracy": test.accuracy,
+        "best": _best(job, test),
+        "ended_by": ended_by,
+        "epochs": model.epochs_done,
+        "images_per_second": images / seconds if seconds else 0.0,
+        "seconds": seconds,
+        "backend": model.backend.name,
+        "device": model.backend.device_name,
+        "versions": _versions(model.backend),
+    }
+
+
+def _best(job: Job, test: Metrics) -> dict[str, Any] | None:
+    """The epoch that best.npz is of, and that model's measures."""
+    if not job.folder.best.exists():
+        return None
+    best = Model.load(job.folder.best, backend=job.model.backend)
+    if best.steps_done != job.model.steps_done:
+        test = _measure(job, best, "testing the best epoch's model")
+    return {
+        "epoch": best.epochs_done,
+        "monitor": job.config["monitor"],
+        "test_loss": test.loss,
+        "test_accuracy": test.accuracy,
+    }
+
+
+def _measure(job: Job, model: Model, title: str) -> Metrics:
+    images, labels = job.test
+    with counting_bar(title, len(images)) as counted:
+        return model.evaluate(images, labels, counted)
+
+
+def _report(folder: RunFolder, summary: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        files = {"run": str(folder.path), "model": str(folder.last)}
+        show_json({**files, **summary, "history": folder.records()})
+        return
+    show(f"test loss {summary['test_loss']:.4f}  test accuracy {summary['test_accuracy']:.2%}")
+    best = summary["best"]
+    if best and best["epoch"] != summary["epochs"]:
+        show(
+            f"best epoch {best['epoch']} by {best['monitor'].replace('_', ' ')}: "
+            f"test loss {best['test_loss']:.4f}  test accuracy {best['test_accuracy']:.2%}"
+        )
+    if summary["ended_by"] != "epochs":
+        show(f"ended by its {summary['ended_by']} after {summary['epochs']} epochs")
+    show(f"trained in {summary['seconds']:.2f} s on {summary['backend']}, {summary['device']}")
+    show(f"saved to {folder.path}")
+
+
+def _versions(backend: Backend) -> dict[str, str]:
+    """What ran: this package, Python, the array library."""
+    found = {"arraycnn": metadata.version("arraycnn"), "python": platform.python_version()}
+    for package in ("numpy", "numba"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found | {backend.name: backend.version}

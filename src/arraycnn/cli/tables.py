@@ -1,0 +1,93 @@
+"""Rows of results as text, CSV, JSON lines or one JSON value; on stdout or into a file."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+FORMATS = ("text", "csv", "jsonl", "json")
+
+
+class Table(Protocol):
+    """Takes one row at a time: as a line of text, and as values by name."""
+
+    def add(self, text: str, row: dict[str, Any]) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class _Text:
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def add(self, text: str, row: dict[str, Any]) -> None:
+        self._file.write(f"{text}\n")
+
+    def end(self) -> None:
+        pass
+
+
+class _JsonLines(_Text):
+    def add(self, text: str, row: dict[str, Any]) -> None:
+        self._file.write(json.dumps(row) + "\n")
+
+
+class _Json(_Text):
+    """One list, written when it is whole: a reader never gets a half."""
+
+    def __init__(self, file: IO[str]) -> None:
+        super().__init__(file)
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, text: str, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+
+    def end(self) -> None:
+        self._file.write(json.dumps(self._rows, indent=2) + "\n")
+
+
+class _Csv(_Text):
+    """The keys of the first row are the header; of probabilities, each gets two columns."""
+
+    def __init__(self, file: IO[str]) -> None:
+        super().__init__(file)
+        self._writer = csv.writer(file, lineterminator="\n")
+        self._begun = False
+
+    def add(self, text: str, row: dict[str, Any]) -> None:
+        flat = _flat(row)
+        if not self._begun:
+            self._begun = True
+            self._writer.writerow(flat)
+        self._writer.writerow(flat.values())
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    likely = list(row.get("probabilities", {}).items())
+    others = {
+        f"{column}_{place}": value
+        for place, pair in enumerate(likely[1:], start=2)
+        for column, value in zip(("class", "probability"), pair, strict=True)
+    }
+    return {name: value for name, value in row.items() if name != "probabilities"} | others
+
+
+_TABLES = {"text": _Text, "csv": _Csv, "jsonl": _JsonLines, "json": _Json}
+
+
+@contextmanager
+def table(kind: str, path: Path | None) -> Iterator[Table]:
+    """A table on stdout, or in the file ``path``; not ended where an error leaves the block."""
+    if path is None:
+        rows: Table = _TABLES[kind](sys.stdout)
+        yield rows
+        rows.end()
+        sys.stdout.flush()
+        return
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = _TABLES[kind](file)
+        yield rows
+        rows.end()

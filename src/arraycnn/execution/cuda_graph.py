@@ -1,0 +1,283 @@
+"""The CUDA graph plan: a step is recorded once, kernel by kernel, and then replayed.
+
+Starting a kernel from Python costs more than running a small one; a graph of several steps is
+started as one. So parameters, layer and optimizer state are changed in place, and whatever differs
+from step to step (images, learning rate, number of the step) is read on the device, from tables
+that are sent once a chunk. Nothing comes back to the host before the chunk's end.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+
+from arraycnn.data.image_source import ImageSource
+from arraycnn.execution.plan import Task
+from arraycnn.fusion import Chain, fuse_network, loss_and_gradients
+from arraycnn.layers import Rescale
+from arraycnn.layers.layer import Context, Layer, Randomness, Tree
+from arraycnn.ops import Array, Kernels, array_namespace
+from arraycnn.ops.cuda.launcher import Launcher
+from arraycnn.ops.cuda.steps import StepTables, begin_step, finish_step
+from arraycnn.ops.random_bits import seed_words
+from arraycnn.training import Carry
+from arraycnn.tree import flatten, map_leaves
+
+_UNROLLED = 16
+"""Steps of the longer graph: enough that starting it costs nothing by comparison."""
+
+_CAPACITY = 1024
+"""Steps the tables hold: more come in turns."""
+
+_SENT_BYTES = 64 * 2**20
+"""About how much of a data set on the host is sent at a time."""
+
+
+@dataclass(frozen=True)
+class _Recordings:
+    """The graphs of one batch size, by how many steps they run; each made when first needed."""
+
+    tables: StepTables
+    part: "_Part"
+    graphs: dict[int, Callable[[], None]] = field(default_factory=dict)
+
+
+class _Part:
+    """The images that the steps read: the whole data set, or a part sent just before.
+
+    Attributes
+    ----------
+    images : array, on the device
+    steps : int
+        How many steps find their images in it.
+    """
+
+    def __init__(self, launcher: Launcher, task: Task, batch: int) -> None:
+        self.images, self.steps = task.images, _CAPACITY
+        self._source = task.images if isinstance(task.images, ImageSource) else None
+        if self._source is not None:
+            dtype = task.dtype if self._source.dtype.kind == "f" else self._source.dtype
+            shape = self._source.shape[1:]
+            bytes_a_step = max(1, batch * math.prod(shape) * np.dtype(dtype).itemsize)
+            wanted = _SENT_BYTES // bytes_a_step // _UNROLLED * _UNROLLED
+            self.steps = min(max(_UNROLLED, wanted), _CAPACITY)
+            rows = self.steps * batch
+            self.images = launcher.empty((rows, *shape), dtype)
+            self._sender = launcher.sender((rows, *shape), dtype)
+
+    def rows(self, indices: np.ndarray, batch: int) -> np.ndarray:
+        """Where in `images` the data set's ``indices`` will be found."""
+        if self._source is None:
+            return indices
+        return (np.arange(len(indices)) % (self.steps * batch)).astype(np.int32)
+
+    def bring(self, indices: np.ndarray) -> None:
+        """Send the images of the next `steps` steps."""
+        if self._source is not None:
+            self._sender.send(self._source.read(indices), self.images)
+
+
+class GraphTraining:
+    """A `TrainingPlan` for CUDA: recorded steps, replayed.
+
+    Parameters
+    ----------
+    launcher : Launcher
+    kernels : Kernels
+        Its optimizer updates change parameters and optimizer state in place.
+    task : Task
+    carry : Carry
+        Copied: the plan changes its own in place.
+    """
+
+    def __init__(self, launcher: Launcher, kernels: Kernels, task: Task, carry: Carry) -> None:
+        self._launcher = launcher
+        self._kernels = kernels
+        self._task = task
+        self._carry = _copied(carry)
+        self._seed = launcher.asarray(seed_words(task.seed))
+        self._network, self._rescales = _without_rescale(fuse_network(task.network, kernels))
+        self._recordings: dict[int, _Recordings] = {}
+
+    def run(
+        self, first_step: int, batches: Sequence[np.ndarray], learning_rates: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        losses, hits, done = [], [], 0
+        for size, group in groupby(batches, key=len):  # a short last batch has graphs of its own
+            run = list(group)
+            for start in range(0, len(run), _CAPACITY):
+                part = run[start : start + _CAPACITY]
+                rates = learning_rates[done : done + len(part)]
+                results = self._run_equal(size, first_step + done, part, rates)
+                losses.append(results[0])
+                hits.append(results[1])
+                done += len(part)
+        return np.concatenate(losses).astype(float), np.concatenate(hits).astype(np.int64)
+
+    def snapshot(self) -> Carry:
+        return _copied(self._carry)
+
+    def restore(self, carry: Carry) -> None:
+        _overwrite(self._carry, carry)
+
+    def _run_equal(
+        self, size: int, first_step: int, batches: list[np.ndarray], rates: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Run steps whose batches are all of ``size`` images."""
+        if size not in self._recordings:
+            part = _Part(self._launcher, self._task, size)
+            self._recordings[size] = _Recordings(self._new_tables(size), part)
+        recordings, count = self._recordings[size], len(batches)
+        tables, part, asarray = recordings.tables, recordings.part, self._launcher.asarray
+        indices = np.concatenate(batches)
+        steps = np.arange(first_step, first_step + count, dtype=np.int32)
+        tables.order[: count * size] = asarray(indices)
+        tables.rows[: count * size] = asarray(part.rows(indices, size))
+        tables.steps[:count] = asarray(steps)
+        tables.rates[:count] = asarray(rates.astype(self._task.dtype))
+        tables.cursor[...] = 0
+        for start in range(0, count, part.steps):
+            ready = min(part.steps, count - start)
+            part.bring(indices[start * size : (start + ready) * size])
+            for length, times in zip((_UNROLLED, 1), divmod(ready, _UNROLLED), strict=True):
+                for _ in range(times):
+                    self._graph(recordings, length)()
+        to_numpy = self._launcher.to_numpy
+        return to_numpy(tables.losses[:count]), to_numpy(tables.hits[:count])
+
+    def _graph(self, recordings: _Recordings, steps: int) -> Callable[[], None]:
+        """The graph of the next ``steps`` steps, for which all stands ready."""
+        if steps not in recordings.graphs:
+            cursor, before = _copy(recordings.tables.cursor), self.snapshot()
+            try:
+                self._step(recordings)  # so that every kernel has been compiled and loaded
+            finally:
+                self.restore(before)
+                recordings.tables.cursor[...] = cursor
+
+            def work() -> None:
+                for _ in range(steps):
+                    self._step(recordings)
+
+            recordings.graphs[steps] = self._launcher.capture(work)
+        return recordings.graphs[steps]
+
+    def _step(self, recordings: _Recordings) -> None:
+        """One step at the tables' cursor, all of it on the device."""
+        task, ops, carry, tables = self._task, self._kernels, self._carry, recordings.tables
+        indices, rows, labels, step, rate = begin_step(self._launcher, tables, task.labels)
+        if self._rescales:
+            images = ops.gather_rescale(recordings.part.images, rows, task.dtype)
+        else:
+            images = ops.gather(recordings.part.images, rows)
+        context = Context(ops, "train", task.dtype, Randomness(self._seed, step, indices))
+        loss_sum, correct, gradients, state = loss_and_gradients(
+            self._network, carry.params, carry.state, images, labels, context
+        )
+        params, optimizer_state = task.optimizer.update(
+            ops, carry.params, gradients, carry.optimizer_state, rate
+        )
+        _overwrite(carry, Carry(params, state, optimizer_state))
+        finish_step(self._launcher, tables, loss_sum, correct)
+
+    def _new_tables(self, batch: int) -> StepTables:
+        empty, dtype = self._launcher.empty, self._task.dtype
+        return StepTables(
+            order=empty((_CAPACITY * batch,), "int32"),
+            rows=empty((_CAPACITY * batch,), "int32"),
+            steps=empty((_CAPACITY,), "int32"),
+            rates=empty((_CAPACITY,), dtype),
+            cursor=empty((1,), "int32"),
+            losses=empty((_CAPACITY,), dtype),
+            hits=empty((_CAPACITY,), "int32"),
+            batch=batch,
+        )
+
+
+class GraphInference:
+    """An `InferencePlan` for CUDA: the pass through the network is recorded for each batch size.
+
+    A size is run kernel by kernel when it first comes, and recorded when it comes again.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        kernels: Kernels,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+    ) -> None:
+        self._launcher = launcher
+        self._network = fuse_network(network, kernels)
+        self._params, self._state = params, state
+        self._context = Context(kernels, "infer", dtype)
+        self._seen: set[tuple[int, ...]] = set()
+        self._recorded: dict[tuple[int, ...], tuple[Array, Callable[[], None], list[Array]]] = {}
+
+    def predict(self, images: Array) -> np.ndarray:
+        return self._launcher.to_numpy(self._outputs(images)[1])
+
+    def evaluate(self, images: Array, labels: Array) -> tuple[float, int]:
+        loss_sum, _, correct = self._context.ops.softmax_cross_entropy(
+            self._outputs(images)[0], labels, images.shape[0]
+        )
+        return (
+            float(self._launcher.to_numpy(loss_sum)),
+            int(self._launcher.to_numpy(correct)),
+        )
+
+    def _outputs(self, images: Array) -> list[Array]:
+        """Logits and probabilities of ``images``, valid until the next call."""
+        if not self._launcher.owns(images):
+            images = self._launcher.asarray(images)
+        shape = tuple(images.shape)
+        if shape not in self._seen:
+            self._seen.add(shape)
+            return self._forward(images)
+        if shape not in self._recorded:
+            static = _copy(images)
+            outputs: list[Array] = []
+
+            def work() -> None:
+                outputs[:] = self._forward(static)
+
+            self._recorded[shape] = static, self._launcher.capture(work), outputs
+        static, replay, outputs = self._recorded[shape]
+        static[...] = images
+        replay()
+        return outputs
+
+    def _forward(self, images: Array) -> list[Array]:
+        logits, _, _ = self._network.forward(self._params, self._state, images, self._context)
+        return [logits, self._context.ops.softmax(logits)]
+
+
+def _without_rescale(network: Layer) -> tuple[Layer, bool]:
+    """``network`` without a `Rescale` at its start, and whether there was one.
+
+    Bytes that are gathered can become numbers on the way.
+    """
+    if isinstance(network, Chain) and type(network.layers[0][1]) is Rescale:
+        return Chain(network.layers[1:]), True
+    return network, False
+
+
+def _overwrite(carry: Carry, new: Carry) -> None:
+    """Write the arrays of ``new`` into those of ``carry``; some may be the same already."""
+    for old_tree, new_tree in zip(carry, new, strict=True):
+        values = flatten(new_tree)
+        for name, array in flatten(old_tree).items():
+            if values[name] is not array:
+                array[...] = values[name]
+
+
+def _copied(carry: Carry) -> Carry:
+    return Carry(*(map_leaves(_copy, tree) for tree in carry))
+
+
+def _copy(array: Array) -> Array:
+    return array_namespace(array).asarray(array, copy=True)

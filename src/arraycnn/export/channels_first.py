@@ -1,0 +1,134 @@
+"""What changes when a channels-last network is run channels first, (N, C, H, W).
+
+Every layer that works on images does the same in either order, once its own axes are moved. Only
+`Flatten` lets the order of an image's numbers be seen: H, W, C here, C, H, W elsewhere. Where all
+that sees them is `Dense`, its weights take up the difference and the flattening is the ordinary
+one; where the order reaches a sum or the output, that Flatten has to go back to channels last.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.layers import LAYERS, Dense, Flatten, GlobalAvgPool2d, Rescale, Residual, Sequential
+from arraycnn.layers.layer import Layer, Shape
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the layers of a network stand, each named by its path such as "3.body.0".
+
+    Attributes
+    ----------
+    input_shapes : dict of path to shape
+        What each layer takes, channels last, without N.
+    takes_pixels : bool
+        Whether the network takes uint8, that is has a `Rescale`.
+    ordered : set of path
+        The `Flatten` layers that must give their numbers in the order H, W, C.
+    flattened : dict of path to (H, W, C)
+        The `Dense` layers that see a flattened image in the order C, H, W.
+    """
+
+    input_shapes: dict[str, Shape]
+    takes_pixels: bool
+    ordered: frozenset[str]
+    flattened: dict[str, Shape]
+
+
+def plan(network: Layer, input_shape: Shape) -> Plan:
+    """The `Plan` of ``network`` on images of ``input_shape``, (H, W, C).
+
+    Raises
+    ------
+    InvalidTypeError
+        A layer is not one of this library's.
+    InvalidValueError
+        A `Residual` adds raw pixels.
+    """
+    walk = _Walk()
+    walk.keep_order(walk.follow(network, "", _Value(input_shape, raw=True)))
+    if walk.takes_pixels and walk.raw_sums:
+        message = (
+            f"export: Residual at {walk.raw_sums[0] or 'the top'} must not add pixels of one byte; "
+            "put Rescale() before it"
+        )
+        raise InvalidValueError(message)
+    return Plan(
+        walk.input_shapes,
+        walk.takes_pixels,
+        frozenset(walk.ordered),
+        {path: shape for path, (of, shape) in walk.flattened.items() if of not in walk.ordered},
+    )
+
+
+def inside(path: str, name: str) -> str:
+    """The path of the part ``name`` of the layer at ``path``."""
+    return f"{path}.{name}" if path else name
+
+
+@dataclass(frozen=True)
+class _Value:
+    """What flows between layers: its shape, whether it is the input itself, and the Flatten that
+    its order comes from."""
+
+    shape: Shape
+    raw: bool = False
+    flattened: tuple[str, Shape] | None = None
+
+
+@dataclass
+class _Walk:
+    input_shapes: dict[str, Shape] = field(default_factory=dict)
+    takes_pixels: bool = False
+    raw_sums: list[str] = field(default_factory=list)
+    ordered: set[str] = field(default_factory=set)
+    flattened: dict[str, tuple[str, Shape]] = field(default_factory=dict)
+
+    def follow(self, layer: Layer, path: str, x: _Value) -> _Value:
+        if type(layer) not in LAYERS.values():
+            message = (
+                f"export: knows the layers of arraycnn only, got {type(layer).__name__} "
+                f"at {path or 'the top'}; write the network with those, or convert it by hand"
+            )
+            raise InvalidTypeError(message)
+        self.input_shapes[path] = x.shape
+        if isinstance(layer, Sequential):
+            for name, part in layer.named_layers():
+                x = self.follow(part, inside(path, name), x)
+            return x
+        if isinstance(layer, Residual):
+            return self._join(layer, path, x)
+        _, _, shape = layer.init(np.random.default_rng(0), x.shape)
+        if isinstance(layer, Rescale):
+            self.takes_pixels = True
+            return _Value(shape, flattened=x.flattened)
+        if isinstance(layer, Flatten):
+            height, width, channels = x.shape if len(x.shape) == 3 else (1, 1, 1)
+            if height * width > 1 and channels > 1:
+                return _Value(shape, x.raw, (path, x.shape))
+            return _Value(shape, x.raw, x.flattened)
+        if isinstance(layer, Dense) and x.flattened is not None:
+            self.flattened[path] = x.flattened
+        if isinstance(layer, Dense | GlobalAvgPool2d):
+            return _Value(shape)
+        return _Value(shape, flattened=x.flattened)
+
+    def keep_order(self, x: _Value) -> None:
+        """Somebody sees the order of ``x``: its Flatten has to give H, W, C."""
+        if x.flattened is not None:
+            self.ordered.add(x.flattened[0])
+
+    def _join(self, layer: Residual, path: str, x: _Value) -> _Value:
+        body = self.follow(layer.body, inside(path, "body"), x)
+        around = x
+        if layer.shortcut is not None:
+            around = self.follow(layer.shortcut, inside(path, "shortcut"), x)
+        if body.raw or around.raw:
+            self.raw_sums.append(path)
+        if body.flattened == around.flattened:
+            return body
+        self.keep_order(body)
+        self.keep_order(around)
+        return _Value(body.shape)

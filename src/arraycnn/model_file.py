@@ -1,0 +1,153 @@
+"""Model files: arrays, and beside them the model's settings and a training's position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from arraycnn.backends import Backend, get_backend
+from arraycnn.checkpoint import read_checkpoint, take_tree, write_checkpoint
+from arraycnn.errors import CheckpointError, one_line
+from arraycnn.inputs import check_input_shape
+from arraycnn.layers.config import check_parameter_count, network_from_config, network_to_config
+from arraycnn.polarity import check_background
+from arraycnn.settings import check_count
+from arraycnn.training import Carry
+from arraycnn.training_state import TrainingState, training_state_from_plain
+from arraycnn.tree import flatten, map_leaves, unflatten
+
+if TYPE_CHECKING:
+    from arraycnn.model import Model
+
+_OPTIMIZER = "optimizer"
+
+
+def model_header(model: Model, training: TrainingState | None) -> dict[str, Any]:
+    """The settings of ``model`` for JSON; with ``training``, that too, and its epochs and steps.
+
+    Raises InvalidTypeError where a user-defined layer is not a dataclass of plain settings.
+    """
+    at = model if training is None else training
+    header: dict[str, Any] = {
+        "network": network_to_config(model.network),
+        "input_shape": list(model.input_shape),
+        "dtype": model.dtype,
+        "seed": model.seed,
+        "class_names": model.class_names,
+        "background": model.background,
+        "epochs_done": at.epochs_done,
+        "steps_done": at.steps_done,
+    }
+    return header if training is None else {**header, "training": training.to_plain()}
+
+
+def write_model(model: Model, path: str | Path, training: TrainingState | None) -> None:
+    """Write ``model``, or what it was at ``training``, to a file; see `Model.save`."""
+    carry = Carry(model._params, model._state, {}) if training is None else training.carry
+    arrays = {
+        f"{kind}/{name}": np.asarray(model.backend.to_numpy(array), order="C")
+        for kind, tree in zip(("params", "state", _OPTIMIZER), carry, strict=True)
+        for name, array in sorted(flatten(tree).items())
+    }
+    write_checkpoint(path, model_header(model, training), arrays)
+
+
+def read_model(
+    make: Callable[..., Model], path: str | Path, backend: str | Backend, layers: Iterable[type]
+) -> tuple[Model, dict[str, Any], dict[str, np.ndarray]]:
+    """(model, header, the optimizer's arrays) of a file; see `Model.load`."""
+    chosen = get_backend(backend)
+    header, arrays = read_checkpoint(path)
+    numbers = sum(array.size for array in arrays.values())
+    model = model_from_header(make, path, header, layers, numbers)
+    chosen.check_dtype(model.dtype)
+    model.backend = chosen
+    for kind, name in (("params", "_params"), ("state", "_state")):
+        tree = take_tree(path, kind, getattr(model, name), arrays, model.dtype)
+        setattr(model, name, map_leaves(chosen.asarray, tree))
+    kind = f"{_OPTIMIZER}/" if "training" in header else "none/"
+    if surplus := [name for name in arrays if not name.startswith(kind)]:
+        names = one_line(", ".join(surplus))
+        message = f"model file {path}: has arrays its network does not have: {names}"
+        raise CheckpointError(message)
+    return model, header, {name.removeprefix(kind): a for name, a in arrays.items()}
+
+
+def read_training(
+    make: Callable[..., Model], path: str | Path, backend: str | Backend, layers: Iterable[type]
+) -> tuple[Model, TrainingState]:
+    """(model, the training to go on with) of a file; see `Model.load_training`."""
+    model, header, arrays = read_model(make, path, backend, layers)
+    for name, array in arrays.items():
+        if array.dtype != model.dtype:
+            message = (
+                f"model file {path}: {_OPTIMIZER}/{name} must be {model.dtype}, got {array.dtype}"
+            )
+            raise CheckpointError(message)
+    optimizer_state = unflatten({n: model.backend.asarray(a) for n, a in arrays.items()})
+    carry = Carry(model._params, model._state, optimizer_state)
+    return model, training_from_header(path, header, model, carry)
+
+
+def model_from_header(
+    make: Callable[..., Model],
+    path: str | Path,
+    header: dict[str, Any],
+    layers: Iterable[type],
+    numbers: int,
+) -> Model:
+    """The model that `model_header` described, on NumPy, with its first parameters.
+
+    ``numbers`` is how many the file's arrays hold: no more parameters are made than that.
+
+    Raises CheckpointError where the header describes none, or layers that are not known.
+    """
+    try:
+        network = network_from_config(header["network"], layers)
+        shape = check_input_shape(header["input_shape"])
+        check_parameter_count(network, shape, numbers)
+        model = make(
+            network,
+            shape,
+            seed=header["seed"],
+            dtype=header["dtype"],
+            class_names=header["class_names"],
+        )
+        model.background = check_background(header.get("background"))
+        model.epochs_done = check_count("epochs_done:", header["epochs_done"], minimum=0)
+        model.steps_done = check_count("steps_done:", header["steps_done"], minimum=0)
+    except CheckpointError as error:
+        message = f"model file {path}: {error}"
+        raise CheckpointError(message) from error
+    except (KeyError, AttributeError, TypeError, ValueError, OverflowError) as error:
+        message = f"model file {path}: its header does not describe a model ({one_line(error)})"
+        raise CheckpointError(message) from error
+    return model
+
+
+def training_from_header(
+    path: str | Path, header: dict[str, Any], model: Model, carry: Carry
+) -> TrainingState:
+    """The training that `model_header` described, which ``model`` must be at.
+
+    Raises CheckpointError where the header describes none, or that of another model.
+    """
+    if "training" not in header:
+        message = (
+            f"model file {path}: holds a model and no training to resume; "
+            "take a file written by Checkpoint, such as a run's last.npz"
+        )
+        raise CheckpointError(message)
+    try:
+        training = training_state_from_plain(header["training"], carry)
+        position = (training.epochs_done, training.steps_done, training.course.seed)
+        if position != (model.epochs_done, model.steps_done, model.seed):
+            message = "its epochs, steps and seed must be the model's"
+            raise ValueError(message)
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
+        message = f"model file {path}: its header does not describe a training ({one_line(error)})"
+        raise CheckpointError(message) from error
+    return training

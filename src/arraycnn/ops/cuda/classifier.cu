@@ -1,0 +1,115 @@
+// The end of a classifier, a dense layer and softmax cross-entropy, forward and backward in two
+// kernels: a small network's step is as long as the number of its kernels.
+//
+//   logits (N, K) = x (N, I) weight (I, K) + bias;  dlogits = (softmax - one hot) / batch_size
+//   dx = dlogits weight';  dweight = x' dlogits;  dbias, loss and hits: sums over the images
+#include "device.cuh"
+
+constexpr int THREADS = 256;
+constexpr int MOST_CLASSES = 128;
+constexpr unsigned ALL_LANES = 0xffffffffu;
+
+// Whether (a, place of a) comes before (b, place of b) as the largest: the first of equals, and a NaN
+// before all numbers, as argmax has it.
+template <typename T>
+DEVICE bool leads(T a, int a_place, T b, int b_place) {
+    const bool a_nan = a != a, b_nan = b != b;
+    if (a_nan != b_nan) return a_nan;
+    if (a_nan || a == b) return a_place < b_place;
+    return a > b;
+}
+
+// One block an image. For the logits a thread takes one class and every `slices`-th input, so that
+// neighbours read neighbouring weights:
+//
+//   thread  0 1 .. K-1 | K .. 2K-1 | ...     class = thread % K
+//   input   0 0 ..  0  | 1 ..   1  | ...     then + slices
+template <typename T>
+__global__ void classify(const T* x, const T* weight, const T* bias, const int* labels, T* dlogits,
+                         T* dx, T* losses, int* hits, long long inputs, long long classes,
+                         long long batch_size) {
+    __shared__ T partial[THREADS];
+    __shared__ T row[MOST_CLASSES];  // the image's logits, then their gradient
+    const int thread = threadIdx.x, count = (int)classes;
+    const int slices = THREADS / count;
+    const T* image = x + blockIdx.x * inputs;
+
+    T sum = T(0);
+    for (long long i = thread / count; i < inputs; i += slices)
+        sum += image[i] * weight[i * count + thread % count];
+    partial[thread] = sum;  // what the threads after the last whole slice have is not used
+    __syncthreads();
+    if (thread < count) {
+        T logit = bias ? bias[thread] : T(0);
+        for (int slice = 0; slice < slices; ++slice) logit += partial[slice * count + thread];
+        row[thread] = logit;
+    }
+    __syncthreads();
+
+    if (thread < 32) {
+        T largest = row[0];
+        int best = 0;
+        for (int k = thread; k < count; k += 32)
+            if (leads(row[k], k, largest, best)) largest = row[k], best = k;
+        for (int distance = 16; distance > 0; distance /= 2) {
+            const T other = __shfl_xor_sync(ALL_LANES, largest, distance);
+            const int place = __shfl_xor_sync(ALL_LANES, best, distance);
+            if (leads(other, place, largest, best)) largest = other, best = place;
+        }
+        T total = T(0);
+        for (int k = thread; k < count; k += 32) total += exp(row[k] - largest);
+        for (int distance = 16; distance > 0; distance /= 2)
+            total += __shfl_xor_sync(ALL_LANES, total, distance);
+        const int label = labels[blockIdx.x];
+        if (thread == 0) {
+            losses[blockIdx.x] = log(total) - (row[label] - largest);
+            hits[blockIdx.x] = best == label;
+        }
+        __syncwarp();  // lane 0 has read the label's logit: now the row may change
+        for (int k = thread; k < count; k += 32) {
+            const T share = exp(row[k] - largest) / total - (k == label ? T(1) : T(0));
+            row[k] = share / (T)batch_size;
+            dlogits[blockIdx.x * classes + k] = row[k];
+        }
+    }
+    __syncthreads();
+
+    if (dx)
+        for (long long i = thread; i < inputs; i += THREADS) {
+            T gradient = T(0);
+            for (int k = 0; k < count; ++k) gradient += row[k] * weight[i * count + k];
+            dx[blockIdx.x * inputs + i] = gradient;
+        }
+}
+
+// A thread for each number of dweight, then of dbias, summed over the images in order; the first warp
+// of the last block sums losses and hits.
+template <typename T>
+__global__ void classify_sums(const T* x, const T* dlogits, const T* losses, const int* hits,
+                              T* dweight, T* dbias, T* loss_sum, int* correct, long long images,
+                              long long inputs, long long classes) {
+    if (blockIdx.x == gridDim.x - 1) {
+        if (threadIdx.x >= 32) return;
+        T loss = T(0);
+        int right = 0;
+        for (long long n = threadIdx.x; n < images; n += 32) loss += losses[n], right += hits[n];
+        for (int distance = 16; distance > 0; distance /= 2) {
+            loss += __shfl_xor_sync(ALL_LANES, loss, distance);
+            right += __shfl_xor_sync(ALL_LANES, right, distance);
+        }
+        if (threadIdx.x == 0) loss_sum[0] = loss, correct[0] = right;
+        return;
+    }
+    const unsigned element = blockIdx.x * blockDim.x + threadIdx.x;
+    const unsigned weights = (unsigned)(inputs * classes), k = element % (unsigned)classes;
+    if (element >= weights + classes) return;
+    T sum = T(0);
+    if (element < weights) {
+        const unsigned i = element / (unsigned)classes;
+        for (long long n = 0; n < images; ++n) sum += x[n * inputs + i] * dlogits[n * classes + k];
+        dweight[element] = sum;
+    } else {
+        for (long long n = 0; n < images; ++n) sum += dlogits[n * classes + k];
+        dbias[k] = sum;
+    }
+}

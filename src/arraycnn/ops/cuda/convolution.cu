@@ -1,0 +1,183 @@
+// Convolution as products of matrices that are never made: tiles of the columns of im2col are found
+// in the image while they are copied to shared memory. Axes as in ops/generic.py.
+#include "tiles.cuh"
+
+// A window on an array of images, as one operand of a product. Its other index is
+//   a pixel, (n, i, j), of `rows` x `columns` an image, and
+//   a place in the window, (p, q, c), of `tall` x `wide` and all channels:
+//
+//   windows((n, i, j), (p, q, c)) = data[n, top + down i + TURN p, left + right j + TURN q, c],
+//
+// 0 outside of the image. K_IS_PLACE: k runs over places and the other index over pixels; if not, the
+// other way round. ALONG_K only where it is, and then WIDTH numbers of a pixel's channels are copied
+// at once.
+template <typename T, bool K_IS_PLACE, int TURN>
+struct Windows {
+    const T* data;
+    const T* gate;
+    int images, height, width, channels;
+    int rows, columns, tall, wide;
+    int top, left, down, right;
+
+    DEVICE Digits pixel(long long index) const { return digits(index, rows, columns); }
+    DEVICE Digits place(long long index) const { return digits(index, wide, channels); }
+
+    // Where the window on a pixel begins: (n, row, column) of data.
+    DEVICE Digits corner(const Digits& pixel) const {
+        return {pixel.high, top + down * pixel.middle, left + right * pixel.low};
+    }
+    DEVICE Digits outer(long long index) const {
+        return K_IS_PLACE ? corner(pixel(index)) : place(index);
+    }
+    DEVICE Digits k(long long index) const { return K_IS_PLACE ? place(index) : pixel(index); }
+    DEVICE Digits step(int count) const { return k(count); }
+    DEVICE void advance(Digits& k, const Digits& step) const {
+        if (K_IS_PLACE)
+            advance_digits(k, step, wide, channels);
+        else
+            advance_digits(k, step, rows, columns);
+    }
+    DEVICE bool holds(const Digits& outer, const Digits& k) const {
+        const Digits begin = K_IS_PLACE ? outer : corner(k), place = K_IS_PLACE ? k : outer;
+        return begin.high < images && place.high < tall &&
+               (unsigned)(begin.middle + TURN * place.high) < (unsigned)height &&
+               (unsigned)(begin.low + TURN * place.middle) < (unsigned)width;
+    }
+    DEVICE long long offset(const Digits& outer, const Digits& k) const {
+        const Digits begin = K_IS_PLACE ? outer : corner(k), place = K_IS_PLACE ? k : outer;
+        const int row = begin.middle + TURN * place.high, column = begin.low + TURN * place.middle;
+        const int in_image = (row * width + column) * channels + place.low;
+        return (long long)begin.high * (height * width * channels) + in_image;
+    }
+};
+
+// y[n, oh, ow, f] = sum over kh, kw, c of x[n, oh down + kh - top, ow right + kw - left, c]
+//                                         weight[kh, kw, c, f] + bias[f],
+// of N OH OW pixels times KH KW C places.
+template <typename Math, typename FormX, typename FormWeight, typename T = typename Math::Number>
+__global__ void __launch_bounds__(Math::THREADS, 1)
+conv2d(const T* x, const T* weight, const T* bias, T* y, T* column_sums, long long images,
+       long long height, long long width, long long channels, long long out_height,
+       long long out_width, long long filters, long long tall, long long wide, long long down,
+       long long right, long long top, long long left, long long per_split, long long relu) {
+    const Windows<T, true, 1> windows{
+        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,
+        (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right};
+    const long long pixels = images * out_height * out_width, places = tall * wide * channels;
+    const long long first = blockIdx.y * per_split;
+    const long long last = first + per_split < places ? first + per_split : places;
+    const Matrix<T, false> right_side{weight, nullptr, filters, places};
+    const Rows<T> target{y + blockIdx.y * pixels * filters, bias, pixels, filters, relu != 0};
+    tile_product<Math, FormX, FormWeight>(windows, right_side, target, first, last, column_sums);
+}
+
+// dweight[kh, kw, c, f] = sum over n, oh, ow of x[n, oh down + kh - top, ow right + kw - left, c]
+//                                               dy[n, oh, ow, f],
+// and dbias[f], the sum of dy: KH KW C places times N OH OW pixels.
+template <typename Math, typename FormX, typename FormDy, typename T = typename Math::Number>
+__global__ void __launch_bounds__(Math::THREADS, 1)
+conv2d_dweight(const T* x, const T* dy, const T* gate, const T* bias, T* dweight, T* dbias,
+               long long images, long long height, long long width, long long channels,
+               long long out_height, long long out_width, long long filters, long long tall,
+               long long wide, long long down, long long right, long long top, long long left,
+               long long per_split, long long relu) {
+    const Windows<T, false, 1> windows{
+        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,
+        (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right};
+    const long long pixels = images * out_height * out_width, places = tall * wide * channels;
+    const long long first = blockIdx.y * per_split;
+    const long long last = first + per_split < pixels ? first + per_split : pixels;
+    const Matrix<T, false> gradient{dy, gate, filters, pixels};
+    const Rows<T> target{dweight + blockIdx.y * places * filters, bias, places, filters, relu != 0};
+    tile_product<Math, FormX, FormDy>(windows, gradient, target, first, last,
+                                      dbias + blockIdx.y * filters);
+}
+
+// The weights of a phase, as an operand (channel, k), where k is (p, q, f):
+// weight[first_row + down p, first_column + right q, c, f].
+template <typename T>
+struct PhaseWeights {
+    const T* data;
+    const T* gate;
+    int full_width, channels, filters;
+    int tall, wide, first_row, first_column, down, right;
+
+    DEVICE int outer(long long index) const { return (int)index; }
+    DEVICE Digits k(long long index) const { return digits(index, wide, filters); }
+    DEVICE Digits step(int count) const { return k(count); }
+    DEVICE void advance(Digits& k, const Digits& step) const {
+        advance_digits(k, step, wide, filters);
+    }
+    DEVICE bool holds(int channel, const Digits& k) const {
+        return channel < channels && k.high < tall;
+    }
+    DEVICE long long offset(int channel, const Digits& k) const {
+        const int place = (first_row + down * k.high) * full_width + first_column + right * k.middle;
+        return (long long)(place * channels + channel) * filters + k.low;
+    }
+};
+
+// Where a phase's pixels, (n, i, j) of `tall` x `wide` an image, are in dx:
+// dx[n, top + down i, left + right j, :].
+template <typename T>
+struct PhasePixels {
+    T* data;
+    const T* bias;
+    long long rows, columns;
+    bool relu;
+    long long height, width;
+    int tall, wide, top, left, down, right;
+
+    DEVICE T* line(long long row) const {
+        if (row >= rows) return nullptr;
+        const Digits pixel = digits(row, tall, wide);
+        const int h = top + down * pixel.middle, w = left + right * pixel.low;
+        return data + ((pixel.high * height + h) * width + w) * columns;
+    }
+};
+
+// The phase of one axis of dx. A row h of x meets, with row kh of the window, row oh of dy, where
+// h + pad = oh stride + kh. So the rows with the same phase = (h + pad) % stride meet the same rows
+// of the window, kh = phase + stride p, and i = (h + pad) / stride counts both:  oh = i - p.
+struct Phase {
+    int first;   // the smallest i of a row of x
+    int count;   // how many
+    int start;   // the row h of `first`
+    int places;  // how many p there are
+
+    DEVICE Phase(int phase, int size, int kernel, int stride, int pad) {
+        first = phase >= pad ? 0 : (pad - phase + stride - 1) / stride;
+        count = (size + pad - phase + stride - 1) / stride - first;
+        start = first * stride + phase - pad;
+        places = phase < kernel ? (kernel - phase + stride - 1) / stride : 0;
+    }
+};
+
+// dx[n, h, w, c] = sum of dy[n, oh, ow, f] weight[kh, kw, c, f] over f and all oh down + kh = h + top,
+// ow right + kw = w + left. Blocks z are the phases: in each, strides no longer matter, and the
+// pixels of dx times places and filters are a product of windows on dy.
+template <typename Math, typename FormDy, typename FormWeight, typename T = typename Math::Number>
+__global__ void __launch_bounds__(Math::THREADS, 1)
+conv2d_dx(const T* dy, const T* weight, const T* gate, const T* bias, T* dx, T* column_sums,
+          long long images, long long height, long long width, long long channels,
+          long long out_height, long long out_width, long long filters, long long tall,
+          long long wide, long long down, long long right, long long top, long long left,
+          long long per_split, long long relu) {
+    const int row_phase = blockIdx.z / (int)right, column_phase = blockIdx.z % (int)right;
+    const Phase rows(row_phase, (int)height, (int)tall, (int)down, (int)top);
+    const Phase columns(column_phase, (int)width, (int)wide, (int)right, (int)left);
+    const Windows<T, true, -1> windows{
+        dy, gate, (int)images, (int)out_height, (int)out_width, (int)filters, rows.count,
+        columns.count, rows.places, columns.places, rows.first, columns.first, 1, 1};
+    const PhaseWeights<T> weights{weight, nullptr, (int)wide, (int)channels, (int)filters,
+                                  rows.places, columns.places, row_phase, column_phase,
+                                  (int)down, (int)right};
+    const PhasePixels<T> target{
+        dx + blockIdx.y * images * height * width * channels, bias,
+        images * rows.count * columns.count, channels, relu != 0, height, width, rows.count,
+        columns.count, rows.start, columns.start, (int)down, (int)right};
+    const long long places = (long long)rows.places * columns.places * filters;
+    const long long first = blockIdx.y * per_split;
+    const long long last = first + per_split < places ? first + per_split : places;
+    tile_product<Math, FormDy, FormWeight>(windows, weights, target, first, last, column_sums);
+}

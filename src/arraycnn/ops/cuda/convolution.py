@@ -1,0 +1,235 @@
+"""Launch code of convolution.cu. Contracts in `arraycnn.ops.generic`.
+
+Columns, KH * KW times as large as the image, are never in memory.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from arraycnn.errors import InvalidValueError
+from arraycnn.ops.arrays import Array
+from arraycnn.ops.cuda.launcher import Launcher, blocks
+from arraycnn.ops.cuda.tiles import (
+    Result,
+    check_shape,
+    form,
+    kind,
+    launch_product,
+    plan,
+    width_of_copy,
+)
+from arraycnn.ops.window import Window
+
+if TYPE_CHECKING:
+    from arraycnn.ops.kernels import Kernels
+
+_MOST = 2**31
+"""Indices inside an image and inside the weights are 32 bits in the kernels."""
+
+
+def conv2d(
+    launcher: Launcher,
+    ops: Kernels,
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    *,
+    precision: str,
+) -> Array:
+    return _forward(launcher, "conv2d", x, weight, bias, window, precision, relu=False)
+
+
+def conv2d_relu(
+    launcher: Launcher,
+    ops: Kernels,
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    *,
+    precision: str,
+) -> Array:
+    """max(`conv2d`, 0)."""
+    return _forward(launcher, "conv2d_relu", x, weight, bias, window, precision, relu=True)
+
+
+def conv2d_backward(
+    launcher: Launcher,
+    ops: Kernels,
+    x: Array,
+    weight: Array,
+    dy: Array,
+    window: Window,
+    need_dx: bool,
+    *,
+    precision: str,
+) -> tuple[Array | None, Array, Array]:
+    owner = "conv2d_backward"
+    return _backward(launcher, owner, x, weight, dy, None, window, need_dx, precision)
+
+
+def conv2d_relu_backward(
+    launcher: Launcher,
+    ops: Kernels,
+    x: Array,
+    weight: Array,
+    y: Array,
+    dy: Array,
+    window: Window,
+    need_dx: bool,
+    *,
+    precision: str,
+) -> tuple[Array | None, Array, Array]:
+    """Gradients of `conv2d_relu`, whose output was ``y``: (dx or None, dweight, dbias)."""
+    owner = "conv2d_relu_backward"
+    return _backward(launcher, owner, x, weight, dy, y, window, need_dx, precision)
+
+
+def _forward(
+    launcher: Launcher,
+    owner: str,
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    window: Window,
+    precision: str,
+    relu: bool,
+) -> Array:
+    sizes = _sizes(owner, x, weight, window)
+    filters = weight.shape[3]
+    if bias is None:
+        x, weight = launcher.floating(owner, x, weight)
+    else:
+        check_shape(owner, "bias", bias, (filters,))
+        x, weight, bias = launcher.floating(owner, x, weight, bias)
+    output = window.output_shape(x.shape[1], x.shape[2])
+    y = launcher.empty((x.shape[0], *output, filters), x.dtype)
+    shape = (math.prod(y.shape[:3]), filters)
+    chosen = plan(kind(precision, x), *shape, math.prod(weight.shape[:3]))
+    forms = f"{_windows_form(x)}, {form(False, weight)}"
+    launch_product(
+        launcher,
+        "convolution",
+        f"conv2d<{chosen.tile.math}, {forms}>",
+        chosen,
+        shape,
+        (x, weight),
+        Result(y, bias=bias, relu=relu),
+        sizes,
+    )
+    return y
+
+
+def _backward(
+    launcher: Launcher,
+    owner: str,
+    x: Array,
+    weight: Array,
+    dy: Array,
+    y: Array | None,
+    window: Window,
+    need_dx: bool,
+    precision: str,
+) -> tuple[Array | None, Array, Array]:
+    """Gradients; where ``y`` is given, ``dy`` counts only where ``y`` is above 0."""
+    sizes = _sizes(owner, x, weight, window)
+    output = (x.shape[0], *window.output_shape(x.shape[1], x.shape[2]), weight.shape[3])
+    check_shape(owner, "dy", dy, output)
+    if y is None:
+        x, weight, dy = launcher.floating(owner, x, weight, dy)
+    else:
+        check_shape(owner, "y", y, output)
+        x, weight, dy, y = launcher.floating(owner, x, weight, dy, y)
+    dx = _dx(launcher, x, weight, dy, y, window, precision, sizes) if need_dx else None
+    return dx, *_dweight(launcher, x, weight, dy, y, precision, sizes)
+
+
+def _dweight(
+    launcher: Launcher,
+    x: Array,
+    weight: Array,
+    dy: Array,
+    y: Array | None,
+    precision: str,
+    sizes: tuple[int, ...],
+) -> tuple[Array, Array]:
+    places, filters = math.prod(weight.shape[:3]), weight.shape[3]
+    dweight, dbias = launcher.empty(weight.shape, x.dtype), launcher.empty((filters,), x.dtype)
+    chosen = plan(kind(precision, x), places, filters, math.prod(dy.shape[:3]), gated=y is not None)
+    forms = f"{form(False, x)}, {form(False, dy, y)}"
+    launch_product(
+        launcher,
+        "convolution",
+        f"conv2d_dweight<{chosen.tile.math}, {forms}>",
+        chosen,
+        (places, filters),
+        (x, dy, y),
+        Result(dweight, column_sums=dbias),
+        sizes,
+    )
+    return dweight, dbias
+
+
+def _dx(
+    launcher: Launcher,
+    x: Array,
+    weight: Array,
+    dy: Array,
+    y: Array | None,
+    window: Window,
+    precision: str,
+    sizes: tuple[int, ...],
+) -> Array:
+    images, height, width, channels = x.shape
+    (tall, wide), (down, right) = window.kernel_size, window.stride
+    dx = launcher.empty(x.shape, x.dtype)
+    # Of the largest of the phases that conv2d_dx takes apart.
+    pixels = images * blocks(height, down) * blocks(width, right)
+    depth = blocks(tall, down) * blocks(wide, right) * weight.shape[3]
+    chosen = plan(kind(precision, x), pixels, channels, depth, down * right, gated=y is not None)
+    forms = f"{_windows_form(dy, y)}, {form(True, weight)}"
+    launch_product(
+        launcher,
+        "convolution",
+        f"conv2d_dx<{chosen.tile.math}, {forms}>",
+        chosen,
+        (pixels, channels),
+        (dy, weight, y),
+        Result(dx),
+        sizes,
+        down * right,
+    )
+    return dx
+
+
+def _windows_form(images: Array, gate: Array | None = None) -> str:
+    """The Form of windows along k: single numbers are copied pixel beside pixel instead."""
+    return form(width_of_copy(images, gate) > 1, images, gate)
+
+
+def _sizes(owner: str, x: Array, weight: Array, window: Window) -> tuple[int, ...]:
+    """What the kernels take: the sizes of x, y, the window, its strides and its padding."""
+    if len(x.shape) != 4 or len(weight.shape) != 4:
+        shapes = f"{tuple(x.shape)} and {tuple(weight.shape)}"
+        message = f"{owner} on CUDA: takes (N, H, W, C) and (KH, KW, C, F), got {shapes}"
+        raise InvalidValueError(message)
+    images, height, width, channels = x.shape
+    filters = weight.shape[3]
+    check_shape(owner, "weight", weight, (*window.kernel_size, channels, filters))
+    if channels == 0:
+        message = f"{owner} on CUDA: images must have a channel at least, got {tuple(x.shape)}"
+        raise InvalidValueError(message)
+    output = window.output_shape(height, width)
+    padded = math.prod(window.padded_shape(height, width))
+    largest = max(images, padded * channels, math.prod(output) * filters, math.prod(weight.shape))
+    if largest >= _MOST:
+        message = (
+            f"{owner} on CUDA: an image and the weights must have less than 2^31 numbers, "
+            f"got {tuple(x.shape)} and {tuple(weight.shape)}; use smaller images"
+        )
+        raise InvalidValueError(message)
+    top, _, left, _ = window.padding
+    return (*x.shape, *output, filters, *window.kernel_size, *window.stride, top, left)

@@ -1,0 +1,76 @@
+// What the kernels use beyond plain CUDA C++: the only place with PTX.
+//
+// tests/host_cuda has a stand-in in plain C++ for each function, so that the same .cu files run on a
+// machine without a GPU. Fragments are as in the PTX manual, "Matrix fragments for mma.m16n8k8" and
+// "... m16n8k16": with group = lane / 4 and place = lane % 4 in a warp,
+//   a[0], a[1]: rows group, group + 8 of A;  a[2], a[3]: the same rows, later columns;
+//   b: column group of B;  d[0], d[1]: row group, columns 2 place, 2 place + 1;  d[2], d[3]: row group + 8.
+#pragma once
+
+#ifdef __CUDACC__
+
+#define DEVICE __device__ __forceinline__
+
+// Dynamic shared memory: one buffer, seen as an array of T.
+extern __shared__ __align__(16) unsigned char dynamic_shared_bytes[];
+#define DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(dynamic_shared_bytes)
+
+// Round to nearest, ties away from zero, to the 10 explicit bits of TF32.
+DEVICE unsigned to_tf32(float x) {
+    unsigned bits;
+    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
+    return bits;
+}
+
+// Two numbers rounded to bfloat16 (to nearest, ties to even): `low` in bits 0-15.
+DEVICE unsigned pack_bf16(float low, float high) {
+    unsigned bits;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+    return bits;
+}
+
+// d += a b with A of 16 x 8 and B of 8 x 8 TF32 numbers.
+// a: (group, place), (group + 8, place), (group, place + 4), (group + 8, place + 4);
+// b: (place, group), (place + 4, group).
+DEVICE void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// d += a b with A of 16 x 16 and B of 16 x 8 bfloat16 numbers, two neighbours along k a word.
+// a: (group, 2 place), (group + 8, 2 place), (group, 2 place + 8), (group + 8, 2 place + 8);
+// b: (2 place, group), (2 place + 8, group).
+DEVICE void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Copy BYTES (4, 8 or 16; both sides aligned to them) from global to shared memory without
+// registers; zeros where not `valid`, and then `global` is not read. Visible after
+// `copy_async_wait` and a barrier.
+template <int BYTES>
+DEVICE void copy_async(void* shared, const void* global, bool valid) {
+    unsigned target = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+    int size = valid ? BYTES : 0;
+    if (BYTES == 16)
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
+                     :: "r"(target), "l"(global), "r"(size) : "memory");
+    else
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;"
+                     :: "r"(target), "l"(global), "n"(BYTES), "r"(size) : "memory");
+}
+
+// Close a group of copies.
+DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Wait until at most PENDING of this thread's latest groups are under way.
+template <int PENDING>
+DEVICE void copy_async_wait() { asm volatile("cp.async.wait_group %0;" :: "n"(PENDING) : "memory"); }
+
+#endif

@@ -1,0 +1,199 @@
+"""What stands between a kernel in a .cu file and the memory it runs on.
+
+The launch code beside each .cu file (grid, block, arguments) calls a `Launcher` and knows nothing
+else: on a device that is CuPy's (`arraycnn.ops.cupy_kernels`), in the tests one that runs the same
+source on the CPU (`tests/host_cuda`). So what the tests prove is what a device is given.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.ops.arrays import Array
+
+WARP = 32
+MOST_THREADS = 1024
+MOST_BLOCKS = (2**31 - 1, 65535, 65535)
+MOST_STATIC_SHARED = 48 * 1024
+"""Bytes of shared memory a block may use without asking the driver for more."""
+
+_C_NAMES = {
+    "float32": "float",
+    "float64": "double",
+    "uint8": "unsigned char",
+    "int32": "int",
+    "bool": "bool",
+}
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Arrays whose addresses a kernel takes by value, as ``struct { long long address[length]; }``.
+
+    For kernels over a list of tensors, so that no table need be sent to the device first. Entries
+    past the end are 0.
+    """
+
+    arrays: tuple[Array, ...]
+    length: int
+
+
+Argument: TypeAlias = Any
+"""Array, int, np.float32, np.float64, `Addresses` or None."""
+
+Size: TypeAlias = tuple[int, ...]
+
+
+class Sender(Protocol):
+    """Sends rows of a set on the host, while kernels started before still run."""
+
+    def send(self, rows: np.ndarray, target: Array) -> None:
+        """Make ``rows`` the first of ``target``, for kernels started from now on."""
+
+
+class Launcher(ABC):
+    """Makes arrays and starts kernels on one kind of memory.
+
+    The kernel's side of the agreement: a pointer for an array or None (null), ``long long`` for an
+    int, ``float`` or ``double`` for a NumPy scalar of that size, a struct for `Addresses`.
+    """
+
+    @abstractmethod
+    def owns(self, array: Any) -> bool:
+        """Whether ``array`` lies in this launcher's memory."""
+
+    @abstractmethod
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A new array, not initialised: the kernel must write all of it."""
+
+    @abstractmethod
+    def contiguous(self, array: Array) -> Array:
+        """``array`` itself where it lies in C order, else a copy that does."""
+
+    @abstractmethod
+    def start(
+        self, file: str, kernel: str, grid: Size, block: Size, args: tuple[Any, ...], shared: int
+    ) -> None:
+        """Start a kernel whose launch has been checked."""
+
+    def asarray(self, array: np.ndarray) -> Array:
+        """A copy of ``array`` in this launcher's memory."""
+        raise NotImplementedError
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """``array`` on the host, once all that was started before has ended."""
+        raise NotImplementedError
+
+    def sender(self, shape: tuple[int, ...], dtype: Any) -> Sender:
+        """What sends up to ``shape[0]`` rows at a time."""
+        raise NotImplementedError
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record the kernels that ``work`` starts; the result starts them all again.
+
+        Recorded are addresses and numbers as they are now: what ``work`` allocates stays in use,
+        and what is to differ from one time to the next must be read from an array. All kernels
+        must have run once before.
+        """
+        raise NotImplementedError
+
+    def launch(
+        self,
+        file: str,
+        kernel: str,
+        grid: Size,
+        block: Size,
+        args: tuple[Argument, ...],
+        shared: int = 0,
+    ) -> None:
+        """Start ``kernel``, a name such as "im2col<float>", of ``file``.cu.
+
+        Parameters
+        ----------
+        grid, block : up to three ints
+            A grid with a zero in it starts nothing: there is no work.
+        args : see the class
+            Arrays must lie in C order.
+        shared : int
+            Bytes of dynamic shared memory.
+        """
+        if 0 in grid:
+            return
+        _check_launch(f"{file}.{kernel}", grid, block, shared)
+        for argument in args:
+            if self.owns(argument) and not argument.flags.c_contiguous:
+                message = f"{file}.{kernel}: arrays must lie in C order; use launcher.contiguous"
+                raise InvalidValueError(message)
+        self.start(file, kernel, grid, block, args, shared)
+
+    def floating(self, owner: str, *arrays: Array) -> tuple[Array, ...]:
+        """``arrays`` in C order; InvalidTypeError unless ours and all float32 or all float64."""
+        self.ours(owner, *arrays)
+        names = {str(array.dtype) for array in arrays}
+        if len(names) != 1 or not names <= {"float32", "float64"}:
+            message = (
+                f"{owner} on CUDA: arrays must all be float32 or all float64, "
+                f"got {', '.join(str(array.dtype) for array in arrays)}"
+            )
+            raise InvalidTypeError(message)
+        return tuple(self.contiguous(array) for array in arrays)
+
+    def ours(self, owner: str, *arrays: Array) -> None:
+        """InvalidTypeError unless all ``arrays`` lie in this launcher's memory."""
+        for array in arrays:
+            if not self.owns(array):
+                kind = f"{type(array).__module__}.{type(array).__qualname__}"
+                message = f"{owner} on CUDA: arrays must lie on the backend's device, got {kind}"
+                raise InvalidTypeError(message)
+
+
+def c_name(array: Array) -> str:
+    """The C type of ``array``'s elements, as kernels are named by it."""
+    return _C_NAMES[str(array.dtype)]
+
+
+def blocks(count: int, per_block: int) -> int:
+    """How many blocks cover ``count`` things."""
+    return -(-count // per_block)
+
+
+@cache
+def source(file: str) -> str:
+    """The text of ``file``.cu with its own headers put in place of their includes.
+
+    One text, because compilers and CuPy's kernel cache then see all that a kernel depends on.
+    """
+    return _with_headers(Path(__file__).parent / f"{file}.cu", set())
+
+
+def _with_headers(path: Path, seen: set[str]) -> str:
+    lines = [f'#line 1 "{path.name}"']
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.startswith('#include "'):
+            header = line.split('"')[1]
+            if header not in seen:
+                seen.add(header)
+                lines += [_with_headers(path.parent / header, seen)]
+            lines += [f'#line {number + 1} "{path.name}"']
+        elif line.strip() != "#pragma once":  # which means nothing in the main text
+            lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _check_launch(name: str, grid: Size, block: Size, shared: int) -> None:
+    threads = int(np.prod(block))
+    if any(size < 0 or size > most for size, most in zip(grid, MOST_BLOCKS, strict=False)):
+        message = f"{name}: a grid may have {MOST_BLOCKS} blocks, got {grid}; use a smaller batch"
+        raise InvalidValueError(message)
+    if threads > MOST_THREADS or threads % WARP:
+        message = f"{name}: a block must be whole warps of at most {MOST_THREADS}, got {block}"
+        raise InvalidValueError(message)
+    if shared > MOST_STATIC_SHARED:
+        message = f"{name}: dynamic shared memory is at most {MOST_STATIC_SHARED} B, got {shared}"
+        raise InvalidValueError(message)

@@ -1,0 +1,243 @@
+"""Launch code that every product of tiles.cuh shares: which tiles, and how many blocks to a sum."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from arraycnn.errors import InvalidValueError
+from arraycnn.ops.arrays import Array
+from arraycnn.ops.cuda.launcher import Launcher, blocks, c_name
+
+_DEPTH = 16
+"""Steps of k that a block has in shared memory at once; splits begin at multiples of it."""
+
+_LEAST_STEPS = 8 * _DEPTH
+"""Of a split, so that its product takes longer than beginning and ending it."""
+
+_MULTIPROCESSORS = 132
+"""Of an H200. A constant, so that the order of a sum depends on its shape and on nothing else."""
+
+_COST_OF_PART = 0.25
+"""Time to store and add one number of a part, in multiply-adds of one multiprocessor's full rate
+spread over all of them."""
+
+_BYTES = 16
+"""What one asynchronous copy takes at most."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One way to multiply, as tiles.cuh names it.
+
+    Attributes
+    ----------
+    math : str
+        The C++ type.
+    rows, columns : int
+        What a block makes of the result.
+    threads : int
+        A block.
+    rate : float
+        Estimated, as a share of the best tile's: smaller ones read more for each product.
+    gated : bool
+        Whether a thread has registers left to hold an operand and its gate.
+    """
+
+    math: str
+    rows: int
+    columns: int
+    threads: int
+    rate: float
+    gated: bool = True
+
+
+def _fma(number: str, rows: int, columns: int, tall: int, wide: int, rate: float) -> Tile:
+    name = f"Fma<{number}, {rows}, {columns}, {tall}, {wide}>"
+    return Tile(name, rows, columns, rows * columns // (tall * wide), rate)
+
+
+def _mma(
+    rounding: str, rows: int, columns: int, tall: int, wide: int, rate: float, gated: bool = True
+) -> Tile:
+    name = f"Mma<{rounding}, {rows}, {columns}, {tall}, {wide}>"
+    return Tile(name, rows, columns, 32 * rows * columns // (tall * wide), rate, gated)
+
+
+def _mma_tiles(rounding: str) -> tuple[Tile, ...]:
+    # Shared memory binds them: a warp reads TALL + WIDE numbers for TALL x WIDE products. With 64 x
+    # 64, the largest that registers hold, it keeps pace with matrix units at half their TF32 rate.
+    return (
+        _mma(rounding, 128, 128, 64, 64, 1.0, gated=False),
+        _mma(rounding, 128, 64, 64, 32, 0.75),
+        _mma(rounding, 128, 32, 32, 32, 0.5),
+        _mma(rounding, 64, 64, 32, 32, 0.5),
+        _mma(rounding, 32, 32, 16, 16, 0.25),
+    )
+
+
+TILES = {
+    "fp32": (
+        _fma("float", 128, 64, 8, 8, 1.0),
+        _fma("float", 128, 32, 8, 4, 0.8),
+        _fma("float", 64, 64, 8, 4, 0.85),
+        _fma("float", 32, 32, 4, 4, 0.6),
+    ),
+    "tf32": _mma_tiles("Tf32"),
+    "bf16": _mma_tiles("Bf16"),
+    "float64": (
+        _fma("double", 64, 64, 8, 4, 1.0),
+        _fma("double", 32, 32, 4, 2, 0.6),
+    ),
+}
+"""By precision; arrays of float64 are multiplied as such under any."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A tile, and how many blocks share the sum of each: `splits`, each of `per_split` steps."""
+
+    tile: Tile
+    splits: int
+    per_split: int
+
+
+@lru_cache(maxsize=4096)
+def plan(
+    precision: str, rows: int, columns: int, depth: int, products: int = 1, gated: bool = False
+) -> Plan:
+    """The quickest plan, by estimate, for ``products`` results of ``rows`` x ``columns``."""
+    tiles = [tile for tile in TILES[precision] if tile.gated or not gated]
+    plans = [_plan(tile, rows, columns, depth, products) for tile in tiles]
+    return min(plans, key=lambda timed: timed[0])[1]
+
+
+def _plan(tile: Tile, rows: int, columns: int, depth: int, products: int) -> tuple[float, Plan]:
+    """(time, plan), time in multiply-adds of one multiprocessor."""
+    count = products * blocks(rows, tile.rows) * blocks(columns, tile.columns)
+    splits = 1
+    if 0 < count < _MULTIPROCESSORS:
+        splits = max(1, min(2 * _MULTIPROCESSORS // count, depth // _LEAST_STEPS))
+    per_split = max(1, blocks(blocks(depth, _DEPTH), splits)) * _DEPTH
+    splits = max(1, blocks(depth, per_split))
+    # A block alone on its multiprocessor leaves half of it idle.
+    each = max(2, blocks(count * splits, _MULTIPROCESSORS))
+    time = each * per_split * tile.rows * tile.columns / tile.rate
+    if splits > 1:
+        time += _COST_OF_PART * splits * products * rows * columns
+    return time, Plan(tile, splits, per_split)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Where a product goes.
+
+    Attributes
+    ----------
+    y : array
+        All of it is written.
+    column_sums : array, (columns,), optional
+        Where the sums of the second operand's columns go.
+    bias : array, (columns,), optional
+        What is added to each row of y.
+    relu : bool
+        Whether negative numbers then become 0.
+    """
+
+    y: Array
+    column_sums: Array | None = None
+    bias: Array | None = None
+    relu: bool = False
+
+
+def launch_product(
+    launcher: Launcher,
+    file: str,
+    kernel: str,
+    chosen: Plan,
+    shape: tuple[int, int],
+    operands: tuple[Array | None, ...],
+    result: Result,
+    sizes: tuple[int, ...],
+    products: int = 1,
+) -> None:
+    """Start a kernel on tiles of ``shape``, and add up its parts where it is split.
+
+    The kernel takes (*operands, bias, y, column_sums, *sizes, per_split, relu).
+    """
+    y, column_sums = result.y, result.column_sums
+    split = chosen.splits > 1
+    if split:
+        y = launcher.empty((chosen.splits, math.prod(result.y.shape)), result.y.dtype)
+        if column_sums is not None:
+            column_sums = launcher.empty((chosen.splits, *column_sums.shape), y.dtype)
+    rows = shape[0] if column_sums is None else max(1, shape[0])  # which no row has
+    tiles = blocks(rows, chosen.tile.rows) * blocks(shape[1], chosen.tile.columns)
+    launcher.launch(
+        file,
+        kernel,
+        (tiles, chosen.splits, products),
+        (chosen.tile.threads,),
+        (
+            *operands,
+            None if split else result.bias,
+            *(y, column_sums),
+            *sizes,
+            chosen.per_split,
+            0 if split else int(result.relu),
+        ),
+    )
+    if split:
+        _sum_splits(launcher, chosen.splits, y, column_sums, shape[1], result)
+
+
+def _sum_splits(
+    launcher: Launcher,
+    splits: int,
+    parts: Array,
+    column_parts: Array | None,
+    columns: int,
+    result: Result,
+) -> None:
+    size = parts.shape[1]
+    total = size if column_parts is None else size + columns
+    launcher.launch(
+        "tiles",
+        f"sum_splits<{c_name(parts)}>",
+        (blocks(total, 32),),
+        (32, 8),
+        (
+            *(parts, column_parts, result.bias, result.y, result.column_sums),
+            *(splits, size, columns, int(result.relu)),
+        ),
+    )
+
+
+def form(along_k: bool, operand: Array, gate: Array | None = None) -> str:
+    """The Form of an operand in C order, whose last axis is that of k if ``along_k``."""
+    gated = "" if gate is None else ", true"
+    return f"Form<{str(along_k).lower()}, {width_of_copy(operand, gate)}{gated}>"
+
+
+def width_of_copy(operand: Array, gate: Array | None = None) -> int:
+    """How many numbers one copy takes: 16 bytes of them where lines begin at such addresses."""
+    itemsize = operand.dtype.itemsize
+    whole = operand.shape[-1] * itemsize % _BYTES == 0
+    aligned = all(_address(array) % _BYTES == 0 for array in (operand, gate) if array is not None)
+    return _BYTES // itemsize if whole and aligned else 1
+
+
+def kind(precision: str, array: Array) -> str:
+    """The key of `TILES` for products of arrays like ``array``."""
+    return "float64" if str(array.dtype) == "float64" else precision
+
+
+def check_shape(owner: str, name: str, array: Array, expected: tuple[int, ...]) -> None:
+    """InvalidValueError unless ``array`` has the shape that the kernel will read or write."""
+    if tuple(array.shape) != expected:
+        message = f"{owner} on CUDA: {name} must be of shape {expected}, got {tuple(array.shape)}"
+        raise InvalidValueError(message)
+
+
+def _address(array: Array) -> int:
+    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
+    return interface["data"][0]

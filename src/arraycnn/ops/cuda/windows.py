@@ -1,0 +1,147 @@
+"""Launch code of windows.cu: columns and pools. Contracts in `arraycnn.ops.generic`."""
+
+import math
+
+from arraycnn.errors import InvalidValueError
+from arraycnn.ops.arrays import Array
+from arraycnn.ops.cuda.checks import check_shape, of_dtype
+from arraycnn.ops.cuda.launcher import Argument, Launcher, blocks, c_name
+from arraycnn.ops.window import Window
+
+_THREADS = 256
+
+_MOST_WANTED = 4096
+"""Blocks: enough for every processor; more images are taken by the same blocks, one after another,
+which saves taking a place apart into its axes anew."""
+
+_MOST_PLACES = 256  # that an unsigned byte can tell apart
+
+
+def im2col(launcher: Launcher, x: Array, window: Window) -> Array:
+    (x,) = launcher.floating("im2col", x)
+    images, height, width, _ = x.shape
+    rows = images * math.prod(window.output_shape(height, width))
+    columns = launcher.empty((rows, _window_length(x.shape, window)), x.dtype)
+    _launch(launcher, f"im2col<{c_name(x)}>", columns, (x, columns), x.shape, window)
+    return columns
+
+
+def col2im(
+    launcher: Launcher, columns: Array, input_shape: tuple[int, ...], window: Window
+) -> Array:
+    (columns,) = launcher.floating("col2im", columns)
+    rows = input_shape[0] * math.prod(window.output_shape(*input_shape[1:3]))
+    check_shape("col2im: columns", columns, (rows, _window_length(input_shape, window)))
+    x = launcher.empty(input_shape, columns.dtype)
+    _launch(launcher, f"col2im<{c_name(x)}>", x, (columns, x), input_shape, window, columns)
+    return x
+
+
+def max_pool2d(launcher: Launcher, x: Array, window: Window, ties: str) -> tuple[Array, Array]:
+    (x,) = launcher.floating("max_pool2d", x)
+    output_shape = _pooled_shape("max_pool2d", x.shape, window)
+    y = launcher.empty(output_shape, x.dtype)
+    places = math.prod(window.kernel_size)
+    if ties == "all":
+        winners = launcher.empty((places, *output_shape), "bool")
+        kernel = f"max_pool2d_ties<{c_name(x)}, {_edge(window)}>"
+    else:
+        winners = launcher.empty(output_shape, "uint8" if places <= _MOST_PLACES else "int32")
+        kernel = f"max_pool2d<{c_name(x)}, {c_name(winners)}, {_edge(window)}>"
+    _launch(launcher, kernel, y, (x, y, winners), x.shape, window)
+    return y, winners
+
+
+def max_pool2d_backward(
+    launcher: Launcher,
+    dy: Array,
+    winners: Array,
+    input_shape: tuple[int, ...],
+    window: Window,
+    ties: str,
+) -> Array:
+    (dy,) = launcher.floating("max_pool2d_backward", dy)
+    accepted = ("bool",) if ties == "all" else ("uint8", "int32")
+    (winners,) = of_dtype(launcher, "max_pool2d_backward", accepted, winners)
+    output_shape = _output_shape(input_shape, window)
+    check_shape("max_pool2d_backward: dy", dy, output_shape)
+    places = (math.prod(window.kernel_size),) if ties == "all" else ()
+    check_shape("max_pool2d_backward: winners", winners, (*places, *output_shape))
+    dx = launcher.empty(input_shape, dy.dtype)
+    kernel = f"max_pool2d_backward<{c_name(dy)}, {c_name(winners)}, {_edge(window)}>"
+    _launch(launcher, kernel, dx, (dy, winners, dx), input_shape, window)
+    return dx
+
+
+def avg_pool2d(launcher: Launcher, x: Array, window: Window) -> Array:
+    (x,) = launcher.floating("avg_pool2d", x)
+    y = launcher.empty(_pooled_shape("avg_pool2d", x.shape, window), x.dtype)
+    _launch(launcher, f"avg_pool2d<{c_name(x)}, {_edge(window)}>", y, (x, y), x.shape, window)
+    return y
+
+
+def avg_pool2d_backward(
+    launcher: Launcher, dy: Array, input_shape: tuple[int, ...], window: Window
+) -> Array:
+    (dy,) = launcher.floating("avg_pool2d_backward", dy)
+    check_shape("avg_pool2d_backward: dy", dy, _output_shape(input_shape, window))
+    dx = launcher.empty(input_shape, dy.dtype)
+    kernel = f"avg_pool2d_backward<{c_name(dy)}, {_edge(window)}>"
+    _launch(launcher, kernel, dx, (dy, dx), input_shape, window)
+    return dx
+
+
+def _launch(
+    launcher: Launcher,
+    kernel: str,
+    written: Array,
+    arrays: tuple[Argument, ...],
+    image_shape: tuple[int, ...],
+    window: Window,
+    *read: Array,
+) -> None:
+    """Start ``kernel`` with a thread for each number of an image in ``written``."""
+    images, height, width, channels = image_shape
+    top, _, left, _ = window.padding
+    per_image = written.size // max(images, 1)
+    padded = math.prod(window.padded_shape(height, width)) * channels
+    largest = max(per_image, padded, *(array.size // max(images, 1) for array in read))
+    if largest >= 2**31:
+        message = (
+            f"{kernel.partition('<')[0]} on CUDA: arrays must have fewer than 2^31 numbers an "
+            f"image, got {largest}; use smaller images"
+        )
+        raise InvalidValueError(message)
+    wide = blocks(per_image, _THREADS)
+    launcher.launch(
+        "windows",
+        kernel,
+        (wide, min(images, max(1, _MOST_WANTED // max(wide, 1)))),
+        (_THREADS,),
+        (
+            *arrays,
+            *(images, height, width, channels, *window.output_shape(height, width)),
+            *(*window.kernel_size, *window.stride, top, left),
+        ),
+    )
+
+
+def _output_shape(image_shape: tuple[int, ...], window: Window) -> tuple[int, ...]:
+    images, height, width, channels = image_shape
+    return (images, *window.output_shape(height, width), channels)
+
+
+def _window_length(image_shape: tuple[int, ...], window: Window) -> int:
+    return math.prod(window.kernel_size) * image_shape[3]
+
+
+def _pooled_shape(owner: str, image_shape: tuple[int, ...], window: Window) -> tuple[int, ...]:
+    if any(window.padding):
+        message = f"{owner} on CUDA: the window of a pool has no padding, got {window.padding}"
+        raise InvalidValueError(message)
+    return _output_shape(image_shape, window)
+
+
+def _edge(window: Window) -> int:
+    """2 for the plain pool, for which kernels are compiled apart; 0 for all others."""
+    return 2 if window.kernel_size == window.stride == (2, 2) else 0

@@ -1,0 +1,84 @@
+"""Reports on trained networks: what they get wrong, how sure they are, what happens inside.
+
+`examine` measures a model; the ``plot_`` functions draw what it found as matplotlib figures, for
+notebooks; `write_report` puts everything on one page. Drawing needs matplotlib, the extra
+``plot``; measuring does not.
+"""
+
+from arraycnn.report.charts import (
+    plot_calibration,
+    plot_class_scores,
+    plot_comparison,
+    plot_confusion_matrix,
+    plot_layer_times,
+    plot_learning_curves,
+    plot_norms,
+)
+from arraycnn.report.examination import Examination, examine
+from arraycnn.report.galleries import (
+    plot_feature_maps,
+    plot_filters,
+    plot_mistakes,
+    plot_saliency,
+)
+from arraycnn.report.inside import (
+    Activation,
+    LayerNorms,
+    LayerTime,
+    activations,
+    layer_norms,
+    layer_times,
+    saliency,
+)
+from arraycnn.report.measures import (
+    Calibration,
+    ClassScores,
+    Confusion,
+    calibration,
+    class_scores,
+    confident_mistakes,
+    confusion_matrix,
+    confusions,
+    log_loss,
+    wilson_interval,
+)
+from arraycnn.report.run import Run, StepRecord, load_run_data, read_run
+from arraycnn.report.writing import write_report
+
+__all__ = [
+    "Activation",
+    "Calibration",
+    "ClassScores",
+    "Confusion",
+    "Examination",
+    "LayerNorms",
+    "LayerTime",
+    "Run",
+    "StepRecord",
+    "activations",
+    "calibration",
+    "class_scores",
+    "confident_mistakes",
+    "confusion_matrix",
+    "confusions",
+    "examine",
+    "layer_norms",
+    "layer_times",
+    "load_run_data",
+    "log_loss",
+    "plot_calibration",
+    "plot_class_scores",
+    "plot_comparison",
+    "plot_confusion_matrix",
+    "plot_feature_maps",
+    "plot_filters",
+    "plot_layer_times",
+    "plot_learning_curves",
+    "plot_mistakes",
+    "plot_norms",
+    "plot_saliency",
+    "read_run",
+    "saliency",
+    "wilson_interval",
+    "write_report",
+]

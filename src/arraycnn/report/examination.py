@@ -1,0 +1,167 @@
+"""`examine`: everything a report says about one model, as values."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from arraycnn.errors import InvalidValueError
+from arraycnn.inputs import check_labels
+from arraycnn.model import Model
+from arraycnn.report import inside, measures
+from arraycnn.settings import check_count
+from arraycnn.tree import flatten
+
+BATCH = 64
+"""How many images norms and timings are taken from."""
+_MISTAKES = 18
+_EXAMPLES = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """What `examine` found.
+
+    Attributes
+    ----------
+    images, labels : arrays, (N, H, W, C) and (N,)
+        What the model was examined on.
+    class_names : tuple of str
+    probabilities : array, (N, K)
+    confusion : array, (K, K), int64
+    scores : ClassScores
+    calibration : Calibration
+    loss : float
+        Nats an image.
+    mistakes : array, int64
+        Positions of the most confident mistakes, the surest first.
+    image : int
+        Position of the image that ``maps`` are of.
+    maps : list of Activation
+        Each for that one image.
+    examples : array, int64
+        Positions of the images that ``saliency`` is of: ``image``, then the first of each class.
+    saliency : array, (examples, H, W, C)
+    norms : list of LayerNorms
+    times : list of LayerTime
+        For ``batch`` images.
+    batch : int
+    filters : array or None
+        The weights of the first layer that has filters the eye can read: (KH, KW, C, F), or
+        (H * W * C, outputs) of a dense layer on the whole image.
+    filters_layer : str
+        That layer's path; empty where there is none.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    probabilities: np.ndarray
+    confusion: np.ndarray
+    scores: measures.ClassScores
+    calibration: measures.Calibration
+    loss: float
+    mistakes: np.ndarray
+    image: int
+    maps: list[inside.Activation]
+    examples: np.ndarray
+    saliency: np.ndarray
+    norms: list[inside.LayerNorms]
+    times: list[inside.LayerTime]
+    batch: int
+    filters: np.ndarray | None
+    filters_layer: str
+
+    @property
+    def total(self) -> int:
+        """How many images there were."""
+        return len(self.labels)
+
+    @property
+    def right(self) -> int:
+        """How many of them were classified correctly."""
+        return int(np.trace(self.confusion))
+
+    @property
+    def accuracy(self) -> float:
+        return self.right / self.total
+
+    @property
+    def predictions(self) -> np.ndarray:
+        """(N,), int64."""
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model has learned."""
+        return sum(row.parameters for row in self.norms)
+
+
+def examine(
+    model: Model,
+    images: npt.ArrayLike,
+    labels: npt.ArrayLike,
+    image: int = 0,
+    progress: Callable[[int], None] | None = None,
+) -> Examination:
+    """Measure ``model`` on ``images`` and look inside it.
+
+    Parameters
+    ----------
+    images : array, (N, H, W, C) or (N, H, W), uint8 or floating
+        As the model takes them, on the host.
+    labels : array, (N,), integers in [0, classes)
+    image : int
+        The position of the image whose feature maps are wanted.
+    progress : callable
+        Called with the number of images classified, batch after batch.
+
+    Raises
+    ------
+    InvalidValueError
+        ``image`` is not one of the images, or they do not fit the model.
+    """
+    pictures = np.asarray(images)
+    pictures = pictures[..., np.newaxis] if pictures.ndim == 3 else pictures
+    true = np.asarray(check_labels(labels, len(pictures), model.classes, model.backend))
+    check_count("image:", image, minimum=0)
+    if image >= len(pictures):
+        message = f"image: must be in 0..{len(pictures) - 1}, the images examined, got {image}"
+        raise InvalidValueError(message)
+    probabilities = model.predict(pictures, progress)
+    confusion = measures.confusion_matrix(true, probabilities.argmax(axis=1), model.classes)
+    _, first = np.unique(true, return_index=True)
+    examples = np.array([image, *(place for place in first if place != image)])[:_EXAMPLES]
+    batch = min(BATCH, len(pictures))
+    filters_layer, filters = _first_filters(model)
+    return Examination(
+        images=pictures,
+        labels=true,
+        class_names=model.class_names or tuple(map(str, range(model.classes))),
+        probabilities=probabilities,
+        confusion=confusion,
+        scores=measures.class_scores(confusion),
+        calibration=measures.calibration(probabilities, true),
+        loss=measures.log_loss(probabilities, true),
+        mistakes=measures.confident_mistakes(probabilities, true, _MISTAKES),
+        image=image,
+        maps=inside.activations(model, pictures[image : image + 1]),
+        examples=examples,
+        saliency=inside.saliency(model, pictures[examples]),
+        norms=inside.layer_norms(model, pictures[:batch], true[:batch]),
+        times=inside.layer_times(model, pictures[:batch], true[:batch]),
+        batch=batch,
+        filters=filters,
+        filters_layer=filters_layer,
+    )
+
+
+def _first_filters(model: Model) -> tuple[str, np.ndarray | None]:
+    """(path, weights) of the first layer with weights, where they can be shown as pictures."""
+    pixels = int(np.prod(model.input_shape))
+    for name, array in flatten(model.parameters).items():
+        if name.endswith("weight") and array.ndim > 1:
+            shown = array.ndim == 4 or array.shape[0] == pixels
+            return (name.rpartition(".")[0], array) if shown else ("", None)
+    return "", None

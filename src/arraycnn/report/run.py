@@ -1,0 +1,202 @@
+"""Reading the folder of a training; nothing here writes to it."""
+
+import json
+import math
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from arraycnn.data import DataSet, load_dataset
+from arraycnn.errors import RunFolderError
+from arraycnn.history import EpochRecord
+
+# The first of these that is there; best.npz is the epoch that validation found best.
+MODEL_FILES = ("best.npz", "last.npz", "model.npz")
+# What config.json holds beside the options of `arraycnn train`.
+_NO_OPTIONS = {"data_sha256"}
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One line of steps.jsonl: epoch and step count from 1; loss in nats an image."""
+
+    epoch: int
+    step: int
+    loss: float
+    accuracy: float
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder says.
+
+    Attributes
+    ----------
+    path : Path
+    name : str
+        The folder's name.
+    config : dict
+        The settings: config.json.
+    epochs : tuple of EpochRecord
+        metrics.jsonl; empty where no epoch was finished.
+    steps : tuple of StepRecord
+        steps.jsonl; empty unless steps were logged.
+    summary : dict
+        summary.json; empty where the run is not finished.
+    model_file : Path
+        The first of `MODEL_FILES` that the folder holds.
+    """
+
+    path: Path
+    name: str
+    config: dict[str, Any]
+    epochs: tuple[EpochRecord, ...]
+    steps: tuple[StepRecord, ...]
+    summary: dict[str, Any]
+    model_file: Path
+
+    @property
+    def command(self) -> str:
+        """The command line that repeats the run."""
+        return _command(self.config)
+
+
+def read_run(path: str | Path) -> Run:
+    """The run in the folder ``path``, which may still be going on.
+
+    Raises RunFolderError where it holds no run or no model yet, or a file of it is damaged.
+    """
+    path = Path(path)
+    if not (path / "config.json").is_file():
+        message = f"run folder {path}: holds no run (no config.json); check the path"
+        raise RunFolderError(message)
+    model_file = next((path / name for name in MODEL_FILES if (path / name).is_file()), None)
+    if model_file is None:
+        message = (
+            f"run folder {path}: holds no model yet ({', '.join(MODEL_FILES)}); "
+            "wait for its first save, or train again"
+        )
+        raise RunFolderError(message)
+    summary = path / "summary.json"
+    return Run(
+        path=path,
+        name=path.resolve().name,
+        config=_object(path / "config.json", _text(path / "config.json")),
+        epochs=tuple(_records(path / "metrics.jsonl", EpochRecord)),
+        steps=tuple(_records(path / "steps.jsonl", StepRecord)),
+        summary=_object(summary, _text(summary)) if summary.is_file() else {},
+        model_file=model_file,
+    )
+
+
+def load_run_data(
+    run: Run,
+    data_dir: str | Path | None = None,
+    progress: Callable[[int, int | None], None] | None = None,
+) -> DataSet:
+    """The data set that ``run`` was trained on, with the run's own limit.
+
+    Parameters
+    ----------
+    data_dir : path or None
+        Where its files are; None is where they were when it was trained.
+    progress : callable
+        As `load_dataset` takes it.
+
+    Raises
+    ------
+    RunFolderError
+        The run does not name its data set, or the folder its data came from is gone.
+    DataError
+        As of `load_dataset`.
+    """
+    name, recorded = run.config.get("dataset"), run.config.get("data_dir")
+    if not isinstance(name, str):
+        message = (
+            f"run folder {run.path}: config.json names no data set; "
+            "hand the images over in Python: arraycnn.report.examine(model, images, labels)"
+        )
+        raise RunFolderError(message)
+    if name == "digits":
+        data_dir = None
+    elif data_dir is None and recorded is not None:
+        if not Path(recorded).is_dir():
+            message = (
+                f"run folder {run.path}: the data folder it was trained from must exist, "
+                f"{recorded} does not; say where it is with --data-dir"
+            )
+            raise RunFolderError(message)
+        data_dir = recorded
+    data = load_dataset(name, data_dir, progress)
+    limit = run.config.get("limit")
+    return data if limit is None else data.limited(limit)
+
+
+def unique_names(runs: Sequence[Run]) -> list[str]:
+    """A name for each run: its folder's, its path where two folders share one, numbered at need."""
+    folders = [run.name for run in runs]
+    names = [run.name if folders.count(run.name) == 1 else str(run.path.resolve()) for run in runs]
+    earlier = [names[:place].count(name) for place, name in enumerate(names)]
+    return [
+        f"{name} ({count + 1})" if count else name
+        for name, count in zip(names, earlier, strict=True)
+    ]
+
+
+def _records(path: Path, kind: type) -> list[Any]:
+    """The lines of a file of JSON lines as ``kind``; none where there is no file."""
+    if not path.is_file():
+        return []
+    # A last line without its line break is being written just now.
+    lines = [line for line in _text(path).split("\n")[:-1] if line.strip()]
+    records = []
+    for number, line in enumerate(lines, start=1):
+        values = _object(path, line)
+        try:
+            given = {field.name: _number(values[field.name]) for field in fields(kind)}
+        except (KeyError, ValueError) as error:
+            message = f"run folder {path.parent}: {path.name} line {number} lacks {error}"
+            raise RunFolderError(message) from error
+        records.append(kind(**given))
+    return records
+
+
+def _number(value: Any) -> Any:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+        message = f"a number, it has {value!r}"
+        raise ValueError(message)
+    return None if value is None or not math.isfinite(value) else value
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"run folder {path.parent}: {path.name} cannot be read ({error})"
+        raise RunFolderError(message) from error
+
+
+def _object(path: Path, text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        message = f"run folder {path.parent}: {path.name} is damaged ({error}); restore it"
+        raise RunFolderError(message) from error
+    if not isinstance(value, dict):
+        message = f"run folder {path.parent}: {path.name} must hold names and values; restore it"
+        raise RunFolderError(message)
+    return value
+
+
+def _command(config: dict[str, Any]) -> str:
+    words = ["arraycnn", "train"]
+    for name, value in config.items():
+        if name in _NO_OPTIONS or value is None or value is False:
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words.append(str(value))
+    return shlex.join(words)

@@ -1,0 +1,288 @@
+"""The sections of the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from arraycnn.report import charts, provenance, words
+from arraycnn.report import inner_sections as inner
+from arraycnn.report.examination import Examination
+from arraycnn.report.figures import to_inline_svg
+from arraycnn.report.inner_sections import chart
+from arraycnn.report.markup import Html, escaped, table, tag
+from arraycnn.report.run import Run
+
+_MOST_CELLS = 32
+_CURVES = "Loss and accuracy are of the images held out for validation, or as the legend says."
+_TITLES = {"loss": "Loss", "accuracy": "Accuracy", "learning_rate": "Learning rate"}
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: its anchor, its heading, all of it."""
+
+    id: str
+    title: str
+    html: Html
+
+
+def opening(run: Run, found: Examination) -> Html:
+    """The result in a sentence and a few numbers."""
+    numbers = [
+        ("test accuracy", words.percent(found.accuracy, 2)),
+        ("test loss, nats", f"{found.loss:.4f}"),
+        ("calibration error", words.percent(found.calibration.ece)),
+        ("parameters", f"{found.parameters:,}"),
+    ]
+    spent = [record.seconds for record in run.epochs if record.seconds is not None]
+    if spent:
+        numbers.append(("training time", words.seconds(sum(spent))))
+    return Html(
+        tag("p", words.accuracy(found), class_="lead")
+        + tag(
+            "dl",
+            [tag("div", tag("dt", name), tag("dd", value)) for name, value in numbers],
+            class_="numbers",
+        )
+    )
+
+
+def of_run(run: Run, found: Examination, prefix: str, level: int) -> list[Section]:
+    """The sections on one run, with ids that begin with ``prefix`` and headings of ``level``."""
+
+    def section(name: str, title: str, *content: Any) -> Section:
+        place = f"{prefix}{name}"
+        heading = tag(f"h{level}", title, id=f"{place}-title")
+        inner = tag("section", heading, content, id=place, aria_labelledby=f"{place}-title")
+        return Section(place, title, inner)
+
+    return [
+        section("training", "Training", _training(run, prefix)),
+        section("test", "Test images", _test(run, found, prefix)),
+        section("mistakes", "Most confident mistakes", inner.mistakes(found)),
+        section("filters", "First filters", inner.filters(found)),
+        section("maps", "Feature maps", inner.feature_maps(found)),
+        section("saliency", "Saliency", inner.saliency(found)),
+        section("layers", "Layers", inner.layers(found, prefix)),
+        section("provenance", "Provenance", _provenance(run)),
+    ]
+
+
+def comparison(runs: Sequence[tuple[str, Run, Examination]]) -> Section:
+    """All runs side by side: results, what was set differently, curves."""
+    names = [name for name, _, _ in runs]
+    first = runs[0][2]
+    rows: list[list[Any]] = [
+        ["test accuracy", *(words.percent(found.accuracy, 2) for _, _, found in runs)],
+        ["wrong", *(f"{f.total - f.right:,} of {f.total:,}" for _, _, f in runs)],
+        ["test loss, nats", *(f"{found.loss:.4f}" for _, _, found in runs)],
+        ["calibration error", *(words.percent(found.calibration.ece) for _, _, found in runs)],
+        ["parameters", *(f"{found.parameters:,}" for _, _, found in runs)],
+        ["epochs done", *(len(run.epochs) for _, run, _ in runs)],
+        ["training time", *(_spent(run) for _, run, _ in runs)],
+        ["images a second", *(_rate(run) for _, run, _ in runs)],
+    ]
+    if all(np.array_equal(found.images, first.images) for _, _, found in runs):
+        right = [found.predictions == found.labels for _, _, found in runs]
+        rows.append(
+            [f"right, {names[0]} wrong", "–", *(f"{(r & ~right[0]).sum():,}" for r in right[1:])]
+        )
+        rows.append(
+            [f"wrong, {names[0]} right", "–", *(f"{(~r & right[0]).sum():,}" for r in right[1:])]
+        )
+    settings = list(dict.fromkeys(key for _, run, _ in runs for key in run.config))
+    for key in settings:
+        values = [run.config.get(key) for _, run, _ in runs]
+        if any(value != values[0] for value in values):
+            rows.append([key.replace("_", " "), *("–" if v is None else str(v) for v in values)])
+    epochs = {name: run.epochs for name, run, _ in runs if run.epochs}
+    panels = [
+        tag(
+            "figure",
+            Html(
+                to_inline_svg(
+                    charts.plot_comparison(epochs, [panel]),
+                    f"comparison-{panel}",
+                    "; ".join(
+                        words.curve_picture(f"{_TITLES[panel]}, {name}", records, panel)
+                        for name, records in epochs.items()
+                    ),
+                )
+            ),
+        )
+        for panel in (charts.PANELS if epochs else ())
+    ]
+    body = tag(
+        "section",
+        tag("h2", "Comparison", id="comparison-title"),
+        table("Results, and the settings that differ", ["", *names], rows, class_="figures"),
+        tag("p", _CURVES),
+        tag("div", panels, class_="charts"),
+        id="comparison",
+        aria_labelledby="comparison-title",
+    )
+    return Section("comparison", "Comparison", body)
+
+
+def _training(run: Run, prefix: str) -> list[Html]:
+    behind = " Grey: the training loss within the epochs." if run.steps else ""
+    text = tag("p", words.training(run.epochs, bool(run.summary)), behind)
+    if not run.epochs:
+        return [text]
+    figures = [
+        tag(
+            "figure",
+            Html(
+                to_inline_svg(
+                    charts.plot_learning_curves(run.epochs, run.steps, [panel]),
+                    f"{prefix}{panel}",
+                    words.curve_picture(_TITLES[panel], run.epochs, panel),
+                )
+            ),
+        )
+        for panel in charts.PANELS
+    ]
+    columns = {
+        "training loss": "train_loss",
+        "training accuracy": "train_accuracy",
+        "validation loss": "validation_loss",
+        "validation accuracy": "validation_accuracy",
+        "learning rate": "learning_rate",
+        "images a second": "images_per_second",
+    }
+    rows = [
+        [record.epoch, *(_shown(name, getattr(record, name)) for name in columns.values())]
+        for record in run.epochs
+    ]
+    numbers = table("Every epoch", ["epoch", *columns], rows, class_="figures")
+    return [text, tag("div", figures, class_="charts"), _folded("Every epoch as a table", numbers)]
+
+
+def _test(run: Run, found: Examination, prefix: str) -> list[Html]:
+    names, scores = found.class_names, found.scores
+    part = "all" if run.config.get("limit") is None else "the first"
+    measured = (
+        f"Measured on {part} {found.total:,} images of the test part of "
+        f"{run.config.get('dataset', 'the data set')}, which the training did not see, with the "
+        f"model in {run.model_file.name}. {words.certainty(found)}"
+    )
+    figures = [
+        chart(
+            charts.plot_confusion_matrix(found.confusion, names),
+            f"{prefix}confusion",
+            words.confusion_picture(found),
+            "Confusion",
+            "Rows are the true classes, columns what they were taken for. Blue is right, orange "
+            "wrong; stronger is more.",
+        ),
+        chart(
+            charts.plot_class_scores(scores, names),
+            f"{prefix}scores",
+            f"Precision, recall and F1 of {len(names)} classes; the numbers are in the table.",
+            "Classes",
+            words.classes(scores, names),
+        ),
+        chart(
+            charts.plot_calibration(found.calibration),
+            f"{prefix}calibration",
+            "Reliability diagram: accuracy against confidence. "
+            + words.calibration(found.calibration),
+            "Calibration",
+            f"{words.calibration(found.calibration)} On the dashed line it would be right exactly "
+            "as often as it is sure; bars are 95 % intervals.",
+        ),
+    ]
+    rows = [
+        [names[n], *(_score(s[n]) for s in (scores.precision, scores.recall, scores.f1)),
+         f"{scores.support[n]:,}"]
+        for n in range(len(names))
+    ]  # fmt: skip
+    head = ["class", "precision", "recall", "F1", "images"]
+    tables = [
+        _folded(
+            "Classes as a table",
+            table("Precision, recall and F1 by class", head, rows, class_="figures"),
+        )
+    ]
+    if len(names) <= _MOST_CELLS:
+        cells = [
+            [names[n], *(f"{count:,}" if count else "" for count in found.confusion[n])]
+            for n in range(len(names))
+        ]
+        numbers = table(
+            "Images by true class (rows) and predicted class (columns)",
+            ["true", *names],
+            cells,
+            class_="figures",
+        )
+        tables.append(_folded("Confusion as a table", numbers))
+    return [tag("p", measured), tag("div", figures, class_="charts"), *tables]
+
+
+def _provenance(run: Run) -> list[Html]:
+    trained = run.summary.get("versions")
+    trained = trained if isinstance(trained, dict) else {}
+    commit = run.summary.get("commit", run.config.get("commit"))
+    device = run.summary.get("device")
+    facts = [
+        ("run folder", str(run.path)),
+        ("model", run.model_file.name),
+        ("data set", run.config.get("dataset")),
+        ("seed", run.config.get("seed")),
+        ("trained on", device if device else f"{run.config.get('backend', '?')} (not finished)"),
+        ("trained with", _versions(trained) or "not recorded"),
+        ("commit", commit or "not recorded"),
+        ("report made", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
+        ("report made with", _versions(provenance.versions())),
+        ("at commit", provenance.source_commit() or "not known"),
+    ]
+    rows = [[name, "–" if value is None else str(value)] for name, value in facts]
+    settings = [
+        [key.replace("_", " "), "–" if value is None else str(value)]
+        for key, value in run.config.items()
+    ]
+    return [
+        tag("p", "To repeat the run:"),
+        tag("pre", tag("code", _unbroken(run.command))),
+        table("Origin of these results", ["what", "value"], rows),
+        _folded("All settings", table("Settings of the run", ["setting", "value"], settings)),
+    ]
+
+
+def _folded(title: str, content: Html) -> Html:
+    return tag("details", tag("summary", title), content)
+
+
+def _versions(found: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def _score(value: float) -> str:
+    return f"{value:.3f}" if np.isfinite(value) else "–"
+
+
+def _shown(name: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    if name.endswith("accuracy"):
+        return words.percent(value, 2)
+    return f"{value:,.0f}" if name == "images_per_second" else f"{value:.4g}"
+
+
+def _unbroken(command: str) -> list[Html]:
+    """A command line that is broken between options only."""
+    words = command.replace(" --", "\n--").split("\n")
+    return [escaped([tag("span", word), " "]) for word in words]
+
+
+def _spent(run: Run) -> str:
+    known = [record.seconds for record in run.epochs if record.seconds is not None]
+    return words.seconds(sum(known)) if known else "–"
+
+
+def _rate(run: Run) -> str:
+    rates = [r.images_per_second for r in run.epochs if r.images_per_second is not None]
+    return f"{np.median(rates):,.0f}" if rates else "–"

@@ -1,0 +1,201 @@
+"""`TrainingState`: where a training stands, as a value."""
+
+import math
+import re
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from arraycnn.course import Course
+from arraycnn.errors import InvalidValueError
+from arraycnn.history import EpochRecord
+from arraycnn.optimizers import Optimizer
+from arraycnn.settings import check_count, check_number
+from arraycnn.training import Carry
+from arraycnn.tree import Tree, flatten, with_leaves
+
+_TIMES = ("seconds", "images_per_second")
+_ADDRESS = re.compile(r" at 0x[0-9A-Fa-f]+")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """A training between two steps: `Model.fit` hands it out, and goes on from it exactly.
+
+    Attributes
+    ----------
+    course : Course
+        Which images each step sees.
+    optimizer : str
+        The optimizer's settings, its learning rate or schedule among them, in words.
+    records : tuple of EpochRecord
+        The epochs that are done.
+    step : int
+        The steps of the next epoch that are done, 0 to ``course.steps``.
+    loss_sum, correct : float, int
+        Over the images of these steps: the sum of their losses in nats, and how many were right.
+    carry : Carry
+        Parameters, layer state and optimizer state, on the backend that computed them.
+    """
+
+    course: Course
+    optimizer: str
+    records: tuple[EpochRecord, ...]
+    step: int
+    loss_sum: float
+    correct: int
+    carry: Carry
+
+    @property
+    def position(self) -> int:
+        """The steps of this training that are done."""
+        return len(self.records) * self.course.steps + self.step
+
+    @property
+    def images(self) -> int:
+        """The images seen in the steps of the next epoch that are done."""
+        return min(self.step * self.course.batch_size, self.course.images)
+
+    @property
+    def epochs_done(self) -> int:
+        """Whole epochs over the life of the model."""
+        return self.course.first_epoch + len(self.records)
+
+    @property
+    def steps_done(self) -> int:
+        """Steps over the life of the model."""
+        return self.course.first_step + self.position
+
+    @property
+    def complete(self) -> bool:
+        """Whether every epoch of the course is done."""
+        return len(self.records) >= self.course.epochs
+
+    def after_epoch(self, record: EpochRecord) -> "TrainingState":
+        """This state with its epoch finished as ``record``."""
+        return replace(self, records=(*self.records, record), step=0, loss_sum=0.0, correct=0)
+
+    def to_plain(self) -> dict[str, Any]:
+        """All but the carry, for JSON; without the times, which differ from run to run."""
+        records = [
+            {name: value for name, value in asdict(record).items() if name not in _TIMES}
+            for record in self.records
+        ]
+        names = ("optimizer", "step", "loss_sum", "correct")
+        return {
+            "course": asdict(self.course),
+            **{name: getattr(self, name) for name in names},
+            "records": records,
+        }
+
+
+def training_state_from_plain(plain: dict[str, Any], carry: Carry) -> TrainingState:
+    """The state that `TrainingState.to_plain` described.
+
+    Raises KeyError, TypeError or ValueError where ``plain`` describes none.
+    """
+    numbers = {name: check_count(f"{name}:", value, 0) for name, value in plain["course"].items()}
+    check_count("batch_size:", numbers["batch_size"])
+    course = Course(**numbers)
+    times: dict[str, Any] = dict.fromkeys(_TIMES, math.nan)
+    records = tuple(EpochRecord(**record, **times) for record in plain["records"])
+    for number, record in enumerate(records, start=course.first_epoch + 1):
+        _check_record(record, number)
+    state = TrainingState(
+        course=course,
+        optimizer=str(plain["optimizer"]),
+        records=records,
+        step=check_count("step:", plain["step"], 0),
+        loss_sum=_finite("loss_sum", plain["loss_sum"]),
+        correct=check_count("correct:", plain["correct"], 0),
+        carry=carry,
+    )
+    if state.step > course.steps or state.correct > state.images:
+        message = "step and correct must lie within one epoch"
+        raise ValueError(message)
+    return state
+
+
+def describe_optimizer(optimizer: Optimizer) -> str:
+    """The settings in words, the same in every process."""
+    return _ADDRESS.sub("", repr(optimizer))  # of a function given as the schedule
+
+
+def resumed(
+    state: TrainingState, course: Course, optimizer: str, expected: Carry, override: bool
+) -> TrainingState:
+    """``state`` as the beginning of the training that ``course`` and ``optimizer`` describe.
+
+    ``expected`` is that training's first carry: its names and shapes. With ``override``, settings
+    may differ: an epoch in other batches begins again, and an optimizer that keeps other arrays
+    begins afresh.
+
+    Raises
+    ------
+    InvalidValueError
+        A setting differs and ``override`` is False, or the parameters are another network's.
+    """
+    was, now = asdict(state.course), asdict(course)
+    differences = [
+        f"{name} was {was[name]}, got {now[name]}"
+        for name in ("epochs", "batch_size", "images", "seed")
+        if was[name] != now[name]
+    ]
+    if state.optimizer != optimizer:
+        differences.append(f"optimizer was {state.optimizer}, got {optimizer}")
+    if differences and not override:
+        message = (
+            f"fit: a training resumes with the settings it began with: {'; '.join(differences)}; "
+            "pass those, or override=True (--override)"
+        )
+        raise InvalidValueError(message)
+    carry = Carry(
+        _like("parameters", expected.params, state.carry.params),
+        _like("layer state", expected.state, state.carry.state),
+        _optimizer_state(expected.optimizer_state, state.carry.optimizer_state, override),
+    )
+    steps_before = state.steps_done
+    if (course.batch_size, course.images) != (state.course.batch_size, state.course.images):
+        state = replace(state, step=0, loss_sum=0.0, correct=0)
+    course = replace(course, first_epoch=state.course.first_epoch, first_step=0)
+    state = replace(state, course=course, optimizer=optimizer, carry=carry)
+    # The numbers of steps go on whatever an epoch's length is: no two share random bits.
+    return replace(state, course=replace(course, first_step=steps_before - state.position))
+
+
+def _optimizer_state(expected: Tree, given: Tree, override: bool) -> Tree:
+    try:
+        return _like("optimizer state", expected, given)
+    except InvalidValueError:
+        if not override:
+            raise
+        return expected
+
+
+def _like(what: str, expected: Tree, given: Tree) -> Tree:
+    """``given``'s arrays in the tree of ``expected``, whose names and shapes they must have."""
+    arrays, shapes = flatten(given), {n: tuple(a.shape) for n, a in flatten(expected).items()}
+    if {name: tuple(array.shape) for name, array in arrays.items()} != shapes:
+        message = (
+            f"fit: the {what} to resume from must have the names and shapes of this model and "
+            f"optimizer, {shapes}, got { {n: tuple(a.shape) for n, a in arrays.items()} }; "
+            "resume with the model and the optimizer that the training was begun with"
+        )
+        raise InvalidValueError(message)
+    return with_leaves(expected, [arrays[name] for name in shapes])
+
+
+def _check_record(record: EpochRecord, number: int) -> None:
+    if check_count("epoch:", record.epoch) != number:
+        message = f"the records of epochs must be numbered on from {number}, got {record.epoch}"
+        raise ValueError(message)
+    _finite("train_loss", record.train_loss)
+    _finite("train_accuracy", record.train_accuracy)
+    _finite("learning_rate", record.learning_rate)
+    for name in ("validation_loss", "validation_accuracy"):
+        if getattr(record, name) is not None:
+            _finite(name, getattr(record, name))
+
+
+def _finite(name: str, value: Any) -> float:
+    check_number(name, value, minimum=0.0)
+    return float(value)

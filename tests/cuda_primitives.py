@@ -1,0 +1,196 @@
+"""The functions of device.cuh against the PTX manual's description of what they do.
+
+Operands of a matrix product are zeros but for a single one, so that each number of the result names
+the lane and the register that it came from. Run on the CPU, where stand-ins were written from the same
+description, by tests/test_cuda_primitives.py, and on a device by tests/test_gpu.py.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from arraycnn.ops.cuda import launcher
+
+_HEADER = (Path(launcher.__file__).parent / "device.cuh").read_text().replace("#pragma once", "")
+
+TEXT = f"""{_HEADER}
+__global__ void round_to_tf32(const float* x, unsigned* y) {{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    y[i] = to_tf32(x[i]);
+}}
+
+__global__ void round_to_bf16(const float* low, const float* high, unsigned* y) {{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    y[i] = pack_bf16(low[i], high[i]);
+}}
+
+// d += a b, a product for each block: (16, 8) times (8, 8).
+__global__ void products_of_tf32(const float* a, const float* b, float* d) {{
+    a += blockIdx.x * 128; b += blockIdx.x * 64; d += blockIdx.x * 128;
+    const int group = threadIdx.x / 4, place = threadIdx.x % 4;
+    const unsigned left[4] = {{
+        to_tf32(a[group * 8 + place]), to_tf32(a[(group + 8) * 8 + place]),
+        to_tf32(a[group * 8 + place + 4]), to_tf32(a[(group + 8) * 8 + place + 4])}};
+    const unsigned right[2] = {{to_tf32(b[place * 8 + group]), to_tf32(b[(place + 4) * 8 + group])}};
+    float sums[4];
+    for (int i = 0; i < 4; ++i) sums[i] = d[(group + i / 2 * 8) * 8 + 2 * place + i % 2];
+    mma_tf32(sums, left, right);
+    for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * 8 + 2 * place + i % 2] = sums[i];
+}}
+
+DEVICE unsigned neighbours(const float* low, int stride) {{ return pack_bf16(low[0], low[stride]); }}
+
+// d += a b, a product for each block: (16, 16) times (16, 8).
+__global__ void products_of_bf16(const float* a, const float* b, float* d) {{
+    a += blockIdx.x * 256; b += blockIdx.x * 128; d += blockIdx.x * 128;
+    const int group = threadIdx.x / 4, place = threadIdx.x % 4;
+    const unsigned left[4] = {{
+        neighbours(a + group * 16 + 2 * place, 1), neighbours(a + (group + 8) * 16 + 2 * place, 1),
+        neighbours(a + group * 16 + 2 * place + 8, 1),
+        neighbours(a + (group + 8) * 16 + 2 * place + 8, 1)}};
+    const unsigned right[2] = {{neighbours(b + 2 * place * 8 + group, 8),
+                               neighbours(b + (2 * place + 8) * 8 + group, 8)}};
+    float sums[4];
+    for (int i = 0; i < 4; ++i) sums[i] = d[(group + i / 2 * 8) * 8 + 2 * place + i % 2];
+    mma_bf16(sums, left, right);
+    for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * 8 + 2 * place + i % 2] = sums[i];
+}}
+
+// Each thread copies BYTES to shared memory twice, in two groups of copies, and what it finds there
+// after waiting for the first, and then for both, to `early` and `late`. Where `valid` is 0 the address
+// is null: it must not be read.
+template <int BYTES>
+__global__ void copies(const unsigned char* x, const int* valid, unsigned char* early,
+                       unsigned char* late) {{
+    __shared__ __align__(16) unsigned char first[64 * BYTES];
+    __shared__ __align__(16) unsigned char second[64 * BYTES];
+    const int mine = threadIdx.x * BYTES, half = 64 * BYTES;
+    for (int i = 0; i < BYTES; ++i) first[mine + i] = second[mine + i] = 0xAB;
+    const bool wanted = valid[threadIdx.x] != 0;
+    copy_async<BYTES>(first + mine, wanted ? x + mine : nullptr, wanted);
+    copy_async_commit();
+    copy_async<BYTES>(second + mine, wanted ? x + half + mine : nullptr, wanted);
+    copy_async_commit();
+    copy_async_wait<1>();
+    __syncthreads();
+    const int other = half - BYTES - mine;  // what another thread has copied
+    for (int i = 0; i < BYTES; ++i) early[other + i] = first[other + i];
+    copy_async_wait<0>();
+    __syncthreads();
+    for (int i = 0; i < BYTES; ++i) late[other + i] = second[other + i];
+}}
+
+// The threads fill dynamic shared memory and read it from the other end.
+__global__ void turned_around(const float* x, float* y) {{
+    DYNAMIC_SHARED(float, held);
+    held[threadIdx.x] = x[threadIdx.x];
+    __syncthreads();
+    y[threadIdx.x] = held[blockDim.x - 1 - threadIdx.x];
+}}
+"""
+
+
+def _launch(cuda, kernel, blocks, threads, *args, shared=0):
+    cuda.launch("primitives", kernel, (blocks,), (threads,), args, shared)
+
+
+def _rounded(x: np.ndarray, bits: int, to_even: bool) -> np.ndarray:
+    """``x`` to ``bits`` significant bits, to nearest; ties to even, or away from zero."""
+    x = x.astype(np.float64)
+    _, exponent = np.frexp(x)
+    units = x / np.exp2(exponent - bits)
+    whole = np.rint(units) if to_even else np.sign(units) * np.floor(np.abs(units) + 0.5)
+    return whole * np.exp2(exponent - bits)
+
+
+def _numbers_to_round() -> np.ndarray:
+    """Numbers of all sizes, and halfway between two of 8 or 11 bits."""
+    rng = np.random.default_rng(0)
+    ordinary = rng.normal(size=1000) * np.exp2(rng.integers(-100, 100, 1000))
+    ties = [s * np.ldexp(m + 0.5, e - b) for b in (7, 10) for m in range(2**b, 2**b + 40)
+            for e in (-3, 0, 5) for s in (-1, 1)]  # fmt: skip
+    numbers = np.concatenate([ordinary, ties, [0.0, 1.0, -1.0, np.inf, -np.inf]])
+    return np.resize(numbers, -(-len(numbers) // 64) * 64).astype(np.float32)
+
+
+def check_to_tf32(cuda) -> None:
+    x = _numbers_to_round()
+    y = cuda.empty(x.shape, "uint32")
+    _launch(cuda, "round_to_tf32", x.size // 64, 64, cuda.asarray(x), y)
+    actual = (cuda.to_numpy(y) & np.uint32(0xFFFFE000)).view(np.float32)  # the others are ignored
+    finite = np.isfinite(x)
+    np.testing.assert_array_equal(actual[finite], _rounded(x[finite], 11, to_even=False))
+    np.testing.assert_array_equal(actual[~finite], x[~finite])
+
+
+def check_pack_bf16(cuda) -> None:
+    low, high = _numbers_to_round(), _numbers_to_round()[::-1].copy()
+    y = cuda.empty(low.shape, "uint32")
+    _launch(cuda, "round_to_bf16", low.size // 64, 64, cuda.asarray(low), cuda.asarray(high), y)
+    packed = cuda.to_numpy(y)
+    for x, bits in ((low, packed << 16), (high, packed & np.uint32(0xFFFF0000))):
+        actual, finite = bits.astype(np.uint32).view(np.float32), np.isfinite(x)
+        np.testing.assert_array_equal(actual[finite], _rounded(x[finite], 8, to_even=True))
+        np.testing.assert_array_equal(actual[~finite], x[~finite])
+
+
+def _check_products(cuda, kernel: str, depth: int) -> None:
+    """One-hot A against numbers that all differ, one-hot B likewise, then whole numbers."""
+    rng = np.random.default_rng(1)
+    numbered_a = 1.0 + np.arange(16 * depth).reshape(16, depth) % 251  # exact in 8 bits
+    numbered_b = 1.0 + np.arange(depth * 8).reshape(depth, 8)
+    one_hot_a = np.eye(16 * depth).reshape(-1, 16, depth)
+    one_hot_b = np.eye(depth * 8).reshape(-1, depth, 8)
+    a = np.concatenate([one_hot_a, np.broadcast_to(numbered_a, (depth * 8, 16, depth)),
+                        rng.integers(-9, 10, (20, 16, depth))])  # fmt: skip
+    b = np.concatenate([np.broadcast_to(numbered_b, (16 * depth, depth, 8)), one_hot_b,
+                        rng.integers(-9, 10, (20, depth, 8))])  # fmt: skip
+    d = rng.integers(-9, 10, (len(a), 16, 8)).astype(np.float32)
+    target = cuda.asarray(d)
+    _launch(
+        *(cuda, kernel, len(a), 32),
+        *(cuda.asarray(a.astype(np.float32)), cuda.asarray(b.astype(np.float32)), target),
+    )
+    np.testing.assert_array_equal(cuda.to_numpy(target), a @ b + d)
+
+
+def check_mma_tf32(cuda) -> None:
+    _check_products(cuda, "products_of_tf32", 8)
+
+
+def check_mma_bf16(cuda) -> None:
+    _check_products(cuda, "products_of_bf16", 16)
+
+
+def check_copy_async(cuda) -> None:
+    rng = np.random.default_rng(2)
+    for size in (4, 8, 16):
+        x = rng.integers(1, 255, (2, 64, size)).astype(np.uint8)
+        valid = rng.integers(0, 2, 64).astype(np.int32)
+        early, late = (cuda.empty((64, size), "uint8") for _ in range(2))
+        _launch(
+            *(cuda, f"copies<{size}>", 1, 64),
+            *(cuda.asarray(x), cuda.asarray(valid), early, late),
+        )
+        for part, actual in zip(x, (early, late), strict=True):
+            np.testing.assert_array_equal(
+                cuda.to_numpy(actual), np.where(valid[:, None] != 0, part, 0)
+            )
+
+
+def check_dynamic_shared(cuda) -> None:
+    x = np.arange(96, dtype=np.float32)
+    y = cuda.empty(x.shape, "float32")
+    _launch(cuda, "turned_around", 1, 96, cuda.asarray(x), y, shared=96 * 4)
+    np.testing.assert_array_equal(cuda.to_numpy(y), x[::-1])
+
+
+CHECKS: dict[str, Callable] = {
+    "to_tf32": check_to_tf32,
+    "pack_bf16": check_pack_bf16,
+    "mma_tf32": check_mma_tf32,
+    "mma_bf16": check_mma_bf16,
+    "copy_async": check_copy_async,
+    "DYNAMIC_SHARED": check_dynamic_shared,
+}

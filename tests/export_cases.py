@@ -1,0 +1,159 @@
+"""Networks that between them show every way the order of axes can go wrong."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from arraycnn import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    MaxPool2d,
+    Model,
+    ReLU,
+    Rescale,
+    Residual,
+    Sequential,
+    Softmax,
+)
+from arraycnn.layers import Context
+from arraycnn.ops import GENERIC
+from arraycnn.training import infer
+from arraycnn.tree import flatten, map_leaves
+
+EVERY_LAYER = Sequential(
+    Rescale(),
+    Conv2d(4, 3, padding="same"),
+    BatchNorm2d(epsilon=1e-3),
+    ReLU(),
+    Residual(Sequential(Conv2d(4, 3, padding=(1, 1), bias=False), BatchNorm2d(momentum=0.2))),
+    Residual(
+        Sequential(Conv2d(6, 3, stride=2, padding="same"), Dropout(0.2)),
+        shortcut=Conv2d(6, 1, stride=2, bias=False),
+    ),
+    AvgPool2d(2, stride=1),
+    Softmax(),
+    MaxPool2d((2, 1)),
+    Residual(Sequential(GlobalAvgPool2d(), Dense(6)), shortcut=GlobalAvgPool2d()),
+    Dense(48),
+    Softmax(),
+    ReLU(),
+    Flatten(),
+    Dense(10, bias=False),
+)
+
+
+@dataclass(frozen=True)
+class Faster(ReLU):
+    """A user's layer, though it derives from one of ours."""
+
+
+def convolved(layer, *after):
+    return Sequential(layer, *(after or (Flatten(), Dense(3))))
+
+
+# Network and input shape; images of two or three channels, of sizes that are not square.
+SMALL = {
+    "every layer": (EVERY_LAYER, (11, 9, 2)),
+    "valid": (convolved(Conv2d(3, 3)), (6, 5, 2)),
+    "kernel of two sizes": (convolved(Conv2d(2, (2, 3), bias=False)), (5, 6, 3)),
+    "stride": (convolved(Conv2d(2, 3, stride=2)), (8, 7, 2)),
+    "two strides": (convolved(Conv2d(2, 3, stride=(2, 1))), (8, 7, 2)),
+    "same": (convolved(Conv2d(2, 3, padding="same")), (5, 4, 2)),
+    "same, even kernel": (convolved(Conv2d(2, (2, 4), padding="same")), (5, 4, 2)),
+    "same, stride, one side": (convolved(Conv2d(2, 3, stride=2, padding="same")), (6, 4, 2)),
+    "same, stride, both sides": (convolved(Conv2d(2, 3, stride=2, padding="same")), (5, 7, 2)),
+    "same, stride, mixed": (convolved(Conv2d(2, 3, stride=2, padding="same")), (5, 6, 2)),
+    "same, kernel 4, stride 3": (convolved(Conv2d(2, 4, stride=3, padding="same")), (8, 7, 2)),
+    "padding": (convolved(Conv2d(2, 3, padding=(2, 2))), (4, 4, 2)),
+    "two paddings": (convolved(Conv2d(2, 3, stride=2, padding=(2, 1))), (4, 5, 2)),
+    "max-pool drops edges": (convolved(MaxPool2d(2)), (5, 7, 2)),
+    "max-pool overlaps": (convolved(MaxPool2d(3, stride=(2, 1), ties="all")), (7, 6, 2)),
+    "average pool": (convolved(AvgPool2d((3, 2))), (7, 5, 2)),
+    "average pool overlaps": (convolved(AvgPool2d(3, stride=1)), (5, 6, 3)),
+    "batch norm": (convolved(BatchNorm2d(epsilon=0.5)), (4, 3, 2)),
+    "softmax of channels": (convolved(Softmax()), (4, 3, 3)),
+    "rescale": (Sequential(Rescale(), Flatten(), Dense(3)), (4, 3, 2)),
+    "global average": (convolved(Conv2d(5, 2), GlobalAvgPool2d(), Dense(3)), (5, 4, 2)),
+    "flatten at once": (Sequential(Flatten(), Dense(4), ReLU(), Dense(3)), (4, 3, 2)),
+    "flatten, then rescale": (Sequential(Flatten(), Rescale(), Dense(3)), (4, 3, 2)),
+    "flatten twice": (Sequential(Flatten(), Flatten(), Dense(3)), (4, 3, 2)),
+    "flatten far from dense": (
+        Sequential(Flatten(), Sequential(ReLU(), Dropout(0.3)), Softmax(), Dense(3)),
+        (4, 3, 2),
+    ),
+    "flatten in a nest": (Sequential(Sequential(Conv2d(2, 2), Flatten()), Dense(3)), (5, 4, 2)),
+    "flatten is the end": (Sequential(Conv2d(5, 3), Flatten()), (4, 3, 2)),
+    "flatten, residual, dense": (Sequential(Flatten(), Residual(ReLU()), Dense(3)), (4, 3, 2)),
+    "flatten meets dense in a sum": (
+        Sequential(Flatten(), Residual(Dense(24)), Dense(3)),
+        (4, 3, 2),
+    ),
+    "flatten in both branches": (
+        Sequential(
+            Residual(
+                Sequential(Conv2d(2, 3, padding="same"), Flatten()),
+                shortcut=Sequential(ReLU(), Flatten()),
+            ),
+            Dense(3),
+        ),
+        (4, 3, 2),
+    ),
+    "flatten in one branch": (
+        Sequential(
+            Residual(
+                Sequential(Conv2d(5, (4, 3)), Flatten()),
+                shortcut=Sequential(Conv2d(5, (4, 3)), GlobalAvgPool2d()),
+            ),
+            Dense(3),
+        ),
+        (4, 3, 2),
+    ),
+    "flatten against dense in a sum": (
+        Sequential(
+            Residual(Sequential(Flatten(), Dense(24)), shortcut=Flatten()), ReLU(), Dense(3)
+        ),
+        (4, 3, 2),
+    ),
+    "no sequential around": (
+        Residual(Sequential(Flatten(), Dense(3)), Sequential(Conv2d(3, 2), GlobalAvgPool2d())),
+        (4, 3, 2),
+    ),
+}
+
+
+def images(network, input_shape, count=9):
+    """uint8 where ``network`` begins with Rescale, else float32."""
+    rng = np.random.default_rng(5)
+    pixels = rng.integers(0, 256, (count, *input_shape), dtype=np.uint8)
+    return pixels if "Rescale" in repr(network) else (pixels / 255.0 - 0.5).astype("float32")
+
+
+def model_of(network, input_shape, **settings):
+    """A model whose every parameter and state is random, so that no two can be mistaken."""
+    model = Model(network, input_shape, **settings)
+    rng = np.random.default_rng(6)
+    near_one = lambda array: array + rng.uniform(-0.3, 0.3, array.shape)  # noqa: E731
+    model.assign(map_leaves(near_one, model.parameters), map_leaves(near_one, model.state))
+    return model
+
+
+def logits(model, x):
+    """What the network gives before the softmax, (N, classes), by the portable kernels."""
+    trees = [nested(arrays, model) for arrays in (model.parameters, model.state)]
+    return infer(model.network, *trees, x, Context(GENERIC, "infer", model.dtype))
+
+
+def nested(flat, model):
+    """The tree that ``flat``, arrays by path, is the flat form of."""
+    params, state, _ = model.network.init(np.random.default_rng(0), model.input_shape)
+    tree = params if set(flat) == set(flatten(params)) else state
+    fill = lambda part, path: {  # noqa: E731
+        name: fill(value, f"{path}{name}.") if isinstance(value, dict) else flat[f"{path}{name}"]
+        for name, value in part.items()
+    }
+    return fill(tree, "")

@@ -1,0 +1,132 @@
+"""Fuzz the parsers, guided by coverage (atheris, which is libFuzzer for Python).
+
+    python tests/fuzz/run.py                        # every target for 10 seconds, as CI does
+    python tests/fuzz/run.py idx image --seconds 60
+    python tests/fuzz/run.py idx --flat 600         # until coverage has been flat for 10 minutes
+
+Only errors of arraycnn's own may leave a parser, within 2 GB and 20 seconds. What is found is
+written to tests/fuzz/found/TARGET and makes the exit code 1; it stays there as a regression test
+(tests/test_fuzz.py) once the parser is mended. ``--corpus FOLDER`` keeps the inputs that reached
+new code, so that a later run goes on from there.
+"""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+HERE = Path(__file__).parent
+NAMES = ("idx", "arrays", "image", "checkpoint", "config", "options")
+MEMORY_MB = 2048
+INPUT_SECONDS = 20
+_STARTING_SECONDS = 300.0
+_STATUS = re.compile(r"#(\d+)\s+(?:NEW|REDUCE|pulse|INITED|DONE|RELOAD)\s+cov: (\d+) ft: (\d+)")
+
+
+@dataclass
+class Outcome:
+    """What a run did: executions, edges covered, seconds since the last new edge, what failed."""
+
+    target: str
+    executions: int = 0
+    coverage: int = 0
+    seconds: float = 0.0
+    flat_seconds: float = 0.0
+    failure: str = ""
+    log: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        ended = f"FOUND: {self.failure}" if self.failure else "nothing found"
+        return (
+            f"{self.target:<11}{self.executions:>10,} executions  {self.coverage:>6,} edges  "
+            f"{self.seconds:>7.0f} s, flat for {self.flat_seconds:.0f} s  {ended}"
+        )
+
+
+def fuzz(
+    target: str,
+    seconds: float,
+    flat: float | None = None,
+    corpus: Path | None = None,
+    found: Path | None = None,
+) -> Outcome:
+    """Run one target in a process of its own; with ``flat``, until coverage is flat that long."""
+    with tempfile.TemporaryDirectory() as work:
+        corpus = corpus / target if corpus else Path(work) / "corpus"
+        found = (found or HERE / "found") / target
+        corpus.mkdir(parents=True, exist_ok=True)
+        found.mkdir(parents=True, exist_ok=True)
+        began = started = time.monotonic()
+        command = [sys.executable, str(HERE / "worker.py"), target, str(corpus), str(found)]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "100"},
+        )
+        outcome = Outcome(target)
+        last_new, asked_to_end = None, False
+        assert process.stdout is not None
+        for line in process.stdout:
+            outcome.log = [*outcome.log[-200:], line.rstrip()]
+            now = time.monotonic()
+            if match := _STATUS.search(line):
+                if not outcome.executions:
+                    began = now  # instrumenting the code takes some seconds
+                outcome.executions = int(match[1])
+                if int(match[2]) > outcome.coverage or last_new is None:
+                    outcome.coverage, last_new = int(match[2]), now
+            over = now - (last_new or now) > flat if flat else now - began > seconds
+            over = over and (outcome.executions > 0 or now - started > _STARTING_SECONDS)
+            if over and process.poll() is None:
+                asked_to_end = True
+                process.send_signal(signal.SIGUSR1)  # libFuzzer ends in order
+        process.wait()
+        outcome.seconds = time.monotonic() - began
+        outcome.flat_seconds = time.monotonic() - (last_new or time.monotonic())
+        outcome.failure = _failure(outcome.log)
+        if not outcome.failure and not asked_to_end:
+            outcome.failure = f"the process ended by itself, exit status {process.returncode}"
+        if not any(found.iterdir()):
+            found.rmdir()
+        return outcome
+
+
+def _failure(log: list[str]) -> str:
+    """The line that says what was found, or nothing."""
+    for position, line in enumerate(log):
+        if "Uncaught Python exception" in line:
+            told = [rest for rest in log[position + 1 :] if re.match(r"^\w[\w.]*(:|$)", rest)]
+            return next((rest[:300] for rest in told), "an exception")
+        if re.search(r"ERROR: libFuzzer: (timeout|out-of-memory|deadly|fuzz target exited)", line):
+            return line.partition("ERROR: ")[2]
+    return ""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("targets", nargs="*", choices=[*NAMES, []], help="all unless named")
+    parser.add_argument("--seconds", type=float, default=10.0, help="for each target")
+    parser.add_argument("--flat", type=float, help="end when coverage was flat for this long")
+    parser.add_argument("--corpus", type=Path, help="keep inputs that reach new code here")
+    options = parser.parse_args()
+    failed = False
+    for target in options.targets or NAMES:
+        outcome = fuzz(target, options.seconds, options.flat, options.corpus)
+        print(outcome, flush=True)
+        if outcome.failure or not outcome.executions:
+            failed = True
+            print("\n".join(outcome.log[-60:]), flush=True)
+    raise SystemExit(failed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""Small good inputs of every target, and words that its format knows: where the fuzzers begin."""
+
+import gzip
+import io
+import json
+import struct
+
+import numpy as np
+from PIL import Image
+from targets import PARAMETERS, archive, npy, sealed
+
+NETWORK = {
+    "class": "Sequential",
+    "layers": [
+        {"class": "Rescale"},
+        {"class": "Conv2d", "filters": 2, "kernel_size": [3, 3], "padding": "valid"},
+        {"class": "Flatten"},
+        {"class": "Dense", "outputs": 3},
+    ],
+}
+EVERY_LAYER = {
+    "class": "Sequential",
+    "layers": [
+        {"class": "Rescale"},
+        {
+            "class": "Conv2d",
+            "filters": 2,
+            "kernel_size": 3,
+            "stride": [1, 2],
+            "padding": "same",
+            "bias": False,
+        },
+        {"class": "BatchNorm2d", "momentum": 0.1, "epsilon": 1e-05},
+        {"class": "ReLU"},
+        {"class": "MaxPool2d", "pool_size": 2, "stride": 2, "ties": "all"},
+        {"class": "AvgPool2d", "pool_size": [2, 2], "stride": None},
+        {"class": "Residual", "body": {"class": "Sequential", "layers": [{"class": "ReLU"}]}},
+        {"class": "Dropout", "rate": 0.5},
+        {"class": "GlobalAvgPool2d"},
+        {"class": "Flatten"},
+        {"class": "Softmax"},
+        {"class": "Dense", "outputs": 10, "bias": True},
+    ],
+}
+HEADER = {
+    "format_version": 1,
+    "network": NETWORK,
+    "input_shape": [4, 4, 1],
+    "dtype": "float32",
+    "seed": 0,
+    "class_names": ["a", "b", "c"],
+    "epochs_done": 1,
+    "steps_done": 2,
+}
+
+
+def _idx(shape: tuple[int, ...], code: int, size: int) -> bytes:
+    count = int(np.prod(shape)) * size
+    return struct.pack(f">HBB{len(shape)}I", 0, code, len(shape), *shape) + bytes(range(count))
+
+
+def _idx_seeds() -> list[bytes]:
+    files = [_idx((2, 3, 4), 8, 1), _idx((5,), 8, 1), _idx((3,), 11, 2), _idx((2,), 14, 8)]
+    files += [_idx((2, 2, 2, 3), 8, 1), _idx((4,), 9, 1), _idx((2, 2), 12, 4), _idx((2,), 13, 4)]
+    absurd = struct.pack(">HBB3I", 0, 8, 3, 2**20, 28, 28) + b"12"
+    empty = struct.pack(">HBB2I", 0, 8, 2, 0, 2)
+    files += [absurd, empty, b"<html>", b""]
+    packed = [gzip.compress(file, mtime=0) for file in files]
+    raw = [bytes([kind]) + file for file in files for kind in (0, 1)]
+    return raw + [b"\2" + file for file in packed] + [b"\2" + packed[0] + packed[1]]
+
+
+def _arrays_seeds() -> list[bytes]:
+    values = [np.arange(6, dtype=np.uint8).reshape(2, 3), np.arange(3.0), np.array(["a", "bc"])]
+    values += [np.asfortranarray(values[0]), np.zeros((0, 2)), np.array(True)]
+    files = [npy(value) for value in values]
+    for save in (np.savez, np.savez_compressed):
+        buffer = io.BytesIO()
+        save(buffer, images=values[0], labels=values[1], class_names=values[2])
+        files.append(buffer.getvalue())
+    objects = io.BytesIO()
+    np.save(objects, np.array([{}], dtype=object), allow_pickle=True)
+    second = io.BytesIO()
+    np.lib.format.write_array(second, values[0], version=(2, 0))
+    files += [second.getvalue(), b"\x93NUMPY\2\0\xff\xff\xff\x7f{"]
+    return [*files, objects.getvalue(), npy(np.zeros(2, "i4,f4")), b""]
+
+
+def _image_seeds() -> list[bytes]:
+    pixels = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+    grey, colour = Image.fromarray(pixels), Image.fromarray(np.dstack([pixels] * 3))
+    clear = colour.convert("RGBA")
+    clear.putalpha(128)
+    pictures = [(grey, kind) for kind in ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")]
+    pictures += [(colour, kind) for kind in ("PNG", "JPEG", "BMP", "WEBP", "PPM")]
+    pictures += [(clear, "PNG"), (grey.convert("1"), "PNG"), (colour.convert("P"), "PNG")]
+    pictures += [(grey.convert("LA"), "PNG"), (colour.convert("CMYK"), "JPEG"), (clear, "WEBP")]
+    pictures += [(Image.fromarray(pixels.astype(np.uint16) * 200), "PNG")]
+    seeds = []
+    for number, (picture, kind) in enumerate(pictures):
+        buffer = io.BytesIO()
+        exif = Image.Exif()
+        exif[0x0112] = 1 + number % 8
+        options = {"exif": exif} if kind in ("PNG", "JPEG", "WEBP") else {}
+        picture.save(buffer, kind, **options)
+        seeds.append(bytes([number % 4]) + buffer.getvalue())
+    bomb = bytearray(seeds[0])
+    bomb[17:25] = struct.pack(">II", 60_000, 60_000)
+    return [*seeds, bytes(bomb), b"\0<html>", b"\0P5 3 2 255\n123456", b"\0P2 2 1 9\n1 2"]
+
+
+def _checkpoint_seeds() -> list[bytes]:
+    text = json.dumps(HEADER).encode()
+    header = npy(np.frombuffer(text, np.uint8))
+    body = archive({"header.npy": header, **PARAMETERS})
+    flipped = bytearray(sealed(body))
+    flipped[10] ^= 1  # the time of an entry, which no checksum of the zip format covers
+    deep = json.dumps(HEADER).replace('"Flatten"', '"Flatten", "x": ' + "[" * 50 + "]" * 50)
+    huge = json.dumps(HEADER).replace('"outputs": 3', '"outputs": 300000')
+    double = json.dumps({**HEADER, "dtype": "float64", "class_names": None})
+    return [
+        *(b"\0" + file for file in (sealed(body), sealed(body)[:-100], body, bytes(flipped), b"")),
+        *(b"\1" + file for file in (body, body[: len(body) // 2])),
+        *(b"\2" + file for file in (text, deep.encode(), huge.encode(), double.encode())),
+    ]
+
+
+def _config_seeds() -> list[bytes]:
+    parts = [{"class": "Dense", "outputs": 3, "bias": False}, [NETWORK], 3, {"class": "Swish"}]
+    parts += [{"class": "Conv2d", "filters": 1, "kernel_size": [1, 2], "padding": [0, 1]}]
+    return [json.dumps(part).encode() for part in (NETWORK, EVERY_LAYER, *parts)]
+
+
+def _option_seeds() -> list[bytes]:
+    lines = [
+        "train",
+        "train --epochs 2 --batch-size 16 --learning-rate 0.1 --seed 3 --json",
+        "train --dataset mnist --data-dir data --network lenet5 --optimizer sgd --limit 10",
+        "train --schedule cosine --validation 0.25 --backend numpy --out run --log-steps",
+        "train --learning-rate nan",
+        "train --epochs=0 --debug",
+        "train --image-size 0x8",
+        "train --image-size 8x",
+        "evaluate model.npz --dataset digits --limit 5 --backend auto",
+        "predict model.npz a.png b.png --invert --json",
+        "predict model.npz - --no-invert --top 3 --format csv --output out.csv",
+        "train --dataset . --image-size 32x32x1 --seed 1",
+        "evaluate model.npz --dataset . --part all --per-class --top 2",
+        "info --json",
+        "--version",
+        "-h",
+        "train --help",
+        "trian",
+    ]
+    return [line.replace(" ", "\n").encode() for line in lines]
+
+
+SEEDS = {
+    "idx": _idx_seeds,
+    "arrays": _arrays_seeds,
+    "image": _image_seeds,
+    "checkpoint": _checkpoint_seeds,
+    "config": _config_seeds,
+    "options": _option_seeds,
+}
+
+_LAYERS = [layer["class"] for layer in EVERY_LAYER["layers"]] + ["Sequential"]
+_SETTINGS = sorted({name for layer in EVERY_LAYER["layers"] for name in layer})
+_JSON = [f'"{word}"' for word in (*_LAYERS, *_SETTINGS, *HEADER)]
+_JSON += ["null", "true", "false", "1e999", "-1", "99999999", '{"class":', "[[[[", "NaN"]
+_OPTIONS = b"""
+--dataset --data-dir --network --backend --epochs --batch-size --optimizer --learning-rate
+--schedule --validation --seed --limit --log-steps --out --json --debug --help --invert --version
+--no-invert --top --format --output --part --per-class --image-size 8x8 jsonl csv all
+train evaluate predict info digits mnist numpy sgd cosine nan inf -1 1e400 0 --
+""".split()
+
+WORDS: dict[str, list[bytes]] = {
+    "idx": [b"\0\0\x08\x03", b"\0\0\x0c\x01", b"\x1f\x8b\x08", b"\xff" * 4, b"\0\0\0\1"],
+    "arrays": [
+        *(b"PK\3\4", b"PK\1\2", b"PK\5\6", b"\x93NUMPY", b"'descr': '|u1'", b"'shape': ("),
+        *(b"'fortran_order': True", b"|O", b"<f8", b"<U2", b"99999999", b"-1"),
+    ],
+    "image": [
+        *(b"IHDR", b"IDAT", b"IEND", b"tRNS", b"PLTE", b"iTXt", b"acTL", b"fdAT", b"Exif\0\0"),
+        *(b"\xff\xd8", b"\xff\xc0", b"GIF89a", b"RIFF", b"WEBPVP8 ", b"VP8L", b"P6", b"BM"),
+    ],
+    "checkpoint": [
+        *(b"PK\3\4", b"PK\1\2", b"PK\5\6", b"\x93NUMPY", b"'descr'", b"'shape': ("),
+        *(word.encode() for word in _JSON),
+    ],
+    "config": [word.encode() for word in _JSON],
+    "options": [*_OPTIONS, b"\n", b"="],
+}

@@ -1,0 +1,56 @@
+"""One fuzzing process: ``worker.py TARGET CORPUS FOUND``, started by run.py."""
+
+import atexit
+import resource
+import sys
+import tracemalloc
+import warnings
+from pathlib import Path
+
+import atheris
+import numpy  # noqa: F401  before the packages below are instrumented, as it takes long
+
+PACKAGES = ["arraycnn", "gzip", "zipfile", "json", "click", "PIL"]
+
+
+def main() -> None:
+    name, corpus, found = sys.argv[1:]
+    with atheris.instrument_imports(include=PACKAGES):
+        from PIL import Image, WebPImagePlugin  # noqa: F401
+        from run import INPUT_SECONDS, MEMORY_MB
+        from seeds import SEEDS, WORDS
+        from targets import TARGETS, clean_up
+
+        Image.preinit()
+    for number, seed in enumerate(SEEDS[name]()):
+        (Path(corpus) / f"seed{number}").write_bytes(seed)
+    words = Path(corpus).with_suffix(".words")
+    words.write_text("".join(f'"{_escaped(word)}"\n' for word in WORDS[name]))
+    atexit.register(clean_up)
+    warnings.simplefilter("ignore")
+    tracemalloc.start(1)
+    # An allocation that is never touched does not count for libFuzzer's limit; here it fails.
+    resource.setrlimit(resource.RLIMIT_AS, (2 * MEMORY_MB * 2**20,) * 2)
+    atheris.Setup(
+        [
+            sys.argv[0],
+            corpus,
+            f"-dict={words}",
+            f"-artifact_prefix={found}/",
+            f"-rss_limit_mb={MEMORY_MB}",
+            f"-timeout={INPUT_SECONDS}",
+            "-max_len=4096",
+            "-reload=0",
+            "-print_final_stats=1",
+            "-len_control=20",
+        ],
+        TARGETS[name],
+    )
+    atheris.Fuzz()
+
+
+def _escaped(word: bytes) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in word)
+
+
+main()

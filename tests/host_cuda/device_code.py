@@ -1,0 +1,108 @@
+"""What NVRTC makes of the kernels for a device: it needs no driver."""
+
+import hashlib
+import json
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import partial
+
+from arraycnn.ops.cuda.launcher import source
+from host_cuda.build import cache_folder
+
+ARCHITECTURES = (80, 90, 100)
+_OPTIONS = ("-std=c++17", "-ftz=true", "--ptxas-options=-v")  # as CuPy's, and the figures
+
+
+class DoesNotCompile(AssertionError):
+    """NVRTC refused a kernel."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What one kernel takes on one architecture.
+
+    Attributes
+    ----------
+    registers : int, of a thread
+    spilled : int
+        Bytes of registers moved to memory and back, for want of registers.
+    stack : int
+        Bytes of memory of a thread's own, for arrays that are not in registers.
+    shared : int
+        Bytes of static shared memory of a block.
+    most_threads : int
+        Threads of a block, by __launch_bounds__; 1024 without it.
+    """
+
+    registers: int
+    spilled: int
+    stack: int
+    shared: int
+    most_threads: int
+
+
+def figures(
+    file: str, kernels: tuple[str, ...], architecture: int, text: str | None = None
+) -> dict[str, Figures]:
+    """The figures of ``kernels`` of ``file``.cu, compiled as one program, and kept on disk.
+
+    Raises `DoesNotCompile` with NVRTC's message.
+    """
+    from cupy_backends.cuda.libs import nvrtc
+
+    text = source(file) if text is None else text
+    key = (text, *kernels, str(architecture), *_OPTIONS, str(nvrtc.getVersion()))
+    path = cache_folder() / f"{hashlib.sha256('|'.join(key).encode()).hexdigest()[:32]}.json"
+    if not path.exists():
+        found = _compile(nvrtc, file, kernels, architecture, text)
+        content = json.dumps({kernel: asdict(row) for kernel, row in found.items()})
+        unfinished = path.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(content)
+        unfinished.rename(path)
+    return {kernel: Figures(**row) for kernel, row in json.loads(path.read_text()).items()}
+
+
+def figures_everywhere(file: str, kernels: tuple[str, ...]) -> dict[int, dict[str, Figures]]:
+    """`figures` for each of the architectures, which are compiled at the same time."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(partial(figures, file, kernels), ARCHITECTURES)
+        return dict(zip(ARCHITECTURES, found, strict=True))
+
+
+def _compile(
+    nvrtc, file: str, kernels: tuple[str, ...], architecture: int, text: str
+) -> dict[str, Figures]:
+    program = nvrtc.createProgram(text, f"{file}.cu", [], [])
+    try:
+        for kernel in kernels:
+            nvrtc.addNameExpression(program, kernel)
+        try:
+            nvrtc.compileProgram(program, [f"--gpu-architecture=sm_{architecture}", *_OPTIONS])
+        except nvrtc.NVRTCError as error:
+            message = f"{file}.cu for sm_{architecture}: {nvrtc.getProgramLog(program)}"
+            raise DoesNotCompile(message) from error
+        log = nvrtc.getProgramLog(program)
+        code = nvrtc.getPTX(program).decode()
+        names = {kernel: nvrtc.getLoweredName(program, kernel) for kernel in kernels}
+    finally:
+        nvrtc.destroyProgram(program)
+    return {kernel: _read(log, code, name) for kernel, name in names.items()}
+
+
+def _read(log: str, ptx: str, name: str) -> Figures:
+    part = log.split(f"Compiling entry function '{name}'")[1].split("Compiling entry function")[0]
+    stack, stores, loads = re.search(
+        r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", part
+    ).groups()
+    shared = re.search(r"(\d+) bytes smem", part)
+    entry = ptx.split(f".entry {name}(")[1].split("{")[0]
+    threads = re.search(r"\.maxntid (\d+)(?:, (\d+), (\d+))?", entry)
+    return Figures(
+        registers=int(re.search(r"Used (\d+) registers", part)[1]),
+        spilled=int(stores) + int(loads),
+        stack=int(stack),
+        shared=int(shared[1]) if shared else 0,
+        most_threads=int(threads[1]) if threads else 1024,
+    )

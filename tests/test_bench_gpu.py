@@ -1,0 +1,119 @@
+"""bench/gpu.py without a GPU: its dry run takes every path but the device's own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parent.parent / "bench"
+PEERS = {"torch-graph": "torch", "jax-scan": "jax"}
+
+
+def run(*arguments, **changes):
+    # No commit is named: it might be another one by the time that a run goes on.
+    environment = {**os.environ, "GIT_DIR": os.devnull, **changes}
+    return subprocess.run(
+        [sys.executable, str(BENCH / "gpu.py"), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+
+
+def dry(path, *arguments):
+    tiny = ("--device", "cpu", "--nets", "a", "--images", "64", "--batches", "16", "--rounds", "2")
+    return run(*tiny, "--precisions", "fp32", "--out", str(path), *arguments)
+
+
+def test_a_dry_run_takes_every_section(tmp_path):
+    path = tmp_path / "dry.json"
+    done = dry(path, "--contenders", "arraycnn,arraycnn-eager")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(path.read_text())
+    assert result["dry_run"]
+    assert result["device"] == "CPU"
+    assert list(result["cells"]) == [
+        *("latency a fp32 1", "train a fp32 16", "memory a fp32 16", "cold a fp32 16"),
+        "kernels a fp32 16",
+    ]
+    assert result["left"] == []
+    assert result["not_measured"] == {}
+    trained = result["cells"]["train a fp32 16"]
+    assert trained["steps"] == 4
+    for measured in trained["contenders"].values():
+        assert len(measured["rounds"]) == 2
+        assert min(measured["rounds"]) > 0
+        assert len(measured["losses"]) == 4
+    cold = result["cells"]["cold a fp32 16"]["contenders"]["arraycnn"]
+    assert cold["empty"] > 0 < cold["full"]
+    rows = {row["kernel"]: row for row in result["cells"]["kernels a fp32 16"]["rows"]}
+    products = 16 * 26 * 26 * 9 * 8  # of the convolution
+    assert rows["conv2d_max_pool2d"]["flop"] == 2 * products
+    assert rows["conv2d_max_pool2d_backward"]["flop"] == 2 * products // 4
+    assert rows["sgd_update"]["bytes"] > 3 * 4 * (72 + 13520 + 10)
+    # Nothing of it may be taken for a device's figure.
+    assert "floor" not in done.stdout
+    assert "goal" not in done.stdout
+    assert "dry run" in done.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("name", PEERS)
+def test_peers_agree_with_numpy_or_are_reported(name, tmp_path):
+    pytest.importorskip(PEERS[name], reason=f"{PEERS[name]} is not installed")
+    path = tmp_path / "dry.json"
+    done = dry(path, "--contenders", f"arraycnn,{name}", "--sections", "train,latency")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(path.read_text())
+    assert result["not_measured"] == {}
+    for cell in result["cells"].values():
+        assert set(cell["contenders"]) == {"arraycnn", name}
+
+
+def test_a_broken_off_run_goes_on_where_it_stopped(tmp_path):
+    path = tmp_path / "dry.json"
+    chosen = ("--contenders", "arraycnn", "--sections", "train,memory")
+    first = dry(path, *chosen, "--minutes", "0.0001")
+    assert first.returncode == 3, first.stderr
+    before = json.loads(path.read_text())
+    assert (list(before["cells"]), before["left"]) == (["train a fp32 16"], ["memory a fp32 16"])
+    second = dry(path, *chosen)
+    assert second.returncode == 0, second.stderr
+    after = json.loads(path.read_text())
+    assert after["cells"]["train a fp32 16"] == before["cells"]["train a fp32 16"]
+    assert "memory a fp32 16" in after["cells"]
+
+
+def test_another_run_does_not_overwrite_a_result(tmp_path):
+    path = tmp_path / "dry.json"
+    path.write_text(json.dumps({"device": "another", "cells": {}}))
+    done = dry(path, "--contenders", "arraycnn", "--sections", "train")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(path.read_text()) == {"device": "another", "cells": {}}
+    assert "train a fp32 16" in json.loads((tmp_path / "dry-2.json").read_text())["cells"]
+
+
+def test_without_a_device_it_says_so_in_one_line(tmp_path):
+    done = run("--out", str(tmp_path / "none.json"), CUDA_VISIBLE_DEVICES="")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("bench/gpu.py: nothing was measured: BackendUnavailableError")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--nets", "c"), "takes of a, b, cifar, got 'c'"),
+        (("--batches", "0"), "takes whole numbers of at least 1, got '0'"),
+        (("--contenders", "keras"), "got 'keras'"),
+    ],
+)
+def test_bad_options(arguments, message):
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]

@@ -1,0 +1,102 @@
+"""Every kernel compiles for every kind of device, by the compiler CuPy uses, and spills nothing.
+
+Which kernels there are, tests/cuda_kernels.txt says; tests/cuda_table.py compares it with those that
+the tests ran, and prints the figures.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from arraycnn.ops.cuda import launcher
+from cuda_table import Launches, listed, wrong_with
+from host_cuda.device_code import ARCHITECTURES, DoesNotCompile, figures, figures_everywhere
+from test_cuda_header import DEVICE_TEXT
+
+nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="CuPy is not installed")
+try:
+    nvrtc.getVersion()
+except RuntimeError:
+    pytest.skip("nvidia-cuda-nvrtc is not installed", allow_module_level=True)
+
+FILES = sorted(path.stem for path in Path(launcher.__file__).parent.glob("*.cu"))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_kernels_compile_and_spill_nothing(file):
+    for architecture, rows in figures_everywhere(file, listed()[file]).items():
+        wrong = {kernel: wrong_with(row, Launches()) for kernel, row in rows.items()}
+        assert not any(wrong.values()), (architecture, wrong)
+
+
+def with_tiles_alike(name):
+    """``name`` without the sizes of tiles and vectors, which are each type's own."""
+    return re.sub(r"\d+", "", name) if "Fma<" in name else name
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_both_floating_types_have_the_same_kernels(file):
+    of_type = {
+        real: {
+            re.sub(rf"\b{real}\b", "T", with_tiles_alike(name))
+            for name in listed()[file]
+            if re.search(rf"\b{real}\b", name)
+        }
+        for real in ("float", "double")
+    }
+    assert of_type["float"] == of_type["double"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_kernel_of_a_file_is_listed(file):
+    code = re.sub(r"//.*", "", launcher.source(file))
+    names = set(re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)", code))
+    assert len(names) == code.count("__global__")
+    assert {kernel.split("<")[0] for kernel in listed()[file]} == names
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_header_compiles(architecture):
+    kernels = ("mma_of_tf32", "mma_of_bf16", "roundings", *(f"copies<{n}>" for n in (4, 8, 16)))
+    for row in figures("header", kernels, architecture, DEVICE_TEXT).values():
+        assert wrong_with(row, Launches()) == []
+
+
+def test_a_spill_is_noticed():
+    text = """
+    __global__ void __launch_bounds__(1024, 2) kernel(float* x) {
+        float held[64];
+        #pragma unroll
+        for (int i = 0; i < 64; ++i) held[i] = x[i * 1024 + threadIdx.x];
+        __syncthreads();
+        #pragma unroll
+        for (int i = 0; i < 64; ++i) x[i * 1024 + threadIdx.x] = held[63 - i] * held[i];
+    }
+    """
+    row = figures("test", ("kernel",), 90, text)["kernel"]
+    assert row.registers == 32
+    assert wrong_with(row, Launches()) == [f"spills {row.spilled} bytes"]
+    assert row.spilled > 0
+
+
+def test_a_launch_that_no_device_takes_is_noticed():
+    text = """
+    __global__ void __launch_bounds__(128) kernel(float* x) {
+        __shared__ float part[1024];
+        part[threadIdx.x] = x[threadIdx.x];
+        __syncthreads();
+        x[threadIdx.x] = part[127 - threadIdx.x];
+    }
+    """
+    row = figures("test", ("kernel",), 80, text)["kernel"]
+    assert wrong_with(row, Launches(1, threads=128, shared=44 * 1024)) == []
+    assert wrong_with(row, Launches(1, threads=256, shared=45 * 1024)) == [
+        "is launched with 256 threads, takes at most 128",
+        "takes 50176 bytes of shared memory, at most are 49152",
+    ]
+
+
+def test_what_does_not_compile_is_said():
+    with pytest.raises(DoesNotCompile, match='identifier "missing" is undefined'):
+        figures("test", ("kernel",), 80, "__global__ void kernel(float* x) { x[0] = missing; }")

@@ -1,0 +1,258 @@
+"""Sets of the user's own: pictures in folders, .npz, .npy and IDX files, at any size."""
+
+import gzip
+import os
+import struct
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from arraycnn.data import load_dataset, picture_folder
+from arraycnn.data.image_source import ImageSource
+from arraycnn.errors import DataError, DataFileError
+
+
+def grey(mark, height=6, width=5):
+    pixels = np.zeros((height, width), np.uint8)
+    pixels[0, 0] = mark
+    return pixels
+
+
+def save_pictures(folder, counts, **size):
+    """``counts``: {class: how many}; the first pixel of a picture is 10 * class + number."""
+    for place, (name, count) in enumerate(counts.items()):
+        (folder / name).mkdir(parents=True)
+        for number in range(count):
+            picture = Image.fromarray(grey(10 * place + number, **size))
+            picture.save(folder / name / f"{number}.png")
+    return folder
+
+
+def idx(array):
+    array = np.asarray(array, np.uint8)
+    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.tobytes()
+
+
+def pixels(images):
+    images = images.read(np.arange(len(images))) if isinstance(images, ImageSource) else images
+    return images[:, 0, 0, 0].tolist()
+
+
+def refusal(path, **options):
+    with pytest.raises(DataError) as caught:
+        load_dataset(path, **options)
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+# --- pictures
+
+
+@pytest.mark.parametrize("limit", [0, 2**28], ids=["read in batches", "in memory"])
+def test_a_folder_with_a_subfolder_of_pictures_for_each_class(tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(picture_folder, "RESIDENT_BYTES", limit)
+    save_pictures(tmp_path / "pets", {"dog": 10, "cat": 5})
+    data = load_dataset(tmp_path / "pets")
+    assert (data.name, data.class_names) == ("pets", ("cat", "dog"))
+    assert data.image_shape == (6, 5, 1)
+    assert isinstance(data.train_images, ImageSource) == (limit == 0)
+    assert not data.has_test_part
+    assert np.bincount(data.test_labels).tolist() == [1, 2]
+    marks = pixels(data.train_images) + pixels(data.test_images)
+    labels = [*data.train_labels.tolist(), *data.test_labels.tolist()]
+    assert sorted(marks) == [*range(10), *range(10, 15)]
+    assert [mark // 10 for mark in marks] == [1 - label for label in labels]
+    assert pixels(data.limited(2).train_images) == marks[:2]
+
+
+def test_the_split_is_the_seeds(tmp_path):
+    save_pictures(tmp_path, {"a": 10, "b": 10})
+    tests = [sorted(pixels(load_dataset(tmp_path, seed=seed).test_images)) for seed in (0, 0, 1)]
+    assert tests[0] == tests[1] != tests[2]
+
+
+@pytest.mark.parametrize("test", ["test", "val", "Validation"])
+def test_parts_of_their_own(tmp_path, test):
+    save_pictures(tmp_path / "train", {"a": 3, "b": 2})
+    save_pictures(tmp_path / test, {"b": 4})
+    data = load_dataset(str(tmp_path))
+    assert data.has_test_part
+    assert (len(data.train_labels), data.test_labels.tolist()) == (5, [1, 1, 1, 1])
+
+
+def test_files_that_are_no_pictures_are_passed_over_with_a_notice(tmp_path, caplog):
+    save_pictures(tmp_path, {"a": 5, "b": 5})
+    (tmp_path / "a" / ".DS_Store").touch()
+    (tmp_path / "a" / "deeper").mkdir()
+    Image.fromarray(grey(9)).save(tmp_path / "a" / "deeper" / "9.JPG")
+    assert len(load_dataset(tmp_path).train_labels) == 9
+    assert caplog.records == []
+    (tmp_path / "a" / "notes.txt").touch()
+    load_dataset(tmp_path)
+    assert "passed over 1 files that are no pictures" in caplog.text
+
+
+def test_sizes_that_differ_ask_for_one(tmp_path):
+    save_pictures(tmp_path, {"a": 9, "b": 9})
+    Image.fromarray(grey(9, 8, 8)).convert("RGB").save(tmp_path / "a" / "large.png")
+    message = refusal(tmp_path)
+    assert "2, from 6x5 to 8x8, most often 6x5 (18 of 19); choose one with --image-size" in message
+    assert load_dataset(tmp_path, image_size=(12, 7)).image_shape == (12, 7, 3)
+    assert load_dataset(tmp_path, image_size=(12, 7, 1)).image_shape == (12, 7, 1)
+
+
+def test_classes_are_numbered_as_the_model_knows_them(tmp_path):
+    save_pictures(tmp_path, {"cat": 5, "dog": 5})
+    data = load_dataset(tmp_path, class_names=("bird", "dog", "cat"))
+    assert data.class_names == ("bird", "dog", "cat")
+    assert set(data.train_labels.tolist()) == {1, 2}
+    assert "got 'cat'" in refusal(tmp_path, class_names=("bird", "dog"))
+
+
+def test_folders_that_are_no_set(tmp_path):
+    assert "must have one subfolder for each class" in refusal(tmp_path)
+    (tmp_path / "empty").mkdir()
+    assert "must have at least one picture" in refusal(tmp_path)
+    Image.fromarray(grey(1)).save(tmp_path / "empty" / "a.png")
+    assert "is too small to hold out images" in refusal(tmp_path)
+    (tmp_path / "empty" / "b.png").write_text("hello")
+    assert f"image {tmp_path / 'empty' / 'b.png'}: is not a picture" in refusal(tmp_path)
+    assert "takes no data folder" in refusal(tmp_path, data_dir=tmp_path)
+    assert "there is none" in refusal(tmp_path / "absent")
+
+
+# --- arrays
+
+
+IMAGES = np.arange(20 * 4 * 3, dtype=np.uint8).reshape(20, 4, 3)
+LABELS = np.arange(20) % 2
+
+
+@pytest.mark.parametrize("names", ["images labels", "x y", "X y", "train_images train_labels"])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_npz_without_a_test_part(tmp_path, names, save):
+    images, labels = names.split()
+    save(tmp_path / "mine.npz", **{images: IMAGES, labels: LABELS})
+    data = load_dataset(tmp_path / "mine.npz")
+    assert (data.name, data.class_names, data.image_shape) == ("mine", ("0", "1"), (4, 3, 1))
+    assert (len(data.train_labels), len(data.test_labels)) == (16, 4)
+    every = np.concatenate([data.train_images, data.test_images])
+    assert sorted(every[:, 0, 0, 0].tolist()) == IMAGES[:, 0, 0].tolist()
+
+
+@pytest.mark.parametrize("as_folder", [False, True])
+def test_arrays_with_a_test_part_colour_and_texts_as_labels(tmp_path, as_folder):
+    colour = np.zeros((5, 4, 3, 3), np.int64)
+    arrays = {
+        "x_train": colour,
+        "y_train": np.array(["cat", "dog", "cat", "eel", "dog"]),
+        "x_test": colour[:2],
+        "y_test": np.array(["eel", "cat"]),
+    }
+    if as_folder:
+        for name, array in arrays.items():
+            np.save(tmp_path / f"{name}.npy", array)
+        data = load_dataset(tmp_path)
+    else:
+        np.savez(tmp_path / "a.npz", **arrays)
+        data = load_dataset(tmp_path / "a.npz")
+    assert data.class_names == ("cat", "dog", "eel")
+    assert data.train_labels.tolist() == [0, 1, 0, 2, 1]
+    assert data.test_labels.tolist() == [2, 0]
+    assert data.train_images.dtype == np.uint8
+    assert data.image_shape == (4, 3, 3)
+
+
+def test_class_names_from_an_array_or_a_file(tmp_path):
+    np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS, class_names=np.array(["no", "yes"]))
+    assert load_dataset(tmp_path / "a.npz").class_names == ("no", "yes")
+    (tmp_path / "classes.txt").write_text("nein\nja\n", "utf-8")
+    np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS[:, None])
+    assert load_dataset(tmp_path / "a.npz").class_names == ("nein", "ja")
+    (tmp_path / "classes.txt").write_bytes(b"\xff\xfe")
+    assert "must be lines of text" in refusal(tmp_path / "a.npz")
+
+
+def test_large_arrays_stay_on_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr("arraycnn.data.numpy_files.MAPPED_BYTES", 10)
+    monkeypatch.setattr("arraycnn.data.array_files.MAPPED_BYTES", 10)
+    np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS)
+    data = load_dataset(tmp_path / "a.npz")
+    assert isinstance(data.train_images, ImageSource)
+    assert sorted(pixels(data.train_images) + pixels(data.test_images)) == IMAGES[:, 0, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"images": IMAGES / 255}, "whole numbers 0 to 255, got float64"),
+        ({"images": IMAGES.astype(int) - 1}, "got int64 from -1 to"),
+        ({"images": IMAGES[0]}, "images must be (N, H, W)"),
+        ({"images": IMAGES[:0]}, "images must be (N, H, W)"),
+        ({"images": IMAGES[:7]}, "got 7 images and 20 labels"),
+        ({"labels": LABELS - 1}, "labels must be 0 to 9999, got -1 at 0"),
+        ({"labels": LABELS * 10_000}, "got 10000 at 1"),
+        ({"labels": np.eye(2)[LABELS]}, "labels.argmax(axis=1)"),
+        ({"labels": LABELS / 2}, "whole numbers, got float64"),
+        ({"class_names": np.array(["one"])}, "must lie in 0..0"),
+        ({"images": None}, "must hold arrays called images and labels"),
+        ({"images": np.array([{}], object)}, "objects are never unpickled"),
+    ],
+)
+def test_arrays_that_are_no_set(tmp_path, change, said):
+    arrays = {"images": IMAGES, "labels": LABELS, **change}
+    kept = {name: array for name, array in arrays.items() if array is not None}
+    np.savez(tmp_path / "a.npz", allow_pickle=True, **kept)
+    assert said in refusal(tmp_path / "a.npz")
+
+
+def test_text_labels_of_the_test_part_must_be_known(tmp_path):
+    np.savez(tmp_path / "a.npz", images=IMAGES, labels=np.array(["a", "b"])[LABELS])
+    assert "got 'b'" in refusal(tmp_path / "a.npz", class_names=["a"])
+
+
+# --- IDX
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("colour", [False, True])
+def test_idx_files_by_folder_and_by_name(tmp_path, pack, colour):
+    images = np.repeat(IMAGES[..., None], 3, axis=3) if colour else IMAGES
+    kind = "idx4" if colour else "idx3"
+    ending = ".gz" if pack is gzip.compress else ""
+    for part, count in (("train", 20), ("test", 6)):
+        name = f"emnist-letters-{part}-images-{kind}-ubyte{ending}"
+        (tmp_path / name).write_bytes(pack(idx(images[:count])))
+        labels = name.replace("images", "labels").replace(kind, "idx1")
+        (tmp_path / labels).write_bytes(pack(idx(LABELS[:count] + 1)))
+    for path in (tmp_path, tmp_path / f"emnist-letters-train-images-{kind}-ubyte{ending}"):
+        data = load_dataset(path)
+        assert data.has_test_part
+        assert data.class_names == ("0", "1", "2")
+        assert data.image_shape == (4, 3, 3 if colour else 1)
+        assert (len(data.train_labels), len(data.test_labels)) == (20, 6)
+    only = load_dataset(tmp_path / f"emnist-letters-test-images-{kind}-ubyte{ending}")
+    assert not only.has_test_part
+    assert len(only.train_labels) + len(only.test_labels) == 6
+
+
+def test_idx_files_that_are_no_set(tmp_path):
+    (tmp_path / "a-images-idx3-ubyte").write_bytes(idx(IMAGES))
+    assert "with a file of labels beside it" in refusal(tmp_path / "a-images-idx3-ubyte")
+    (tmp_path / "a-labels-idx1-ubyte").write_bytes(idx(LABELS[:5]))
+    assert "got 20 images and 5 labels" in refusal(tmp_path)
+    for kind in ("images-idx3", "labels-idx1"):
+        content = (tmp_path / f"a-{kind}-ubyte").read_bytes()
+        (tmp_path / f"b-{kind}-ubyte").write_bytes(content)
+    assert "must hold one set of IDX files" in refusal(tmp_path)
+    (tmp_path / "a-labels-idx1-ubyte").write_bytes(b"\0\0\x08")
+    with pytest.raises(DataFileError) as caught:
+        load_dataset(tmp_path / "a-images-idx3-ubyte")
+    assert caught.value.offset == 3
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read every folder")
+def test_a_folder_without_permission(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    assert "must be readable" in refusal(tmp_path / "closed")
