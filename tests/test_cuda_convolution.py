@@ -320,8 +320,9 @@ def test_a_gate_of_another_shape_is_refused():
 )
 def test_one_image_beyond_2_to_the_31_is_refused(shape, window):
     x, weight = lazy_zeros(shape, np.float32), np.ones((1, 1, 1, 1), np.float32)
+    no_blocks = HostLauncher(blocks=slice(0))  # so that a missing check shows at once
     with pytest.raises(InvalidValueError, match=r"less than 2\^31 numbers"):
-        convolution.conv2d(HostLauncher(), None, x, weight, None, window, precision="fp32")
+        convolution.conv2d(no_blocks, None, x, weight, None, window, precision="fp32")
 
 
 # More than 2^31 pixels: only the last blocks run, and only what they touch takes memory.
