@@ -49,9 +49,9 @@ DEVICE void write_block_sums(T loss, int hits, T* loss_sum, int* hit_sum) {
 
 // dlogits = (softmax - one hot) / batch_size; losses and hits: one sum for each block.
 template <typename T>
-__global__ void softmax_cross_entropy(const T* logits, const int* labels, T* dlogits, T* losses,
-                                      int* hits, long long rows, long long classes,
-                                      long long batch_size) {
+__global__ void __launch_bounds__(1024, 1)
+softmax_cross_entropy(const T* logits, const int* labels, T* dlogits, T* losses, int* hits,
+                      long long rows, long long classes, long long batch_size) {
     const int lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
     T loss = T(0);
     int hit = 0;
@@ -61,12 +61,15 @@ __global__ void softmax_cross_entropy(const T* logits, const int* labels, T* dlo
         const int label = labels[number];
         const Placed<T> largest = largest_of_row(row, (int)classes, lane);
         T total = T(0), at_label = T(0);
+        // Few classes are the rule: copies of the loops would only cost registers.
+#pragma unroll 1
         for (int k = lane; k < classes; k += WARP) {
             const T shifted = row[k] - largest.value;
             total += exp(shifted);
             if (k == label) at_label = shifted;
         }
         total = warp_sum(total);
+#pragma unroll 1
         for (int k = lane; k < classes; k += WARP) {
             const T share = exp(row[k] - largest.value) / total;
             dlogits[number * classes + k] = (share - (k == label ? T(1) : T(0))) / (T)batch_size;
