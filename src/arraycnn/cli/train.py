@@ -33,7 +33,7 @@ OPTIMIZERS: dict[str, tuple[Callable[[Schedule], Optimizer], float]] = {
 }
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
 # Small sets need more passes.
-EPOCHS = {"digits": 10, "mnist": 3, "fashion-mnist": 5}
+EPOCHS = {"digits": 6, "mnist": 3, "fashion-mnist": 5}
 _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 
 
@@ -153,7 +153,7 @@ def train(
 ) -> None:
     """Train a network and measure it once on the test images.
 
-    Without options: the digits that ship inside, 10 epochs, about a second. Ctrl-C or SIGTERM
+    Without options: the digits that ship inside, 6 epochs, about a second. Ctrl-C or SIGTERM
     finishes the steps under way and saves; --resume goes on from there.
     """
     context = click.get_current_context()

@@ -1,0 +1,71 @@
+"""Where the time of a training step goes: each of our kernels by itself, on one thread.
+
+A plan may run a step in tiles, or compiled as a whole: so kernels are not timed inside of it. A step
+runs once with a record whose kernels note what they are given, and each call is repeated with the
+same arrays, for tiles of several sizes; the fastest an image counts. Their sum is what a step on one
+thread would take if nothing came between them; it stands beside what the step does take.
+"""
+
+import time
+from statistics import median
+
+import numpy as np
+
+from kernel_calls import arrays_in, calls_of_step
+
+TILES = (1, 4, 16, 64)
+ROUNDS = 7
+SECONDS = 0.003  # of a round
+
+
+class Machine:
+    """Where `calls_of_step` runs a step: NumPy with the kernels of ``backend``."""
+
+    def __init__(self, backend):
+        self.record = lambda precision: backend.kernels
+        self.place = np.array
+
+
+def rows(backend, net, batch):
+    """[{"kernel", "shape", "tile", "microseconds"}] of an image, in a batch of that size."""
+    from arraycnn.execution.blas import single_threaded_blas
+
+    tiles = [tile for tile in TILES if tile <= batch] if batch > 1 else [1]
+    runs = {tile: calls_of_step(Machine(backend), net, tile, "fp32") for tile in tiles}
+    found = []
+    with single_threaded_blas():
+        for place, (name, *_) in enumerate(runs[tiles[0]]):
+            found.append(
+                min(
+                    (_row(name, runs[tile][place], tile, batch) for tile in tiles),
+                    key=lambda row: row["microseconds"],
+                )
+            )
+    return found
+
+
+def _row(name, call, tile, batch):
+    _, arguments, keywords, _, function = call
+    # An update is of the parameters, once a batch; all else is of images.
+    images = batch if name.endswith("_update") else tile
+    seconds = _seconds(lambda: function(*arguments, **keywords))
+    return {
+        "kernel": name,
+        "shape": list(arrays_in(arguments)[0].shape[1:]),
+        "tile": images,
+        "microseconds": seconds / images * 1e6,
+    }
+
+
+def _seconds(work):
+    """Of one call of ``work``: the median of rounds of several."""
+    began = time.perf_counter()
+    work()
+    repeats = max(1, int(SECONDS / max(time.perf_counter() - began, 1e-7)))
+    times = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        for _ in range(repeats):
+            work()
+        times.append((time.perf_counter() - began) / repeats)
+    return median(times)
