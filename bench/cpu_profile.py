@@ -30,28 +30,23 @@ def rows(backend, net, batch):
     """[{"kernel", "shape", "tile", "microseconds"}] of an image, in a batch of that size."""
     from arraycnn.execution.blas import single_threaded_blas
 
-    tiles = [tile for tile in TILES if tile <= batch] if batch > 1 else [1]
-    runs = {tile: calls_of_step(Machine(backend), net, tile, "fp32") for tile in tiles}
-    found = []
+    runs = {
+        tile: calls_of_step(Machine(backend), net, tile, "fp32") for tile in TILES if tile <= batch
+    }
     with single_threaded_blas():
-        for place, (name, *_) in enumerate(runs[tiles[0]]):
-            found.append(
-                min(
-                    (_row(name, runs[tile][place], tile, batch) for tile in tiles),
-                    key=lambda row: row["microseconds"],
-                )
-            )
-    return found
+        measured = [[_row(call, tile, batch) for call in calls] for tile, calls in runs.items()]
+    return [min(rows, key=lambda row: row["microseconds"]) for rows in zip(*measured, strict=True)]
 
 
-def _row(name, call, tile, batch):
-    _, arguments, keywords, _, function = call
-    # An update is of the parameters, once a batch; all else is of images.
-    images = batch if name.endswith("_update") else tile
+def _row(call, tile, batch):
+    name, arguments, keywords, _, function = call
+    images, shape = tile, list(arrays_in(arguments)[0].shape[1:])
+    if name.endswith("_update"):  # of the parameters, once a batch
+        images, shape = batch, [sum(array.size for array in arguments[0])]
     seconds = _seconds(lambda: function(*arguments, **keywords))
     return {
         "kernel": name,
-        "shape": list(arrays_in(arguments)[0].shape[1:]),
+        "shape": shape,
         "tile": images,
         "microseconds": seconds / images * 1e6,
     }

@@ -40,22 +40,17 @@ def work(peer, threads):
     def answer(command, net="a", batch=2, kind="train", seconds=0.0):
         step, predict = parts(net, batch)
         images, _ = dataset(net, IMAGES)
+        if command == "warm" and kind == "train":
+            return {"loss": step(2)}
         if command == "warm":
-            return (
-                {"loss": step(2)}
-                if kind == "train"
-                else {"scores": predict(images[:batch])[0].tolist()}
-            )
+            return {"images": len(predict(images[:batch]))}
         if command == "train":
-            chunk = max(1, 256 // batch)
-            return {
-                "images_per_second": chunk * batch * calls_a_second(lambda: step(chunk), seconds)
-            }
+            steps = max(1, 256 // batch)
+            rate = calls_a_second(lambda: step(steps), seconds)
+            return {"images_per_second": rate * steps * batch}
         if command == "infer":
-            return {
-                "images_per_second": batch
-                * calls_a_second(lambda: predict(images[:batch]), seconds)
-            }
+            rate = calls_a_second(lambda: predict(images[:batch]), seconds)
+            return {"images_per_second": rate * batch}
         if command == "profile":
             return {"rows": cpu_profile.rows(peers.our_backend(peer, threads), net, batch)}
         # "hello" has built a peer, which is all it wants to know.

@@ -57,27 +57,28 @@ def memory_table(result):
 
 
 def threads_table(result):
-    rows, counts = [], []
-    for cell, peers in result.get("threads_images_per_second", {}).items():
+    cells = result.get("threads_images_per_second", {})
+    counts = _keys([by_count for peers in cells.values() for by_count in peers.values()])
+    rows = []
+    for cell, peers in cells.items():
         net, batch = cell.split()
         for peer, by_count in peers.items():
-            counts = list(by_count)
-            one = median(by_count["1"])
-            rates = [
-                f"{_spread(rates)}, {median(rates) / one:.2f}x"
-                for rates in by_count.values()
-                if rates
-            ]
-            rows.append([NETS[net], batch, OURS[peer], *rates])
+            one = by_count.get("1")
+            columns = [_against(by_count.get(count), one) for count in counts]
+            rows.append([NETS[net], batch, OURS[peer], *columns])
     return _table(["network", "batch", "kernels", *counts], rows)
 
 
 def batches_table(result):
-    rows, sizes = [], []
-    for net, peers in result.get("batches_images_per_second", {}).items():
+    cells = result.get("batches_images_per_second", {})
+    sizes = _keys([by_batch for peers in cells.values() for by_batch in peers.values()])
+    rows = []
+    for net, peers in cells.items():
         for peer, by_batch in peers.items():
-            sizes = list(by_batch)
-            costs = [f"{1e6 / median(rates):,.1f}" for rates in by_batch.values() if rates]
+            costs = [
+                f"{1e6 / median(by_batch[size]):,.1f}" if by_batch.get(size) else ""
+                for size in sizes
+            ]
             rows.append([NETS[net], OURS[peer], *costs])
     return _table(["network", "kernels", *sizes], rows)
 
@@ -102,13 +103,7 @@ def profile_table(result):
 def cold_table(result):
     seconds = result.get("cold_seconds", {})
     torch = seconds.get("import torch")
-    rows = [
-        [
-            f"`{name}`",
-            _spread(rounds, 2) + (f", {median(rounds) / median(torch):.2f}x" if torch else ""),
-        ]
-        for name, rounds in seconds.items()
-    ]
+    rows = [[f"`{name}`", _against(rounds, torch, 2)] for name, rounds in seconds.items()]
     return _table(["command", "time"], rows)
 
 
@@ -124,11 +119,21 @@ def _against_best(rounds, better):
     """Ours, each with its ratio to the best of the others, and that one."""
     others = {name: median(found) for name, found in rounds.items() if name not in OURS}
     best = better(others, key=others.get, default=None)
-    columns = []
-    for name in OURS:
-        ratio = f", {median(rounds[name]) / others[best]:.2f}x" if best and name in rounds else ""
-        columns.append(_spread(rounds[name]) + ratio if name in rounds else "")
-    return [*columns, f"{best} {_spread(rounds[best])}" if best else ""]
+    ours = [_against(rounds.get(name), rounds.get(best)) for name in OURS]
+    return [*ours, f"{best} {_spread(rounds[best])}" if best else ""]
+
+
+def _against(rounds, others, digits=0):
+    """`_spread` of ``rounds`` and their ratio to ``others``; of either only where it was measured."""
+    if not rounds:
+        return ""
+    ratio = f", {median(rounds) / median(others):.2f}x" if others else ""
+    return _spread(rounds, digits) + ratio
+
+
+def _keys(dicts):
+    """Those of all, in order."""
+    return list(dict.fromkeys(key for one in dicts for key in one))
 
 
 def _spread(rounds, digits=0):
