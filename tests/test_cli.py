@@ -13,6 +13,7 @@ from PIL import Image
 
 from arraycnn import Model
 from arraycnn.data import load_dataset
+from arraycnn.provenance import source_commit
 
 ARRAYCNN = Path(sys.executable).parent / "arraycnn"
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -136,6 +137,12 @@ def test_json_is_all_that_stdout_gets_and_every_step_can_be_logged(tmp_path):
     sizes = [32] * (len(steps) - 1) + [kept - 32 * (len(steps) - 1)]
     mean = sum(size * step["loss"] for size, step in zip(sizes, steps, strict=True)) / kept
     assert record["train_loss"] == pytest.approx(mean)
+
+
+def test_the_summary_says_what_ran(trained):
+    summary = json.loads((trained[1] / "summary.json").read_text())
+    assert {"arraycnn", "python", "numpy", summary["backend"]} <= set(summary["versions"])
+    assert (summary["versions"]["numpy"], summary["commit"]) == (np.__version__, source_commit())
 
 
 def test_the_same_seed_is_the_same_run(tmp_path):

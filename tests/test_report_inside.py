@@ -65,8 +65,10 @@ def pixel_model(model):
     """The same network behind a Rescale, with the same parameters."""
     network = Sequential(Rescale(), Sequential(*model.network.layers))
     behind = Model(network, (6, 7, 2), dtype="float64")
-    behind._params = {"0": {}, "1": model._params}
-    behind._state = {"0": {}, "1": model._state}
+    behind.assign(
+        {f"1.{name}": array for name, array in model.parameters.items()},
+        {f"1.{name}": array for name, array in model.state.items()},
+    )
     return behind
 
 
@@ -181,7 +183,7 @@ def test_norms_are_those_of_the_parameters_and_of_the_slope_of_the_loss(name):
 
 def _parameter(model, key):
     """The model's own array, which a test may change."""
-    tree: Any = model._params
+    tree: Any = model.trees[0]
     for name in key.split("."):
         tree = tree[name]
     return tree

@@ -132,6 +132,11 @@ class Model:
             name: np.array(self.backend.to_numpy(s)) for name, s in flatten(self._state).items()
         }
 
+    @property
+    def trees(self) -> tuple[Tree, Tree]:
+        """(parameters, state) as the layers take them: the backend's own arrays, no copies."""
+        return self._params, self._state
+
     def assign(self, parameters: dict[str, Any], state: dict[str, Any]) -> None:
         """Take over NumPy arrays by path, copied, as `parameters` and `state` give them.
 

@@ -1,19 +1,16 @@
 """What ``arraycnn train`` does once all is prepared: train, measure, report."""
 
 import contextlib
-import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arraycnn.backends import Backend
 from arraycnn.callbacks import (
     BestCheckpoint,
     Callback,
@@ -33,6 +30,7 @@ from arraycnn.errors import ArraycnnError, NonFiniteError, RunFolderError
 from arraycnn.history import Metrics
 from arraycnn.model import Model
 from arraycnn.optimizers import Optimizer
+from arraycnn.provenance import source_commit, versions
 from arraycnn.run_folder import RunFolder, unused
 from arraycnn.training_state import TrainingState
 
@@ -61,9 +59,9 @@ class Job:
 
 def carry_out(job: Job, as_json: bool) -> None:
     """Train, measure on the test images, write the summary, and show it."""
-    began = time.perf_counter()
+    began, commit = time.perf_counter(), source_commit()  # before somebody changes the source
     ended_by = _train(job, quiet=as_json)
-    summary = _summary(job, ended_by)
+    summary = _summary(job, ended_by) | {"commit": commit}
     summary["total_seconds"] = time.perf_counter() - began
     job.folder.write_summary(summary)
     _report(job.folder, summary, as_json)
@@ -185,7 +183,7 @@ def _summary(job: Job, ended_by: str) -> dict[str, Any]:
         "seconds": seconds,
         "backend": model.backend.name,
         "device": model.backend.device_name,
-        "versions": _versions(model.backend),
+        "versions": versions() | {model.backend.name: model.backend.version},
     }
 
 
@@ -226,12 +224,3 @@ def _report(folder: RunFolder, summary: dict[str, Any], as_json: bool) -> None:
         show(f"ended by its {summary['ended_by']} after {summary['epochs']} epochs")
     show(f"trained in {summary['seconds']:.2f} s on {summary['backend']}, {summary['device']}")
     show(f"saved to {folder.path}")
-
-
-def _versions(backend: Backend) -> dict[str, str]:
-    """What ran: this package, Python, the array library."""
-    found = {"arraycnn": metadata.version("arraycnn"), "python": platform.python_version()}
-    for package in ("numpy", "numba"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found | {backend.name: backend.version}

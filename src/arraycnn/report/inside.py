@@ -208,7 +208,7 @@ def describe(layer: Any) -> str:
 
 def _parts(model: Model) -> list[_Part]:
     context = Context(model.backend.kernels, "infer", model.dtype)
-    return _laid_open(model.network, model._params, model._state, context)
+    return _laid_open(model.network, *model.trees, context)
 
 
 def _laid_open(layer: Layer, params: Tree, state: Tree, context: Context) -> list[_Part]:
