@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from arraycnn import Model
 from arraycnn.callbacks.time_limit import TimeLimit
@@ -165,6 +166,23 @@ def test_what_a_model_is_made_of_cannot_be_overridden(change, cli, stopped):
 
 def test_the_same_settings_may_be_given_again(cli, stopped):
     assert cli(*BASE, "--resume", "run", "--save-every", "3")[0] == 0
+
+
+def test_pictures_of_ones_own_keep_the_size_they_were_stretched_to(cli):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 9, 8), np.uint8)
+    for number, picture in enumerate(pixels):
+        folder = Path("pets", "cat" if number % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    settings = ("--dataset", "pets", "--image-size", "7x6", "--network", "scratch", "--epochs", "1")
+    code, _, errors = cli("train", *settings, "--backend", "numpy", "--out", "run")
+    assert code == 0, errors
+    code, _, errors = cli("train", "--resume", "run")
+    assert code == 0, errors
+    assert "is finished" in errors[-1]
+    code, _, errors = cli("train", "--resume", "run", "--image-size", "7x7")
+    assert (code, len(errors)) == (2, 1)
+    assert "--image-size was 7x6, got 7x7" in errors[0]
 
 
 def test_other_data_is_noticed(cli, stopped):

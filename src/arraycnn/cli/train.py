@@ -174,7 +174,7 @@ def train(
     make_optimizer, usual_rate = OPTIMIZERS[optimizer]
     learning_rate = usual_rate if learning_rate is None else learning_rate
     steps = epochs * -(-len(kept) // batch_size)
-    config = _config(
+    config = run_config(
         context.params,
         epochs=epochs,
         learning_rate=learning_rate,
@@ -228,13 +228,16 @@ def _check_together(given: dict[str, Any]) -> None:
         raise click.UsageError(message)
 
 
-def _config(settings: dict[str, Any], **resolved: Any) -> dict[str, Any]:
-    """The settings of a run for JSON, defaults made explicit."""
+def run_config(settings: dict[str, Any], **resolved: Any) -> dict[str, Any]:
+    """The settings of a run for JSON, defaults made explicit, each as its option takes it."""
     kept = {name: value for name, value in settings.items() if name not in _OF_THIS_COMMAND}
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in sorted((kept | resolved).items())
-    }
+    return {name: _plain(value) for name, value in sorted((kept | resolved).items())}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):  # of --image-size
+        return "x".join(map(str, value))
+    return str(value) if isinstance(value, Path) else value
 
 
 def _digest(data: DataSet) -> str:
