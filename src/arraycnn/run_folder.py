@@ -8,7 +8,13 @@ from typing import Any
 
 from arraycnn.callbacks.logs import read_json_lines
 from arraycnn.errors import RunFolderError
-from arraycnn.files import remove_durably, remove_leftovers, sync_folder, write_atomically
+from arraycnn.files import (
+    is_leftover,
+    remove_durably,
+    remove_leftovers,
+    sync_folder,
+    write_atomically,
+)
 from arraycnn.folder_lock import FolderLock
 
 
@@ -41,10 +47,13 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(path)
-            remove_leftovers(path)
+            files = [file for file in path.iterdir() if file.name != ".lock"]
+            if all(map(is_leftover, files)):
+                remove_leftovers(path)
+                files = []
         except OSError as error:
             raise _unwritable(path, error, "choose another --out") from error
-        if [entry for entry in path.iterdir() if entry.name != ".lock"]:
+        if files:
             lock.release()
             message = (
                 f"run folder {path}: must be new or empty, and it is not; "
