@@ -78,7 +78,8 @@ def test_a_stopped_run_goes_on_to_the_same_end(cli, stopped):
     code, out, errors = cli("train", "--resume", "run")
     assert code == 0
     assert "saved to run" in out
-    assert [line.split()[:2] for line in errors] == [["epoch", str(n)] for n in (1, 2, 3, 4)]
+    assert errors[0] == "arraycnn: run folder run: goes on from epoch 1, step 1 of 6"
+    assert [line.split()[:2] for line in errors[1:]] == [["epoch", str(n)] for n in (1, 2, 3, 4)]
     check_same(Path("whole"), stopped)
     names = {"config.json", "metrics.jsonl", "last.npz", "best.npz", "summary.json"}
     assert {path.name for path in stopped.iterdir()} == names
@@ -104,7 +105,8 @@ def test_a_run_killed_before_its_summary_is_measured_when_resumed(cli):
     summary = json.loads(Path("run/summary.json").read_text())
     Path("run/summary.json").unlink()
     content = Path("run/last.npz").read_bytes()
-    assert cli("train", "--resume", "run")[0] == 0
+    code, _, errors = cli("train", "--resume", "run")
+    assert (code, errors) == (0, ["arraycnn: run folder run: goes on from the end of epoch 4"])
     assert json.loads(Path("run/summary.json").read_text())["test_loss"] == summary["test_loss"]
     assert Path("run/last.npz").read_bytes() == content
     assert len(lines(Path("run/metrics.jsonl"))) == 4
@@ -114,7 +116,8 @@ def test_a_run_killed_before_its_first_save_begins_when_resumed(cli):
     cli(*BASE, "--out", "whole")
     Path("run").mkdir()
     shutil.copy("whole/config.json", "run")
-    assert cli("train", "--resume", "run")[0] == 0
+    code, _, errors = cli("train", "--resume", "run")
+    assert (code, errors[0]) == (0, "arraycnn: run folder run: holds no save yet, begins anew")
     check_same(Path("whole"), Path("run"))
 
 

@@ -1,6 +1,8 @@
 """Activations, saliency, norms and times: against finite differences and plain NumPy."""
 
+import itertools
 import re
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,6 +198,16 @@ def test_times_are_measured_for_every_layer_that_training_runs():
     assert [row.path for row in found] == [str(number) for number in range(7)]
     assert all(row.forward > 0 for row in found)
     assert [row.backward > 0 for row in found] == [False, *[True] * 6]
+
+
+def test_what_else_the_machine_does_is_no_time_of_a_layer(monkeypatch):
+    lengths = itertools.chain.from_iterable(
+        (0.0, seconds) for seconds in itertools.cycle((5, 1, 5))
+    )
+    monkeypatch.setattr(time, "perf_counter", itertools.accumulate(lengths).__next__)
+    model = Model(Sequential(*BODIES["linear"]), (6, 7, 2))
+    found = layer_times(model, PIXELS / 255.0, LABELS, repeats=3)
+    assert [(row.forward, row.backward) for row in found] == [(1.0, 0.0), (1.0, 1.0)]
 
 
 @pytest.mark.parametrize("library", ["torch", "jax", "device1"])

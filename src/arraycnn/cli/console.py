@@ -42,6 +42,11 @@ def notice(text: str) -> None:
     sys.stderr.write(f"arraycnn: {' '.join(text.split())}\n")
 
 
+def counted(number: int, what: str) -> str:
+    """1 image, 2 images."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 class TrainingBar(Callback):
     """A progress bar over all steps, with loss, accuracy and images/s; a line after each epoch."""
 

@@ -23,7 +23,7 @@ from arraycnn.callbacks import (
     TimeLimit,
 )
 from arraycnn.callbacks.logs import write_records
-from arraycnn.cli.console import counting_bar, notice, show, show_json, training_bar
+from arraycnn.cli.console import counted, counting_bar, notice, show, show_json, training_bar
 from arraycnn.cli.signals import exit_code, stopping_on_signals
 from arraycnn.data.image_source import Images
 from arraycnn.errors import ArraycnnError, NonFiniteError, RunFolderError
@@ -102,10 +102,7 @@ def _train(job: Job, quiet: bool) -> str:
                 override=job.override,
             )
     if stop.received is not None:
-        at = model.unfinished
-        place = (
-            f"epoch {at.epochs_done + 1}, step {at.step} of {at.course.steps}" if at else "its end"
-        )
+        place = model.unfinished.place if model.unfinished else "its end"
         notice(f"stopped at {place} and saved; arraycnn train --resume {folder.path} goes on")
         raise SystemExit(exit_code(stop.received))
     if model.unfinished is None:
@@ -204,8 +201,8 @@ def _best(job: Job, test: Metrics) -> dict[str, Any] | None:
 
 def _measure(job: Job, model: Model, title: str) -> Metrics:
     images, labels = job.test
-    with counting_bar(title, len(images)) as counted:
-        return model.evaluate(images, labels, counted)
+    with counting_bar(title, len(images)) as progress:
+        return model.evaluate(images, labels, progress)
 
 
 def _report(folder: RunFolder, summary: dict[str, Any], as_json: bool) -> None:
@@ -221,6 +218,6 @@ def _report(folder: RunFolder, summary: dict[str, Any], as_json: bool) -> None:
             f"test loss {best['test_loss']:.4f}  test accuracy {best['test_accuracy']:.2%}"
         )
     if summary["ended_by"] != "epochs":
-        show(f"ended by its {summary['ended_by']} after {summary['epochs']} epochs")
+        show(f"ended by its {summary['ended_by']} after {counted(summary['epochs'], 'epoch')}")
     show(f"trained in {summary['seconds']:.2f} s on {summary['backend']}, {summary['device']}")
     show(f"saved to {folder.path}")

@@ -68,7 +68,7 @@ class LayerNorms:
 
 @dataclass(frozen=True)
 class LayerTime:
-    """Seconds that one layer takes for a batch: the median of some runs.
+    """Seconds that one layer takes for a batch: the least of some runs, the least disturbed.
 
     ``path`` and ``layer`` are as of `Activation`. ``backward`` does what training asks of the
     layer, which for those before the first that learns is nothing: 0.
@@ -166,7 +166,7 @@ def layer_norms(model: Model, images: npt.ArrayLike, labels: npt.ArrayLike) -> l
 
 
 def layer_times(
-    model: Model, images: npt.ArrayLike, labels: npt.ArrayLike, repeats: int = 3
+    model: Model, images: npt.ArrayLike, labels: npt.ArrayLike, repeats: int = 5
 ) -> list[LayerTime]:
     """How long each layer takes for the batch ``images``, forward and backward, by itself.
 
@@ -270,7 +270,7 @@ def _norm(model: Model, tree: Tree) -> float:
 def _timed(
     model: Model, repeats: int, call: Callable[[], _Pair], made: Callable[[_Pair], list[Array]]
 ) -> tuple[float, _Pair]:
-    """The median seconds of ``call``, after one to warm up, and what it returns.
+    """The least seconds of ``call``, after one to warm up, and what it returns.
 
     ``made`` picks the arrays of its result that must have been computed: a device answers before.
     """
@@ -281,7 +281,7 @@ def _timed(
         for array in made(result):
             model.backend.to_numpy(array[:1, ...])
         seconds.append(time.perf_counter() - began)
-    return float(np.median(seconds)), result
+    return min(seconds), result
 
 
 def _made_forward(result: tuple[Array, Any]) -> list[Array]:
