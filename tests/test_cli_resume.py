@@ -78,7 +78,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(cli, stopped):
     code, out, errors = cli("train", "--resume", "run")
     assert code == 0
     assert "saved to run" in out
-    assert errors[0] == "arraycnn: run folder run: goes on from epoch 1, step 1 of 6"
+    assert errors[0] == "arraycnn: goes on from epoch 1, step 1 of 6"
     assert [line.split()[:2] for line in errors[1:]] == [["epoch", str(n)] for n in (1, 2, 3, 4)]
     check_same(Path("whole"), stopped)
     names = {"config.json", "metrics.jsonl", "last.npz", "best.npz", "summary.json"}
@@ -106,7 +106,7 @@ def test_a_run_killed_before_its_summary_is_measured_when_resumed(cli):
     Path("run/summary.json").unlink()
     content = Path("run/last.npz").read_bytes()
     code, _, errors = cli("train", "--resume", "run")
-    assert (code, errors) == (0, ["arraycnn: run folder run: goes on from the end of epoch 4"])
+    assert (code, errors) == (0, ["arraycnn: goes on from the end of epoch 4"])
     assert json.loads(Path("run/summary.json").read_text())["test_loss"] == summary["test_loss"]
     assert Path("run/last.npz").read_bytes() == content
     assert len(lines(Path("run/metrics.jsonl"))) == 4
@@ -203,7 +203,8 @@ def test_more_epochs_go_on_from_a_finished_run(cli):
     cli(*settings, "--out", "run")
     code, _, errors = cli("train", "--resume", "run", "--epochs", "6", "--override")
     assert code == 0
-    assert len(errors) == 2  # of the two epochs that were added
+    assert errors[0] == "arraycnn: goes on from the end of epoch 4"
+    assert len(errors) == 3  # and of the two epochs that were added
     check_same(Path("whole"), Path("run"))
 
 
@@ -218,6 +219,7 @@ def test_files_of_another_run_are_noticed(cli, stopped):
     shutil.copy("sgd/last.npz", "run/last.npz")
     code, _, errors = cli("train", "--resume", "run")
     assert code == 2
+    assert len(errors) == 1
     assert "optimizer was SGD(learning_rate=OneCycle" in errors[0]
     shutil.copy("sgd/best.npz", "run/last.npz")
     code, _, errors = cli("train", "--resume", "run")

@@ -75,5 +75,4 @@ def load_last(folder: RunFolder, fresh: Model) -> tuple[Model, TrainingState | N
             f"{fresh.input_shape}; restore the file that belongs there"
         )
         raise RunFolderError(message)
-    notice(f"run folder {folder.path}: goes on from {training.place}")
     return model, training
