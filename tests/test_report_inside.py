@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from arraycnn import (
     SGD,
@@ -198,6 +199,26 @@ def test_times_are_measured_for_every_layer_that_training_runs():
     assert [row.path for row in found] == [str(number) for number in range(7)]
     assert all(row.forward > 0 for row in found)
     assert [row.backward > 0 for row in found] == [False, *[True] * 6]
+
+
+def blas_threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+@pytest.mark.parametrize("look", [layer_times, layer_norms, saliency, activations])
+def test_products_are_not_shared_out_among_threads(look):
+    seen = set()
+
+    class Watching(ReLU):
+        def forward(self, params, state, x, context):
+            seen.update(blas_threads())
+            return super().forward(params, state, x, context)
+
+    model = Model(Sequential(Watching(), *BODIES["linear"]), (6, 7, 2))
+    with threadpool_limits(2, user_api="blas"):
+        assert blas_threads() == {2}
+        look(model, PIXELS / 255.0, *((LABELS,) if look is not activations else ()))
+    assert seen == {1}
 
 
 def test_what_else_the_machine_does_is_no_time_of_a_layer(monkeypatch):

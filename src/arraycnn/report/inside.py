@@ -1,6 +1,7 @@
 """A look inside a network: what each layer puts out, how it learns, how long it takes.
 
-Everything runs as in prediction: no dropout, batch norm by its running averages.
+Everything runs as in prediction: no dropout, batch norm by its running averages; and on one thread,
+so that numbers and times do not depend on how a product is shared out.
 """
 
 import time
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from arraycnn.execution.blas import single_threaded_blas
 from arraycnn.inputs import check_labels, place_images
 from arraycnn.layers import Layer, Sequential
 from arraycnn.layers.layer import Context, Shape
@@ -102,6 +104,7 @@ class _Part:
         return self.layer.backward(self.params, residuals, dy, self.context, need_dx)
 
 
+@single_threaded_blas()
 def activations(model: Model, images: npt.ArrayLike) -> list[Activation]:
     """What each layer puts out for ``images``, uint8 or floating (N, H, W, C) or (N, H, W).
 
@@ -114,6 +117,7 @@ def activations(model: Model, images: npt.ArrayLike) -> list[Activation]:
     return found
 
 
+@single_threaded_blas()
 def saliency(
     model: Model, images: npt.ArrayLike, classes: npt.ArrayLike | None = None
 ) -> np.ndarray:
@@ -143,6 +147,7 @@ def saliency(
     return np.concatenate(gradients)
 
 
+@single_threaded_blas()
 def layer_norms(model: Model, images: npt.ArrayLike, labels: npt.ArrayLike) -> list[LayerNorms]:
     """Norms of parameters and gradients, for the mean loss over ``images``, layer by layer."""
     x, y = _place_both(model, images, labels)
@@ -165,6 +170,7 @@ def layer_norms(model: Model, images: npt.ArrayLike, labels: npt.ArrayLike) -> l
     ]
 
 
+@single_threaded_blas()
 def layer_times(
     model: Model, images: npt.ArrayLike, labels: npt.ArrayLike, repeats: int = 5
 ) -> list[LayerTime]:
