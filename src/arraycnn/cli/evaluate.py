@@ -97,8 +97,8 @@ def evaluate(
     if as_json:
         show_json(result)
         return
-    of, images = "" if part == "all" else f"{part} ", counted(total, "image")
-    show(f"{of}loss {result['loss']:.4f}  {of}accuracy {result['accuracy']:.2%}  on {images}")
+    of, measured = "" if part == "all" else f"{part} ", counted(total, "image")
+    show(f"{of}loss {result['loss']:.4f}  {of}accuracy {result['accuracy']:.2%}  on {measured}")
     if top is not None:
         show(f"among the {top} most likely: {result['top_accuracy']:.2%}")
     for name, accuracy in result.get("per_class", {}).items():
