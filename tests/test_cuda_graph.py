@@ -296,6 +296,19 @@ def test_inference_is_that_of_the_eager_plan(name):
         assert correct == expected_correct
 
 
+def test_images_of_another_dtype_are_not_written_into_those_of_a_recording():
+    launcher = Recorder()
+    images, _ = images_and_labels()
+    network = OF_KERNELS["scratch"]
+    params, state, _ = network.init(np.random.default_rng(0), images.shape[1:])
+    plan = GraphInference(launcher, cuda_kernels(launcher), network, params, state, "float64")
+    for _ in range(2):
+        plan.predict(images)
+    for _ in range(2):
+        with pytest.raises(cnn.InvalidTypeError, match=r"Rescale: .*uint8"):
+            plan.predict(images / 255.0)
+
+
 def test_a_model_learns_the_digits_on_the_cuda_kernels():
     digits = load_dataset("digits")
     model = cnn.Model(networks.scratch(), (8, 8, 1), backend=HostCUDA(Recorder()))

@@ -215,8 +215,8 @@ class GraphInference:
         self._network = fuse_network(network, kernels)
         self._params, self._state = params, state
         self._context = Context(kernels, "infer", dtype)
-        self._seen: set[tuple[int, ...]] = set()
-        self._recorded: dict[tuple[int, ...], tuple[Array, Callable[[], None], list[Array]]] = {}
+        self._seen: set[tuple] = set()  # shapes and dtypes
+        self._recorded: dict[tuple, tuple[Array, Callable[[], None], list[Array]]] = {}
 
     def predict(self, images: Array) -> np.ndarray:
         return self._launcher.to_numpy(self._outputs(images)[1])
@@ -234,19 +234,20 @@ class GraphInference:
         """Logits and probabilities of ``images``, valid until the next call."""
         if not self._launcher.owns(images):
             images = self._launcher.asarray(images)
-        shape = tuple(images.shape)
-        if shape not in self._seen:
-            self._seen.add(shape)
-            return self._forward(images)
-        if shape not in self._recorded:
+        kind = tuple(images.shape), str(images.dtype)
+        if kind not in self._seen:
+            outputs = self._forward(images)
+            self._seen.add(kind)
+            return outputs
+        if kind not in self._recorded:
             static = _copy(images)
-            outputs: list[Array] = []
+            recorded: list[Array] = []
 
             def work() -> None:
-                outputs[:] = self._forward(static)
+                recorded[:] = self._forward(static)
 
-            self._recorded[shape] = static, self._launcher.capture(work), outputs
-        static, replay, outputs = self._recorded[shape]
+            self._recorded[kind] = static, self._launcher.capture(work), recorded
+        static, replay, outputs = self._recorded[kind]
         static[...] = images
         replay()
         return outputs
