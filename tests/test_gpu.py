@@ -21,7 +21,7 @@ from arraycnn.execution import cuda_graph
 from arraycnn.fusion import fuse_network
 from arraycnn.layers import Context, Randomness
 from arraycnn.ops import GENERIC
-from arraycnn.ops.cupy_kernels import CuPyLauncher, cupy_kernels, cupy_launcher
+from arraycnn.ops.cupy_kernels import OPTIONS, CuPyLauncher, cupy_kernels, cupy_launcher
 from arraycnn.tree import map_leaves
 from cases import CASES
 from cuda_primitives import CHECKS, TEXT
@@ -108,7 +108,7 @@ class OfText(CuPyLauncher):
     def _compile(self, file, kernel):
         import cupy
 
-        module = cupy.RawModule(code=TEXT, options=("-std=c++17",), name_expressions=(kernel,))
+        module = cupy.RawModule(code=TEXT, options=OPTIONS, name_expressions=(kernel,))
         self._functions[file, kernel] = module.get_function(kernel)
         return self._functions[file, kernel]
 

@@ -77,6 +77,10 @@ class Launcher(ABC):
         """``array`` itself where it lies in C order, else a copy that does."""
 
     @abstractmethod
+    def address(self, array: Array) -> int:
+        """Where ``array``, in C order, begins in memory."""
+
+    @abstractmethod
     def start(
         self, file: str, kernel: str, grid: Size, block: Size, args: tuple[Any, ...], shared: int
     ) -> None:
