@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.backends import Backend, get_backend
+from arraycnn.backends.backend import on_its_device
 from arraycnn.batch_stream import BatchStream, StreamedTraining, check_iterable
 from arraycnn.callbacks.callback import Callback
 from arraycnn.course import Course
@@ -147,6 +148,7 @@ class Model:
             trees.append(self._place(with_leaves(tree, [given[name] for name in expected])))
         self._params, self._state = trees
 
+    @on_its_device
     def fit(
         self,
         images: Any,
@@ -259,6 +261,7 @@ class Model:
             self.unfinished = None
         return fitting.history
 
+    @on_its_device
     def evaluate(
         self, images: Any, labels: Any = None, progress: Callable[[int], None] | None = None
     ) -> Metrics:
@@ -273,6 +276,7 @@ class Model:
             return self._sums(map(self._check_batch, images))
         return self._measure(self._place_set(images, labels), progress)
 
+    @on_its_device
     def predict(self, images: Any, progress: Callable[[int], None] | None = None) -> np.ndarray:
         """Probabilities of the classes: NumPy, (N, classes), each row adding up to 1.
 

@@ -1,7 +1,10 @@
 """What a backend is: the one value on which placement, kernels and execution hang."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -20,6 +23,10 @@ from arraycnn.ops.arrays import is_torch_array
 from arraycnn.training import Carry
 
 DTYPES = ("float32", "float64")
+
+Owner = TypeVar("Owner")
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
 
 
 class Backend(ABC):
@@ -50,6 +57,13 @@ class Backend(ABC):
         NumPy arrays are placed; arrays of other libraries come through DLPack where they are on
         the same device already. Raises InvalidTypeError for anything else: no hidden copies.
         """
+
+    def active(self) -> AbstractContextManager[Any]:
+        """A context in which functions of the library run on this device.
+
+        CUDA's have a current device; most libraries run where their arrays lie.
+        """
+        return nullcontext()
 
     def fits(self, size: int) -> bool:
         """Whether a data set of ``size`` bytes should be kept on the device."""
@@ -84,6 +98,20 @@ class Backend(ABC):
     ) -> InferencePlan:
         """The plan that runs ``network`` forward."""
         return EagerInference(self, network, params, state, dtype)
+
+
+def on_its_device(
+    function: Callable[Concatenate[Owner, Rest], Result],
+) -> Callable[Concatenate[Owner, Rest], Result]:
+    """Run ``function`` with its first argument's `backend` active."""
+
+    @wraps(function)
+    def run(owner: Owner, /, *args: Rest.args, **keywords: Rest.kwargs) -> Result:
+        backend: Backend = owner.backend  # type: ignore[attr-defined]
+        with backend.active():
+            return function(owner, *args, **keywords)
+
+    return run
 
 
 def adopt(backend: Backend, array: Any, from_dlpack: Any) -> Array:

@@ -1,7 +1,7 @@
 """CuPy on a CUDA device. Never falls back: what is missing is an error with cause and remedy."""
 
 import os
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -95,12 +95,15 @@ class CuPy(Backend):
 
     def asarray(self, array: Any) -> Array:
         cupy = self._library()
-        with cupy.cuda.Device(self.device):
+        with self.active():
             if isinstance(array, cupy.ndarray) and array.device.id == self.device:
                 return array
             if isinstance(array, np.ndarray):
                 return cupy.asarray(array)
             return adopt(self, array, cupy.from_dlpack)
+
+    def active(self) -> AbstractContextManager[Any]:
+        return self._library().cuda.Device(self.device)
 
     def fits(self, size: int) -> bool:
         free, _ = self._library().cuda.Device(self.device).mem_info

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from arraycnn.backends.backend import on_its_device
 from arraycnn.inputs import check_labels, place_images
 from arraycnn.layers import Layer, Sequential
 from arraycnn.layers.layer import Context, Shape
@@ -102,6 +103,7 @@ class _Part:
         return self.layer.backward(self.params, residuals, dy, self.context, need_dx)
 
 
+@on_its_device
 def activations(model: Model, images: npt.ArrayLike) -> list[Activation]:
     """What each layer puts out for ``images``, uint8 or floating (N, H, W, C) or (N, H, W).
 
@@ -114,6 +116,7 @@ def activations(model: Model, images: npt.ArrayLike) -> list[Activation]:
     return found
 
 
+@on_its_device
 def saliency(
     model: Model, images: npt.ArrayLike, classes: npt.ArrayLike | None = None
 ) -> np.ndarray:
@@ -143,6 +146,7 @@ def saliency(
     return np.concatenate(gradients)
 
 
+@on_its_device
 def layer_norms(model: Model, images: npt.ArrayLike, labels: npt.ArrayLike) -> list[LayerNorms]:
     """Norms of parameters and gradients, for the mean loss over ``images``, layer by layer."""
     x, y = _place_both(model, images, labels)
@@ -165,6 +169,7 @@ def layer_norms(model: Model, images: npt.ArrayLike, labels: npt.ArrayLike) -> l
     ]
 
 
+@on_its_device
 def layer_times(
     model: Model, images: npt.ArrayLike, labels: npt.ArrayLike, repeats: int = 3
 ) -> list[LayerTime]:
