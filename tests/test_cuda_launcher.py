@@ -191,6 +191,101 @@ def test_cupy_records_on_no_default_stream():
         cupy.cuda.Stream.null.begin_capture()
 
 
+# -- sending -----------------------------------------------------------------------------------------
+
+
+class Queue:
+    """A stream: what is to be done, in order, at no certain time."""
+
+    def __init__(self, non_blocking=True):
+        self.waiting = []
+        self.done = 0
+
+    def add(self, work):
+        self.waiting.append(work)
+
+    def wait_event(self, event):
+        self.add(event.as_recorded())
+
+    def finish(self, count=None):
+        """Do the first ``count`` of all that was ever added, and what these wait for."""
+        while self.done < (len(self.waiting) if count is None else count):
+            self.done += 1
+            self.waiting[self.done - 1]()
+
+
+class Event:
+    def __init__(self, disable_timing):
+        self._place = Queue(), 0
+
+    def record(self, queue):
+        self._place = queue, len(queue.waiting)
+
+    def as_recorded(self):
+        queue, count = self._place
+        return lambda: queue.finish(count)
+
+    def synchronize(self):
+        self.as_recorded()()
+
+
+class DeviceRows:
+    """An array on the device: written when the stream comes to it."""
+
+    current = None
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __getitem__(self, part):
+        return DeviceRows(self.rows[part])
+
+    def __setitem__(self, part, other):
+        target = self.rows[part]
+        self.current.add(lambda: target.__setitem__(..., other.rows))
+
+    def set(self, host, stream):
+        stream.add(lambda: self.rows.__setitem__(..., host))
+
+
+@pytest.mark.parametrize("eager", ["nothing", "the sender", "the kernels"])
+def test_rows_arrive_whichever_stream_is_ahead(eager, monkeypatch):
+    monkeypatch.setattr("cupyx.empty_pinned", np.empty)
+    kernels = DeviceRows.current = Queue()
+    streams, memory = [], []
+
+    def stream(non_blocking):
+        streams.append(Queue(non_blocking))
+        return streams[-1]
+
+    def empty(shape, dtype):
+        """Memory that a kernel started before still reads."""
+        memory.append(np.zeros(shape, dtype))
+        kernels.add(lambda old=memory[-1]: before.append(old.copy()))
+        return DeviceRows(memory[-1])
+
+    def read_target(count):
+        return lambda: seen_by_kernels.append(target.rows[:count].copy())
+
+    before, seen_by_kernels = [], []
+    names = {"Stream": stream, "Event": Event, "get_current_stream": lambda: kernels}
+    launcher = OnHost()
+    launcher._cupy = SimpleNamespace(cuda=SimpleNamespace(**names), empty=empty)
+    sender, target = launcher.sender((3, 2), "float32"), DeviceRows(np.zeros((3, 2), "float32"))
+    sent = [np.full((count, 2), number + 1.0) for number, count in enumerate((3, 3, 2, 3, 1))]
+    for rows in sent:
+        sender.send(rows, target)
+        kernels.add(read_target(len(rows)))
+        if eager == "the sender":
+            streams[0].finish()
+        if eager == "the kernels":
+            kernels.finish()
+    kernels.finish()
+    for rows, found in zip(sent, seen_by_kernels, strict=True):
+        np.testing.assert_array_equal(found, rows)
+    assert not np.any(before)
+
+
 # -- the compiler ------------------------------------------------------------------------------------
 
 

@@ -114,6 +114,8 @@ class _PinnedSender:
         self._arrived = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
         self._taken = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
         self._turn = 0
+        for taken in self._taken:  # kernels started before may still use what is this memory now
+            taken.record(self._current())
 
     def send(self, rows: np.ndarray, target: Array) -> None:
         turn, count = self._turn, len(rows)
