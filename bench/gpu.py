@@ -387,8 +387,15 @@ class Bench:
         from device_memory import DeviceMemory, Peak
 
         self._close()
-        used = (lambda: 0) if self._options.device == "cpu" else DeviceMemory().used
+        name = name_of(("memory", net, precision, batch))
         cell, images = {}, self._images(net, batch)
+        result = {"images": images, "columns": columns_bytes(net, batch), "contenders": cell}
+        try:
+            on_cpu = self._options.device == "cpu"
+            used = (lambda: 0) if on_cpu else DeviceMemory(self.result["bus_id"]).used
+        except OSError as error:
+            self._note(name, str(error))
+            return result
         for contender in self._options.contenders:
             before = used()
             workers = self._team(precision, [contender])
@@ -404,7 +411,6 @@ class Bench:
                         seconds=SECONDS,
                     )
                 if "error" in answer:
-                    name = name_of(("memory", net, precision, batch))
                     self._note(f"{contender}, {name}", answer["error"])
                 else:
                     cell[contender] = {
@@ -412,7 +418,7 @@ class Bench:
                         "library_bytes": ready - before,
                     }
             self._close()
-        return {"images": images, "columns": columns_bytes(net, batch), "contenders": cell}
+        return result
 
     def _cold(self, net, precision, batch):
         self._close()
@@ -675,6 +681,7 @@ def main(arguments=None):
             print(f"bench/gpu.py: nothing was measured: {probe.error}", file=sys.stderr)
             return NO_DEVICE
         result, path = begun(options, probe.hello)
+        result["bus_id"] = probe.hello.get("bus_id")
         kind = "a dry run, of no device" if result["dry_run"] else result["device"]
         print(f"{kind}; medians of {options.rounds} rounds; ratios are to arraycnn", flush=True)
         write_inputs(options, folder)
