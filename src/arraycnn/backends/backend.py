@@ -50,6 +50,11 @@ class Backend(ABC):
     def version(self) -> str:
         """The library's version."""
 
+    @property
+    def description(self) -> str:
+        """Library and device, for `arraycnn info`."""
+        return f"{self.version}, {self.device_name}"
+
     @abstractmethod
     def asarray(self, array: Any) -> Array:
         """``array`` on this backend's device, dtype kept.

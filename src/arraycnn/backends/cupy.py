@@ -93,6 +93,15 @@ class CuPy(Backend):
     def version(self) -> str:
         return self._library().__version__
 
+    @property
+    def description(self) -> str:
+        found = probe(self.device)
+        return (
+            f"{found.cupy_version}, {found.name}, {found.memory / 2**30:.1f} GiB, "
+            f"compute capability {found.compute_capability}, "
+            f"driver for CUDA {_dotted(found.driver_version)}, CUDA {_dotted(found.runtime_version)}"
+        )
+
     def asarray(self, array: Any) -> Array:
         cupy = self._library()
         with self.active():
