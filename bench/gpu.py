@@ -133,8 +133,16 @@ def cells(options):
         if options.default_batches and section in options.sections and net in options.nets
         and precision in options.precisions
     ]  # fmt: skip
-    unique = list(dict.fromkeys(found))
-    return sorted(unique, key=lambda cell: (name_of(cell) not in wanted, SECTIONS.index(cell[0])))
+
+    def place(cell):
+        section, _, precision, _ = cell  # contenders are started anew for each precision
+        return (
+            name_of(cell) not in wanted,
+            SECTIONS.index(section),
+            options.precisions.index(precision),
+        )
+
+    return sorted(dict.fromkeys(found), key=place)
 
 
 def name_of(cell):

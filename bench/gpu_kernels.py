@@ -140,7 +140,7 @@ def kernel_rows(machine, net, batch, precision, rates):
 def calls_of_step(machine, net, batch, precision):
     """(name, arguments, keywords, result, kernel) of each kernel that a training step calls."""
     import arraycnn as cnn
-    from arraycnn.fusion import fuse_network, loss_and_gradients
+    from arraycnn.fusion import Chain, fuse_network, loss_and_gradients
     from arraycnn.layers.layer import Context
     from arraycnn.tree import map_leaves
 
@@ -175,7 +175,11 @@ def calls_of_step(machine, net, batch, precision):
     pixels = rng.integers(0, 256, (4 * batch, *NETS[net].image_shape), dtype=np.uint8)
     chosen = machine.place(rng.permutation(4 * batch)[:batch].astype(np.int32))
     labels = machine.place(rng.integers(0, 10, batch).astype(np.int32))
-    images = ops.gather(machine.place(pixels), chosen)
+    if kernels.gather_rescale is None:
+        images = ops.gather(machine.place(pixels), chosen)
+    else:  # as the plan does it
+        model = Chain(model.layers[1:])
+        images = ops.gather_rescale(machine.place(pixels), chosen, "float32")
     optimizer = cnn.SGD(LEARNING_RATE)
     context = Context(ops, "train", "float32")
     _, _, gradients, _ = loss_and_gradients(model, params, state, images, labels, context)
