@@ -6,6 +6,7 @@ their views, the packing of arguments, and the compiler are CuPy's.
 
 import ctypes
 from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -284,6 +285,15 @@ def test_rows_arrive_whichever_stream_is_ahead(eager, monkeypatch):
     for rows, found in zip(sent, seen_by_kernels, strict=True):
         np.testing.assert_array_equal(found, rows)
     assert not np.any(before)
+
+
+def test_what_stands_in_above_is_there_in_cupy():
+    for name in ("Event", "MemoryPool", "Stream", "get_current_stream", "using_allocator"):
+        assert callable(getattr(cupy.cuda, name))
+    assert callable(cupy.cuda.MemoryPool().malloc)
+    assert callable(import_module("cupyx").empty_pinned)
+    for name in ("set", "flags", "device", "data"):
+        assert hasattr(cupy.ndarray, name)
 
 
 # -- the compiler ------------------------------------------------------------------------------------
