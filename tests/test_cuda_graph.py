@@ -260,6 +260,26 @@ def test_a_set_on_the_host_is_sent_part_by_part(monkeypatch):
     assert_same(plan, expected)
 
 
+class Counting(Recorder):
+    copies = 0
+
+    def contiguous(self, array):
+        self.copies += not array.flags.c_contiguous
+        return super().contiguous(array)
+
+
+def test_a_set_in_another_order_of_axes_is_copied_once_and_not_each_step():
+    images, _ = images_and_labels()
+    plan, expected = plans(
+        OF_KERNELS["scratch"], OPTIMIZERS[0], Counting(), np.asfortranarray(images)
+    )
+    batches, rates = batches_of([8] * 18 + [5]), np.full(19, 0.05)
+    np.testing.assert_allclose(
+        plan.run(0, batches, rates)[0], expected.run(0, batches, rates)[0], rtol=1e-10
+    )
+    assert plan._launcher.copies == 1
+
+
 def test_an_interrupt_while_recording_leaves_whole_steps(monkeypatch):
     plan, _ = plans(OF_KERNELS["scratch"], OPTIMIZERS[0], Recorder())
     before = flatten(plan.snapshot().params)

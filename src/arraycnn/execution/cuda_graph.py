@@ -8,7 +8,7 @@ that are sent once a chunk. Nothing comes back to the host before the chunk's en
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -93,6 +93,8 @@ class GraphTraining:
     """
 
     def __init__(self, launcher: Launcher, kernels: Kernels, task: Task, carry: Carry) -> None:
+        if not isinstance(task.images, ImageSource):  # else each step would make them lie so
+            task = replace(task, images=launcher.contiguous(task.images))
         self._launcher = launcher
         self._kernels = kernels
         self._task = task
