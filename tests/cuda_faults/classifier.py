@@ -13,8 +13,8 @@ FAULTS = [
     (CU, "i += slices)\n", "i += slices + (slices > 64 ? 1 : 0))\n", "a stride"),
     (
         CU,
-        "    partial[thread] = sum;\n    __syncthreads();\n",
-        "    partial[thread] = sum;\n",
+        "slice have is not used\n    __syncthreads();\n",
+        "slice have is not used\n",
         "a missing barrier",
     ),
     (CU, "slice < slices; ++slice)", "slice < slices - 1; ++slice)", "a lost last slice"),
