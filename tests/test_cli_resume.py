@@ -1,6 +1,7 @@
 """arraycnn train: stopped, resumed, refused, and run into faults, through its entry point."""
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -13,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from arraycnn import Model
+from arraycnn import CuPy, Model, NumPy
 from arraycnn.callbacks.time_limit import TimeLimit
 from arraycnn.cli import main
+from arraycnn.execution import ShardedTraining
 
 ARRAYCNN = Path(sys.executable).parent / "arraycnn"
 KILL_SAVES = Path(__file__).parent / "kill_saves.py"
@@ -314,8 +316,6 @@ def test_a_folder_in_use_is_refused(tmp_path):
 
 def test_a_second_signal_ends_the_command_at_once(cli, monkeypatch):
     """Injected: both signals come while one step runs."""
-    from arraycnn.execution import ShardedTraining
-
     run = ShardedTraining.run
     calls = []
 
@@ -486,6 +486,66 @@ def test_a_training_that_can_be_saved_nowhere_keeps_its_last_save(cli, monkeypat
     assert cli("train", "--resume", "run")[0] == 0
     assert cli(*BASE, "--log-steps", "--out", "whole")[0] == 0
     check_same(Path("whole"), Path("run"))
+
+
+def failing_at(number, error, monkeypatch):
+    """Injected: from the training's call ``number`` on, every chunk of steps raises ``error``."""
+    run, calls = ShardedTraining.run, []
+
+    def failing(*arguments):
+        calls.append(None)
+        if len(calls) >= number:
+            raise error
+        return run(*arguments)
+
+    monkeypatch.setattr(ShardedTraining, "run", failing)
+
+
+def test_memory_that_runs_out_within_a_training_loses_nothing(cli, monkeypatch):
+    """Injected."""
+    with monkeypatch.context() as patch:
+        patch.setattr("arraycnn.fitting._MOST_STEPS", 1)
+        failing_at(3, MemoryError(), patch)
+        code, _, errors = cli(*BASE, "--log-steps", "--out", "run")
+    assert code == 2
+    goes_on, error = errors
+    assert "--override goes on from the last save" in goes_on
+    assert "training: out of memory with batches of 32 images" in error
+    assert Model.load("run/last.npz").steps_done == 2
+    assert cli("train", "--resume", "run")[0] == 0
+    assert cli(*BASE, "--log-steps", "--out", "whole")[0] == 0
+    check_same(Path("whole"), Path("run"))
+
+
+def test_a_device_that_disappears_leaves_the_last_save(cli, monkeypatch):
+    """Injected, with CUDA's own words."""
+    with monkeypatch.context() as patch:
+        patch.setattr(NumPy, "is_lost", CuPy.is_lost)
+        failing_at(5, RuntimeError("cudaErrorUnknown: unknown error"), patch)
+        code, _, errors = cli(*BASE, "--save-every", "1", "--log-steps", "--out", "run")
+    assert code == 2
+    goes_on, error = errors
+    assert goes_on == "arraycnn: arraycnn train --resume run goes on from the last save"
+    assert "the device does not answer any more (cudaErrorUnknown: unknown error)" in error
+    assert Model.load("run/last.npz").steps_done == 4
+    assert cli("train", "--resume", "run")[0] == 0
+    assert cli(*BASE, "--log-steps", "--out", "whole")[0] == 0
+    check_same(Path("whole"), Path("run"))
+
+
+def test_clocks_that_jump_change_nothing(cli, monkeypatch):
+    """Injected: each look at a clock finds it hours before or after the last one."""
+    settings = (*BASE, "--time-limit", "1000", "--patience", "9", "--csv", "--log-steps")
+    assert cli(*settings, "--out", "whole")[0] == 0
+    jumps = itertools.cycle([3.6e4, -7.2e4, 1.0, 9e5, -8e5])
+    with monkeypatch.context() as patch:
+        for name in ("time", "perf_counter"):
+            patch.setattr(time, name, lambda: 1e6 + next(jumps))
+        assert cli(*settings, "--out", "run")[0] == 0
+    check_same(Path("whole"), Path("run"))
+    for line in lines(Path("run/metrics.jsonl")):
+        assert line["seconds"] >= 0
+        assert line["images_per_second"] >= 0
 
 
 def test_a_sample_of_the_moments_at_which_a_run_can_be_stopped():

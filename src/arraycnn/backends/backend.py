@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from arraycnn.backends.host_memory import free_host_memory
 from arraycnn.errors import InvalidTypeError
 from arraycnn.execution import (
     EagerInference,
@@ -54,6 +55,14 @@ class Backend(ABC):
     def fits(self, size: int) -> bool:
         """Whether a data set of ``size`` bytes should be kept on the device."""
         return True
+
+    def free_memory(self) -> int | None:
+        """How many bytes the device has left for this process; None where it does not tell."""
+        return free_host_memory()
+
+    def is_lost(self, error: Exception) -> bool:
+        """Whether ``error`` says that the device does not answer any more."""
+        return False
 
     @abstractmethod
     def to_numpy(self, array: Array) -> np.ndarray:

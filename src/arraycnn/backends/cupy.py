@@ -31,6 +31,14 @@ _INSTALL = 'pip install "arraycnn[cuda13]" (driver 580 or newer) or "arraycnn[cu
 _RESIDENT_SHARE = 0.5
 """The share of the device's free memory that a data set may take to be kept there."""
 
+_LOST = (
+    *("cudaErrorNoDevice", "cudaErrorDevicesUnavailable", "cudaErrorECCUncorrectable"),
+    *("cudaErrorLaunchFailure", "cudaErrorHardwareStackError", "cudaErrorUnknown"),
+    *("CUDA_ERROR_NO_DEVICE", "CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA_ERROR_ECC_UNCORRECTABLE"),
+    *("CUDA_ERROR_LAUNCH_FAILED", "CUDA_ERROR_HARDWARE_STACK_ERROR", "CUDA_ERROR_UNKNOWN"),
+)
+"""What CUDA says once a device has failed; from then on it says it of every call."""
+
 
 @dataclass(frozen=True)
 class CuPy(Backend):
@@ -105,6 +113,14 @@ class CuPy(Backend):
     def fits(self, size: int) -> bool:
         free, _ = self._library().cuda.Device(self.device).mem_info
         return size <= _RESIDENT_SHARE * free
+
+    def free_memory(self) -> int | None:
+        cupy = self._library()
+        with cupy.cuda.Device(self.device) as device:
+            return int(device.mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
+
+    def is_lost(self, error: Exception) -> bool:
+        return any(name in str(error) for name in _LOST)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return self._library().asnumpy(array)

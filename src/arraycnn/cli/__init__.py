@@ -67,7 +67,7 @@ def _usage(error: click.ClickException) -> None:
 def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, ArraycnnError):
         return f"{error.filename or 'file'}: {error.strerror or error}"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) and not isinstance(error, ArraycnnError):
         return f"out of memory ({error}); use a smaller --batch-size or --limit"
     return str(error)
 

@@ -29,7 +29,13 @@ from arraycnn.callbacks.logs import write_records
 from arraycnn.cli.console import counting_bar, notice, show, show_json, training_bar
 from arraycnn.cli.signals import exit_code, stopping_on_signals
 from arraycnn.data.image_source import Images
-from arraycnn.errors import ArraycnnError, NonFiniteError, RunFolderError
+from arraycnn.errors import (
+    ArraycnnError,
+    DeviceLostError,
+    NonFiniteError,
+    OutOfMemoryError,
+    RunFolderError,
+)
 from arraycnn.history import Metrics
 from arraycnn.model import Model
 from arraycnn.optimizers import Optimizer
@@ -139,6 +145,17 @@ def _nothing_lost(job: Job) -> Iterator[None]:
         yield
     except NonFiniteError:
         notice(f"the model of the last finite loss is in {folder.last}")
+        raise
+    except OutOfMemoryError as error:
+        if training := job.model.unfinished:
+            with contextlib.suppress(MemoryError):  # the save before it is whole
+                job.model.save(folder.last, training)
+        size = error.batch_size or "N"
+        command = f"arraycnn train --resume {folder.path} --batch-size {size} --override"
+        notice(f"{command} goes on from the last save")
+        raise
+    except DeviceLostError:
+        notice(f"arraycnn train --resume {folder.path} goes on from the last save")
         raise
     except (ArraycnnError, OSError) as error:
         training = job.model.unfinished

@@ -2,7 +2,7 @@
 
 from arraycnn.execution.cuda_graph import GraphInference, GraphTraining
 from arraycnn.execution.eager import EagerInference, EagerTraining
-from arraycnn.execution.plan import InferencePlan, Task, TrainingPlan
+from arraycnn.execution.plan import InferencePlan, StepMemory, Task, TrainingPlan
 from arraycnn.execution.sharded import ShardedInference, ShardedTraining
 from arraycnn.execution.streaming import Streaming
 
@@ -14,6 +14,7 @@ __all__ = [
     "InferencePlan",
     "ShardedInference",
     "ShardedTraining",
+    "StepMemory",
     "Streaming",
     "Task",
     "TrainingPlan",

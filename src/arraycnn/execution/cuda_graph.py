@@ -14,7 +14,8 @@ from itertools import groupby
 import numpy as np
 
 from arraycnn.data.image_source import ImageSource
-from arraycnn.execution.plan import Task
+from arraycnn.execution.memory import whole_step_memory
+from arraycnn.execution.plan import StepMemory, Task
 from arraycnn.fusion import Chain, fuse_network, loss_and_gradients
 from arraycnn.layers import Rescale
 from arraycnn.layers.layer import Context, Layer, Randomness, Tree
@@ -121,6 +122,16 @@ class GraphTraining:
 
     def restore(self, carry: Carry) -> None:
         _overwrite(self._carry, carry)
+
+    def memory(self) -> StepMemory:
+        one = whole_step_memory(self._task, self._carry, columns=False)
+        tables = 4 * _CAPACITY * np.dtype(np.int32).itemsize  # order and rows, and as they are sent
+        sent = 0
+        if isinstance(self._task.images, ImageSource):
+            pixels = math.prod(self._task.images.shape[1:])
+            sent = 3 * _UNROLLED * pixels * np.dtype(self._task.images.dtype).itemsize
+        # The step that loads the kernels has its memory, and so has each of the two recordings.
+        return StepMemory(3 * one.fixed, 3 * one.per_image + tables + sent)
 
     def _run_equal(
         self, size: int, first_step: int, batches: list[np.ndarray], rates: np.ndarray
