@@ -4,10 +4,10 @@
     python tests/fuzz/run.py idx image --seconds 60
     python tests/fuzz/run.py idx --flat 600         # until coverage has been flat for 10 minutes
 
-Only errors of arraycnn's own may leave a parser, within 2 GB and 20 seconds. What is found is
-written to tests/fuzz/found/TARGET and makes the exit code 1; it stays there as a regression test
-(tests/test_fuzz.py) once the parser is mended. ``--corpus FOLDER`` keeps the inputs that reached
-new code, so that a later run goes on from there.
+Only errors of arraycnn's own may leave a parser, within 2 GB and 20 seconds of the processor. What
+is found is written to tests/fuzz/found/TARGET and makes the exit code 1; it stays there as a
+regression test (tests/test_fuzz.py) once the parser is mended. ``--corpus FOLDER`` keeps the inputs
+that reached new code, so that a later run goes on from there.
 """
 
 import argparse
