@@ -434,12 +434,15 @@ def describe(name, device):
 
         if device == "cpu":
             return {"arraycnn": arraycnn.__version__, "device": "CPU"}
+        import cupy
+
         found = probe(0)
         return {
             "arraycnn": arraycnn.__version__,
             "cupy": found.cupy_version,
             "device": found.name,
             "memory": found.memory,
+            "bus_id": cupy.cuda.Device(0).pci_bus_id,
             "compute_capability": found.compute_capability,
             "driver_version": found.driver_version,
             "runtime_version": found.runtime_version,

@@ -10,13 +10,17 @@ class _Memory(ctypes.Structure):
 
 
 class DeviceMemory:
-    """Bytes in use on device 0, by NVML; OSError where there is no driver."""
+    """Bytes in use on a device, by NVML; OSError where it cannot be asked.
 
-    def __init__(self):
+    Found by its address on the bus: NVML counts devices otherwise than CUDA does.
+    """
+
+    def __init__(self, bus_id):
         self._nvml = ctypes.CDLL("libnvidia-ml.so.1")
         self._handle = ctypes.c_void_p()
         self._check(self._nvml.nvmlInit_v2())
-        self._check(self._nvml.nvmlDeviceGetHandleByIndex_v2(0, ctypes.byref(self._handle)))
+        found = self._nvml.nvmlDeviceGetHandleByPciBusId_v2
+        self._check(found(bus_id.encode(), ctypes.byref(self._handle)))
 
     def used(self):
         memory = _Memory()

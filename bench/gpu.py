@@ -133,8 +133,16 @@ def cells(options):
         if options.default_batches and section in options.sections and net in options.nets
         and precision in options.precisions
     ]  # fmt: skip
-    unique = list(dict.fromkeys(found))
-    return sorted(unique, key=lambda cell: (name_of(cell) not in wanted, SECTIONS.index(cell[0])))
+
+    def place(cell):
+        section, _, precision, _ = cell  # contenders are started anew for each precision
+        return (
+            name_of(cell) not in wanted,
+            SECTIONS.index(section),
+            options.precisions.index(precision),
+        )
+
+    return sorted(dict.fromkeys(found), key=place)
 
 
 def name_of(cell):
@@ -387,8 +395,15 @@ class Bench:
         from device_memory import DeviceMemory, Peak
 
         self._close()
-        used = (lambda: 0) if self._options.device == "cpu" else DeviceMemory().used
+        name = name_of(("memory", net, precision, batch))
         cell, images = {}, self._images(net, batch)
+        result = {"images": images, "columns": columns_bytes(net, batch), "contenders": cell}
+        try:
+            on_cpu = self._options.device == "cpu"
+            used = (lambda: 0) if on_cpu else DeviceMemory(self.result["bus_id"]).used
+        except OSError as error:
+            self._note(name, str(error))
+            return result
         for contender in self._options.contenders:
             before = used()
             workers = self._team(precision, [contender])
@@ -404,7 +419,6 @@ class Bench:
                         seconds=SECONDS,
                     )
                 if "error" in answer:
-                    name = name_of(("memory", net, precision, batch))
                     self._note(f"{contender}, {name}", answer["error"])
                 else:
                     cell[contender] = {
@@ -412,7 +426,7 @@ class Bench:
                         "library_bytes": ready - before,
                     }
             self._close()
-        return {"images": images, "columns": columns_bytes(net, batch), "contenders": cell}
+        return result
 
     def _cold(self, net, precision, batch):
         self._close()
@@ -675,6 +689,7 @@ def main(arguments=None):
             print(f"bench/gpu.py: nothing was measured: {probe.error}", file=sys.stderr)
             return NO_DEVICE
         result, path = begun(options, probe.hello)
+        result["bus_id"] = probe.hello.get("bus_id")
         kind = "a dry run, of no device" if result["dry_run"] else result["device"]
         print(f"{kind}; medians of {options.rounds} rounds; ratios are to arraycnn", flush=True)
         write_inputs(options, folder)

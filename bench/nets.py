@@ -1,4 +1,4 @@
-"""The networks that bench/gpu.py trains, their data, and the least that a step of each must take."""
+"""The networks that the benchmarks train, their data, and the least that a step of each must take."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -141,7 +141,9 @@ def initial_parameters(net):
     """The parameters that every contender begins with: for each layer with any, [weight, bias]."""
     import arraycnn as cnn
 
-    model = cnn.Model(network(net), NETS[net].image_shape, seed=SEED)
+    # Nothing is computed: a peer's process need not load compiled kernels of ours.
+    plain = cnn.NumPy(fast=False)
+    model = cnn.Model(network(net), NETS[net].image_shape, backend=plain, seed=SEED)
     found = model.parameters
     places = sorted({int(path.split(".")[0]) for path in found})
     kinds = [(f"{place}.weight", f"{place}.bias") for place in places]

@@ -1,6 +1,6 @@
 """Plant one fault at a time in a CUDA kernel or its launch code: do the tests notice, with no GPU?
 
-    python tests/plant_cuda_faults.py               # all, some minutes
+    python tests/plant_cuda_faults.py               # all: hours, on two cores
     python tests/plant_cuda_faults.py windows       # those of tests/cuda_faults/windows.py
     python tests/plant_cuda_faults.py windows tie   # and of these, those with the word in them
 
@@ -67,7 +67,7 @@ def main() -> None:
     if sys.argv[1:] and chosen == topics and len(topics) > 1:
         raise SystemExit(f"the first word is one of {', '.join(topics)}")
     good = True
-    with ThreadPoolExecutor(max(1, (os.cpu_count() or 1))) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         for topic in chosen:
             table = import_module(f"cuda_faults.{topic}")
             rows = [row for row in table.FAULTS if any(word in part for part in row)]

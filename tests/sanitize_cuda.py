@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-NOT_OF_KERNELS = ("test_cuda_host.py", "test_cuda_compile.py", "test_cuda_graph.py")
+NOT_OF_KERNELS = tuple(f"test_cuda_{name}.py" for name in ("host", "compile", "graph", "launcher"))
 
 
 def environment() -> dict[str, str]:

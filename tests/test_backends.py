@@ -120,10 +120,10 @@ def test_numpy_fast_needs_numba(monkeypatch):
 
 
 def test_numba_that_does_not_work_is_an_error_with_a_way_out(monkeypatch):
-    def broken():
+    def broken(threads):
         raise ImportError("Numba needs NumPy 1.0 or less")
 
-    monkeypatch.setattr("arraycnn.backends.numpy._fast_kernels", broken)
+    monkeypatch.setattr("arraycnn.backends.numpy._compiled", broken)
     monkeypatch.setattr(NumPy, "_is_fast", lambda self: self.fast is not False)
     with pytest.raises(BackendUnavailableError, match=r"numba is installed.*NumPy\(fast=False\)"):
         get_backend("numpy")

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from arraycnn.ops.cuda import cuda_kernels
+
 BENCH = Path(__file__).parent.parent / "bench"
 PEERS = {"torch-graph": "torch", "jax-scan": "jax"}
 
@@ -85,6 +87,42 @@ def test_a_broken_off_run_goes_on_where_it_stopped(tmp_path):
     after = json.loads(path.read_text())
     assert after["cells"]["train a fp32 16"] == before["cells"]["train a fp32 16"]
     assert "memory a fp32 16" in after["cells"]
+
+
+class OnKernels:
+    """Runs our kernels on the CPU, and takes no time."""
+
+    def __init__(self):
+        from host_cuda import HostLauncher  # which skips the module on other machines
+
+        launcher = HostLauncher()
+        self.record = lambda precision: cuda_kernels(launcher, precision, in_place=True)
+        self.place = launcher.asarray
+
+    def seconds(self, work):
+        work()
+        return 1.0
+
+
+OF_A_STEP = {
+    "a": {"gather_rescale", "conv2d_max_pool2d", "conv2d_max_pool2d_backward"},
+    "b": {
+        *("gather_rescale", "conv2d_relu", "conv2d_relu_backward", "dense_relu"),
+        *("conv2d_max_pool2d", "conv2d_max_pool2d_backward", "dense_relu_backward"),
+    },
+}
+
+
+@pytest.mark.parametrize("net", OF_A_STEP)
+def test_rows_are_of_the_kernels_that_a_step_starts(net, monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    from gpu_kernels import kernel_rows
+
+    rates = {"copy": 1e12, "fp32": 1e13}
+    rows = {row["kernel"]: row for row in kernel_rows(OnKernels(), net, 2, "fp32", rates)}
+    assert set(rows) == OF_A_STEP[net] | {"dense_cross_entropy", "sgd_update"}
+    assert rows["gather_rescale"]["bytes"] > 2 * 28 * 28 * 5  # bytes in, float32 out
+    assert all(row["share"] > 0 for row in rows.values())
 
 
 def test_another_run_does_not_overwrite_a_result(tmp_path):

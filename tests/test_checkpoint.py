@@ -356,6 +356,13 @@ def test_content_that_is_no_model_is_refused_though_its_digest_is_right(entries,
     assert not (path.parent / "unpickled").exists()
 
 
+def test_a_pickle_inside_is_called_by_its_name(path, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    path.write_bytes(sealed({"header.npy": GOOD_HEADER, "params/1.weight.npy": HARMFUL}))
+    refused(path, str(path), "an entry holds Python objects, which are never loaded")
+    assert not (path.parent / "unpickled").exists()
+
+
 def test_entries_that_would_grow_in_memory_are_refused(path):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:

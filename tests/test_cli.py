@@ -13,6 +13,7 @@ from PIL import Image
 
 from arraycnn import Model
 from arraycnn.data import load_dataset
+from arraycnn.provenance import source_commit
 
 ARRAYCNN = Path(sys.executable).parent / "arraycnn"
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -136,6 +137,12 @@ def test_json_is_all_that_stdout_gets_and_every_step_can_be_logged(tmp_path):
     sizes = [32] * (len(steps) - 1) + [kept - 32 * (len(steps) - 1)]
     mean = sum(size * step["loss"] for size, step in zip(sizes, steps, strict=True)) / kept
     assert record["train_loss"] == pytest.approx(mean)
+
+
+def test_the_summary_says_what_ran(trained):
+    summary = json.loads((trained[1] / "summary.json").read_text())
+    assert {"arraycnn", "python", "numpy", summary["backend"]} <= set(summary["versions"])
+    assert (summary["versions"]["numpy"], summary["commit"]) == (np.__version__, source_commit())
 
 
 def test_the_same_seed_is_the_same_run(tmp_path):
@@ -276,3 +283,36 @@ def test_the_module_runs_too(tmp_path):
     command = [sys.executable, "-m", "arraycnn", "--version"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert result.stdout.startswith("arraycnn, version 0.1.0")
+
+
+def test_a_training_does_not_wait_for_the_other_commands(tmp_path):
+    program = (
+        "import sys; sys.argv = ['arraycnn', 'train', '--help']\n"
+        "from arraycnn.cli import cli\n"
+        "cli.main(standalone_mode=False)\n"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.split()
+    assert "arraycnn.cli.train" in loaded
+    assert not {"arraycnn.cli.report", "arraycnn.report", "arraycnn.export"} & set(loaded)
+
+
+@pytest.mark.parametrize(("option", "kernels"), [("--fast", "numba"), ("--no-fast", "NumPy")])
+def test_the_kernels_can_be_chosen(option, kernels, tmp_path):
+    if option == "--fast":
+        pytest.importorskip("numba", reason="numba is not installed")
+    done = run("train", *QUICK, option, "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (
+        f"{kernels} kernels"
+        in json.loads((tmp_path / "run" / "summary.json").read_text())["device"]
+    )
+
+
+def test_the_kernels_of_another_backend_cannot_be_chosen(tmp_path):
+    done = run("train", "--backend", "torch", "--no-fast", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "--fast: is a setting of --backend numpy, got --backend torch" in done.stderr

@@ -137,6 +137,13 @@ def test_import_takes_the_network_from_its_name_a_model_or_json(folder, safetens
         np.testing.assert_array_equal(model.parameters["1.weight"], arrays["1.weight"])
 
 
+def test_every_format_can_follow_the_others(folder):
+    (folder / "model-1.npz").rename(folder / "best.npz")
+    for kind in ("safetensors", "torch"):
+        check_done("export", "best.npz", "--format", kind, cwd=folder)
+    check_refused("export", "best.npz", "--format", "torch", cwd=folder, said="best.py: exists")
+
+
 def test_files_are_not_written_over_unless_forced(folder, safetensors):
     (folder / "model_1.safetensors").write_text("precious")
     export = ("export", "model-1.npz", "--format", "torch")

@@ -132,7 +132,11 @@ def test_dark_on_light_is_inverted_with_a_notice(run, sure, tmp_path):
     assert code == 0
     assert [row["class"] for row in rows] == expected[:3]
     assert [row["inverted"] for row in rows] == [True, False, True]
-    assert err[0].startswith("arraycnn: 2 of 3 images have the opposite background")
+    assert err[0].startswith("arraycnn: 2 of 3 images inverted, whose background is the opposite")
+    assert err[1].startswith("arraycnn: 3 images in ")
+    _, _, err = run("predict", "a/0.png")
+    assert err[0].startswith("arraycnn: 1 of 1 image inverted")
+    assert err[1].startswith("arraycnn: 1 image in ")
     _, out, err = run("predict", "a", "--no-invert", "--format", "jsonl")
     assert not any(json.loads(line)["inverted"] for line in out.splitlines())
     assert len(err) == 1
@@ -237,4 +241,7 @@ def test_evaluate_on_a_set_of_ones_own(run, trained, tmp_path):
     assert json.loads(out)["images"] == 60
     assert json.loads(out)["accuracy"] > 0.8 * whole.accuracy
     assert err == []
-    assert run("evaluate", "--dataset", "mine", "--json", "--part", "train")[0] == 0
+    code, out, _ = run("evaluate", "--dataset", "mine", "--json", "--part", "train")
+    assert (code, json.loads(out)["part"]) == (0, "train")
+    for part, said in (("train", "train loss "), ("test", "test loss "), ("all", "loss ")):
+        assert run("evaluate", "--dataset", "mine", "--part", part)[1].startswith(said)

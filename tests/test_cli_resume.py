@@ -1,6 +1,7 @@
 """arraycnn train: stopped, resumed, refused, and run into faults, through its entry point."""
 
 import errno
+import itertools
 import json
 import os
 import shutil
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from arraycnn import Model
+from arraycnn import CuPy, Model, NumPy
 from arraycnn.callbacks.time_limit import TimeLimit
 from arraycnn.cli import main
 
@@ -77,7 +79,8 @@ def test_a_stopped_run_goes_on_to_the_same_end(cli, stopped):
     code, out, errors = cli("train", "--resume", "run")
     assert code == 0
     assert "saved to run" in out
-    assert [line.split()[:2] for line in errors] == [["epoch", str(n)] for n in (1, 2, 3, 4)]
+    assert errors[0] == "arraycnn: goes on from epoch 1, step 1 of 6"
+    assert [line.split()[:2] for line in errors[1:]] == [["epoch", str(n)] for n in (1, 2, 3, 4)]
     check_same(Path("whole"), stopped)
     names = {"config.json", "metrics.jsonl", "last.npz", "best.npz", "summary.json"}
     assert {path.name for path in stopped.iterdir()} == names
@@ -103,7 +106,8 @@ def test_a_run_killed_before_its_summary_is_measured_when_resumed(cli):
     summary = json.loads(Path("run/summary.json").read_text())
     Path("run/summary.json").unlink()
     content = Path("run/last.npz").read_bytes()
-    assert cli("train", "--resume", "run")[0] == 0
+    code, _, errors = cli("train", "--resume", "run")
+    assert (code, errors) == (0, ["arraycnn: goes on from the end of epoch 4"])
     assert json.loads(Path("run/summary.json").read_text())["test_loss"] == summary["test_loss"]
     assert Path("run/last.npz").read_bytes() == content
     assert len(lines(Path("run/metrics.jsonl"))) == 4
@@ -113,7 +117,8 @@ def test_a_run_killed_before_its_first_save_begins_when_resumed(cli):
     cli(*BASE, "--out", "whole")
     Path("run").mkdir()
     shutil.copy("whole/config.json", "run")
-    assert cli("train", "--resume", "run")[0] == 0
+    code, _, errors = cli("train", "--resume", "run")
+    assert (code, errors[0]) == (0, "arraycnn: run folder run: holds no save yet, begins anew")
     check_same(Path("whole"), Path("run"))
 
 
@@ -167,6 +172,23 @@ def test_the_same_settings_may_be_given_again(cli, stopped):
     assert cli(*BASE, "--resume", "run", "--save-every", "3")[0] == 0
 
 
+def test_pictures_of_ones_own_keep_the_size_they_were_stretched_to(cli):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 9, 8), np.uint8)
+    for number, picture in enumerate(pixels):
+        folder = Path("pets", "cat" if number % 2 else "dog")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(folder / f"{number}.png")
+    settings = ("--dataset", "pets", "--image-size", "7x6", "--network", "scratch", "--epochs", "1")
+    code, _, errors = cli("train", *settings, "--backend", "numpy", "--out", "run")
+    assert code == 0, errors
+    code, _, errors = cli("train", "--resume", "run")
+    assert code == 0, errors
+    assert "is finished" in errors[-1]
+    code, _, errors = cli("train", "--resume", "run", "--image-size", "7x7")
+    assert (code, len(errors)) == (2, 1)
+    assert "--image-size was 7x6, got 7x7" in errors[0]
+
+
 def test_other_data_is_noticed(cli, stopped):
     config = json.loads((stopped / "config.json").read_text())
     config["data_sha256"] = "0" * 64
@@ -182,7 +204,8 @@ def test_more_epochs_go_on_from_a_finished_run(cli):
     cli(*settings, "--out", "run")
     code, _, errors = cli("train", "--resume", "run", "--epochs", "6", "--override")
     assert code == 0
-    assert len(errors) == 2  # of the two epochs that were added
+    assert errors[0] == "arraycnn: goes on from the end of epoch 4"
+    assert len(errors) == 3  # and of the two epochs that were added
     check_same(Path("whole"), Path("run"))
 
 
@@ -197,6 +220,7 @@ def test_files_of_another_run_are_noticed(cli, stopped):
     shutil.copy("sgd/last.npz", "run/last.npz")
     code, _, errors = cli("train", "--resume", "run")
     assert code == 2
+    assert len(errors) == 1
     assert "optimizer was SGD(learning_rate=OneCycle" in errors[0]
     shutil.copy("sgd/best.npz", "run/last.npz")
     code, _, errors = cli("train", "--resume", "run")
@@ -312,21 +336,33 @@ def test_a_folder_in_use_is_refused(tmp_path):
     assert f"run folder run: is in use by process {process.pid}" in line
 
 
+def before_each_chunk(monkeypatch, act):
+    """Call ``act`` with the chunk's number, from 1, before a training on NumPy runs its steps."""
+    make_plan = NumPy.training_plan
+
+    def plan_that_acts(self, task, carry):
+        plan, numbers = make_plan(self, task, carry), itertools.count(1)
+        run = plan.run
+
+        def acting(*arguments):
+            act(next(numbers))
+            return run(*arguments)
+
+        plan.run = acting
+        return plan
+
+    monkeypatch.setattr(NumPy, "training_plan", plan_that_acts)
+
+
 def test_a_second_signal_ends_the_command_at_once(cli, monkeypatch):
     """Injected: both signals come while one step runs."""
-    from arraycnn.execution import ShardedTraining
 
-    run = ShardedTraining.run
-    calls = []
-
-    def interrupted(*arguments):
-        calls.append(None)
-        if len(calls) == 3:
+    def interrupt(number):
+        if number == 3:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
-        return run(*arguments)
 
-    monkeypatch.setattr(ShardedTraining, "run", interrupted)
+    before_each_chunk(monkeypatch, interrupt)
     code, _, _ = cli(*BASE, "--save-every", "1", "--out", "run")
     assert code == 130
     assert Model.load("run/last.npz").steps_done == 2
@@ -486,6 +522,63 @@ def test_a_training_that_can_be_saved_nowhere_keeps_its_last_save(cli, monkeypat
     assert cli("train", "--resume", "run")[0] == 0
     assert cli(*BASE, "--log-steps", "--out", "whole")[0] == 0
     check_same(Path("whole"), Path("run"))
+
+
+def failing_at(number, error, monkeypatch):
+    """Injected: from the training's chunk ``number`` on, every one of them raises ``error``."""
+
+    def fail(chunk):
+        if chunk >= number:
+            raise error
+
+    before_each_chunk(monkeypatch, fail)
+
+
+def test_memory_that_runs_out_within_a_training_loses_nothing(cli, monkeypatch):
+    """Injected."""
+    with monkeypatch.context() as patch:
+        patch.setattr("arraycnn.fitting._MOST_STEPS", 1)
+        failing_at(3, MemoryError(), patch)
+        code, _, errors = cli(*BASE, "--log-steps", "--out", "run")
+    assert code == 2
+    goes_on, error = errors
+    assert "--override goes on from the last save" in goes_on
+    assert "training: out of memory with batches of 32 images" in error
+    assert Model.load("run/last.npz").steps_done == 2
+    assert cli("train", "--resume", "run")[0] == 0
+    assert cli(*BASE, "--log-steps", "--out", "whole")[0] == 0
+    check_same(Path("whole"), Path("run"))
+
+
+def test_a_device_that_disappears_leaves_the_last_save(cli, monkeypatch):
+    """Injected, with CUDA's own words."""
+    with monkeypatch.context() as patch:
+        patch.setattr(NumPy, "is_lost", CuPy.is_lost)
+        failing_at(5, RuntimeError("cudaErrorUnknown: unknown error"), patch)
+        code, _, errors = cli(*BASE, "--save-every", "1", "--log-steps", "--out", "run")
+    assert code == 2
+    goes_on, error = errors
+    assert goes_on == "arraycnn: arraycnn train --resume run goes on from the last save"
+    assert "the device does not answer any more (cudaErrorUnknown: unknown error)" in error
+    assert Model.load("run/last.npz").steps_done == 4
+    assert cli("train", "--resume", "run")[0] == 0
+    assert cli(*BASE, "--log-steps", "--out", "whole")[0] == 0
+    check_same(Path("whole"), Path("run"))
+
+
+def test_clocks_that_jump_change_nothing(cli, monkeypatch):
+    """Injected: each look at a clock finds it hours before or after the last one."""
+    settings = (*BASE, "--time-limit", "1000", "--patience", "9", "--csv", "--log-steps")
+    assert cli(*settings, "--out", "whole")[0] == 0
+    jumps = itertools.cycle([3.6e4, -7.2e4, 1.0, 9e5, -8e5])
+    with monkeypatch.context() as patch:
+        for name in ("time", "perf_counter"):
+            patch.setattr(time, name, lambda: 1e6 + next(jumps))
+        assert cli(*settings, "--out", "run")[0] == 0
+    check_same(Path("whole"), Path("run"))
+    for line in lines(Path("run/metrics.jsonl")):
+        assert line["seconds"] >= 0
+        assert line["images_per_second"] >= 0
 
 
 def test_a_sample_of_the_moments_at_which_a_run_can_be_stopped():

@@ -5,14 +5,15 @@ the tests ran, and prints the figures.
 """
 
 import re
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 from arraycnn.ops.cuda import launcher
+from cuda_primitives import TEXT
 from cuda_table import Launches, listed, wrong_with
 from host_cuda.device_code import ARCHITECTURES, DoesNotCompile, figures, figures_everywhere
-from test_cuda_header import DEVICE_TEXT
 
 nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="CuPy is not installed")
 try:
@@ -48,19 +49,41 @@ def test_both_floating_types_have_the_same_kernels(file):
     assert of_type["float"] == of_type["double"]
 
 
+def by_name(kernels):
+    """The instances of each kernel."""
+    found = defaultdict(list)
+    for kernel in kernels:
+        found[kernel.split("<")[0]].append(kernel)
+    return found
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_every_kernel_of_a_file_is_listed(file):
     code = re.sub(r"//.*", "", launcher.source(file))
     names = set(re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)", code))
     assert len(names) == code.count("__global__")
-    assert {kernel.split("<")[0] for kernel in listed()[file]} == names
+    assert set(by_name(listed()[file])) == names
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_header_compiles(architecture):
-    kernels = ("mma_of_tf32", "mma_of_bf16", "roundings", *(f"copies<{n}>" for n in (4, 8, 16)))
-    for row in figures("header", kernels, architecture, DEVICE_TEXT).values():
+    kernels = (
+        *(f"{what}_{kind}" for what in ("round_to", "products_of") for kind in ("tf32", "bf16")),
+        *("turned_around", *(f"copies<{size}>" for size in (4, 8, 16))),
+    )
+    for row in figures("primitives", kernels, architecture, TEXT).values():
         assert wrong_with(row, Launches()) == []
+
+
+OLDEST = 75  # for CUDA 13: a device without asynchronous copies, TF32 and bfloat16
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_kernels_without_rounding_compile_for_the_oldest_device(file):
+    plain = [kernel for kernel in listed()[file] if "Mma<" not in kernel]
+    kernels = [min(row, key=len) for row in by_name(plain).values()]
+    for kernel, row in figures(file, tuple(kernels), OLDEST).items():
+        assert wrong_with(row, Launches()) == [], kernel
 
 
 def test_a_spill_is_noticed():

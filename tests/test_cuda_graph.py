@@ -18,12 +18,12 @@ from arraycnn.data.image_source import MappedImages
 from arraycnn.execution import (
     EagerInference,
     EagerTraining,
-    GraphInference,
-    GraphTraining,
+    RecordedInference,
+    RecordedTraining,
     Task,
-    cuda_graph,
+    recorded,
 )
-from arraycnn.ops.cuda import cuda_kernels
+from arraycnn.ops.cuda import cuda_kernels, steps
 from arraycnn.optimizers import learning_rates
 from arraycnn.training import Carry
 from arraycnn.tree import flatten, map_leaves
@@ -96,10 +96,10 @@ class HostCUDA(Backend):
 
     def training_plan(self, task, carry):
         kernels = cuda_kernels(self.launcher, in_place=True)
-        return GraphTraining(self.launcher, kernels, task, carry)
+        return RecordedTraining(self.launcher, steps, kernels, task, carry)
 
     def inference_plan(self, network, params, state, dtype):
-        return GraphInference(self.launcher, self.kernels, network, params, state, dtype)
+        return RecordedInference(self.launcher, self.kernels, network, params, state, dtype)
 
 
 OF_KERNELS = {
@@ -164,7 +164,7 @@ def plans(network, optimizer, launcher, images=None):
     if images is not None:
         task = Task(network, optimizer, images, labels, 11, "float64")
     kernels = cuda_kernels(launcher, in_place=True)
-    return GraphTraining(launcher, kernels, task, carry), expected
+    return RecordedTraining(launcher, steps, kernels, task, carry), expected
 
 
 def batches_of(sizes, count=40):
@@ -206,10 +206,10 @@ def test_float32_runs_repeat_to_the_last_bit_however_they_are_cut(name, monkeypa
     batches, rates = batches_of([8] * 20 + [3, 3, 8]), np.full(23, 0.05)
     results = []
     for chunks, capacity in [([23], 1024), ([1, 17, 5], 1024), ([23], 6)]:
-        monkeypatch.setattr(cuda_graph, "_CAPACITY", capacity)
+        monkeypatch.setattr(recorded, "_CAPACITY", capacity)
         launcher = Recorder()
         task, carry = task_and_carry(network, optimizer, images, labels, "float32")
-        plan = GraphTraining(launcher, cuda_kernels(launcher, in_place=True), task, carry)
+        plan = RecordedTraining(launcher, steps, cuda_kernels(launcher, in_place=True), task, carry)
         done, losses = 0, []
         for count in chunks:
             part = slice(done, done + count)
@@ -242,14 +242,14 @@ def test_the_callers_parameters_are_left_alone():
     task, carry = task_and_carry(network, optimizer, *images_and_labels())
     copy = {name: np.array(array) for name, array in flatten(carry.params).items()}
     launcher = Recorder()
-    plan = GraphTraining(launcher, cuda_kernels(launcher, in_place=True), task, carry)
+    plan = RecordedTraining(launcher, steps, cuda_kernels(launcher, in_place=True), task, carry)
     plan.run(0, batches_of([8] * 3), np.full(3, 0.1))
     for name, array in flatten(carry.params).items():
         np.testing.assert_array_equal(array, copy[name])
 
 
 def test_a_set_on_the_host_is_sent_part_by_part(monkeypatch):
-    monkeypatch.setattr(cuda_graph, "_SENT_BYTES", 8 * 90 * 16)  # 16 steps of 8 images
+    monkeypatch.setattr(recorded, "_SENT_BYTES", 8 * 90 * 16)  # 16 steps of 8 images
     images, _ = images_and_labels()
     plan, expected = plans(OF_KERNELS["basic"], OPTIMIZERS[0], Recorder(), MappedImages(images))
     batches, rates = batches_of([8] * 37 + [5]), np.full(38, 0.05)
@@ -260,12 +260,30 @@ def test_a_set_on_the_host_is_sent_part_by_part(monkeypatch):
     assert_same(plan, expected)
 
 
+class Counting(Recorder):
+    copies = 0
+
+    def contiguous(self, array):
+        self.copies += not array.flags.c_contiguous
+        return super().contiguous(array)
+
+
+def test_a_set_in_another_order_of_axes_is_copied_once_and_not_each_step():
+    images, _ = images_and_labels()
+    plan, expected = plans(
+        OF_KERNELS["scratch"], OPTIMIZERS[0], Counting(), np.asfortranarray(images)
+    )
+    batches, rates = batches_of([8] * 18 + [5]), np.full(19, 0.05)
+    np.testing.assert_allclose(
+        plan.run(0, batches, rates)[0], expected.run(0, batches, rates)[0], rtol=1e-10
+    )
+    assert plan._launcher.copies == 1
+
+
 def test_an_interrupt_while_recording_leaves_whole_steps(monkeypatch):
     plan, _ = plans(OF_KERNELS["scratch"], OPTIMIZERS[0], Recorder())
     before = flatten(plan.snapshot().params)
-    monkeypatch.setattr(
-        cuda_graph, "finish_step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
+    monkeypatch.setattr(steps, "finish_step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         plan.run(0, batches_of([8]), np.full(1, 0.1))
     for name, array in flatten(plan.snapshot().params).items():
@@ -280,7 +298,7 @@ def test_inference_is_that_of_the_eager_plan(name):
     placement = cnn.ArrayAPIStrict()
     place = lambda tree: map_leaves(placement.asarray, tree)  # noqa: E731
     expected = EagerInference(placement, network, place(params), place(state), "float64")
-    plan = GraphInference(launcher, cuda_kernels(launcher), network, params, state, "float64")
+    plan = RecordedInference(launcher, cuda_kernels(launcher), network, params, state, "float64")
     for count in (40, 7, 40, 7, 40):  # a size is recorded when it comes again
         np.testing.assert_allclose(
             plan.predict(images[-count:]),
@@ -294,6 +312,19 @@ def test_inference_is_that_of_the_eager_plan(name):
         )
         assert loss == pytest.approx(expected_loss, rel=1e-12)
         assert correct == expected_correct
+
+
+def test_images_of_another_dtype_are_not_written_into_those_of_a_recording():
+    launcher = Recorder()
+    images, _ = images_and_labels()
+    network = OF_KERNELS["scratch"]
+    params, state, _ = network.init(np.random.default_rng(0), images.shape[1:])
+    plan = RecordedInference(launcher, cuda_kernels(launcher), network, params, state, "float64")
+    for _ in range(2):
+        plan.predict(images)
+    for _ in range(2):
+        with pytest.raises(cnn.InvalidTypeError, match=r"Rescale: .*uint8"):
+            plan.predict(images / 255.0)
 
 
 def test_a_model_learns_the_digits_on_the_cuda_kernels():

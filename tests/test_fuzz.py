@@ -9,6 +9,7 @@ import gzip
 import io
 import json
 import struct
+import subprocess
 import sys
 from pathlib import Path
 
@@ -53,6 +54,20 @@ def test_a_target_notices_what_is_wrong(monkeypatch):
     monkeypatch.setattr(targets, "read_idx", lambda path: [0] * 10_000_000)
     with pytest.raises(Violation, match="memory is bounded"):
         TARGETS["idx"](seed)
+
+
+def test_a_fuzzer_that_is_silent_is_looked_at_all_the_same():
+    """Its time must be able to end while it finds nothing to tell."""
+    from run import _lines
+
+    program = "import sys; print('first'); sys.stdout.flush(); sys.stdin.read(); print('last')"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as process:
+        told = _lines(process)
+        assert next(line for line in told if line) == "first\n"
+        assert next(told) == ""
+        process.stdin.close()
+        assert [line for line in told if line] == ["last\n"]
 
 
 # --- Hypothesis: inputs that are nearly right

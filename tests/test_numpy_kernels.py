@@ -1,6 +1,5 @@
 """NumPy's own kernels, plain, compiled and on the thread pool, against the generic ones."""
 
-from dataclasses import fields
 from importlib.util import find_spec
 
 import numpy as np
@@ -16,24 +15,11 @@ from arraycnn.ops.numpy_kernels import NUMPY
 
 RECORDS = {"numpy": NUMPY, "pool": pooled(NUMPY, ThreadPool(3))}
 if find_spec("numba") is not None:
-    from arraycnn.ops.fast_kernels import FAST
+    from arraycnn.ops.compiled import compiled_kernels
+    from arraycnn.ops.compiled.launcher import Launcher
 
-    RECORDS["fast"] = FAST
+    RECORDS["compiled"] = compiled_kernels(Launcher(ThreadPool(3)))
 records = pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
-
-
-def test_the_compiled_kernels_are_tested_too():
-    if "fast" not in RECORDS:
-        pytest.skip("numba is not installed")
-    replaced = {f.name for f in fields(FAST) if getattr(FAST, f.name) is not getattr(NUMPY, f.name)}
-    assert replaced == {
-        "col2im",
-        "max_pool2d",
-        "max_pool2d_backward",
-        "conv2d_max_pool2d",
-        "conv2d_max_pool2d_backward",
-        "softmax_cross_entropy",
-    }
 
 
 @st.composite
@@ -44,7 +30,7 @@ def problems(draw):
     padding = draw(st.tuples(*[st.integers(0, 2)] * 4))
     height = draw(st.integers(max(1, kernel[0] - padding[0] - padding[1]), 9))
     width = draw(st.integers(max(1, kernel[1] - padding[2] - padding[3]), 9))
-    images, channels = draw(st.integers(1, 5)), draw(st.sampled_from([1, 2, 3, 8, 17]))
+    images, channels = draw(st.integers(1, 5)), draw(st.sampled_from([1, 2, 3, 8, 16, 17]))
     dtype = draw(st.sampled_from(["float32", "float64"]))
     rng = np.random.default_rng(draw(st.integers(0, 99)))
     x = rng.standard_normal((images, height, width, channels)).astype(dtype)
@@ -64,7 +50,7 @@ def close(actual, expected):
 @given(problem=problems())
 def test_convolution(record, problem):
     window, x, rng = problem
-    filters = 3
+    filters = rng.choice([3, 8, 11, 16])
     weight = rng.standard_normal((*window.kernel_size, x.shape[3], filters)).astype(x.dtype)
     bias = rng.standard_normal(filters).astype(x.dtype)
     np.testing.assert_array_equal(record.im2col(x, window), GENERIC.im2col(x, window))
@@ -105,7 +91,9 @@ def test_max_pool(record, problem, ties, whole):
 
 @records
 @settings(max_examples=120, deadline=None)
-@given(problem=problems(), relu=st.booleans(), filters=st.sampled_from([1, 3, 40]), data=st.data())
+@given(
+    problem=problems(), relu=st.booleans(), filters=st.sampled_from([1, 3, 16, 40]), data=st.data()
+)
 def test_fused_runs_are_their_parts(record, problem, relu, filters, data):
     window, x, rng = problem
     weight = rng.standard_normal((*window.kernel_size, x.shape[3], filters)).astype(x.dtype)
@@ -131,9 +119,11 @@ def test_fused_runs_are_their_parts(record, problem, relu, filters, data):
     expected_y, expected_winners = GENERIC.max_pool2d(conv, pool, "first")
     y, winners = record.conv2d_max_pool2d(record, x, weight, bias, window, relu, pool)
     close(y, np.maximum(expected_y, 0.0) if relu else expected_y)
-    np.testing.assert_array_equal(winners, expected_winners)
+    # Of two pixels that differ by rounding alone, either may win.
+    places = [conv[pool.pixels(offset, y.shape[1:3])] for offset in pool.offsets()]
+    close(np.choose(winners, places), np.choose(expected_winners, places))
     dy = rng.standard_normal(y.shape).astype(x.dtype)
-    dactive = GENERIC.max_pool2d_backward(dy, expected_winners, conv.shape, pool, "first")
+    dactive = GENERIC.max_pool2d_backward(dy, winners, conv.shape, pool, "first")
     for need_dx in (True, False):
         actual = record.conv2d_max_pool2d_backward(
             record, x, weight, y, winners, dy, window, relu, pool, need_dx

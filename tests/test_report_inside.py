@@ -1,11 +1,14 @@
 """Activations, saliency, norms and times: against finite differences and plain NumPy."""
 
+import itertools
 import re
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from arraycnn import (
     SGD,
@@ -65,8 +68,10 @@ def pixel_model(model):
     """The same network behind a Rescale, with the same parameters."""
     network = Sequential(Rescale(), Sequential(*model.network.layers))
     behind = Model(network, (6, 7, 2), dtype="float64")
-    behind._params = {"0": {}, "1": model._params}
-    behind._state = {"0": {}, "1": model._state}
+    behind.assign(
+        {f"1.{name}": array for name, array in model.parameters.items()},
+        {f"1.{name}": array for name, array in model.state.items()},
+    )
     return behind
 
 
@@ -181,7 +186,7 @@ def test_norms_are_those_of_the_parameters_and_of_the_slope_of_the_loss(name):
 
 def _parameter(model, key):
     """The model's own array, which a test may change."""
-    tree: Any = model._params
+    tree: Any = model.trees[0]
     for name in key.split("."):
         tree = tree[name]
     return tree
@@ -194,6 +199,37 @@ def test_times_are_measured_for_every_layer_that_training_runs():
     assert [row.path for row in found] == [str(number) for number in range(7)]
     assert all(row.forward > 0 for row in found)
     assert [row.backward > 0 for row in found] == [False, *[True] * 6]
+
+
+def blas_threads():
+    """Of NumPy's BLAS; SciPy brings one of its own, which nothing here uses."""
+    return {pool["num_threads"] for pool in threadpool_info() if "numpy" in pool["filepath"]}
+
+
+@pytest.mark.parametrize("look", [layer_times, layer_norms, saliency, activations])
+def test_products_are_not_shared_out_among_threads(look):
+    seen = set()
+
+    class Watching(ReLU):
+        def forward(self, params, state, x, context):
+            seen.update(blas_threads())
+            return super().forward(params, state, x, context)
+
+    model = Model(Sequential(Watching(), *BODIES["linear"]), (6, 7, 2))
+    with threadpool_limits(2, user_api="blas"):
+        assert blas_threads() == {2}
+        look(model, PIXELS / 255.0, *((LABELS,) if look is not activations else ()))
+    assert seen == {1}
+
+
+def test_what_else_the_machine_does_is_no_time_of_a_layer(monkeypatch):
+    lengths = itertools.chain.from_iterable(
+        (0.0, seconds) for seconds in itertools.cycle((5, 1, 5))
+    )
+    monkeypatch.setattr(time, "perf_counter", itertools.accumulate(lengths).__next__)
+    model = Model(Sequential(*BODIES["linear"]), (6, 7, 2))
+    found = layer_times(model, PIXELS / 255.0, LABELS, repeats=3)
+    assert [(row.forward, row.backward) for row in found] == [(1.0, 0.0), (1.0, 1.0)]
 
 
 @pytest.mark.parametrize("library", ["torch", "jax", "device1"])

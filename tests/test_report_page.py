@@ -485,3 +485,12 @@ def test_shares_are_never_rounded_to_all(share, text):
 )
 def test_times_have_units(time, text):
     assert words.seconds(time).replace("\u202f", " ") == text
+
+
+def test_one_epoch_has_whole_numbers_on_its_axis():
+    record = EpochRecord(1, 0.5, 0.8, 0.4, 0.9, 1.0, 100.0, 0.1)
+    for axes in report.plot_learning_curves([record]).axes:
+        low, high = axes.get_xlim()
+        shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+        assert 1 in shown
+        assert all(tick == int(tick) for tick in shown)

@@ -4,10 +4,13 @@ import json
 import re
 import shlex
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from arraycnn import DataError, RunFolderError
-from arraycnn.cli.train import train
+from arraycnn.cli.train import run_config, train
+from arraycnn.data import load_dataset
 from arraycnn.report import load_run_data, read_run
 from arraycnn.report.run import unique_names
 
@@ -34,7 +37,7 @@ def folder(tmp_path):
     (path / "metrics.jsonl").write_text(
         "".join(json.dumps({**EPOCH, "epoch": n}) + "\n" for n in (1, 2))
     )
-    (path / "model.npz").write_bytes(b"")
+    (path / "last.npz").write_bytes(b"")
     return path
 
 
@@ -52,7 +55,7 @@ def test_a_run_is_what_its_files_say(folder):
 
 
 def test_the_best_model_comes_before_the_last_one(folder):
-    for name in ("model.npz", "last.npz", "best.npz"):
+    for name in ("last.npz", "best.npz"):
         (folder / name).write_bytes(b"")
         assert read_run(folder).model_file == folder / name
 
@@ -77,10 +80,10 @@ def test_values_that_are_not_finite_are_unknown(folder):
     ("name", "content", "message"),
     [
         ("config.json", None, "holds no run (no config.json)"),
-        ("model.npz", None, "holds no model yet (best.npz, last.npz, model.npz)"),
+        ("last.npz", None, "holds no model yet (best.npz, last.npz)"),
         ("config.json", b"{", "config.json is damaged"),
-        ("config.json", b"[]", "config.json must hold names and values"),
-        ("config.json", b"\xff", "config.json cannot be read"),
+        ("config.json", b"[]", "config.json is damaged (it is no table of names and values)"),
+        ("config.json", b"\xff", "config.json is damaged"),
         ("config.json", b"[" * 100_000, "config.json is damaged"),
         ("summary.json", b"nothing", "summary.json is damaged"),
         ("metrics.jsonl", b'{"epoch": 1}\n', "metrics.jsonl line 1 lacks 'train_loss'"),
@@ -90,7 +93,7 @@ def test_values_that_are_not_finite_are_unknown(folder):
             "metrics.jsonl line 1 lacks a number",
         ),
         ("metrics.jsonl", b"{\n", "metrics.jsonl is damaged"),
-        ("steps.jsonl", b"7\n", "steps.jsonl must hold names and values"),
+        ("steps.jsonl", b"7\n", "steps.jsonl is damaged (it is no table of names and values)"),
     ],
 )
 def test_what_is_damaged_is_named_in_one_line(folder, name, content, message):
@@ -109,12 +112,29 @@ def test_the_data_are_those_of_the_run(folder):
     assert (data.name, len(data.test_images)) == ("digits", 20)
 
 
+def test_pictures_of_ones_own_are_split_and_stretched_as_in_the_run(folder, tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(10):
+            picture = Image.new("L", (6, 8 + number // 5), number)
+            picture.save(tmp_path / "pets" / name / f"{number}.png")
+    pets, seed, size = str(tmp_path / "pets"), 3, (5, 4)
+    config = {"dataset": pets, "seed": seed, "image_size": "5x4", "limit": None}
+    (folder / "config.json").write_text(json.dumps(config))
+    trained_on = load_dataset(pets, image_size=size, seed=seed)
+    data = load_run_data(read_run(folder))
+    assert data.image_shape == (5, 4, 1)
+    assert np.array_equal(data.test_images, trained_on.test_images)
+    assert not np.array_equal(data.test_images, load_dataset(pets, image_size=size).test_images)
+
+
 @pytest.mark.parametrize(
     ("config", "kind", "message"),
     [
         ({}, RunFolderError, "names no data set"),
         ({"dataset": "mnist", "data_dir": "absent"}, RunFolderError, "say where it is with --data"),
         ({"dataset": "cifar"}, DataError, "or one of mnist, fashion-mnist, digits"),
+        ({"dataset": "x", "image_size": "wide"}, RunFolderError, "must be a size such as 32x32"),
     ],
 )
 def test_data_that_cannot_be_found_are_an_error(folder, config, kind, message):
@@ -123,14 +143,27 @@ def test_data_that_cannot_be_found_are_an_error(folder, config, kind, message):
         load_run_data(read_run(folder))
 
 
-def test_the_command_repeats_the_settings(folder):
-    settings = ["--dataset", "mnist", "--data-dir", "my data", "--network", "lenet5"]
-    settings += ["--epochs", "2", "--learning-rate", "0.001", "--seed", "7", "--log-steps"]
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["--dataset", "mnist", "--data-dir", "my data", "--network", "lenet5"],
+        ["--dataset", ".", "--image-size", "32x30x1", "--backend", "cupy", "--no-graph"],
+        ["--backend", "cupy", "--graph", "--device", "1", "--precision", "tf32"],
+    ],
+)
+def test_the_command_repeats_the_settings(folder, settings):
+    settings = [
+        *settings,
+        "--epochs",
+        "2",
+        "--learning-rate",
+        "0.001",
+        "--seed",
+        "7",
+        "--log-steps",
+    ]
     given = train.make_context("train", list(settings)).params
-    config = {k: None if v is None else str(v) if k == "data_dir" else v for k, v in given.items()}
-    for own in ("out", "as_json", "resume", "override", "time_limit"):
-        config.pop(own, None)
-    config["data_sha256"] = "0" * 64
+    config = run_config(given, data_sha256="0" * 64)
     (folder / "config.json").write_text(json.dumps(config))
     words = shlex.split(read_run(folder).command)
     assert words[:2] == ["arraycnn", "train"]

@@ -1,11 +1,13 @@
 """The run folder: one process at a time, and nothing damaged by what comes between."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -201,10 +203,39 @@ def test_names_are_forced_to_disk_when_files_come_and_go(tmp_path, monkeypatch):
 
 
 def test_leftovers_are_temporary_files_only(tmp_path):
-    for name in (".a.tmp", "b.tmp", ".c", "d"):
+    (tmp_path / ".folder.7.tmp").mkdir()
+    for name in (".last.npz.123.tmp", ".a.tmp", "b.7.tmp", ".c", "d"):
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".c", "b.tmp", "d"]
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".a.tmp", ".c", ".folder.7.tmp", "b.7.tmp", "d"]
+
+
+def test_what_write_atomically_leaves_behind_is_a_leftover(tmp_path, monkeypatch):
+    def fail(*paths):
+        raise OSError(errno.EIO, "killed here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", fail)
+        patch.setattr(Path, "unlink", lambda path: None)
+        with pytest.raises(OSError, match="killed here"):
+            write_atomically(tmp_path / "last.npz", b"x")
+    assert len(list(tmp_path.iterdir())) == 1
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_is_no_run_is_left_as_it_was(tmp_path):
+    for name in ("photo.png", ".photo.png.12.tmp"):
+        (tmp_path / name).touch()
+    refused(lambda: RunFolder.create(tmp_path, {}), "must be new or empty")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".photo.png.12.tmp", "photo.png"]
+
+
+def test_what_a_killed_process_left_does_not_fill_a_folder(tmp_path):
+    (tmp_path / ".config.json.12.tmp").touch()
+    RunFolder.create(tmp_path, {}).close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json"]
 
 
 def test_the_holder_is_named_with_its_time(run):

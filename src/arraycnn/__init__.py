@@ -38,10 +38,12 @@ from arraycnn.errors import (
     CheckpointError,
     DataError,
     DataFileError,
+    DeviceLostError,
     InvalidTypeError,
     InvalidValueError,
     MissingPackageError,
     NonFiniteError,
+    OutOfMemoryError,
     RunFolderError,
 )
 from arraycnn.history import EpochRecord, History, Metrics, Progress
@@ -93,6 +95,7 @@ __all__ = [
     "DataError",
     "DataFileError",
     "Dense",
+    "DeviceLostError",
     "Dropout",
     "EarlyStopping",
     "EpochRecord",
@@ -111,6 +114,7 @@ __all__ = [
     "NonFiniteError",
     "NumPy",
     "OneCycle",
+    "OutOfMemoryError",
     "Progress",
     "ReLU",
     "Rescale",

@@ -8,7 +8,7 @@ import numpy as np
 
 from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.execution import TrainingPlan
+from arraycnn.execution import StepMemory, TrainingPlan
 from arraycnn.settings import check_count
 from arraycnn.training import Carry
 
@@ -173,6 +173,9 @@ class StreamedTraining:
 
     def restore(self, carry: Carry) -> None:
         self._plan.restore(carry)
+
+    def memory(self) -> StepMemory:
+        return self._plan.memory()
 
     def _place(self, step: int) -> tuple[int, int]:
         """(epoch, step within it) of the step with this number."""

@@ -1,5 +1,6 @@
-"""`Course`: which images each step of a training sees."""
+"""`Course`: which images each step of a training sees, and images in parts."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -52,3 +53,12 @@ def _order(seed: int, epoch: int, images: int) -> np.ndarray:
     order = np.random.default_rng([seed, epoch]).permutation(images).astype(np.int32)
     order.flags.writeable = False
     return order
+
+
+def parts(count: int, size: int, progress: Callable[[int], None] | None) -> Iterator[slice]:
+    """``count`` images in parts of ``size``; ``progress`` is told how many are done."""
+    for start in range(0, count, size):
+        stop = min(start + size, count)
+        yield slice(start, stop)
+        if progress is not None:
+            progress(stop)

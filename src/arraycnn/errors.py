@@ -66,6 +66,21 @@ class RunFolderError(ArraycnnError, RuntimeError):
     """A run folder is in use, holds no run or another one, or cannot be written."""
 
 
+class OutOfMemoryError(ArraycnnError, MemoryError):
+    """Memory did not suffice. Attribute ``batch_size``: one that would fit; None if unknown."""
+
+    def __init__(self, message: str, batch_size: int | None) -> None:
+        super().__init__(message)
+        self.batch_size = batch_size
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (str(self), self.batch_size)
+
+
+class DeviceLostError(ArraycnnError, RuntimeError):
+    """A device stopped answering; what was on it is lost."""
+
+
 class NonFiniteError(ArraycnnError, ArithmeticError):
     """Training met NaN or infinity. Attributes ``epoch`` and ``step`` (both from 1) say where."""
 

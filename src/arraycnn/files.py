@@ -5,9 +5,11 @@ Every change goes through the few calls of `os` below, so that the tests can sto
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 _BLOCK = 2**20
+_TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")  # as write_atomically names them
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -54,10 +56,15 @@ def remove_durably(path: Path) -> None:
         sync_folder(path.parent)
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether ``path`` is a temporary file of `write_atomically`."""
+    return _TEMPORARY.fullmatch(path.name) is not None and path.is_file()
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that a killed process left in ``folder``; none may be at work."""
-    for temporary in folder.glob(".*.tmp"):
-        temporary.unlink(missing_ok=True)
+    for path in filter(is_leftover, folder.iterdir()):
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -96,13 +96,18 @@ class Fitting:
         for callback in self._callbacks:
             callback.on_save(self.state)
 
+    def close(self) -> None:
+        """Tell the callbacks of the end, however it came."""
+        for callback in self._callbacks:
+            callback.on_end()
+
     def _run_chunk(self) -> None:
         before, course = self.state, self.state.course
         self._starts.append(before)
         count = min(self._chunk, course.steps - before.step, self._steps_to_save())
         began = time.perf_counter()
         losses, correct = self._run_steps(before, count)
-        seconds = time.perf_counter() - began
+        seconds = max(0.0, time.perf_counter() - began)  # whatever the clock did meanwhile
         bad = np.flatnonzero(~np.isfinite(losses))
         if bad.size:
             self._refuse(before, int(bad[0]), losses[bad[0]])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from operator import is_not
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from arraycnn.backends import Backend, get_backend
+from arraycnn.backends.backend import on_its_device
 from arraycnn.batch_stream import BatchStream, StreamedTraining, check_iterable
 from arraycnn.callbacks.callback import Callback
-from arraycnn.course import Course
+from arraycnn.course import Course, parts
 from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import InvalidValueError, NonFiniteError
-from arraycnn.execution import InferencePlan, Task
+from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.fitting import Fitting
+from arraycnn.guarding import GuardedTraining, failures_in_words
 from arraycnn.history import History, Metrics
 from arraycnn.inputs import (
     check_batch,
@@ -132,6 +135,11 @@ class Model:
             name: np.array(self.backend.to_numpy(s)) for name, s in flatten(self._state).items()
         }
 
+    @property
+    def trees(self) -> tuple[Tree, Tree]:
+        """(parameters, state) as the layers take them: the backend's own arrays, no copies."""
+        return self._params, self._state
+
     def assign(self, parameters: dict[str, Any], state: dict[str, Any]) -> None:
         """Take over NumPy arrays by path, copied, as `parameters` and `state` give them.
 
@@ -147,6 +155,7 @@ class Model:
             trees.append(self._place(with_leaves(tree, [given[name] for name in expected])))
         self._params, self._state = trees
 
+    @on_its_device
     def fit(
         self,
         images: Any,
@@ -198,6 +207,10 @@ class Model:
         ------
         NonFiniteError
             A loss became NaN or infinite. The model keeps the parameters of the last finite loss.
+        OutOfMemoryError
+            A step does not fit into memory; the message says which batch size would.
+        DeviceLostError
+            The device stopped answering. Parameters on it are lost: go on from a `Checkpoint`.
         InvalidValueError
             Settings differ from those of ``resume``; the message names them.
         """
@@ -232,57 +245,60 @@ class Model:
         state = TrainingState(course, settings, (), 0, 0.0, 0, carry)
         if resume is not None:
             state = resumed(resume, course, settings, carry, override)
-        make_plan = self.backend.training_plan
-        if isinstance(x, ImageSource):
-            make_plan = self.backend.streaming_plan
-        plan = make_plan(Task(self.network, optimizer, x, y, self.seed, self.dtype), state.carry)
+        task = Task(self.network, optimizer, x, y, self.seed, self.dtype)
+        plan: TrainingPlan = GuardedTraining(self.backend.plan(task, state.carry), self.backend)
         if stream is not None:
             plan = StreamedTraining(plan, stream, course.first_epoch, course.first_step)
-        fitting = Fitting(plan, optimizer, state, callbacks, self._is_finite)
-        try:
-            self._follow(fitting, plan.snapshot())
-            fitting.begin()
-            while fitting.run_epoch():
+        fitting = Fitting(plan, optimizer, state, callbacks, self.backend.is_finite)
+        with failures_in_words(self.backend), closing(fitting):
+            try:
                 self._follow(fitting, plan.snapshot())
-                self.epochs_done += 1
-                metrics = self._measure(held_out) if held_out is not None else None
-                fitting.end_epoch(metrics)
-        except NonFiniteError:
-            self._follow(fitting, plan.snapshot())
-            fitting.save()
-            raise
-        finally:
-            self._follow(fitting, plan.snapshot())
-            for callback in callbacks:
-                callback.on_end()
+                fitting.begin()
+                while fitting.run_epoch():
+                    self._follow(fitting, plan.snapshot())
+                    self.epochs_done += 1
+                    metrics = self._measure(held_out) if held_out is not None else None
+                    fitting.end_epoch(metrics)
+            except NonFiniteError:
+                self._follow(fitting, plan.snapshot())
+                fitting.save()
+                raise
+            finally:
+                self._follow(fitting, plan.snapshot())
         if fitting.state.complete:
             self.unfinished = None
         return fitting.history
 
+    @on_its_device
     def evaluate(
         self, images: Any, labels: Any = None, progress: Callable[[int], None] | None = None
     ) -> Metrics:
         """Mean loss in nats and accuracy on ``images`` and ``labels``, as `fit` takes them.
 
-        Without ``labels``, on an iterable of (images, labels), iterated once.
-
-        ``progress`` is called with the number of images done, batch after batch.
+        Without ``labels``, on an iterable of (images, labels), iterated once. ``progress`` is called
+        with the number of images done, batch after batch.
         """
-        if labels is None:
-            check_iterable(images)
-            return self._sums(map(self._check_batch, images))
-        return self._measure(self._place_set(images, labels), progress)
+        with failures_in_words(self.backend):
+            if labels is None:
+                check_iterable(images)
+                return self._sums(map(self._check_batch, images))
+            return self._measure(self._place_set(images, labels), progress)
 
+    @on_its_device
     def predict(self, images: Any, progress: Callable[[int], None] | None = None) -> np.ndarray:
         """Probabilities of the classes: NumPy, (N, classes), each row adding up to 1.
 
         ``progress`` is called with the number of images done, batch after batch.
         """
-        x = self._place_images(images)
-        plan = self._inference_plan()
-        return np.concatenate(
-            [plan.predict(self._rows(x, part)) for part in _parts(x.shape[0], progress)]
-        )
+        with failures_in_words(self.backend):
+            x = self._place_images(images)
+            plan = self._inference_plan()
+            return np.concatenate(
+                [
+                    plan.predict(self._rows(x, part))
+                    for part in parts(x.shape[0], _INFERENCE_BATCH, progress)
+                ]
+            )
 
     def summary(self) -> str:
         """The layers with their output shapes and numbers of parameters, as text."""
@@ -353,8 +369,8 @@ class Model:
         self, held_out: tuple[Array, Array], progress: Callable[[int], None] | None = None
     ) -> Metrics:
         x, y = held_out
-        parts = _parts(x.shape[0], progress)
-        return self._sums((self._rows(x, part), y[part]) for part in parts)
+        slices = parts(x.shape[0], _INFERENCE_BATCH, progress)
+        return self._sums((self._rows(x, part), y[part]) for part in slices)
 
     def _sums(self, batches: Iterable[tuple[Array, Array]]) -> Metrics:
         plan, count, loss_sum, correct = self._inference_plan(), 0, 0.0, 0
@@ -381,14 +397,3 @@ class Model:
         self.epochs_done = fitting.state.epochs_done
         self.steps_done = fitting.state.steps_done
         self.unfinished = fitting.state
-
-    def _is_finite(self, params: Tree) -> bool:
-        return all(np.isfinite(self.backend.to_numpy(p)).all() for p in flatten(params).values())
-
-
-def _parts(count: int, progress: Callable[[int], None] | None) -> Iterator[slice]:
-    for start in range(0, count, _INFERENCE_BATCH):
-        stop = min(start + _INFERENCE_BATCH, count)
-        yield slice(start, stop)
-        if progress is not None:
-            progress(stop)

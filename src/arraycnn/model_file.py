@@ -17,7 +17,7 @@ from arraycnn.polarity import check_background
 from arraycnn.settings import check_count
 from arraycnn.training import Carry
 from arraycnn.training_state import TrainingState, training_state_from_plain
-from arraycnn.tree import flatten, map_leaves, unflatten
+from arraycnn.tree import flatten, unflatten
 
 if TYPE_CHECKING:
     from arraycnn.model import Model
@@ -46,7 +46,7 @@ def model_header(model: Model, training: TrainingState | None) -> dict[str, Any]
 
 def write_model(model: Model, path: str | Path, training: TrainingState | None) -> None:
     """Write ``model``, or what it was at ``training``, to a file; see `Model.save`."""
-    carry = Carry(model._params, model._state, {}) if training is None else training.carry
+    carry = Carry(*model.trees, {}) if training is None else training.carry
     arrays = {
         f"{kind}/{name}": np.asarray(model.backend.to_numpy(array), order="C")
         for kind, tree in zip(("params", "state", _OPTIMIZER), carry, strict=True)
@@ -65,9 +65,11 @@ def read_model(
     model = model_from_header(make, path, header, layers, numbers)
     chosen.check_dtype(model.dtype)
     model.backend = chosen
-    for kind, name in (("params", "_params"), ("state", "_state")):
-        tree = take_tree(path, kind, getattr(model, name), arrays, model.dtype)
-        setattr(model, name, map_leaves(chosen.asarray, tree))
+    found = [
+        flatten(take_tree(path, kind, tree, arrays, model.dtype))
+        for kind, tree in zip(("params", "state"), model.trees, strict=True)
+    ]
+    model.assign(*found)
     kind = f"{_OPTIMIZER}/" if "training" in header else "none/"
     if surplus := [name for name in arrays if not name.startswith(kind)]:
         names = one_line(", ".join(surplus))
@@ -88,7 +90,7 @@ def read_training(
             )
             raise CheckpointError(message)
     optimizer_state = unflatten({n: model.backend.asarray(a) for n, a in arrays.items()})
-    carry = Carry(model._params, model._state, optimizer_state)
+    carry = Carry(*model.trees, optimizer_state)
     return model, training_from_header(path, header, model, carry)
 
 

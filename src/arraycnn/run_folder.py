@@ -8,7 +8,13 @@ from typing import Any
 
 from arraycnn.callbacks.logs import read_json_lines
 from arraycnn.errors import RunFolderError
-from arraycnn.files import remove_durably, remove_leftovers, sync_folder, write_atomically
+from arraycnn.files import (
+    is_leftover,
+    remove_durably,
+    remove_leftovers,
+    sync_folder,
+    write_atomically,
+)
 from arraycnn.folder_lock import FolderLock
 
 
@@ -41,10 +47,13 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(path)
-            remove_leftovers(path)
+            files = [file for file in path.iterdir() if file.name != ".lock"]
+            if all(map(is_leftover, files)):
+                remove_leftovers(path)
+                files = []
         except OSError as error:
             raise _unwritable(path, error, "choose another --out") from error
-        if [entry for entry in path.iterdir() if entry.name != ".lock"]:
+        if files:
             lock.release()
             message = (
                 f"run folder {path}: must be new or empty, and it is not; "
@@ -91,7 +100,7 @@ class RunFolder:
     def read_summary(self) -> dict[str, Any] | None:
         """The result, None where there is none yet. Raises RunFolderError where it is damaged."""
         path = self.path / "summary.json"
-        return _read_json(path) if path.exists() else None
+        return read_json(path) if path.exists() else None
 
     def remove_summary(self) -> None:
         remove_durably(self.path / "summary.json")
@@ -117,7 +126,7 @@ def read_config(path: Path) -> dict[str, Any]:
     if not (path / "config.json").is_file():
         message = f"run folder {path}: holds no run (no config.json); check the path"
         raise RunFolderError(message)
-    return _read_json(path / "config.json")
+    return read_json(path / "config.json")
 
 
 def new_run_path(name: str) -> Path:
@@ -134,15 +143,27 @@ def unused(path: Path) -> Path:
     return path
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The names and values in a file of a run folder. Raises RunFolderError."""
+    return parse_json(path, read_file(path))
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file of a run folder. Raises RunFolderError."""
     try:
-        value = json.loads(path.read_bytes())
-        if not isinstance(value, dict):
-            message = "it is no table of names and values"
-            raise ValueError(message)
+        return path.read_bytes()
     except OSError as error:
         message = f"run folder {path.parent}: {path.name} cannot be read ({error.strerror})"
         raise RunFolderError(message) from error
+
+
+def parse_json(path: Path, text: bytes) -> dict[str, Any]:
+    """The names and values in ``text``, of the file ``path``. Raises RunFolderError."""
+    try:
+        value = json.loads(text)
+        if not isinstance(value, dict):
+            message = "it is no table of names and values"
+            raise ValueError(message)
     except (ValueError, RecursionError) as error:
         message = f"run folder {path.parent}: {path.name} is damaged ({error}); restore it"
         raise RunFolderError(message) from error

@@ -66,6 +66,13 @@ class TrainingState:
         return self.course.first_step + self.position
 
     @property
+    def place(self) -> str:
+        """Where it stands: "epoch 3, step 40 of 52", or "the end of epoch 3"."""
+        if self.step or not self.epochs_done:
+            return f"epoch {self.epochs_done + 1}, step {self.step} of {self.course.steps}"
+        return f"the end of epoch {self.epochs_done}"
+
+    @property
     def complete(self) -> bool:
         """Whether every epoch of the course is done."""
         return len(self.records) >= self.course.epochs

@@ -20,9 +20,9 @@ FAULTS = [
     (CU, "(unsigned char)(pixels >> 8 * i)", "(unsigned char)(pixels >> 8 * (3 - i))", "order of bytes"),
     (CU, "i < 4; ++i) four", "i < 3; ++i) four", "unwritten output"),
     (CU, "batch[row * units + unit] = four;", "batch[(int)(4 * (row * units + unit)) / 4] = four;", "int overflow"),
-    (PY, "row % w == 0 and _aligned(w, images, batch)", "row % w == 0", "alignment"),
+    (PY, "row % w == 0 and _aligned(launcher, w, images, batch)", "row % w == 0", "alignment"),
     (PY, "row % w == 0 and _aligned", "_aligned", "units that do not fit"),
-    (PY, "_aligned(4, images) and _aligned(16, batch)", "_aligned(1, images) and _aligned(16, batch)", "alignment"),
+    (PY, "_aligned(launcher, 4, images) and _aligned(launcher, 16, batch)", "_aligned(launcher, 1, images) and _aligned(launcher, 16, batch)", "alignment"),
     (PY, "units = row // width", "units = row", "argument"),
     (PY, "wide = min(WARP if rows > 1 else _THREADS, 1 << max(units - 1, 0).bit_length())", "wide = WARP + 1", "block"),
 ]  # fmt: skip

@@ -4,13 +4,6 @@ TESTS = ("test_cuda_classifier.py",)
 
 CU, PY = "classifier.cu", "classifier.py"
 FAULTS = [
-    (CU, "if (a_nan != b_nan) return a_nan;", "if (a_nan != b_nan) return b_nan;", "a lost NaN"),
-    (
-        CU,
-        "if (a_nan || a == b) return a_place < b_place;",
-        "if (a_nan || a == b) return a_place > b_place;",
-        "a tie",
-    ),
     (
         CU,
         "const T* image = x + blockIdx.x * inputs;",
@@ -20,21 +13,23 @@ FAULTS = [
     (CU, "i += slices)\n", "i += slices + (slices > 64 ? 1 : 0))\n", "a stride"),
     (
         CU,
-        "    partial[thread] = sum;\n    __syncthreads();\n",
-        "    partial[thread] = sum;\n",
+        "slice have is not used\n    __syncthreads();\n",
+        "slice have is not used\n",
         "a missing barrier",
     ),
     (CU, "slice < slices; ++slice)", "slice < slices - 1; ++slice)", "a lost last slice"),
     (
         CU,
-        "    }\n    __syncthreads();\n\n    if (thread < 32) {",
-        "    }\n\n    if (thread < 32) {",
+        "    }\n    __syncthreads();\n\n    if (thread < WARP) {",
+        "    }\n\n    if (thread < WARP) {",
         "a missing barrier",
     ),
+    (CU, "warp_largest_of(row, count, thread)", "warp_largest_of(row, count, 0)", "a lost lane"),
+    (CU, "total = warp_sum(total);", "", "a lost sum"),
     (
         CU,
-        "for (int k = thread; k < count; k += 32)\n            if (leads",
-        "for (int k = thread; k < 32; k += 32)\n            if (leads",
+        "        T total = T(0);\n        for (int k = thread; k < count; k += WARP)",
+        "        T total = T(0);\n        for (int k = thread; k < count && k < WARP; k += WARP)",
         "a lost last warp",
     ),
     (CU, "        __syncwarp();  // lane 0", "        // lane 0", "a missing barrier"),
@@ -42,7 +37,7 @@ FAULTS = [
     (
         CU,
         "            dlogits[blockIdx.x * classes + k] = row[k];\n",
-        "            if (k < 32) dlogits[blockIdx.x * classes + k] = row[k];\n",
+        "            if (k < WARP) dlogits[blockIdx.x * classes + k] = row[k];\n",
         "an unwritten output",
     ),
     (
@@ -52,7 +47,12 @@ FAULTS = [
         "a missing barrier",
     ),
     (CU, "i < inputs; i += THREADS) {", "i < inputs; i += THREADS + 1) {", "a stride"),
-    (CU, "n < images; n += 32) loss", "n < 32 && n < images; n += 32) loss", "a lost last warp"),
+    (
+        CU,
+        "n < images; n += WARP) loss",
+        "n < WARP && n < images; n += WARP) loss",
+        "a lost last warp",
+    ),
     (
         CU,
         "if (element >= weights + classes) return;",

@@ -46,7 +46,7 @@ FAULTS = [
     (PY, "        sizes,\n        down * right,\n", "        sizes,\n", "a lost phase"),
     (PY, "depth = blocks(tall, down) * blocks(wide, right) * weight.shape[3]", "depth = blocks(tall, down) * (wide // right) * weight.shape[3]", "steps that no split takes"),
     (PY, "top, _, left, _ = window.padding", "_, top, _, left = window.padding", "arguments swapped"),
-    (PY, "return form(width_of_copy(images, gate) > 1, images, gate)", "return form(True, images, None)", "a lost gate"),
+    (PY, "return form(launcher, width_of_copy(launcher, images, gate) > 1, images, gate)", "return form(launcher, True, images, None)", "a lost gate"),
     (PY, "if largest >= _MOST:", "if False:", "a check"),
     (PY, "Result(y, bias=bias, relu=relu),", "Result(y, bias=bias),", "a lost ReLU"),
 ]  # fmt: skip

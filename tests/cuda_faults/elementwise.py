@@ -1,29 +1,22 @@
-"""Faults of elementwise.cu and of its launch code."""
+"""Faults of elementwise.cu, elements.cuh and the launch code."""
 
 TESTS = ("test_cuda_elementwise.py",)
 
-CU, PY = "elementwise.cu", "elementwise.py"
+CU, EACH, PY = "elementwise.cu", "elements.cuh", "elementwise.py"
 
 FAULTS = [
     (CU, "dx[i] = y[i] > T(0) ? gradient : T(0);", "dx[i] = y[i] >= T(0) ? gradient : T(0);", "tie"),
     (CU, "dx[i] = y[i] > T(0) ? gradient : T(0);", "dx[i] = gradient * (T)(y[i] > T(0));", "zero times NaN"),
     (CU, "dx[i] = y[i] > T(0) ? gradient : T(0);", "if (y[i] > T(0)) dx[i] = gradient;", "unwritten output"),
-    (CU, "(long long)blockIdx.x * THREADS;", "(long long)blockIdx.x * (THREADS - 1);", "stride"),
-    (CU, "columns - first_column < THREADS ?", "columns < THREADS ?", "bound"),
-    (CU, "lane = threadIdx.x / wide;", "lane = threadIdx.x / lanes;", "index"),
-    (CU, "first_column + threadIdx.x % wide;", "first_column + threadIdx.x / lanes;", "index"),
-    (CU, "? first_row + rows_a_slice : rows;", "? first_row + rows_a_slice - 1 : rows;", "bound"),
-    (CU, "first_row + rows_a_slice < rows ? first_row + rows_a_slice : rows;", "first_row + rows_a_slice;", "bound"),
-    (CU, "row < end_row; row += lanes", "row < end_row; row += lanes + 1", "stride"),
-    (CU, "sum += x[row * columns + column];", "sum += x[(int)row * (int)columns + (int)column];", "int overflow"),
-    (CU, "    partial[threadIdx.x] = sum;\n    __syncthreads();", "    partial[threadIdx.x] = sum;", "barrier"),
-    (CU, "half * wide];\n        __syncthreads();", "half * wide];", "barrier"),
-    (CU, "left > 1; left = (left + 1) / 2", "left > 1; left = left / 2", "lost lane"),
-    (CU, "if (lane + half < left)", "if (lane + half <= left)", "bound"),
-    (CU, "if (lane + half < left)", "if (lane < half)", "bound"),
-    (CU, "sums[blockIdx.y * columns + column]", "sums[blockIdx.y * wide + column]", "stride"),
-    (CU, "if (lane == 0) sums", "if (lane < 2) sums", "race"),
-    (PY, "(blocks(columns, THREADS), slices),", "(max(1, columns // THREADS), slices),", "grid rounding"),
-    (PY, "blocks(rows, slices)),", "rows // slices),", "lost last rows"),
+    (CU, "const T gradient = dy[i];", "const T gradient = dy[(int)i];", "int overflow"),
+    (EACH, "(long long)blockIdx.x * blockDim.x * PER_THREAD", "(int)(blockIdx.x * blockDim.x * PER_THREAD)", "int overflow"),
+    (EACH, "blockDim.x * PER_THREAD + threadIdx.x;", "blockDim.x + threadIdx.x;", "stride"),
+    (EACH, "if (first + (PER_THREAD - 1) * blockDim.x < count) {", "if (first + (PER_THREAD - 2) * blockDim.x < count) {", "bound"),
+    (EACH, "part < PER_THREAD; ++part", "part < PER_THREAD - 1; ++part", "unwritten output"),
+    (EACH, "use(first + part * blockDim.x);", "use(first * PER_THREAD + part);", "index"),
+    (EACH, "i < count; i += blockDim.x", "i <= count; i += blockDim.x", "bound"),
+    (EACH, "i < count; i += blockDim.x", "i < count; i += 2 * blockDim.x", "stride"),
     (PY, "(blocks(dx.size, PER_BLOCK),)", "(blocks(dx.size, 2 * PER_BLOCK),)", "unwritten output"),
+    (PY, "(blocks(dx.size, PER_BLOCK),)", "(dx.size // PER_BLOCK,)", "grid rounding"),
+    (PY, "(y, dy, dx, dx.size)", "(dy, y, dx, dx.size)", "argument"),
 ]  # fmt: skip

@@ -5,7 +5,8 @@ TESTS = ("test_cuda_loss.py",)
 CU, WARPS, PY = "loss.cu", "warps.cuh", "loss.py"
 
 FAULTS = [
-    (CU, "        const Placed<T> other = {row[k], k};", "        const Placed<T> other = {row[k], lane};", "index"),
+    (WARPS, "const Placed<T> other = {numbers[i], i};", "const Placed<T> other = {numbers[i], lane};", "index"),
+    (WARPS, "i < count; i += WARP", "i < count - 1; i += WARP", "bound"),
     (CU, "const T* row = x + number * classes;", "const T* row = x + (int)number * (int)classes;", "int overflow"),
     (CU, "y[number * classes + k]", "y[(int)number * (int)classes + k]", "int overflow"),
     (CU, "if (number >= rows) return;", "if (number > rows) return;", "bound"),

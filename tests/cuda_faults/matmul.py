@@ -81,7 +81,7 @@ FAULTS = [
     ("tiles.py", "if whole and aligned else 1", "if whole else 1", "an address that is not aligned"),
     ("tiles.py", "if whole and aligned else 1", "if aligned else 1", "an address that is not aligned"),
     ("tiles.py", "total = size if column_parts is None else size + columns", "total = size", "an unwritten output"),
-    ("matmul.py", "form(b_turned, b, gate_b)", "form(not b_turned, b, gate_b)", "a form"),
+    ("matmul.py", "form(launcher, b_turned, b, gate_b)", "form(launcher, not b_turned, b, gate_b)", "a form"),
     ("matmul.py", "return not matrix.flags.c_contiguous and matrix.flags.f_contiguous", "return matrix.flags.f_contiguous", "a form"),
     ("matmul.py", "a.shape[1] != b.shape[0]", "a.shape[0] != b.shape[0]", "a check"),
 ]  # fmt: skip

@@ -4,10 +4,10 @@
     python tests/fuzz/run.py idx image --seconds 60
     python tests/fuzz/run.py idx --flat 600         # until coverage has been flat for 10 minutes
 
-Only errors of arraycnn's own may leave a parser, within 2 GB and 20 seconds. What is found is
-written to tests/fuzz/found/TARGET and makes the exit code 1; it stays there as a regression test
-(tests/test_fuzz.py) once the parser is mended. ``--corpus FOLDER`` keeps the inputs that reached
-new code, so that a later run goes on from there.
+Only errors of arraycnn's own may leave a parser, within 2 GB and 20 seconds of the processor. What
+is found is written to tests/fuzz/found/TARGET and makes the exit code 1; it stays there as a
+regression test (tests/test_fuzz.py) once the parser is mended. ``--corpus FOLDER`` keeps the inputs
+that reached new code, so that a later run goes on from there.
 """
 
 import argparse
@@ -18,8 +18,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 
 HERE = Path(__file__).parent
 NAMES = ("idx", "arrays", "image", "checkpoint", "config", "options")
@@ -74,9 +77,9 @@ def fuzz(
         )
         outcome = Outcome(target)
         last_new, asked_to_end = None, False
-        assert process.stdout is not None
-        for line in process.stdout:
-            outcome.log = [*outcome.log[-200:], line.rstrip()]
+        for line in _lines(process):
+            if line:
+                outcome.log = [*outcome.log[-200:], line.rstrip()]
             now = time.monotonic()
             if match := _STATUS.search(line):
                 if not outcome.executions:
@@ -98,6 +101,30 @@ def fuzz(
         if not any(found.iterdir()):
             found.rmdir()
         return outcome
+
+
+def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
+    """The lines a process writes, and an empty one for each second in which it writes none.
+
+    libFuzzer is silent the longer, the less it finds; the clock must be looked at all the same.
+    """
+    lines: SimpleQueue[str | None] = SimpleQueue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.put(line)
+        lines.put(None)
+
+    Thread(target=read, daemon=True).start()
+    while True:
+        try:
+            line = lines.get(timeout=1.0)
+        except Empty:
+            line = ""
+        if line is None:
+            return
+        yield line
 
 
 def _failure(log: list[str]) -> str:

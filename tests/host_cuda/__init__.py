@@ -112,7 +112,6 @@ class HostLauncher(Launcher):
         self.mode = "sanitized" if SANITIZED else "checked" if checked else "fast"
         self.blocks = slice(None) if blocks is None else blocks
         self.last_kernel = ""
-        self._recording: list[tuple] | None = None
 
     def __repr__(self) -> str:
         return f"HostLauncher({self.mode}, {self.order} {self.seed})"
@@ -135,6 +134,9 @@ class HostLauncher(Launcher):
     def contiguous(self, array: np.ndarray) -> np.ndarray:
         return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
+    def address(self, array: np.ndarray) -> int:
+        return array.ctypes.data
+
     def asarray(self, array: np.ndarray) -> np.ndarray:
         copy = self.empty(array.shape, array.dtype)
         copy[...] = array
@@ -142,17 +144,6 @@ class HostLauncher(Launcher):
 
     def to_numpy(self, array: np.ndarray) -> np.ndarray:
         return np.array(array)
-
-    def sender(self, rows: int, like: np.ndarray) -> "_HostSender":
-        return _HostSender()
-
-    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        self._recording = launches = []
-        try:
-            work()
-        finally:
-            self._recording = None
-        return lambda: [self.start(*launch) for launch in launches] and None
 
     def text(self, file: str) -> str:
         """The source of ``file``.cu."""
@@ -167,9 +158,6 @@ class HostLauncher(Launcher):
         args: tuple[Any, ...],
         shared: int,
     ) -> None:
-        if self._recording is not None:
-            self._recording.append((file, kernel, grid, block, args, shared))
-            return
         self.last_kernel = f"{file}.{kernel}"
         if LAUNCHES and type(self).text is HostLauncher.text:
             _note_launch(file, kernel, block, shared)
@@ -190,11 +178,6 @@ def _note_launch(file: str, kernel: str, block: tuple[int, ...], shared: int) ->
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{os.getpid()}.tsv").open("a") as notes:
         notes.write(f"{file}\t{kernel}\t{math.prod(block)}\t{shared}\n")
-
-
-class _HostSender:
-    def send(self, source: np.ndarray, indices: np.ndarray, target: np.ndarray) -> None:
-        target[: len(indices)] = source[indices]
 
 
 class _Guarded(np.ndarray):

@@ -9,10 +9,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from arraycnn.ops.cuda.launcher import source
+from arraycnn.ops.cupy_kernels import OPTIONS
 from host_cuda.build import cache_folder
 
 ARCHITECTURES = (80, 90, 100)
-_OPTIONS = ("-std=c++17", "-ftz=true", "--ptxas-options=-v")  # as CuPy's, and the figures
+AS_CUPY = (*OPTIONS, "-ftz=true", "--device-as-default-execution-space")
+"""What CuPy compiles with; tests/test_cuda_launcher.py compares."""
+_OPTIONS = (*AS_CUPY, "--ptxas-options=-v")
 
 
 class DoesNotCompile(AssertionError):

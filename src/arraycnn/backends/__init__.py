@@ -72,7 +72,7 @@ def _availability(name: str) -> Availability:
         backend = get_backend(name)
     except BackendUnavailableError as error:
         return Availability(name, False, str(error).removeprefix(f"backend {name}: "))
-    return Availability(name, True, f"{backend.version}, {backend.device_name}")
+    return Availability(name, True, backend.description)
 
 
 def _automatic() -> Backend:

@@ -1,10 +1,15 @@
 """What a backend is: the one value on which placement, kernels and execution hang."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
+from arraycnn.backends.host_memory import free_host_memory
+from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import InvalidTypeError
 from arraycnn.execution import (
     EagerInference,
@@ -18,8 +23,13 @@ from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import GENERIC, Array, Kernels
 from arraycnn.ops.arrays import is_torch_array
 from arraycnn.training import Carry
+from arraycnn.tree import leaves
 
 DTYPES = ("float32", "float64")
+
+Owner = TypeVar("Owner")
+Rest = ParamSpec("Rest")
+Result = TypeVar("Result")
 
 
 class Backend(ABC):
@@ -43,6 +53,11 @@ class Backend(ABC):
     def version(self) -> str:
         """The library's version."""
 
+    @property
+    def description(self) -> str:
+        """Library and device, for `arraycnn info`."""
+        return f"{self.version}, {self.device_name}"
+
     @abstractmethod
     def asarray(self, array: Any) -> Array:
         """``array`` on this backend's device, dtype kept.
@@ -51,9 +66,24 @@ class Backend(ABC):
         the same device already. Raises InvalidTypeError for anything else: no hidden copies.
         """
 
+    def active(self) -> AbstractContextManager[Any]:
+        """A context in which functions of the library run on this device.
+
+        CUDA's have a current device; most libraries run where their arrays lie.
+        """
+        return nullcontext()
+
     def fits(self, size: int) -> bool:
         """Whether a data set of ``size`` bytes should be kept on the device."""
         return True
+
+    def free_memory(self) -> int | None:
+        """How many bytes the device has left for this process; None where it does not tell."""
+        return free_host_memory()
+
+    def is_lost(self, error: Exception) -> bool:
+        """Whether ``error`` says that the device does not answer any more."""
+        return False
 
     @abstractmethod
     def to_numpy(self, array: Array) -> np.ndarray:
@@ -71,6 +101,16 @@ class Backend(ABC):
             )
             raise InvalidTypeError(message)
 
+    def plan(self, task: Task, carry: Carry) -> TrainingPlan:
+        """The plan that runs ``task`` from ``carry``, wherever its images are."""
+        if isinstance(task.images, ImageSource):
+            return self.streaming_plan(task, carry)
+        return self.training_plan(task, carry)
+
+    def is_finite(self, tree: Tree) -> bool:
+        """Whether all numbers in ``tree`` are."""
+        return all(np.isfinite(self.to_numpy(leaf)).all() for leaf in leaves(tree))
+
     def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
         """The plan that runs ``task`` from ``carry``."""
         return EagerTraining(self, task, carry)
@@ -84,6 +124,20 @@ class Backend(ABC):
     ) -> InferencePlan:
         """The plan that runs ``network`` forward."""
         return EagerInference(self, network, params, state, dtype)
+
+
+def on_its_device(
+    function: Callable[Concatenate[Owner, Rest], Result],
+) -> Callable[Concatenate[Owner, Rest], Result]:
+    """Run ``function`` with its first argument's `backend` active."""
+
+    @wraps(function)
+    def run(owner: Owner, /, *args: Rest.args, **keywords: Rest.kwargs) -> Result:
+        backend: Backend = owner.backend  # type: ignore[attr-defined]
+        with backend.active():
+            return function(owner, *args, **keywords)
+
+    return run
 
 
 def adopt(backend: Backend, array: Any, from_dlpack: Any) -> Array:

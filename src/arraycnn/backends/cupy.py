@@ -1,7 +1,7 @@
 """CuPy on a CUDA device. Never falls back: what is missing is an error with cause and remedy."""
 
 import os
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -14,15 +14,15 @@ from arraycnn.backends.backend import Backend, adopt
 from arraycnn.backends.imports import import_library, one_line
 from arraycnn.errors import BackendUnavailableError, InvalidTypeError, InvalidValueError
 from arraycnn.execution import (
-    GraphInference,
-    GraphTraining,
     InferencePlan,
+    RecordedInference,
+    RecordedTraining,
     Task,
     TrainingPlan,
 )
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import Array, Kernels
-from arraycnn.ops.cuda import PRECISIONS
+from arraycnn.ops.cuda import PRECISIONS, steps
 from arraycnn.ops.cupy_kernels import cupy_kernels, cupy_launcher
 from arraycnn.training import Carry
 
@@ -30,6 +30,14 @@ _INSTALL = 'pip install "arraycnn[cuda13]" (driver 580 or newer) or "arraycnn[cu
 
 _RESIDENT_SHARE = 0.5
 """The share of the device's free memory that a data set may take to be kept there."""
+
+_LOST = (
+    *("cudaErrorNoDevice", "cudaErrorDevicesUnavailable", "cudaErrorECCUncorrectable"),
+    *("cudaErrorLaunchFailure", "cudaErrorHardwareStackError", "cudaErrorUnknown"),
+    *("CUDA_ERROR_NO_DEVICE", "CUDA_ERROR_DEVICE_UNAVAILABLE", "CUDA_ERROR_ECC_UNCORRECTABLE"),
+    *("CUDA_ERROR_LAUNCH_FAILED", "CUDA_ERROR_HARDWARE_STACK_ERROR", "CUDA_ERROR_UNKNOWN"),
+)
+"""What CUDA says once a device has failed; from then on it says it of every call."""
 
 
 @dataclass(frozen=True)
@@ -93,18 +101,38 @@ class CuPy(Backend):
     def version(self) -> str:
         return self._library().__version__
 
+    @property
+    def description(self) -> str:
+        found = probe(self.device)
+        return (
+            f"{found.cupy_version}, {found.name}, {found.memory / 2**30:.1f} GiB, "
+            f"compute capability {found.compute_capability}, "
+            f"driver for CUDA {_dotted(found.driver_version)}, CUDA {_dotted(found.runtime_version)}"
+        )
+
     def asarray(self, array: Any) -> Array:
         cupy = self._library()
-        with cupy.cuda.Device(self.device):
+        with self.active():
             if isinstance(array, cupy.ndarray) and array.device.id == self.device:
                 return array
             if isinstance(array, np.ndarray):
                 return cupy.asarray(array)
             return adopt(self, array, cupy.from_dlpack)
 
+    def active(self) -> AbstractContextManager[Any]:
+        return self._library().cuda.Device(self.device)
+
     def fits(self, size: int) -> bool:
         free, _ = self._library().cuda.Device(self.device).mem_info
         return size <= _RESIDENT_SHARE * free
+
+    def free_memory(self) -> int | None:
+        cupy = self._library()
+        with cupy.cuda.Device(self.device) as device:
+            return int(device.mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
+
+    def is_lost(self, error: Exception) -> bool:
+        return any(name in str(error) for name in _LOST)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return self._library().asnumpy(array)
@@ -113,7 +141,7 @@ class CuPy(Backend):
         if not self.graph:
             return super().training_plan(task, carry)
         kernels = cupy_kernels(self.device, self.precision, in_place=True)
-        return GraphTraining(cupy_launcher(self.device), kernels, task, carry)
+        return RecordedTraining(cupy_launcher(self.device), steps, kernels, task, carry)
 
     def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
         if not self.graph:
@@ -126,7 +154,7 @@ class CuPy(Backend):
         if not self.graph:
             return super().inference_plan(network, params, state, dtype)
         launcher = cupy_launcher(self.device)
-        return GraphInference(launcher, self.kernels, network, params, state, dtype)
+        return RecordedInference(launcher, self.kernels, network, params, state, dtype)
 
     def _library(self) -> Any:
         return _import_cupy()

@@ -1,9 +1,7 @@
 """NumPy on the CPU: the default, on all cores."""
 
-import logging
 import os
 import platform
-import time
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -51,7 +49,7 @@ class NumPy(Backend):
 
     @property
     def kernels(self) -> Kernels:
-        return _fast_kernels() if self._is_fast() else NUMPY
+        return _compiled(self._threads()).kernels if self._is_fast() else NUMPY
 
     def __post_init__(self) -> None:
         if self.fast is not None and not isinstance(self.fast, bool):
@@ -74,7 +72,7 @@ class NumPy(Backend):
             import_library("numba", self.name, 'pip install "arraycnn[fast]"')
         if self._is_fast():
             try:
-                _fast_kernels()
+                _compiled(self._threads())
             except Exception as error:
                 reason = " ".join(str(error).split())
                 message = (
@@ -91,11 +89,15 @@ class NumPy(Backend):
         return np.asarray(array)
 
     def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
+        if self._is_fast():
+            return _compiled(self._threads()).training_plan(self, task, carry)
         if type(task.network) is not Sequential:
             return super().training_plan(task, carry)
         return ShardedTraining(self.kernels, self._threads(), task, carry)
 
     def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
+        if self._is_fast():
+            return self.training_plan(task, carry)
         if type(task.network) is not Sequential:
             return super().streaming_plan(task, carry)
         kernels = Streaming(self, task.dtype).kernels
@@ -104,6 +106,8 @@ class NumPy(Backend):
     def inference_plan(
         self, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:
+        if self._is_fast():
+            return _compiled(self._threads()).inference_plan(self, network, params, state, dtype)
         if type(network) is not Sequential:
             return super().inference_plan(network, params, state, dtype)
         return ShardedInference(self.kernels, self._threads(), network, params, state, dtype)
@@ -123,15 +127,8 @@ def usable_cores() -> int:
 
 
 @cache
-def _fast_kernels() -> Kernels:
-    """The compiled kernels, ready to run; compiling them, once a machine, is announced."""
-    began = time.perf_counter()
-    from arraycnn.ops.fast_kernels import FAST, compile_all
+def _compiled(threads: int) -> Any:
+    """The compiled kernels and what runs them; numba is imported here."""
+    from arraycnn.execution.compiled import Compiled
 
-    if compile_all():
-        seconds = time.perf_counter() - began
-        logging.getLogger("arraycnn").warning(
-            "numpy: compiled the fast kernels in %.1f s; later runs load them from the cache",
-            seconds,
-        )
-    return FAST
+    return Compiled(threads)

@@ -56,6 +56,9 @@ class Torch(Backend):
             return torch.asarray(array if fits else array.copy(), device=device)
         return adopt(self, array, self._from_dlpack)
 
+    def free_memory(self) -> int | None:
+        return super().free_memory() if self.device == "cpu" else None
+
     def to_numpy(self, array: Array) -> np.ndarray:
         return array.detach().cpu().numpy()
 

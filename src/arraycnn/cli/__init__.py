@@ -6,29 +6,37 @@ Exit codes: 0 done, 1 a fault of this program, 2 a user's mistake, 130 interrupt
 import logging
 import sys
 import traceback
+from collections import UserDict
+from importlib import import_module
+from typing import Any
 
 import click
 
 from arraycnn.cli.console import notice
-from arraycnn.cli.evaluate import evaluate
-from arraycnn.cli.export import export
-from arraycnn.cli.import_weights import import_weights
-from arraycnn.cli.info import info
-from arraycnn.cli.predict import predict
-from arraycnn.cli.report import report
 from arraycnn.cli.signals import end_on_sigterm
-from arraycnn.cli.train import train
 from arraycnn.errors import ArraycnnError
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class _Commands(UserDict[str, Any]):
+    """Commands by name, each imported when it is asked for: a training waits for no other."""
+
+    def __getitem__(self, name: str) -> click.Command:
+        function = self.data[name]  # named as its module
+        command: click.Command = getattr(import_module(f"arraycnn.cli.{function}"), function)
+        return command
+
+
+_FUNCTIONS = {name: name for name in ("train", "evaluate", "predict", "report", "export", "info")}
+_FUNCTIONS["import"] = "import_weights"
+
+
+@click.group(
+    commands=_Commands(_FUNCTIONS),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="arraycnn")
 def cli() -> None:
     """Convolutional networks, one source for every array library."""
-
-
-for command in (train, evaluate, predict, report, export, import_weights, info):
-    cli.add_command(command)
 
 
 def main() -> None:
@@ -67,7 +75,7 @@ def _usage(error: click.ClickException) -> None:
 def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, ArraycnnError):
         return f"{error.filename or 'file'}: {error.strerror or error}"
-    if isinstance(error, MemoryError):
+    if isinstance(error, MemoryError) and not isinstance(error, ArraycnnError):
         return f"out of memory ({error}); use a smaller --batch-size or --limit"
     return str(error)
 

@@ -22,6 +22,7 @@ from rich.text import Text
 
 from arraycnn import history
 from arraycnn.callbacks import Callback
+from arraycnn.training_state import TrainingState
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -42,6 +43,11 @@ def notice(text: str) -> None:
     sys.stderr.write(f"arraycnn: {' '.join(text.split())}\n")
 
 
+def counted(number: int, what: str) -> str:
+    """1 image, 2 images."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 class TrainingBar(Callback):
     """A progress bar over all steps, with loss, accuracy and images/s; a line after each epoch."""
 
@@ -50,6 +56,10 @@ class TrainingBar(Callback):
         self._task = bar.add_task("training", total=None, text="")
         self._quiet = quiet
         self._first_epoch: int | None = None
+
+    def on_begin(self, state: TrainingState) -> None:
+        if state.position:
+            notice(f"goes on from {state.place}")
 
     def on_steps(self, progress: history.Progress) -> None:
         if self._first_epoch is None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from arraycnn.backends import Backend
 from arraycnn.cli import options
-from arraycnn.cli.console import counting_bar, download_bar, notice, show, show_json
+from arraycnn.cli.console import counted, counting_bar, download_bar, notice, show, show_json
 from arraycnn.cli.tables import table
 from arraycnn.data import DATASETS, DataSet, load_dataset
 from arraycnn.data.image_source import Images, ImageSource
@@ -72,10 +72,10 @@ def evaluate(
     total = sum(len(labels) for _, labels in chosen)
     began = time.perf_counter()
     loss_sum = hits = 0.0
-    with counting_bar("testing", total) as counted:
+    with counting_bar("testing", total) as progress:
         done = 0
         for images, labels in chosen:
-            metrics = trained.evaluate(images, labels, partial(_count_on, counted, done))
+            metrics = trained.evaluate(images, labels, partial(_count_on, progress, done))
             done += len(labels)
             loss_sum += metrics.loss * len(labels)
             hits += metrics.accuracy * len(labels)
@@ -83,6 +83,7 @@ def evaluate(
     result: dict[str, Any] = {
         "model": str(model),
         "dataset": dataset,
+        "part": part,
         "images": total,
         "loss": loss_sum / total,
         "accuracy": hits / total,
@@ -96,9 +97,8 @@ def evaluate(
     if as_json:
         show_json(result)
         return
-    show(
-        f"test loss {result['loss']:.4f}  test accuracy {result['accuracy']:.2%}  on {total} images"
-    )
+    of, measured = "" if part == "all" else f"{part} ", counted(total, "image")
+    show(f"{of}loss {result['loss']:.4f}  {of}accuracy {result['accuracy']:.2%}  on {measured}")
     if top is not None:
         show(f"among the {top} most likely: {result['top_accuracy']:.2%}")
     for name, accuracy in result.get("per_class", {}).items():
@@ -106,11 +106,13 @@ def evaluate(
     confidence = ""
     if "confidence" in result:
         confidence = f", mean confidence {result['confidence']:.1%}"
-    notice(f"{total} images in {seconds:.2f} s ({total / seconds:,.0f} images/s){confidence}")
+    notice(
+        f"{counted(total, 'image')} in {seconds:.2f} s ({total / seconds:,.0f} images/s){confidence}"
+    )
 
 
-def _count_on(counted: Callable[[int], None], before: int, done: int) -> None:
-    counted(before + done)
+def _count_on(progress: Callable[[int], None], before: int, done: int) -> None:
+    progress(before + done)
 
 
 def _load(trained: Model, dataset: str, data_dir: Path | None) -> DataSet:

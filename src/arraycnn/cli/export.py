@@ -9,6 +9,7 @@ from arraycnn.cli import options
 from arraycnn.cli.console import show, show_json
 from arraycnn.errors import InvalidValueError
 from arraycnn.export import export_onnx, export_safetensors, export_torch
+from arraycnn.export.safetensors import to_safetensors
 from arraycnn.model import Model
 
 # For each format: what writes it, and the endings of its files, the one that is named first.
@@ -42,7 +43,7 @@ def export(model: Path, kind: str, out: Path | None, force: bool, as_json: bool)
     trained = Model.load(model, backend="numpy")
     out = _beside(model, endings[0]) if out is None else out
     files = [out, *(out.with_suffix(ending) for ending in endings[1:])]
-    check_free(files, force)
+    check_free([file for file in files if not _holds_weights(file, trained)], force)
     write(trained, out)
     if as_json:
         show_json({"model": str(model), "format": kind, "files": [str(file) for file in files]})
@@ -57,6 +58,12 @@ def check_free(files: list[Path], force: bool) -> None:
     if taken and not force:
         message = f"{', '.join(taken)}: exists already; choose another --out, or add --force"
         raise InvalidValueError(message)
+
+
+def _holds_weights(file: Path, model: Model) -> bool:
+    """Whether ``file`` is that of another format, which stores the same weights."""
+    stores = file.suffix == ".safetensors" and file.is_file()
+    return stores and file.read_bytes() == to_safetensors(model)
 
 
 def _beside(model: Path, ending: str) -> Path:

@@ -1,25 +1,15 @@
 """arraycnn info."""
 
-import platform
 from dataclasses import asdict
-from importlib import metadata
 
 import click
 
+from arraycnn import provenance
 from arraycnn.backends import available_backends
 from arraycnn.cli import options
 from arraycnn.cli.console import show, show_json
 
-_PACKAGES = (
-    "arraycnn",
-    "numpy",
-    "array-api-compat",
-    "array-api-extra",
-    "mnist",
-    "click",
-    "rich",
-    "threadpoolctl",
-)
+_PACKAGES = ("array-api-compat", "array-api-extra", "mnist", "click", "rich", "threadpoolctl")
 
 
 @click.command()
@@ -27,8 +17,7 @@ _PACKAGES = (
 @options.debug
 def info(as_json: bool) -> None:
     """Versions, and every backend: usable, or why not."""
-    versions = {"python": platform.python_version()}
-    versions |= {package: metadata.version(package) for package in _PACKAGES}
+    versions = provenance.versions(*_PACKAGES)
     backends = available_backends()
     if as_json:
         show_json({"versions": versions, "backends": [asdict(backend) for backend in backends]})

@@ -135,7 +135,13 @@ _SETTINGS = {  # each of one backend, which its help names
     "threads": click.option(
         "--threads", type=click.IntRange(min=1), help="numpy: one for each core unless said."
     ),
+    "fast": click.option(
+        "--fast/--no-fast",
+        default=None,
+        help="numpy: kernels compiled by numba, as where it is installed.",
+    ),
 }
+_OF_NUMPY = ("threads", "fast")
 
 
 def backend(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -160,7 +166,7 @@ def backend(command: Callable[..., Any]) -> Callable[..., Any]:
 def _backend_value(name: str, settings: dict[str, Any]) -> Backend:
     given = {}
     for setting, value in settings.items():
-        owner = "numpy" if setting == "threads" else "cupy"
+        owner = "numpy" if setting in _OF_NUMPY else "cupy"
         if value is None:
             continue
         if name == owner:

@@ -9,7 +9,7 @@ import numpy as np
 
 from arraycnn.backends import Backend
 from arraycnn.cli import options, pictures
-from arraycnn.cli.console import counting_bar, notice
+from arraycnn.cli.console import counted, counting_bar, notice
 from arraycnn.cli.tables import Table, table
 from arraycnn.errors import DataError
 from arraycnn.model import Model
@@ -55,7 +55,7 @@ def predict(
     # JSON has room for every class, a line has not.
     run = _Run(trained, invert, top or (None if kind in ("json", "jsonl") else _SHOWN))
     began = time.perf_counter()
-    with counting_bar("predicting", total) as counted, table(kind, output) as rows:
+    with counting_bar("predicting", total) as progress, table(kind, output) as rows:
         for batch in pictures.batches(shown):
             names, pixels, errors = pictures.split_errors(batch)
             if errors and total == 1:
@@ -65,11 +65,11 @@ def predict(
             run.bad += len(errors)
             if pixels:
                 run.predict(names, np.stack(pixels), rows)
-            counted(run.done + run.bad)
+            progress(run.done + run.bad)
         if not run.done:
             message = f"predict: must read at least one image, could read none of {total}"
             raise DataError(f"{message}; see the lines above")
-    _report(run, time.perf_counter() - began, total)
+    _report(run, invert, time.perf_counter() - began, total)
 
 
 class _Run:
@@ -108,14 +108,14 @@ class _Run:
         return inverted(images, self._model.background)
 
 
-def _report(run: _Run, seconds: float, total: int) -> None:
-    if run.inverted and run._invert is None:
+def _report(run: _Run, invert: bool | None, seconds: float, total: int) -> None:
+    if run.inverted and invert is None:
         notice(
-            f"{run.inverted} of {run.done} images have the opposite background of the training "
-            "images and were inverted; --no-invert leaves them as they are"
+            f"{run.inverted} of {counted(run.done, 'image')} inverted, whose background is the "
+            "opposite of the training images'; --no-invert leaves them as they are"
         )
     notice(
-        f"{run.done} images in {seconds:.2f} s ({run.done / seconds:,.0f} images/s), "
+        f"{counted(run.done, 'image')} in {seconds:.2f} s ({run.done / seconds:,.0f} images/s), "
         f"mean confidence {run.confidence / run.done:.1%}"
     )
     if run.bad:

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from arraycnn.cli.console import notice
 from arraycnn.errors import RunFolderError
 from arraycnn.model import Model
 from arraycnn.run_folder import RunFolder, read_config
@@ -64,6 +65,7 @@ def is_finished(folder: RunFolder) -> bool:
 def load_last(folder: RunFolder, fresh: Model) -> tuple[Model, TrainingState | None]:
     """The model and the training that the run saved last; ``fresh`` where it saved none yet."""
     if not folder.last.exists():
+        notice(f"run folder {folder.path}: holds no save yet, begins anew")
         return fresh, None
     model, training = Model.load_training(folder.last, backend=fresh.backend)
     if model.network != fresh.network or model.input_shape != fresh.input_shape:

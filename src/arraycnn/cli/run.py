@@ -1,19 +1,16 @@
 """What ``arraycnn train`` does once all is prepared: train, measure, report."""
 
 import contextlib
-import platform
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from arraycnn.backends import Backend
 from arraycnn.callbacks import (
     BestCheckpoint,
     Callback,
@@ -26,13 +23,20 @@ from arraycnn.callbacks import (
     TimeLimit,
 )
 from arraycnn.callbacks.logs import write_records
-from arraycnn.cli.console import counting_bar, notice, show, show_json, training_bar
+from arraycnn.cli.console import counted, counting_bar, notice, show, show_json, training_bar
 from arraycnn.cli.signals import exit_code, stopping_on_signals
 from arraycnn.data.image_source import Images
-from arraycnn.errors import ArraycnnError, NonFiniteError, RunFolderError
+from arraycnn.errors import (
+    ArraycnnError,
+    DeviceLostError,
+    NonFiniteError,
+    OutOfMemoryError,
+    RunFolderError,
+)
 from arraycnn.history import Metrics
 from arraycnn.model import Model
 from arraycnn.optimizers import Optimizer
+from arraycnn.provenance import source_commit, versions
 from arraycnn.run_folder import RunFolder, unused
 from arraycnn.training_state import TrainingState
 
@@ -61,9 +65,9 @@ class Job:
 
 def carry_out(job: Job, as_json: bool) -> None:
     """Train, measure on the test images, write the summary, and show it."""
-    began = time.perf_counter()
+    began, commit = time.perf_counter(), source_commit()  # before somebody changes the source
     ended_by = _train(job, quiet=as_json)
-    summary = _summary(job, ended_by)
+    summary = _summary(job, ended_by) | {"commit": commit}
     summary["total_seconds"] = time.perf_counter() - began
     job.folder.write_summary(summary)
     _report(job.folder, summary, as_json)
@@ -104,10 +108,7 @@ def _train(job: Job, quiet: bool) -> str:
                 override=job.override,
             )
     if stop.received is not None:
-        at = model.unfinished
-        place = (
-            f"epoch {at.epochs_done + 1}, step {at.step} of {at.course.steps}" if at else "its end"
-        )
+        place = model.unfinished.place if model.unfinished else "its end"
         notice(f"stopped at {place} and saved; arraycnn train --resume {folder.path} goes on")
         raise SystemExit(exit_code(stop.received))
     if model.unfinished is None:
@@ -139,6 +140,17 @@ def _nothing_lost(job: Job) -> Iterator[None]:
         yield
     except NonFiniteError:
         notice(f"the model of the last finite loss is in {folder.last}")
+        raise
+    except OutOfMemoryError as error:
+        if training := job.model.unfinished:
+            with contextlib.suppress(MemoryError):  # the save before it is whole
+                job.model.save(folder.last, training)
+        size = error.batch_size or "N"
+        command = f"arraycnn train --resume {folder.path} --batch-size {size} --override"
+        notice(f"{command} goes on from the last save")
+        raise
+    except DeviceLostError:
+        notice(f"arraycnn train --resume {folder.path} goes on from the last save")
         raise
     except (ArraycnnError, OSError) as error:
         training = job.model.unfinished
@@ -185,7 +197,7 @@ def _summary(job: Job, ended_by: str) -> dict[str, Any]:
         "seconds": seconds,
         "backend": model.backend.name,
         "device": model.backend.device_name,
-        "versions": _versions(model.backend),
+        "versions": versions() | {model.backend.name: model.backend.version},
     }
 
 
@@ -206,8 +218,8 @@ def _best(job: Job, test: Metrics) -> dict[str, Any] | None:
 
 def _measure(job: Job, model: Model, title: str) -> Metrics:
     images, labels = job.test
-    with counting_bar(title, len(images)) as counted:
-        return model.evaluate(images, labels, counted)
+    with counting_bar(title, len(images)) as progress:
+        return model.evaluate(images, labels, progress)
 
 
 def _report(folder: RunFolder, summary: dict[str, Any], as_json: bool) -> None:
@@ -223,15 +235,6 @@ def _report(folder: RunFolder, summary: dict[str, Any], as_json: bool) -> None:
             f"test loss {best['test_loss']:.4f}  test accuracy {best['test_accuracy']:.2%}"
         )
     if summary["ended_by"] != "epochs":
-        show(f"ended by its {summary['ended_by']} after {summary['epochs']} epochs")
+        show(f"ended by its {summary['ended_by']} after {counted(summary['epochs'], 'epoch')}")
     show(f"trained in {summary['seconds']:.2f} s on {summary['backend']}, {summary['device']}")
     show(f"saved to {folder.path}")
-
-
-def _versions(backend: Backend) -> dict[str, str]:
-    """What ran: this package, Python, the array library."""
-    found = {"arraycnn": metadata.version("arraycnn"), "python": platform.python_version()}
-    for package in ("numpy", "numba"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found | {backend.name: backend.version}

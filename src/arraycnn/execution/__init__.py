@@ -1,19 +1,20 @@
 """Plans: how a pure step is run. A backend chooses the plan; the layers never know."""
 
-from arraycnn.execution.cuda_graph import GraphInference, GraphTraining
 from arraycnn.execution.eager import EagerInference, EagerTraining
-from arraycnn.execution.plan import InferencePlan, Task, TrainingPlan
+from arraycnn.execution.plan import InferencePlan, StepMemory, Task, TrainingPlan
+from arraycnn.execution.recorded import RecordedInference, RecordedTraining
 from arraycnn.execution.sharded import ShardedInference, ShardedTraining
 from arraycnn.execution.streaming import Streaming
 
 __all__ = [
     "EagerInference",
     "EagerTraining",
-    "GraphInference",
-    "GraphTraining",
     "InferencePlan",
+    "RecordedInference",
+    "RecordedTraining",
     "ShardedInference",
     "ShardedTraining",
+    "StepMemory",
     "Streaming",
     "Task",
     "TrainingPlan",

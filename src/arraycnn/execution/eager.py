@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from arraycnn.execution.plan import Placement, Task
+from arraycnn.execution.memory import whole_step_memory
+from arraycnn.execution.plan import Placement, StepMemory, Task
 from arraycnn.layers.layer import Context, Layer, Randomness, Tree
 from arraycnn.ops import Array
 from arraycnn.ops.random_bits import seed_words
@@ -62,6 +63,9 @@ class EagerTraining:
 
     def restore(self, carry: Carry) -> None:
         self._carry = carry
+
+    def memory(self) -> StepMemory:
+        return whole_step_memory(self._task, self._carry, columns=True)
 
 
 class EagerInference:

@@ -49,6 +49,29 @@ class Task:
     dtype: str
 
 
+@dataclass(frozen=True)
+class StepMemory:
+    """Bytes a step takes beside the data set and what is there between two steps.
+
+    Attributes
+    ----------
+    fixed : int
+        However many images: gradients, new parameters and optimizer state.
+    per_image : int
+    """
+
+    fixed: int
+    per_image: int
+
+    def of(self, images: int) -> int:
+        """Bytes for a batch of so many images."""
+        return self.fixed + images * self.per_image
+
+    def most_images(self, free: int) -> int:
+        """The largest batch that fits into ``free`` bytes, 0 where none does."""
+        return max(0, free - self.fixed) // self.per_image
+
+
 class TrainingPlan(Protocol):
     """Runs training steps. It owns parameters, layer state and optimizer state."""
 
@@ -67,6 +90,9 @@ class TrainingPlan(Protocol):
     def restore(self, carry: Carry) -> None:
         """Go on from an earlier snapshot."""
 
+    def memory(self) -> StepMemory:
+        """What a step takes, at the most."""
+
 
 class InferencePlan(Protocol):
     """Runs the network forward on one batch at a time, images and labels on the device."""
@@ -78,4 +104,4 @@ class InferencePlan(Protocol):
         """(sum of the losses in nats, number of correct images)."""
 
 
-__all__ = ["Carry", "InferencePlan", "Placement", "Task", "TrainingPlan", "Tree"]
+__all__ = ["Carry", "InferencePlan", "Placement", "StepMemory", "Task", "TrainingPlan", "Tree"]

@@ -11,14 +11,15 @@ of the tiles: so the result is the same to the last bit on 1, 2 or 16 threads.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from arraycnn.execution.blas import single_threaded_blas
-from arraycnn.execution.plan import Task
+from arraycnn.execution.memory import step_memory
+from arraycnn.execution.plan import StepMemory, Task
 from arraycnn.execution.pooled import TILE_BYTES, pooled
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.fusion import fuse
@@ -26,6 +27,7 @@ from arraycnn.layers import LAYERS, Sequential
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
 from arraycnn.layers.sequential import NamedLayers, backward_chain, forward_chain
 from arraycnn.ops import Array, Kernels
+from arraycnn.ops.numpy_kernels import NUMPY
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.training import Carry
 from arraycnn.tree import leaves, with_leaves
@@ -125,6 +127,19 @@ class ShardedTraining:
 
     def restore(self, carry: Carry) -> None:
         self._carry = carry
+
+    def memory(self) -> StepMemory:
+        # Arrays that numba makes are not counted: those of NumPy's own kernels are as large. On one
+        # thread, so that it is sure how many tiles are at work at once.
+        kernels = replace(NUMPY, gather=self._kernels.gather)
+        plan = ShardedTraining(kernels, 1, self._task, self._carry)
+        count = self._task.images.shape[0]
+
+        def step(images: int) -> object:
+            return plan.run(0, [np.arange(images, dtype=np.int32) % count], np.zeros(1))
+
+        one = step_memory(step, 2 * self._cut.tile, 4 * self._cut.tile)
+        return StepMemory(self._pool.threads * one.fixed, one.per_image)
 
     def _step(
         self, indices: np.ndarray, step: np.ndarray, learning_rate: Any

@@ -19,8 +19,12 @@ class ThreadPool:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
+        self._start()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
         self._queues: list[queue.SimpleQueue[_Job]] = []
-        for number in range(1, threads):
+        for number in range(1, self.threads):
             jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
             self._queues.append(jobs)
             threading.Thread(
@@ -29,6 +33,8 @@ class ThreadPool:
 
     def map(self, function: Callable[[int], Any], count: int) -> list[Any]:
         """[function(0), ..., function(count - 1)]; an exception of any piece is raised here."""
+        if os.getpid() != self._process:  # threads do not survive a fork
+            self._start()
         job = _Job(function, count)
         helpers = self._queues[: max(0, count - 1)]
         for jobs in helpers:
@@ -76,8 +82,3 @@ def _serve(jobs: "queue.SimpleQueue[_Job]") -> None:
 def thread_pool(threads: int) -> ThreadPool:
     """The pool of this process with ``threads`` threads."""
     return ThreadPool(threads)
-
-
-if hasattr(os, "register_at_fork"):
-    # Threads do not survive a fork: the child makes its own.
-    os.register_at_fork(after_in_child=thread_pool.cache_clear)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,6 +12,9 @@ from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda import cuda_kernels
 from arraycnn.ops.cuda.launcher import Addresses, Launcher, Sender, Size, source
 from arraycnn.ops.kernels import Kernels
+
+OPTIONS = ("-std=c++17",)
+"""Of the compiler, besides those that CuPy gives it."""
 
 
 class CuPyLauncher(Launcher):
@@ -32,8 +36,13 @@ class CuPyLauncher(Launcher):
             return self._cupy.empty(shape, dtype)
 
     def contiguous(self, array: Array) -> Array:
+        if array.flags.c_contiguous:  # asked first, since CuPy makes one axis of none
+            return array
         with self._device:
             return self._cupy.ascontiguousarray(array)
+
+    def address(self, array: Array) -> int:
+        return array.data.ptr
 
     def asarray(self, array: np.ndarray) -> Array:
         with self._device:
@@ -68,21 +77,28 @@ class CuPyLauncher(Launcher):
                         stream.end_capture()
                     raise
                 graph = stream.end_capture()
-
-        def replay() -> None:
-            # A graph keeps nothing alive: this closure holds pool and launcher (with its modules).
-            assert pool is not None
-            with self._device:
-                graph.launch()
-
-        return replay
+        return _Recording(graph, self._device, pool, self)
 
     def _compile(self, file: str, kernel: str) -> Any:
         module = self._cupy.RawModule(
-            code=source(file), options=("-std=c++17",), name_expressions=(kernel,)
+            code=source(file), options=OPTIONS, name_expressions=(kernel,)
         )
         self._functions[file, kernel] = module.get_function(kernel)
         return self._functions[file, kernel]
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A graph, and the memory and kernels it uses, which it does not keep alive by itself."""
+
+    graph: Any
+    device: Any
+    pool: Any
+    launcher: CuPyLauncher
+
+    def __call__(self) -> None:
+        with self.device:
+            self.graph.launch()
 
 
 class _PinnedSender:
@@ -98,6 +114,8 @@ class _PinnedSender:
         self._arrived = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
         self._taken = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
         self._turn = 0
+        for taken in self._taken:  # kernels started before may still use what is this memory now
+            taken.record(self._current())
 
     def send(self, rows: np.ndarray, target: Array) -> None:
         turn, count = self._turn, len(rows)

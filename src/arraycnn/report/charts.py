@@ -265,6 +265,9 @@ def _finish_curves(axes: "Axes", panel: Panel) -> None:
 
     axes.set_title(_TITLES[panel])
     axes.set_xlabel("epoch")
+    low, high = axes.get_xlim()
+    if high - low < 1:  # a single epoch: as long as it takes
+        axes.set_xlim(round(low) - 1.05, round(high) + 0.05)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.grid(axis="y")
     axes.spines["left"].set_visible(False)

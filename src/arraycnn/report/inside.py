@@ -1,6 +1,7 @@
 """A look inside a network: what each layer puts out, how it learns, how long it takes.
 
-Everything runs as in prediction: no dropout, batch norm by its running averages.
+Everything runs as in prediction: no dropout, batch norm by its running averages; and on one thread,
+so that numbers and times do not depend on how a product is shared out.
 """
 
 import time
@@ -12,6 +13,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from arraycnn.backends.backend import on_its_device
+from arraycnn.execution.blas import single_threaded_blas
 from arraycnn.inputs import check_labels, place_images
 from arraycnn.layers import Layer, Sequential
 from arraycnn.layers.layer import Context, Shape
@@ -68,7 +71,7 @@ class LayerNorms:
 
 @dataclass(frozen=True)
 class LayerTime:
-    """Seconds that one layer takes for a batch: the median of some runs.
+    """Seconds that one layer takes for a batch: the least of some runs, the least disturbed.
 
     ``path`` and ``layer`` are as of `Activation`. ``backward`` does what training asks of the
     layer, which for those before the first that learns is nothing: 0.
@@ -102,6 +105,8 @@ class _Part:
         return self.layer.backward(self.params, residuals, dy, self.context, need_dx)
 
 
+@single_threaded_blas()
+@on_its_device
 def activations(model: Model, images: npt.ArrayLike) -> list[Activation]:
     """What each layer puts out for ``images``, uint8 or floating (N, H, W, C) or (N, H, W).
 
@@ -114,6 +119,8 @@ def activations(model: Model, images: npt.ArrayLike) -> list[Activation]:
     return found
 
 
+@single_threaded_blas()
+@on_its_device
 def saliency(
     model: Model, images: npt.ArrayLike, classes: npt.ArrayLike | None = None
 ) -> np.ndarray:
@@ -143,6 +150,8 @@ def saliency(
     return np.concatenate(gradients)
 
 
+@single_threaded_blas()
+@on_its_device
 def layer_norms(model: Model, images: npt.ArrayLike, labels: npt.ArrayLike) -> list[LayerNorms]:
     """Norms of parameters and gradients, for the mean loss over ``images``, layer by layer."""
     x, y = _place_both(model, images, labels)
@@ -165,8 +174,10 @@ def layer_norms(model: Model, images: npt.ArrayLike, labels: npt.ArrayLike) -> l
     ]
 
 
+@single_threaded_blas()
+@on_its_device
 def layer_times(
-    model: Model, images: npt.ArrayLike, labels: npt.ArrayLike, repeats: int = 3
+    model: Model, images: npt.ArrayLike, labels: npt.ArrayLike, repeats: int = 5
 ) -> list[LayerTime]:
     """How long each layer takes for the batch ``images``, forward and backward, by itself.
 
@@ -208,7 +219,7 @@ def describe(layer: Any) -> str:
 
 def _parts(model: Model) -> list[_Part]:
     context = Context(model.backend.kernels, "infer", model.dtype)
-    return _laid_open(model.network, model._params, model._state, context)
+    return _laid_open(model.network, *model.trees, context)
 
 
 def _laid_open(layer: Layer, params: Tree, state: Tree, context: Context) -> list[_Part]:
@@ -270,7 +281,7 @@ def _norm(model: Model, tree: Tree) -> float:
 def _timed(
     model: Model, repeats: int, call: Callable[[], _Pair], made: Callable[[_Pair], list[Array]]
 ) -> tuple[float, _Pair]:
-    """The median seconds of ``call``, after one to warm up, and what it returns.
+    """The least seconds of ``call``, after one to warm up, and what it returns.
 
     ``made`` picks the arrays of its result that must have been computed: a device answers before.
     """
@@ -281,7 +292,7 @@ def _timed(
         for array in made(result):
             model.backend.to_numpy(array[:1, ...])
         seconds.append(time.perf_counter() - began)
-    return float(np.median(seconds)), result
+    return min(seconds), result
 
 
 def _made_forward(result: tuple[Array, Any]) -> list[Array]:

@@ -1,6 +1,5 @@
 """Reading the folder of a training; nothing here writes to it."""
 
-import json
 import math
 import shlex
 from collections.abc import Callable, Sequence
@@ -11,11 +10,14 @@ from typing import Any
 from arraycnn.data import DataSet, load_dataset
 from arraycnn.errors import RunFolderError
 from arraycnn.history import EpochRecord
+from arraycnn.run_folder import parse_json, read_config, read_file, read_json
 
 # The first of these that is there; best.npz is the epoch that validation found best.
-MODEL_FILES = ("best.npz", "last.npz", "model.npz")
+MODEL_FILES = ("best.npz", "last.npz")
 # What config.json holds beside the options of `arraycnn train`.
 _NO_OPTIONS = {"data_sha256"}
+# The options that are either --NAME or --no-NAME.
+_SWITCHES = {"graph"}
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,7 @@ def read_run(path: str | Path) -> Run:
     Raises RunFolderError where it holds no run or no model yet, or a file of it is damaged.
     """
     path = Path(path)
-    if not (path / "config.json").is_file():
-        message = f"run folder {path}: holds no run (no config.json); check the path"
-        raise RunFolderError(message)
+    config = read_config(path)
     model_file = next((path / name for name in MODEL_FILES if (path / name).is_file()), None)
     if model_file is None:
         message = (
@@ -84,10 +84,10 @@ def read_run(path: str | Path) -> Run:
     return Run(
         path=path,
         name=path.resolve().name,
-        config=_object(path / "config.json", _text(path / "config.json")),
+        config=config,
         epochs=tuple(_records(path / "metrics.jsonl", EpochRecord)),
         steps=tuple(_records(path / "steps.jsonl", StepRecord)),
-        summary=_object(summary, _text(summary)) if summary.is_file() else {},
+        summary=read_json(summary) if summary.is_file() else {},
         model_file=model_file,
     )
 
@@ -130,9 +130,23 @@ def load_run_data(
             )
             raise RunFolderError(message)
         data_dir = recorded
-    data = load_dataset(name, data_dir, progress)
+    seed = run.config.get("seed", 0)  # it decided which images the training did not see
+    data = load_dataset(name, data_dir, progress, image_size=_image_size(run), seed=seed)
     limit = run.config.get("limit")
     return data if limit is None else data.limited(limit)
+
+
+def _image_size(run: Run) -> Any:
+    """(H, W) or (H, W, C) that pictures were stretched to, which config.json has as 32x32."""
+    size = run.config.get("image_size")
+    try:
+        return None if size is None else tuple(map(int, size.split("x")))
+    except (AttributeError, ValueError) as error:
+        message = (
+            f"run folder {run.path}: image_size of config.json must be a size such as 32x32, "
+            f"got {size!r}; restore it"
+        )
+        raise RunFolderError(message) from error
 
 
 def unique_names(runs: Sequence[Run]) -> list[str]:
@@ -151,10 +165,10 @@ def _records(path: Path, kind: type) -> list[Any]:
     if not path.is_file():
         return []
     # A last line without its line break is being written just now.
-    lines = [line for line in _text(path).split("\n")[:-1] if line.strip()]
+    lines = [line for line in read_file(path).split(b"\n")[:-1] if line.strip()]
     records = []
     for number, line in enumerate(lines, start=1):
-        values = _object(path, line)
+        values = parse_json(path, line)
         try:
             given = {field.name: _number(values[field.name]) for field in fields(kind)}
         except (KeyError, ValueError) as error:
@@ -171,32 +185,14 @@ def _number(value: Any) -> Any:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"run folder {path.parent}: {path.name} cannot be read ({error})"
-        raise RunFolderError(message) from error
-
-
-def _object(path: Path, text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        message = f"run folder {path.parent}: {path.name} is damaged ({error}); restore it"
-        raise RunFolderError(message) from error
-    if not isinstance(value, dict):
-        message = f"run folder {path.parent}: {path.name} must hold names and values; restore it"
-        raise RunFolderError(message)
-    return value
-
-
 def _command(config: dict[str, Any]) -> str:
     words = ["arraycnn", "train"]
     for name, value in config.items():
-        if name in _NO_OPTIONS or value is None or value is False:
+        option = name.replace("_", "-")
+        if name in _NO_OPTIONS or value is None or (value is False and name not in _SWITCHES):
             continue
-        words.append(f"--{name.replace('_', '-')}")
-        if value is not True:
-            words.append(str(value))
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            words += [f"--{option}", str(value)]
     return shlex.join(words)

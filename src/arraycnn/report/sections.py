@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.report import charts, provenance, words
+from arraycnn import provenance
+from arraycnn.report import charts, words
 from arraycnn.report import inner_sections as inner
 from arraycnn.report.examination import Examination
 from arraycnn.report.figures import to_inline_svg
@@ -225,7 +226,6 @@ def _test(run: Run, found: Examination, prefix: str) -> list[Html]:
 def _provenance(run: Run) -> list[Html]:
     trained = run.summary.get("versions")
     trained = trained if isinstance(trained, dict) else {}
-    commit = run.summary.get("commit", run.config.get("commit"))
     device = run.summary.get("device")
     facts = [
         ("run folder", str(run.path)),
@@ -234,9 +234,9 @@ def _provenance(run: Run) -> list[Html]:
         ("seed", run.config.get("seed")),
         ("trained on", device if device else f"{run.config.get('backend', '?')} (not finished)"),
         ("trained with", _versions(trained) or "not recorded"),
-        ("commit", commit or "not recorded"),
+        ("at commit", run.summary.get("commit") or "not known"),
         ("report made", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
-        ("report made with", _versions(provenance.versions())),
+        ("report made with", _versions(provenance.versions("matplotlib"))),
         ("at commit", provenance.source_commit() or "not known"),
     ]
     rows = [[name, "–" if value is None else str(value)] for name, value in facts]

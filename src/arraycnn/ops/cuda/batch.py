@@ -18,7 +18,7 @@ def gather(launcher: Launcher, images: Array, indices: Array) -> Array:
     indices = _positions(launcher, "gather", indices)
     batch = launcher.empty((*indices.shape, *images.shape[1:]), images.dtype)
     row = math.prod(images.shape[1:]) * images.dtype.itemsize
-    width = next(w for w in _UNITS if row % w == 0 and _aligned(w, images, batch))
+    width = next(w for w in _UNITS if row % w == 0 and _aligned(launcher, w, images, batch))
     units = row // width
     launcher.launch(
         "batch",
@@ -49,7 +49,7 @@ def _rescale(
     launcher: Launcher, images: Array, indices: Array | None, batch: Array, rows: int, row: int
 ) -> None:
     launcher.floating("rescale", batch)
-    by_4 = row % 4 == 0 and _aligned(4, images) and _aligned(16, batch)
+    by_4 = row % 4 == 0 and _aligned(launcher, 4, images) and _aligned(launcher, 16, batch)
     units = row // 4 if by_4 else row
     launcher.launch(
         "batch",
@@ -74,10 +74,6 @@ def _grid_and_block(rows: int, units: int) -> tuple[Size, Size]:
     return (grid_units, grid_rows), (wide, high)
 
 
-def _aligned(width: int, *arrays: Array) -> bool:
+def _aligned(launcher: Launcher, width: int, *arrays: Array) -> bool:
     """Whether the addresses of ``arrays`` are multiples of ``width`` bytes."""
-    for array in arrays:
-        described = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
-        if described["data"][0] % width:
-            return False
-    return True
+    return all(launcher.address(array) % width == 0 for array in arrays)

@@ -3,21 +3,10 @@
 //
 //   logits (N, K) = x (N, I) weight (I, K) + bias;  dlogits = (softmax - one hot) / batch_size
 //   dx = dlogits weight';  dweight = x' dlogits;  dbias, loss and hits: sums over the images
-#include "device.cuh"
+#include "warps.cuh"
 
 constexpr int THREADS = 256;
 constexpr int MOST_CLASSES = 128;
-constexpr unsigned ALL_LANES = 0xffffffffu;
-
-// Whether (a, place of a) comes before (b, place of b) as the largest: the first of equals, and a NaN
-// before all numbers, as argmax has it.
-template <typename T>
-DEVICE bool leads(T a, int a_place, T b, int b_place) {
-    const bool a_nan = a != a, b_nan = b != b;
-    if (a_nan != b_nan) return a_nan;
-    if (a_nan || a == b) return a_place < b_place;
-    return a > b;
-}
 
 // One block an image. For the logits a thread takes one class and every `slices`-th input, so that
 // neighbours read neighbouring weights:
@@ -46,28 +35,19 @@ __global__ void classify(const T* x, const T* weight, const T* bias, const int* 
     }
     __syncthreads();
 
-    if (thread < 32) {
-        T largest = row[0];
-        int best = 0;
-        for (int k = thread; k < count; k += 32)
-            if (leads(row[k], k, largest, best)) largest = row[k], best = k;
-        for (int distance = 16; distance > 0; distance /= 2) {
-            const T other = __shfl_xor_sync(ALL_LANES, largest, distance);
-            const int place = __shfl_xor_sync(ALL_LANES, best, distance);
-            if (leads(other, place, largest, best)) largest = other, best = place;
-        }
+    if (thread < WARP) {
+        const Placed<T> largest = warp_largest_of(row, count, thread);
         T total = T(0);
-        for (int k = thread; k < count; k += 32) total += exp(row[k] - largest);
-        for (int distance = 16; distance > 0; distance /= 2)
-            total += __shfl_xor_sync(ALL_LANES, total, distance);
+        for (int k = thread; k < count; k += WARP) total += exp(row[k] - largest.value);
+        total = warp_sum(total);
         const int label = labels[blockIdx.x];
         if (thread == 0) {
-            losses[blockIdx.x] = log(total) - (row[label] - largest);
-            hits[blockIdx.x] = best == label;
+            losses[blockIdx.x] = log(total) - (row[label] - largest.value);
+            hits[blockIdx.x] = largest.place == label;
         }
         __syncwarp();  // lane 0 has read the label's logit: now the row may change
-        for (int k = thread; k < count; k += 32) {
-            const T share = exp(row[k] - largest) / total - (k == label ? T(1) : T(0));
+        for (int k = thread; k < count; k += WARP) {
+            const T share = exp(row[k] - largest.value) / total - (k == label ? T(1) : T(0));
             row[k] = share / (T)batch_size;
             dlogits[blockIdx.x * classes + k] = row[k];
         }
@@ -89,14 +69,12 @@ __global__ void classify_sums(const T* x, const T* dlogits, const T* losses, con
                               T* dweight, T* dbias, T* loss_sum, int* correct, long long images,
                               long long inputs, long long classes) {
     if (blockIdx.x == gridDim.x - 1) {
-        if (threadIdx.x >= 32) return;
+        if (threadIdx.x >= WARP) return;
         T loss = T(0);
         int right = 0;
-        for (long long n = threadIdx.x; n < images; n += 32) loss += losses[n], right += hits[n];
-        for (int distance = 16; distance > 0; distance /= 2) {
-            loss += __shfl_xor_sync(ALL_LANES, loss, distance);
-            right += __shfl_xor_sync(ALL_LANES, right, distance);
-        }
+        for (long long n = threadIdx.x; n < images; n += WARP) loss += losses[n], right += hits[n];
+        loss = warp_sum(loss);
+        right = warp_sum(right);
         if (threadIdx.x == 0) loss_sum[0] = loss, correct[0] = right;
         return;
     }

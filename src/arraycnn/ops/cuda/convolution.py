@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
+from arraycnn.ops.cuda.checks import check_shape
 from arraycnn.ops.cuda.launcher import Launcher, blocks
 from arraycnn.ops.cuda.tiles import (
     Result,
-    check_shape,
     form,
     kind,
     launch_product,
@@ -103,13 +103,13 @@ def _forward(
     if bias is None:
         x, weight = launcher.floating(owner, x, weight)
     else:
-        check_shape(owner, "bias", bias, (filters,))
+        check_shape(f"{owner} on CUDA: bias", bias, (filters,))
         x, weight, bias = launcher.floating(owner, x, weight, bias)
     output = window.output_shape(x.shape[1], x.shape[2])
     y = launcher.empty((x.shape[0], *output, filters), x.dtype)
     shape = (math.prod(y.shape[:3]), filters)
     chosen = plan(kind(precision, x), *shape, math.prod(weight.shape[:3]))
-    forms = f"{_windows_form(x)}, {form(False, weight)}"
+    forms = f"{_windows_form(launcher, x)}, {form(launcher, False, weight)}"
     launch_product(
         launcher,
         "convolution",
@@ -137,11 +137,11 @@ def _backward(
     """Gradients; where ``y`` is given, ``dy`` counts only where ``y`` is above 0."""
     sizes = _sizes(owner, x, weight, window)
     output = (x.shape[0], *window.output_shape(x.shape[1], x.shape[2]), weight.shape[3])
-    check_shape(owner, "dy", dy, output)
+    check_shape(f"{owner} on CUDA: dy", dy, output)
     if y is None:
         x, weight, dy = launcher.floating(owner, x, weight, dy)
     else:
-        check_shape(owner, "y", y, output)
+        check_shape(f"{owner} on CUDA: y", y, output)
         x, weight, dy, y = launcher.floating(owner, x, weight, dy, y)
     dx = _dx(launcher, x, weight, dy, y, window, precision, sizes) if need_dx else None
     return dx, *_dweight(launcher, x, weight, dy, y, precision, sizes)
@@ -159,7 +159,7 @@ def _dweight(
     places, filters = math.prod(weight.shape[:3]), weight.shape[3]
     dweight, dbias = launcher.empty(weight.shape, x.dtype), launcher.empty((filters,), x.dtype)
     chosen = plan(kind(precision, x), places, filters, math.prod(dy.shape[:3]), gated=y is not None)
-    forms = f"{form(False, x)}, {form(False, dy, y)}"
+    forms = f"{form(launcher, False, x)}, {form(launcher, False, dy, y)}"
     launch_product(
         launcher,
         "convolution",
@@ -190,7 +190,7 @@ def _dx(
     pixels = images * blocks(height, down) * blocks(width, right)
     depth = blocks(tall, down) * blocks(wide, right) * weight.shape[3]
     chosen = plan(kind(precision, x), pixels, channels, depth, down * right, gated=y is not None)
-    forms = f"{_windows_form(dy, y)}, {form(True, weight)}"
+    forms = f"{_windows_form(launcher, dy, y)}, {form(launcher, True, weight)}"
     launch_product(
         launcher,
         "convolution",
@@ -205,9 +205,9 @@ def _dx(
     return dx
 
 
-def _windows_form(images: Array, gate: Array | None = None) -> str:
+def _windows_form(launcher: Launcher, images: Array, gate: Array | None = None) -> str:
     """The Form of windows along k: single numbers are copied pixel beside pixel instead."""
-    return form(width_of_copy(images, gate) > 1, images, gate)
+    return form(launcher, width_of_copy(launcher, images, gate) > 1, images, gate)
 
 
 def _sizes(owner: str, x: Array, weight: Array, window: Window) -> tuple[int, ...]:
@@ -218,7 +218,7 @@ def _sizes(owner: str, x: Array, weight: Array, window: Window) -> tuple[int, ..
         raise InvalidValueError(message)
     images, height, width, channels = x.shape
     filters = weight.shape[3]
-    check_shape(owner, "weight", weight, (*window.kernel_size, channels, filters))
+    check_shape(f"{owner} on CUDA: weight", weight, (*window.kernel_size, channels, filters))
     if channels == 0:
         message = f"{owner} on CUDA: images must have a channel at least, got {tuple(x.shape)}"
         raise InvalidValueError(message)

@@ -51,6 +51,8 @@ DEVICE void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+#if __CUDA_ARCH__ >= 800
+
 // Copy BYTES (4, 8 or 16; both sides aligned to them) from global to shared memory without
 // registers; zeros where not `valid`, and then `global` is not read. Visible after
 // `copy_async_wait` and a barrier.
@@ -73,4 +75,24 @@ DEVICE void copy_async_commit() { asm volatile("cp.async.commit_group;" ::: "mem
 template <int PENDING>
 DEVICE void copy_async_wait() { asm volatile("cp.async.wait_group %0;" :: "n"(PENDING) : "memory"); }
 
+#else  // older devices copy through registers, at once
+
+template <int BYTES>
+struct alignas(BYTES) Copied {
+    unsigned words[BYTES / 4];
+};
+
+template <int BYTES>
+DEVICE void copy_async(void* shared, const void* global, bool valid) {
+    Copied<BYTES> copied = {};
+    if (valid) copied = *static_cast<const Copied<BYTES>*>(global);
+    *static_cast<Copied<BYTES>*>(shared) = copied;
+}
+
+DEVICE void copy_async_commit() {}
+
+template <int PENDING>
+DEVICE void copy_async_wait() {}
+
+#endif
 #endif

@@ -64,6 +64,9 @@ class Launcher(ABC):
     int, ``float`` or ``double`` for a NumPy scalar of that size, a struct for `Addresses`.
     """
 
+    sends = True
+    """Images on the host must be sent to this memory."""
+
     @abstractmethod
     def owns(self, array: Any) -> bool:
         """Whether ``array`` lies in this launcher's memory."""
@@ -75,6 +78,10 @@ class Launcher(ABC):
     @abstractmethod
     def contiguous(self, array: Array) -> Array:
         """``array`` itself where it lies in C order, else a copy that does."""
+
+    @abstractmethod
+    def address(self, array: Array) -> int:
+        """Where ``array``, in C order, begins in memory."""
 
     @abstractmethod
     def start(

@@ -3,22 +3,12 @@
 #include "warps.cuh"
 
 template <typename T>
-DEVICE Placed<T> largest_of_row(const T* row, int classes, int lane) {
-    Placed<T> mine = {row[0], 0};
-    for (int k = lane; k < classes; k += WARP) {
-        const Placed<T> other = {row[k], k};
-        if (leads(other, mine)) mine = other;
-    }
-    return warp_largest(mine);
-}
-
-template <typename T>
 __global__ void softmax(const T* x, T* y, long long rows, long long classes) {
     const int lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
     const long long number = (long long)blockIdx.x * warps + threadIdx.x / WARP;
     if (number >= rows) return;  // the whole warp
     const T* row = x + number * classes;
-    const T largest = largest_of_row(row, (int)classes, lane).value;
+    const T largest = warp_largest_of(row, (int)classes, lane).value;
     T total = T(0);
     for (int k = lane; k < classes; k += WARP) total += exp(row[k] - largest);
     total = warp_sum(total);
@@ -59,7 +49,7 @@ softmax_cross_entropy(const T* logits, const int* labels, T* dlogits, T* losses,
          number += (long long)gridDim.x * warps) {
         const T* row = logits + number * classes;
         const int label = labels[number];
-        const Placed<T> largest = largest_of_row(row, (int)classes, lane);
+        const Placed<T> largest = warp_largest_of(row, (int)classes, lane);
         T total = T(0), at_label = T(0);
         // Few classes are the rule: copies of the loops would only cost registers.
 #pragma unroll 1

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
+from arraycnn.ops.cuda.checks import check_shape
 from arraycnn.ops.cuda.launcher import Launcher
-from arraycnn.ops.cuda.tiles import Result, check_shape, form, kind, launch_product, plan
+from arraycnn.ops.cuda.tiles import Result, form, kind, launch_product, plan
 
 if TYPE_CHECKING:
     from arraycnn.ops.kernels import Kernels
@@ -73,7 +74,7 @@ def dense_relu_backward(
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of `dense_relu`, whose output was ``y``: (dx or None, dweight, dbias)."""
     owner = "dense_relu_backward"
-    check_shape(owner, "y", y, tuple(dy.shape))
+    check_shape(f"{owner} on CUDA: y", y, dy.shape)
     y, dy = launcher.floating(owner, y, dy)
     dx = None
     if need_dx:
@@ -104,7 +105,7 @@ def _product(
         raise InvalidValueError(message)
     (rows, depth), columns = a.shape, b.shape[1]
     if bias is not None:
-        check_shape(owner, "bias", bias, (columns,))
+        check_shape(f"{owner} on CUDA: bias", bias, (columns,))
     others = [array for array in (bias, gate_a, gate_b) if array is not None]
     launcher.ours(owner, a, b, *others)
     # Columns are summed on their way through registers, where b's rows lie side by side.
@@ -119,7 +120,7 @@ def _product(
     )
     gate = gate_b if gate_a is None else gate_a
     chosen = plan(kind(precision, a), rows, columns, depth, gated=gate is not None)
-    forms = f"{form(not a_turned, a, gate_a)}, {form(b_turned, b, gate_b)}"
+    forms = f"{form(launcher, not a_turned, a, gate_a)}, {form(launcher, b_turned, b, gate_b)}"
     launch_product(
         launcher,
         "matmul",

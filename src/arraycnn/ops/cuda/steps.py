@@ -1,42 +1,10 @@
 """Launch code of steps.cu, for the plan that records training steps."""
 
-from dataclasses import dataclass
-
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.launcher import WARP, Launcher, blocks, c_name
+from arraycnn.ops.step_tables import StepTables
 
 _THREADS = 256
-
-
-@dataclass(frozen=True)
-class StepTables:
-    """What K steps of one batch size read and write on the device.
-
-    Attributes
-    ----------
-    order : array, (K * batch,), int32
-        Each step's images, as positions in the data set.
-    rows : array, (K * batch,), int32
-        Where those images are found: in the data set, or in the part of it that was sent.
-    steps : array, (K,), int32
-        Each step's number, for the random bits.
-    rates : array, (K,), floating
-        Learning rates.
-    cursor : array, (1,), int32
-        Which of the K steps comes next.
-    losses : array, (K,), floating; hits : array, (K,), int32
-        Each step's mean loss and number of correct images: the results.
-    batch : int
-    """
-
-    order: Array
-    rows: Array
-    steps: Array
-    rates: Array
-    cursor: Array
-    losses: Array
-    hits: Array
-    batch: int
 
 
 def begin_step(

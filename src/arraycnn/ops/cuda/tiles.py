@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.launcher import Launcher, blocks, c_name
 
@@ -213,32 +212,21 @@ def _sum_splits(
     )
 
 
-def form(along_k: bool, operand: Array, gate: Array | None = None) -> str:
+def form(launcher: Launcher, along_k: bool, operand: Array, gate: Array | None = None) -> str:
     """The Form of an operand in C order, whose last axis is that of k if ``along_k``."""
     gated = "" if gate is None else ", true"
-    return f"Form<{str(along_k).lower()}, {width_of_copy(operand, gate)}{gated}>"
+    return f"Form<{str(along_k).lower()}, {width_of_copy(launcher, operand, gate)}{gated}>"
 
 
-def width_of_copy(operand: Array, gate: Array | None = None) -> int:
+def width_of_copy(launcher: Launcher, operand: Array, gate: Array | None = None) -> int:
     """How many numbers one copy takes: 16 bytes of them where lines begin at such addresses."""
     itemsize = operand.dtype.itemsize
     whole = operand.shape[-1] * itemsize % _BYTES == 0
-    aligned = all(_address(array) % _BYTES == 0 for array in (operand, gate) if array is not None)
+    read = (operand,) if gate is None else (operand, gate)
+    aligned = all(launcher.address(array) % _BYTES == 0 for array in read)
     return _BYTES // itemsize if whole and aligned else 1
 
 
 def kind(precision: str, array: Array) -> str:
     """The key of `TILES` for products of arrays like ``array``."""
     return "float64" if str(array.dtype) == "float64" else precision
-
-
-def check_shape(owner: str, name: str, array: Array, expected: tuple[int, ...]) -> None:
-    """InvalidValueError unless ``array`` has the shape that the kernel will read or write."""
-    if tuple(array.shape) != expected:
-        message = f"{owner} on CUDA: {name} must be of shape {expected}, got {tuple(array.shape)}"
-        raise InvalidValueError(message)
-
-
-def _address(array: Array) -> int:
-    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
-    return interface["data"][0]

@@ -39,3 +39,14 @@ DEVICE Placed<T> warp_largest(Placed<T> mine) {
     }
     return mine;
 }
+
+// The largest of `count` numbers, and the first place it stands at.
+template <typename T>
+DEVICE Placed<T> warp_largest_of(const T* numbers, int count, int lane) {
+    Placed<T> mine = {numbers[0], 0};
+    for (int i = lane; i < count; i += WARP) {
+        const Placed<T> other = {numbers[i], i};
+        if (leads(other, mine)) mine = other;
+    }
+    return warp_largest(mine);
+}

@@ -1,19 +1,18 @@
-"""Where numbers come from: versions of what ran, and the commit of this package where known."""
+"""Where results come from: versions of what ran, and the commit of this package where known."""
 
 import json
+import os
 import platform
 import subprocess
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGES = ("arraycnn", "numpy", "numba", "matplotlib")
 
-
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages at work, by name."""
+def versions(*packages: str) -> dict[str, str]:
+    """Versions of this package, of Python, NumPy, numba and ``packages``, of those installed."""
     found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    for package in ("arraycnn", "numpy", "numba", *packages):
         with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found
@@ -24,7 +23,19 @@ def source_commit() -> str | None:
 
     None where nothing says: it was installed from a release, or git is not there.
     """
-    return _installed_commit() or _checked_out_commit(Path(__file__).parent)
+    return _installed_commit() or checked_out_commit(Path(__file__))
+
+
+def checked_out_commit(file: Path) -> str | None:
+    """The commit of the checkout that tracks ``file``, "+" behind it if its folder was changed.
+
+    A package inside a virtual environment inside somebody's repository is not tracked by it.
+    """
+    if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
+        return None
+    commit = _git(file.parent, "rev-parse", "HEAD")
+    changed = _git(file.parent, "status", "--porcelain", "--untracked-files=no", "--", ".")
+    return f"{commit}+" if commit and changed else commit
 
 
 def _installed_commit() -> str | None:
@@ -36,20 +47,10 @@ def _installed_commit() -> str | None:
     return None
 
 
-def _checked_out_commit(folder: Path) -> str | None:
-    """The commit of the checkout that tracks ``folder``'s sources.
-
-    A package inside a virtual environment inside somebody's repository is not tracked by it.
-    """
-    if _git(folder, "ls-files", "--error-unmatch", "provenance.py") is None:
-        return None
-    commit = _git(folder, "rev-parse", "HEAD")
-    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", "..")
-    return f"{commit}+" if commit and changed else commit
-
-
 def _git(folder: Path, *arguments: str) -> str | None:
     """What git says in ``folder``; None where it fails or is missing."""
+    # Inside a hook of another repository, these would name that one.
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
     try:
         result = subprocess.run(
             ["git", "-C", str(folder), *arguments],
@@ -57,6 +58,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
             text=True,
             timeout=10,
             check=True,
+            env=environment,
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -1,27 +1,30 @@
-"""The CUDA graph plan: a step is recorded once, kernel by kernel, and then replayed.
+"""The recorded plan: a step is noted once, kernel by kernel, and then run again and again.
 
-Starting a kernel from Python costs more than running a small one; a graph of several steps is
-started as one. So parameters, layer and optimizer state are changed in place, and whatever differs
-from step to step (images, learning rate, number of the step) is read on the device, from tables
-that are sent once a chunk. Nothing comes back to the host before the chunk's end.
+Starting a kernel from Python costs more than running a small one; a recording of several steps is
+started as one: as a CUDA graph, or as a list of launches that compiled code works through. So
+parameters, layer and optimizer state are changed in place, and whatever differs from step to step
+(images, learning rate, number of the step) is read by the kernels, from tables that are filled once
+a chunk. Python looks at nothing before the chunk's end.
 """
 
 import math
+import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import Any, Protocol
 
 import numpy as np
 
 from arraycnn.data.image_source import ImageSource
-from arraycnn.execution.plan import Task
+from arraycnn.execution.memory import whole_step_memory
+from arraycnn.execution.plan import StepMemory, Task
 from arraycnn.fusion import Chain, fuse_network, loss_and_gradients
 from arraycnn.layers import Rescale
 from arraycnn.layers.layer import Context, Layer, Randomness, Tree
 from arraycnn.ops import Array, Kernels, array_namespace
-from arraycnn.ops.cuda.launcher import Launcher
-from arraycnn.ops.cuda.steps import StepTables, begin_step, finish_step
 from arraycnn.ops.random_bits import seed_words
+from arraycnn.ops.step_tables import StepTables
 from arraycnn.training import Carry
 from arraycnn.tree import flatten, map_leaves
 
@@ -33,6 +36,42 @@ _CAPACITY = 1024
 
 _SENT_BYTES = 64 * 2**20
 """About how much of a data set on the host is sent at a time."""
+
+
+class Launcher(Protocol):
+    """What the plan asks of what runs its kernels (`arraycnn.ops.cuda.launcher` has the contracts)."""
+
+    @property
+    def sends(self) -> bool:
+        """Whether images on the host must be sent, while kernels run."""
+
+    def owns(self, array: Any) -> bool: ...
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array: ...
+
+    def contiguous(self, array: Array) -> Array: ...
+
+    def asarray(self, array: np.ndarray) -> Array: ...
+
+    def to_numpy(self, array: Array) -> np.ndarray: ...
+
+    def sender(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]: ...
+
+
+class Steps(Protocol):
+    """The kernels that read a step's share of the tables, and note its results there."""
+
+    def begin_step(
+        self, launcher: Any, tables: StepTables, labels: Array
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        """The step's (indices (N,), rows (N,), labels (N,), number (1,), learning rate ())."""
+
+    def finish_step(
+        self, launcher: Any, tables: StepTables, loss_sum: Array, correct: Array
+    ) -> None:
+        """Note the step's results, and go on to the next."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +100,11 @@ class _Part:
             dtype = task.dtype if self._source.dtype.kind == "f" else self._source.dtype
             shape = self._source.shape[1:]
             bytes_a_step = max(1, batch * math.prod(shape) * np.dtype(dtype).itemsize)
-            wanted = _SENT_BYTES // bytes_a_step // _UNROLLED * _UNROLLED
-            self.steps = min(max(_UNROLLED, wanted), _CAPACITY)
+            if launcher.sends:
+                wanted = _SENT_BYTES // bytes_a_step // _UNROLLED * _UNROLLED
+                self.steps = min(max(_UNROLLED, wanted), _CAPACITY)
+            else:
+                self.steps = 1  # nothing is won by reading ahead
             rows = self.steps * batch
             self.images = launcher.empty((rows, *shape), dtype)
             self._sender = launcher.sender((rows, *shape), dtype)
@@ -79,12 +121,14 @@ class _Part:
             self._sender.send(self._source.read(indices), self.images)
 
 
-class GraphTraining:
-    """A `TrainingPlan` for CUDA: recorded steps, replayed.
+class RecordedTraining:
+    """A `TrainingPlan` of recorded steps, replayed.
 
     Parameters
     ----------
     launcher : Launcher
+    steps : Steps
+        The first and the last kernel of a step.
     kernels : Kernels
         Its optimizer updates change parameters and optimizer state in place.
     task : Task
@@ -92,13 +136,24 @@ class GraphTraining:
         Copied: the plan changes its own in place.
     """
 
-    def __init__(self, launcher: Launcher, kernels: Kernels, task: Task, carry: Carry) -> None:
+    def __init__(
+        self, launcher: Launcher, steps: Steps, kernels: Kernels, task: Task, carry: Carry
+    ) -> None:
+        if not isinstance(task.images, ImageSource):  # else each step would make them lie so
+            task = replace(task, images=launcher.contiguous(task.images))
         self._launcher = launcher
+        self._steps = steps
         self._kernels = kernels
         self._task = task
         self._carry = _copied(carry)
+        # Labels that come with the batches lie in an array like others; steps find theirs there.
+        self._labels = task.labels
+        if isinstance(task.labels, ImageSource):
+            self._labels = launcher.asarray(np.zeros(task.labels.shape, np.int32))
         self._seed = launcher.asarray(seed_words(task.seed))
-        self._network, self._rescales = _without_rescale(fuse_network(task.network, kernels))
+        self._network, self._rescales = fuse_network(task.network, kernels), False
+        if str(task.images.dtype) == "uint8":  # which Rescale itself says where it is not so
+            self._network, self._rescales = _without_rescale(self._network)
         self._recordings: dict[int, _Recordings] = {}
 
     def run(
@@ -122,6 +177,16 @@ class GraphTraining:
     def restore(self, carry: Carry) -> None:
         _overwrite(self._carry, carry)
 
+    def memory(self) -> StepMemory:
+        one = whole_step_memory(self._task, self._carry, columns=False)
+        tables = 4 * _CAPACITY * np.dtype(np.int32).itemsize  # order and rows, and as they are sent
+        sent = 0
+        if isinstance(self._task.images, ImageSource):
+            pixels = math.prod(self._task.images.shape[1:])
+            sent = 3 * _UNROLLED * pixels * np.dtype(self._task.images.dtype).itemsize
+        # The step that loads the kernels has its memory, and so has each of the two recordings.
+        return StepMemory(3 * one.fixed, 3 * one.per_image + tables + sent)
+
     def _run_equal(
         self, size: int, first_step: int, batches: list[np.ndarray], rates: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +205,10 @@ class GraphTraining:
         tables.cursor[...] = 0
         for start in range(0, count, part.steps):
             ready = min(part.steps, count - start)
-            part.bring(indices[start * size : (start + ready) * size])
+            wanted = indices[start * size : (start + ready) * size]
+            part.bring(wanted)
+            if isinstance(self._task.labels, ImageSource):
+                self._labels[asarray(wanted)] = asarray(self._task.labels.read(wanted))
             for length, times in zip((_UNROLLED, 1), divmod(ready, _UNROLLED), strict=True):
                 for _ in range(times):
                     self._graph(recordings, length)()
@@ -167,7 +235,9 @@ class GraphTraining:
     def _step(self, recordings: _Recordings) -> None:
         """One step at the tables' cursor, all of it on the device."""
         task, ops, carry, tables = self._task, self._kernels, self._carry, recordings.tables
-        indices, rows, labels, step, rate = begin_step(self._launcher, tables, task.labels)
+        indices, rows, labels, step, rate = self._steps.begin_step(
+            self._launcher, tables, self._labels
+        )
         if self._rescales:
             images = ops.gather_rescale(recordings.part.images, rows, task.dtype)
         else:
@@ -180,7 +250,7 @@ class GraphTraining:
             ops, carry.params, gradients, carry.optimizer_state, rate
         )
         _overwrite(carry, Carry(params, state, optimizer_state))
-        finish_step(self._launcher, tables, loss_sum, correct)
+        self._steps.finish_step(self._launcher, tables, loss_sum, correct)
 
     def _new_tables(self, batch: int) -> StepTables:
         empty, dtype = self._launcher.empty, self._task.dtype
@@ -196,8 +266,8 @@ class GraphTraining:
         )
 
 
-class GraphInference:
-    """An `InferencePlan` for CUDA: the pass through the network is recorded for each batch size.
+class RecordedInference:
+    """An `InferencePlan`: the pass through the network is recorded for each batch size.
 
     A size is run kernel by kernel when it first comes, and recorded when it comes again.
     """
@@ -215,38 +285,41 @@ class GraphInference:
         self._network = fuse_network(network, kernels)
         self._params, self._state = params, state
         self._context = Context(kernels, "infer", dtype)
-        self._seen: set[tuple[int, ...]] = set()
-        self._recorded: dict[tuple[int, ...], tuple[Array, Callable[[], None], list[Array]]] = {}
+        self._alone = threading.Lock()  # a recording has one place for what goes in and comes out
+        self._seen: set[tuple] = set()  # shapes and dtypes
+        self._recorded: dict[tuple, tuple[Array, Callable[[], None], list[Array]]] = {}
 
     def predict(self, images: Array) -> np.ndarray:
-        return self._launcher.to_numpy(self._outputs(images)[1])
+        with self._alone:
+            return self._launcher.to_numpy(self._outputs(images)[1])
 
     def evaluate(self, images: Array, labels: Array) -> tuple[float, int]:
-        loss_sum, _, correct = self._context.ops.softmax_cross_entropy(
-            self._outputs(images)[0], labels, images.shape[0]
-        )
-        return (
-            float(self._launcher.to_numpy(loss_sum)),
-            int(self._launcher.to_numpy(correct)),
-        )
+        to_numpy = self._launcher.to_numpy
+        with self._alone:
+            loss_sum, _, correct = self._context.ops.softmax_cross_entropy(
+                self._outputs(images)[0], labels, images.shape[0]
+            )
+            return float(to_numpy(loss_sum)), int(to_numpy(correct))
 
     def _outputs(self, images: Array) -> list[Array]:
         """Logits and probabilities of ``images``, valid until the next call."""
         if not self._launcher.owns(images):
             images = self._launcher.asarray(images)
-        shape = tuple(images.shape)
-        if shape not in self._seen:
-            self._seen.add(shape)
-            return self._forward(images)
-        if shape not in self._recorded:
-            static = _copy(images)
-            outputs: list[Array] = []
+        kind = tuple(images.shape), str(images.dtype)
+        if kind not in self._seen:
+            outputs = self._forward(images)
+            self._seen.add(kind)
+            return outputs
+        if kind not in self._recorded:
+            static = self._launcher.empty(images.shape, images.dtype)
+            static[...] = images
+            recorded: list[Array] = []
 
             def work() -> None:
-                outputs[:] = self._forward(static)
+                recorded[:] = self._forward(static)
 
-            self._recorded[shape] = static, self._launcher.capture(work), outputs
-        static, replay, outputs = self._recorded[shape]
+            self._recorded[kind] = static, self._launcher.capture(work), recorded
+        static, replay, outputs = self._recorded[kind]
         static[...] = images
         replay()
         return outputs

@@ -1,0 +1,88 @@
+"""How much memory a training step takes, measured on a few images.
+
+NumPy tells Python of its arrays, other libraries do not: so the step that is measured runs on NumPy,
+whatever the plan itself runs on.
+"""
+
+import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from arraycnn.execution.plan import StepMemory, Task
+from arraycnn.layers.layer import Context, Randomness
+from arraycnn.ops import GENERIC, Array, Kernels, Window
+from arraycnn.ops.random_bits import seed_words
+from arraycnn.training import Carry, train_step
+from arraycnn.tree import map_leaves
+
+
+def step_memory(step: Callable[[int], object], few: int, more: int) -> StepMemory:
+    """What ``step``, called with a number of images, takes: from its peaks for two numbers."""
+    step(few)  # a first call leaves things behind that stay
+    low, high = _peak(step, few), _peak(step, more)
+    per_image = max(1, (high - low) // (more - few))
+    return StepMemory(fixed=max(0, low - few * per_image), per_image=per_image)
+
+
+def whole_step_memory(task: Task, carry: Carry, *, columns: bool) -> StepMemory:
+    """What a step on the whole batch at once takes, layer by layer.
+
+    Parameters
+    ----------
+    columns : bool
+        Whether a convolution makes the columns of all images.
+    """
+
+    def zeros(leaf: Array) -> np.ndarray:  # which take no memory themselves
+        return np.broadcast_to(np.zeros((), task.dtype), tuple(leaf.shape))
+
+    host = Carry(*(map_leaves(zeros, tree) for tree in carry))
+    ops = GENERIC if columns else _WITHOUT_COLUMNS
+    dtype = "uint8" if "uint8" in str(task.images.dtype) else task.dtype
+    one = np.ones((), task.dtype)
+
+    def step(count: int) -> object:
+        indices = np.arange(count, dtype=np.int32)
+        random = Randomness(seed_words(task.seed), np.zeros(1, np.int32), indices)
+        images = np.zeros((count, *task.images.shape[1:]), dtype)
+        context = Context(ops, "train", task.dtype, random)
+        labels = np.zeros(count, np.int32)
+        return train_step(task.network, task.optimizer, host, images, labels, one, context)
+
+    return step_memory(step, few=4, more=8)
+
+
+def _peak(step: Callable[[int], object], count: int) -> int:
+    """Bytes that Python and NumPy hold at the most while ``step`` runs, beside those before."""
+    tracing = tracemalloc.is_tracing()
+    if not tracing:
+        tracemalloc.start()
+    try:
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        step(count)
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        if not tracing:
+            tracemalloc.stop()
+
+
+def _conv2d(
+    ops: Kernels, x: np.ndarray, weight: np.ndarray, bias: Any, window: Window
+) -> np.ndarray:
+    shape = (x.shape[0], *window.output_shape(x.shape[1], x.shape[2]), weight.shape[3])
+    return np.zeros(shape, x.dtype)
+
+
+def _conv2d_backward(
+    ops: Kernels, x: np.ndarray, weight: np.ndarray, dy: np.ndarray, window: Window, need_dx: bool
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    dx = np.zeros(x.shape, x.dtype) if need_dx else None
+    return dx, np.zeros(weight.shape, x.dtype), np.zeros(weight.shape[3:], x.dtype)
+
+
+# What a convolution that works in pieces takes: its results.
+_WITHOUT_COLUMNS = replace(GENERIC, conv2d=_conv2d, conv2d_backward=_conv2d_backward)

@@ -1,0 +1,56 @@
+"""Kernels compiled by numba for NumPy arrays (the extra ``fast``), and the code that launches them.
+
+As for CUDA, a launch is a number of blocks that do not depend on each other, whose threads take them
+as they come, and a training step may be recorded as a list of launches and run again and again by
+one call. The products are the library's own: no BLAS, whose threads and rounding are not ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from arraycnn.ops.compiled import batch, convolution, dense, loss, optimizers, random_bits
+from arraycnn.ops.compiled.launcher import Launcher
+from arraycnn.ops.kernels import Kernels
+from arraycnn.ops.numpy_kernels import NUMPY
+
+
+def compiled_kernels(launcher: Launcher, in_place: bool = False) -> Kernels:
+    """The record of kernels that run where ``launcher`` runs them.
+
+    ``in_place`` : whether the optimizers' updates change the arrays they are given.
+    """
+
+    def plain(function: Callable) -> Callable:
+        return partial(function, launcher)
+
+    def update(function: Callable) -> Callable:
+        return partial(function, launcher, in_place=in_place)
+
+    return replace(
+        NUMPY,
+        matmul=plain(dense.matmul),
+        dense=plain(dense.dense),
+        dense_backward=plain(dense.dense_backward),
+        dense_relu=plain(dense.dense_relu),
+        dense_relu_backward=plain(dense.dense_relu_backward),
+        gather=plain(batch.gather),
+        rescale=plain(batch.rescale),
+        gather_rescale=plain(batch.gather_rescale),
+        conv2d=plain(convolution.conv2d),
+        conv2d_backward=plain(convolution.conv2d_backward),
+        conv2d_relu=plain(convolution.conv2d_relu),
+        conv2d_relu_backward=plain(convolution.conv2d_relu_backward),
+        conv2d_max_pool2d=plain(convolution.conv2d_max_pool2d),
+        conv2d_max_pool2d_backward=plain(convolution.conv2d_max_pool2d_backward),
+        max_pool2d=plain(convolution.max_pool2d),
+        max_pool2d_backward=plain(convolution.max_pool2d_backward),
+        dropout=plain(random_bits.dropout),
+        dropout_backward=plain(random_bits.dropout_backward),
+        softmax=plain(loss.softmax),
+        softmax_cross_entropy=plain(loss.softmax_cross_entropy),
+        sgd_update=update(optimizers.sgd_update),
+        adam_update=update(optimizers.adam_update),
+    )

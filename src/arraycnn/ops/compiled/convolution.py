@@ -1,0 +1,334 @@
+"""Launch code of convolutions, with what may follow them, and of pools."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arraycnn.ops import generic
+from arraycnn.ops.compiled.kernels import convolution, dense, winograd
+from arraycnn.ops.compiled.kernels.vectors import BYTES
+from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher, check_arrays
+from arraycnn.ops.kernels import Kernels
+from arraycnn.ops.window import Window
+
+_MOST_GROUPS = 16
+"""Into so many groups of images a batch is cut whose gradients are summed afterwards."""
+
+_BAND_BYTES = 256 * 1024
+"""What the transformed tiles of a band may take: they are to stay in a core's second cache."""
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """One convolution's shapes, and a pool's that may follow."""
+
+    x: np.ndarray
+    weight: np.ndarray
+    window: Window
+    pool: Window | None
+
+    @property
+    def images(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def channels(self) -> int:
+        return self.weight.shape[2]
+
+    @property
+    def filters(self) -> int:
+        return self.weight.shape[3]
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """Rows and columns of the convolution's own output."""
+        return self.window.output_shape(self.x.shape[1], self.x.shape[2])
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        rows, columns = self.pool.output_shape(*self.outputs) if self.pool else self.outputs
+        return self.images, rows, columns, self.filters
+
+    @property
+    def suits_winograd(self) -> bool:
+        lanes = BYTES // self.x.itemsize
+        whole_vectors = self.channels % lanes == 0 and self.filters % lanes == 0
+        pools_tiles = self.pool is None or self.pool == Window((2, 2), (2, 2))
+        return (
+            self.window.kernel_size == (3, 3)
+            and self.window.stride == (1, 1)
+            and whole_vectors
+            and min(self.channels, self.filters) >= 16
+            and pools_tiles
+        )
+
+    @property
+    def tiles(self) -> tuple[int, int, int]:
+        """Winograd's rows and columns of tiles, and how many rows make a band."""
+        _, rows, columns, _ = self.y_shape
+        down, across = (rows, columns) if self.pool else (-(-rows // 2), -(-columns // 2))
+        a_row = 16 * across * (self.channels + self.filters) * self.x.itemsize
+        bands = -(-down // max(1, _BAND_BYTES // a_row))
+        return down, across, -(-down // bands)
+
+    @property
+    def groups(self) -> int:
+        return max(1, min(self.images, _MOST_GROUPS))
+
+    @property
+    def parts(self) -> int:
+        """Into so many parts the channels are cut where there are too few images to share."""
+        lanes = BYTES // self.x.itemsize
+        parts = max(1, min(self.channels // (2 * lanes), 8 // self.groups))
+        return parts if self.channels % (parts * lanes) == 0 else 1
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Words of the general kernels: images, filters, window, frame, output."""
+        _, height, width, channels = self.x.shape
+        top, _, left, _ = self.window.padding
+        padded = self.window.padded_shape(height, width)
+        return (
+            *(height, width, channels, self.filters),
+            *self.window.kernel_size,
+            *self.window.stride,
+            *(top, left, *padded),
+            *self.outputs,
+        )
+
+    @property
+    def pool_words(self) -> tuple[int, ...]:
+        if self.pool is None:
+            return ()
+        return _pool_words(self.pool, *self.outputs)
+
+
+def _pool_words(pool: Window, height: int, width: int) -> tuple[int, ...]:
+    return (*pool.kernel_size, *pool.stride, *pool.output_shape(height, width))
+
+
+def _forward(
+    launcher: Launcher,
+    owner: str,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    window: Window,
+    relu: bool,
+    pool: Window | None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """y and, with a pool, winners."""
+    x, weight = launcher.floating(owner, x, weight)
+    if bias is None:
+        bias = _zeros(weight.shape[3], x.dtype)
+    (bias,) = launcher.floating(owner, bias)
+    shape = _Convolution(x, weight, window, pool)
+    y = launcher.empty(shape.y_shape, x.dtype)
+    winners = launcher.empty(shape.y_shape, "uint8") if pool else None
+    if 0 in y.shape:
+        return y, winners
+    _, height, width, channels = x.shape
+    filters = shape.filters
+    if not shape.suits_winograd:
+        rows, columns = shape.outputs
+        high, broad = window.padded_shape(height, width)
+        room = high * broad * channels + (rows * columns * filters if pool else 0)
+        words = (x, weight, bias, y, winners, *shape.sizes, relu, *shape.pool_words)
+        launcher.launch(convolution.forward, shape.images, *words, like=x, room=room)
+        return y, winners
+    u, _ = _transformed_filters(launcher, weight, transposed=False)
+    (down, across, band), (top, _, left, _) = shape.tiles, window.padding
+    words = (
+        *(x, u, bias, y, winners, height, width, channels, filters),
+        *(top, left, *y.shape[1:3], down, across, band, relu),
+    )
+    room = 16 * channels + 16 * band * across * (channels + filters) + 4 * filters
+    blocks = shape.images * -(-down // band)
+    launcher.launch(winograd.forward, blocks, *words, like=x, room=room)
+    return y, winners
+
+
+def _backward(
+    launcher: Launcher,
+    owner: str,
+    x: np.ndarray,
+    weight: np.ndarray,
+    y: np.ndarray | None,
+    winners: np.ndarray | None,
+    dy: np.ndarray,
+    window: Window,
+    relu: bool,
+    pool: Window | None,
+    need_dx: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """(dx or None, dweight, dbias); ``y`` is the output, of which a ReLU's gradient asks."""
+    x, weight, dy = launcher.floating(owner, x, weight, dy)
+    (y,) = launcher.floating(owner, dy if y is None else y)
+    if winners is not None:
+        winners = launcher.contiguous(winners)
+    shape = _Convolution(x, weight, window, pool)
+    images, height, width, channels = x.shape
+    filters, groups = shape.filters, shape.groups
+    dx = launcher.empty(x.shape, x.dtype) if need_dx else None
+    dweights = launcher.empty((groups, *weight.shape), x.dtype)
+    parts = shape.parts if shape.suits_winograd else 1
+    dbiases = launcher.empty((groups * parts, filters), x.dtype)
+    if shape.suits_winograd:
+        _, transposed = _transformed_filters(launcher, weight, transposed=need_dx)
+        (down, across, band), (top, _, left, _) = shape.tiles, window.padding
+        words = (
+            *(x, transposed, dy, y, winners, dx, dweights, dbiases),
+            *(height, width, channels, filters, top, left, *dy.shape[1:3]),
+            *(down, across, band, relu, images, groups, parts),
+        )
+        room = 16 * channels * (1 + filters) + 8 * filters
+        room += 16 * band * across * (channels + filters)
+        launcher.launch(winograd.backward, groups * parts, *words, like=x, room=room)
+    else:
+        turned = _turned_filters(launcher, weight) if need_dx else None
+        (rows, columns), (tall, wide) = shape.outputs, window.kernel_size
+        high, broad = window.padded_shape(height, width)
+        spread = (high + 2 * tall) * (broad + 2 * wide) if need_dx else rows * columns
+        room = high * broad * channels + (spread + rows * columns) * filters
+        words = (
+            *(x, turned, dy, y, winners, dx, *shape.sizes, relu, images, groups),
+            *(dweights, dbiases, *shape.pool_words),
+        )
+        launcher.launch(convolution.backward, groups, *words, like=x, room=room)
+    return dx, _sum(launcher, dweights), _sum(launcher, dbiases)
+
+
+def _transformed_filters(
+    launcher: Launcher, weight: np.ndarray, transposed: bool
+) -> tuple[np.ndarray, np.ndarray | None]:
+    channels, filters = weight.shape[2:]
+    u = launcher.empty((16, channels, filters), weight.dtype)
+    across = launcher.empty((16, filters, channels), weight.dtype) if transposed else None
+    per = max(1, ELEMENTS // 64 // filters)
+    launcher.launch(
+        winograd.transform_filters, -(-channels // per),
+        weight, u, across, channels, filters, per, like=weight,
+    )  # fmt: skip
+    return u, across
+
+
+def _turned_filters(launcher: Launcher, weight: np.ndarray) -> np.ndarray:
+    tall, wide, channels, filters = weight.shape
+    turned = launcher.empty((tall, wide, filters, channels), weight.dtype)
+    launcher.launch(convolution.turn_filters, 1, weight, turned, *weight.shape, like=weight)
+    return turned
+
+
+def _sum(launcher: Launcher, parts: np.ndarray) -> np.ndarray:
+    """The sum over the first axis."""
+    if parts.shape[0] == 1:
+        return parts[0]
+    total = launcher.empty(parts.shape[1:], parts.dtype)
+    launcher.launch(
+        dense.add_parts, -(-total.size // ELEMENTS),
+        parts, total, parts.shape[0], total.size, ELEMENTS, like=parts,
+    )  # fmt: skip
+    return total
+
+
+_ZEROS: dict[Any, np.ndarray] = {}
+
+
+def _zeros(count: int, dtype: Any) -> np.ndarray:
+    """A bias where there is none; kept, since recordings hold its address."""
+    return _ZEROS.setdefault((count, np.dtype(dtype)), np.zeros(count, dtype))
+
+
+def conv2d(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray,
+    bias: np.ndarray | None, window: Window,
+) -> np.ndarray:  # fmt: skip
+    return _forward(launcher, "conv2d", x, weight, bias, window, False, None)[0]
+
+
+def conv2d_backward(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray,
+    dy: np.ndarray, window: Window, need_dx: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
+    return _backward(
+        launcher, "conv2d_backward", x, weight, None, None, dy, window, False, None, need_dx
+    )
+
+
+def conv2d_relu(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray,
+    bias: np.ndarray | None, window: Window,
+) -> np.ndarray:  # fmt: skip
+    return _forward(launcher, "conv2d_relu", x, weight, bias, window, True, None)[0]
+
+
+def conv2d_relu_backward(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray, y: np.ndarray,
+    dy: np.ndarray, window: Window, need_dx: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
+    return _backward(
+        launcher, "conv2d_relu_backward", x, weight, y, None, dy, window, True, None, need_dx
+    )
+
+
+def conv2d_max_pool2d(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray,
+    bias: np.ndarray | None, window: Window, relu: bool, pool: Window,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    if not _fits_byte(pool):
+        y = _forward(launcher, "conv2d_max_pool2d", x, weight, bias, window, relu, None)[0]
+        return generic.max_pool2d(y, pool, "first")
+    return _forward(launcher, "conv2d_max_pool2d", x, weight, bias, window, relu, pool)  # type: ignore[return-value]
+
+
+def conv2d_max_pool2d_backward(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray, y: np.ndarray,
+    winners: np.ndarray, dy: np.ndarray, window: Window, relu: bool, pool: Window, need_dx: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
+    owner = "conv2d_max_pool2d_backward"
+    if not _fits_byte(pool):
+        gradient = np.where(y > 0.0, dy, 0.0) if relu else dy
+        shape = (*window.output_shape(*x.shape[1:3]), weight.shape[3])
+        dconv = generic.max_pool2d_backward(gradient, winners, (x.shape[0], *shape), pool, "first")
+        return _backward(
+            launcher, owner, x, weight, None, None, dconv, window, False, None, need_dx
+        )
+    return _backward(launcher, owner, x, weight, y, winners, dy, window, relu, pool, need_dx)
+
+
+def max_pool2d(
+    launcher: Launcher, x: np.ndarray, window: Window, ties: str
+) -> tuple[np.ndarray, np.ndarray]:
+    (x,) = launcher.floating("max_pool2d", x)
+    if ties != "first" or not _fits_byte(window) or any(window.padding):
+        return generic.max_pool2d(x, window, ties)
+    images, *size = x.shape
+    shape = (images, *window.output_shape(size[0], size[1]), size[2])
+    y, winners = launcher.empty(shape, x.dtype), launcher.empty(shape, "uint8")
+    words = (x, y, winners, *size, *_pool_words(window, size[0], size[1]))
+    launcher.launch(convolution.pool, images, *words, like=x)
+    return y, winners
+
+
+def max_pool2d_backward(
+    launcher: Launcher, dy: np.ndarray, winners: np.ndarray, input_shape: tuple[int, ...],
+    window: Window, ties: str,
+) -> np.ndarray:  # fmt: skip
+    owner = "max_pool2d_backward"
+    (dy,) = launcher.floating(owner, dy)
+    check_arrays(owner, winners)
+    if winners.dtype != np.uint8 or any(window.padding):
+        return generic.max_pool2d_backward(dy, winners, input_shape, window, ties)
+    winners = launcher.contiguous(winners)
+    images, *size = input_shape
+    dx = launcher.empty(tuple(input_shape), dy.dtype)
+    words = (dy, winners, dx, *size, *_pool_words(window, size[0], size[1]))
+    launcher.launch(convolution.pool_backward, images, *words, like=dy)
+    return dx
+
+
+def _fits_byte(window: Window) -> bool:
+    return window.kernel_size[0] * window.kernel_size[1] <= 256

@@ -1,0 +1,89 @@
+"""Launch code of dense layers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from arraycnn.ops.compiled.kernels import dense as kernels
+from arraycnn.ops.compiled.kernels.products import ROWS, VECTORS
+from arraycnn.ops.compiled.kernels.vectors import BYTES
+from arraycnn.ops.compiled.launcher import WORTH, Launcher
+from arraycnn.ops.kernels import Kernels
+
+
+def matmul(launcher: Launcher, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return _dense(launcher, "matmul", a, b, None, False)
+
+
+def dense(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None
+) -> np.ndarray:
+    return _dense(launcher, "dense", x, weight, bias, False)
+
+
+def dense_relu(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None
+) -> np.ndarray:
+    return _dense(launcher, "dense_relu", x, weight, bias, True)
+
+
+def _dense(
+    launcher: Launcher, owner: str, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
+    relu: bool,
+) -> np.ndarray:  # fmt: skip
+    x, weight = launcher.floating(owner, x, weight)
+    (images, inputs), outputs = x.shape, weight.shape[1]
+    if bias is None and relu:
+        bias = np.zeros(outputs, x.dtype)
+    if bias is not None:
+        (bias,) = launcher.floating(owner, bias)
+    y = launcher.empty((images, outputs), x.dtype)
+    if 0 in y.shape:
+        return y
+    tall, wide = images, outputs
+    if images * inputs * outputs > WORTH:
+        tall, wide = 8 * ROWS, 2 * VECTORS * (BYTES // x.itemsize)
+    blocks = -(-images // tall) * -(-outputs // wide)
+    words = (x, weight, bias, y, images, inputs, outputs, relu, tall, wide)
+    launcher.launch(kernels.forward, blocks, *words, like=x)
+    return y
+
+
+def dense_backward(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray, dy: np.ndarray,
+    need_dx: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
+    return _dense_backward(launcher, "dense_backward", x, weight, None, dy, need_dx)
+
+
+def dense_relu_backward(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray, y: np.ndarray,
+    dy: np.ndarray, need_dx: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
+    return _dense_backward(launcher, "dense_relu_backward", x, weight, y, dy, need_dx)
+
+
+def _dense_backward(
+    launcher: Launcher, owner: str, x: np.ndarray, weight: np.ndarray, y: np.ndarray | None,
+    dy: np.ndarray, need_dx: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
+    x, weight, dy = launcher.floating(owner, x, weight, dy)
+    passed = None
+    if y is not None:
+        (y,) = launcher.floating(owner, y)
+        passed = launcher.empty(dy.shape, dy.dtype)
+    (images, inputs), outputs = x.shape, weight.shape[1]
+    dbias = launcher.empty((outputs,), x.dtype)
+    words = (dy, y, passed, dbias, images, outputs)
+    launcher.launch(kernels.let_through, 1, *words, like=x)
+    dy = dy if passed is None else passed
+    dx = launcher.empty(x.shape, x.dtype) if need_dx else None
+    dweight = launcher.empty(weight.shape, x.dtype)
+    per = 8 * ROWS * -(-WORTH // max(1, images * outputs * 8 * ROWS))
+    per = max(1, min(per, inputs))
+    launcher.launch(
+        kernels.backward, -(-inputs // per),
+        x, weight, dy, dx, dweight, images, inputs, outputs, per,
+        like=x, room=per * (images + outputs),
+    )  # fmt: skip
+    return dx, dweight, dbias

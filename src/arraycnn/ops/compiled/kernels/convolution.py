@@ -1,0 +1,270 @@
+"""Convolution of any window, and what may follow it: a ReLU, a max-pool.
+
+The pixels of an output row are rows of a matrix product whose left operand is the image itself: no
+columns are built. The gradient for the image is a convolution again, of dy set apart by the stride
+and framed with zeros, with the filters turned around.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit
+
+from arraycnn.ops.compiled.kernels.pools import pool_four, spread_four
+from arraycnn.ops.compiled.kernels.products import multiply
+from arraycnn.ops.compiled.kernels.vectors import after, at, lanes_of, pointer, real
+
+
+@njit
+def turn_filters(block, words, scratch):  # type: ignore[no-untyped-def]
+    """turned[-i, -j, f, c] = weight[i, j, c, f]."""
+    tall, wide, channels, filters = words[2], words[3], words[4], words[5]
+    weight = carray(real(words, 0, scratch), (tall, wide, channels, filters))
+    turned = carray(real(words, 1, scratch), (tall, wide, filters, channels))
+    for i in range(tall):
+        for j in range(wide):
+            for f in range(filters):
+                for c in range(channels):
+                    turned[tall - 1 - i, wide - 1 - j, f, c] = weight[i, j, c, f]
+
+
+@njit
+def _framed(x, image, height, width, channels, high, broad, top, left, room):  # type: ignore[no-untyped-def]
+    """An image with zeros around it, (high, broad, C), in ``room``; itself where it has none."""
+    start = after(x, image * height * width * channels)
+    if high == height and broad == width:
+        return start
+    source = carray(start, (height, width * channels))
+    framed = carray(room, (high, broad * channels))
+    framed[:] = 0.0
+    # A window need not reach the last pixels.
+    for i in range(max(0, min(height, high - top))):
+        for n in range(max(0, min(width, broad - left)) * channels):
+            framed[top + i, left * channels + n] = source[i, n]
+    return room
+
+
+@njit
+def forward(block, words, scratch):  # type: ignore[no-untyped-def]
+    """One image a block: y, and with a pool its winners."""
+    x, weight, bias = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
+    y = real(words, 3, scratch)
+    height, width, channels, filters = words[5], words[6], words[7], words[8]
+    tall, wide, down, right = words[9], words[10], words[11], words[12]
+    top, left, high, broad = words[13], words[14], words[15], words[16]
+    rows, columns, relu = words[17], words[18], words[19]
+    room = at(scratch, 0)
+    image = _framed(x, block, height, width, channels, high, broad, top, left, room)
+    pooled = words[4] != 0
+    if pooled:
+        outputs = after(room, high * broad * channels)
+    else:
+        outputs = after(y, block * rows * columns * filters)
+    added, zero = carray(bias, filters), scratch.dtype.type(0)
+    for i in range(rows):
+        row = after(outputs, i * columns * filters)
+        multiply(
+            row, filters,
+            after(image, i * down * broad * channels), right * channels, broad * channels, 1,
+            weight, wide * channels * filters, filters,
+            columns, filters, tall, wide * channels, 0,
+        )  # fmt: skip
+        if pooled:
+            continue
+        numbers = carray(row, (columns, filters))
+        for j in range(columns):
+            for f in range(filters):
+                value = numbers[j, f] + added[f]
+                numbers[j, f] = zero if relu != 0 and value < zero else value
+    if pooled:
+        _pool_outputs(words, outputs, rows, columns, filters, bias, relu, block, y)
+
+
+@njit
+def _pool_outputs(words, outputs, rows, columns, filters, bias, relu, image, y):  # type: ignore[no-untyped-def]
+    """Bias, ReLU and max-pool of one image."""
+    step = lanes_of(outputs)
+    if not _by_fours(words, 20) or filters % step:
+        numbers = carray(outputs, (rows, columns, filters))
+        added = carray(bias, filters)
+        for i in range(rows):
+            for j in range(columns):
+                for f in range(filters):
+                    numbers[i, j, f] += added[f]
+        _pool(words, 20, numbers, image, y, words[4])
+        if relu != 0:
+            size = words[24] * words[25] * filters
+            results = carray(after(y, image * size), size)
+            for n in range(size):
+                if results[n] < 0:
+                    results[n] = 0
+        return
+    winners = pointer(words[4], np.uint8)
+    for i in range(words[24]):
+        for j in range(words[25]):
+            place = ((image * words[24] + i) * words[25] + j) * filters
+            source = after(outputs, (2 * i * columns + 2 * j) * filters)
+            for f in range(0, filters, step):
+                pool_four(
+                    after(y, place + f), after(winners, place + f), after(source, f),
+                    columns * filters, filters, after(bias, f), relu,
+                )  # fmt: skip
+
+
+@njit
+def _by_fours(words, place):  # type: ignore[no-untyped-def]
+    """Whether the pool in the words from ``place`` on is of 2x2 pixels that no other window has."""
+    both = words[place] == 2 and words[place + 1] == 2
+    return both and words[place + 2] == 2 and words[place + 3] == 2
+
+
+@njit
+def _pool(words, place, x, image, y, winners):  # type: ignore[no-untyped-def]
+    """The max-pool of one image; its window is in six words from ``place`` on."""
+    tall, wide, down, right = words[place], words[place + 1], words[place + 2], words[place + 3]
+    rows, columns, channels = words[place + 4], words[place + 5], x.shape[2]
+    size = rows * columns * channels
+    out = carray(after(y, image * size), (rows, columns, channels))
+    won = carray(after(pointer(winners, np.uint8), image * size), (rows, columns, channels))
+    for i in range(rows):
+        for j in range(columns):
+            best, winner = out[i, j], won[i, j]
+            for c in range(channels):
+                best[c] = x[i * down, j * right, c]
+                winner[c] = 0
+            for number in range(1, tall * wide):
+                pixel = x[i * down + number // wide, j * right + number % wide]
+                for c in range(channels):
+                    held, value = best[c], pixel[c]
+                    # A NaN wins over every number, and nothing wins over it.
+                    best[c] = value if value > held or value != value else held
+                    winner[c] = np.uint8(number) if value > held else winner[c]
+
+
+@njit
+def _spread_gradient(words, place, dy, winners, dx):  # type: ignore[no-untyped-def]
+    """Add each number of dy to its winner's place in ``dx``, (rows, columns, C)."""
+    wide, down, right = words[place + 1], words[place + 2], words[place + 3]
+    for i in range(dy.shape[0]):
+        for j in range(dy.shape[1]):
+            for c in range(dy.shape[2]):
+                number = np.int64(winners[i, j, c])
+                dx[i * down + number // wide, j * right + number % wide, c] += dy[i, j, c]
+
+
+@njit
+def backward(block, words, scratch):  # type: ignore[no-untyped-def]
+    """A group of images, one a block: their dx, and their part of dweight and dbias."""
+    x, turned, dy = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
+    y, dx = real(words, 3, scratch), real(words, 5, scratch)
+    height, width, channels, filters = words[6], words[7], words[8], words[9]
+    tall, wide, down, right = words[10], words[11], words[12], words[13]
+    top, left, high, broad = words[14], words[15], words[16], words[17]
+    rows, columns, relu = words[18], words[19], words[20]
+    images, groups = words[21], words[22]
+    taken = wide * channels
+    dweight = after(real(words, 23, scratch), block * tall * taken * filters)
+    bias_gradient = after(real(words, 24, scratch), block * filters)
+    dbias = carray(bias_gradient, filters)
+    carray(dweight, tall * taken * filters)[:] = 0.0
+    dbias[:] = 0.0
+    pooled = words[4] != 0
+    need_dx = words[5] != 0
+    # Where no gradient for the image is wanted, dy lies close; else apart, with a frame.
+    apart_rows, apart_columns, frame_rows, frame_columns = 1, 1, 0, 0
+    if need_dx:
+        apart_rows, apart_columns, frame_rows, frame_columns = down, right, tall - 1, wide - 1
+    reach_rows = (rows - 1) * apart_rows + 1 + 2 * frame_rows
+    reach_columns = (columns - 1) * apart_columns + 1 + 2 * frame_columns
+    room = at(scratch, 0)
+    framed = after(room, high * broad * channels)
+    start = after(framed, (frame_rows * reach_columns + frame_columns) * filters)
+    everything = carray(framed, (reach_rows, reach_columns, filters))
+    inner = everything[
+        frame_rows : reach_rows - frame_rows : apart_rows,
+        frame_columns : reach_columns - frame_columns : apart_columns,
+    ]
+    zero = scratch.dtype.type(0)
+    outputs, wins = inner.shape, pointer(words[4], np.uint8)
+    if pooled:
+        outputs = (words[29], words[30], filters)
+    size = outputs[0] * outputs[1] * filters
+    passed = carray(after(framed, reach_rows * reach_columns * filters), outputs)
+    step = lanes_of(x)
+    by_fours = pooled and _by_fours(words, 25) and filters % step == 0
+    everything[:] = 0.0
+    for image in range(block * images // groups, (block + 1) * images // groups):
+        gradients = carray(after(dy, image * size), outputs)
+        results = carray(after(y, image * size), outputs)
+        if pooled and not by_fours:
+            everything[:] = 0.0
+        for i in range(outputs[0]):
+            for j in range(outputs[1]):
+                if by_fours:
+                    place = image * size + (i * outputs[1] + j) * filters
+                    line = apart_rows * reach_columns * filters
+                    target = after(start, 2 * i * line + 2 * j * apart_columns * filters)
+                    for f in range(0, filters, step):
+                        spread_four(
+                            after(target, f), line, apart_columns * filters,
+                            after(bias_gradient, f), after(dy, place + f), after(y, place + f),
+                            after(wins, place + f), relu,
+                        )  # fmt: skip
+                    continue
+                for f in range(filters):
+                    gradient = gradients[i, j, f]
+                    if relu != 0 and not results[i, j, f] > zero:
+                        gradient = zero
+                    dbias[f] += gradient
+                    if pooled:
+                        passed[i, j, f] = gradient
+                    else:
+                        inner[i, j, f] = gradient
+        if pooled and not by_fours:
+            won = carray(after(wins, image * size), outputs)
+            _spread_gradient(words, 25, passed, won, inner)
+        source = _framed(x, image, height, width, channels, high, broad, top, left, room)
+        for i in range(tall):
+            multiply(
+                after(dweight, i * taken * filters), filters,
+                after(source, i * broad * channels), 1, down * broad * channels, right * channels,
+                start, apart_rows * reach_columns * filters, apart_columns * filters,
+                taken, filters, rows, columns, 1,
+            )  # fmt: skip
+        if not need_dx:
+            continue
+        target = after(dx, image * height * width * channels)
+        covered_rows = min(height, (rows - 1) * down + tall - top)
+        covered_columns = min(width, (columns - 1) * right + wide - left)
+        if covered_rows < height or covered_columns < width:
+            carray(target, height * width * channels)[:] = 0.0
+        for i in range(covered_rows):
+            multiply(
+                after(target, i * width * channels), channels,
+                after(framed, ((top + i) * reach_columns + left) * filters),
+                filters, reach_columns * filters, 1,
+                turned, wide * filters * channels, channels,
+                covered_columns, channels, tall, wide * filters, 0,
+            )  # fmt: skip
+
+
+@njit
+def pool(block, words, scratch):  # type: ignore[no-untyped-def]
+    """A max-pool by itself, one image a block."""
+    height, width, channels = words[3], words[4], words[5]
+    start = after(real(words, 0, scratch), block * height * width * channels)
+    x = carray(start, (height, width, channels))
+    _pool(words, 6, x, block, real(words, 1, scratch), words[2])
+
+
+@njit
+def pool_backward(block, words, scratch):  # type: ignore[no-untyped-def]
+    height, width, channels = words[3], words[4], words[5]
+    outputs = (words[10], words[11], channels)
+    size = outputs[0] * outputs[1] * channels
+    dy = carray(after(real(words, 0, scratch), block * size), outputs)
+    won = carray(after(pointer(words[1], np.uint8), block * size), outputs)
+    start = after(real(words, 2, scratch), block * height * width * channels)
+    dx = carray(start, (height, width, channels))
+    dx[:] = 0.0
+    _spread_gradient(words, 6, dy, won, dx)

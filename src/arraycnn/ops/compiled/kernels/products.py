@@ -1,0 +1,135 @@
+"""Matrix products for compiled kernels, on operands that need not lie as matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numba import njit
+
+from arraycnn.ops.compiled.kernels.vectors import REGISTERS, Emitter, after, emitted, lanes_of
+
+VECTORS = 4 if REGISTERS == 32 else 2
+ROWS = 6
+"""A tile of 6 rows by 2 (or 4) vectors leaves registers for a row of b and a number of a."""
+
+
+def _tile(vectors: int, rows: int, masked: bool) -> Any:
+    """The product of a block of results that stays in registers; see `multiply`.
+
+    ``last`` is the last row there is: the rows of the tile beyond compute that one again. Where
+    ``masked``, only ``width`` columns of the last vector are there.
+    """
+
+    def tile(
+        emit: Emitter, c: Any, c_row: Any, a: Any, a_row: Any, a_run: Any, a_step: Any,
+        b: Any, b_run: Any, b_row: Any, runs: Any, length: Any, last: Any, width: Any, adding: Any,
+    ) -> None:  # fmt: skip
+        builder = emit.builder
+        # One copy of these long loops, not one at each call of the product.
+        builder.function.attributes.add("noinline")
+        mask = emit.first_lanes(width) if masked else None
+        masks = [None] * (vectors - 1) + [mask]
+        places = [emit.integer(vector * emit.lanes) for vector in range(vectors)]
+        numbers = [emit.integer(row) for row in range(rows)]
+        if rows > 1:
+            below = [builder.icmp_signed("<", number, last) for number in numbers]
+            numbers = [builder.select(b, n, last) for b, n in zip(below, numbers, strict=True)]
+        c_rows = [emit.moved(c, builder.mul(number, c_row)) for number in numbers]
+        a_rows = [builder.mul(number, a_row) for number in numbers]
+        sums = [[emit.variable(emit.zero.value) for _ in places] for _ in numbers]
+        with builder.if_then(builder.icmp_signed("!=", adding, emit.integer(0))):
+            for target, row in zip(c_rows, sums, strict=True):
+                for place, lanes, total in zip(places, masks, row, strict=True):
+                    builder.store(emit.load(emit.moved(target, place), lanes).value, total)
+        with emit.repeat(runs) as run:
+            line = emit.variable(emit.moved(b, builder.mul(run, b_run)))
+            number = emit.variable(emit.moved(a, builder.mul(run, a_run)))
+            with emit.repeat(length):
+                here, there = builder.load(line), builder.load(number)
+                ours = [
+                    emit.load(emit.moved(here, place), lanes)
+                    for place, lanes in zip(places, masks, strict=True)
+                ]
+                for offset, row in zip(a_rows, sums, strict=True):
+                    factor = emit.spread(emit.moved(there, offset))
+                    for vector, total in zip(ours, row, strict=True):
+                        held = type(vector)(emit, builder.load(total))
+                        builder.store(emit.multiply_add(factor, vector, held).value, total)
+                builder.store(emit.moved(here, b_row), line)
+                builder.store(emit.moved(there, a_step), number)
+        for target, row in zip(c_rows, sums, strict=True):
+            for place, lanes, total in zip(places, masks, row, strict=True):
+                held = type(emit.zero)(emit, builder.load(total))
+                emit.store(held, emit.moved(target, place), lanes)
+
+    return emitted(tile)
+
+
+_whole = _tile(VECTORS, ROWS, masked=False)
+_two = _tile(2, ROWS, masked=True)
+_one = _tile(1, ROWS, masked=False)
+_part = _tile(1, ROWS, masked=True)
+_row = _tile(4, 1, masked=False)
+
+_DEPTH = 512
+"""Rows of b at a time: as many columns of them as a tile has stay in the nearest cache."""
+
+
+@njit
+def multiply(  # type: ignore[no-untyped-def]
+    c, c_row, a, a_row, a_run, a_step, b, b_run, b_row, rows, columns, runs, length, adding
+):
+    """c[i, j] = sum over r < runs and k < length of a[i, r, k] b[r, k, j], or adds it.
+
+    Parameters
+    ----------
+    c, a, b : pointers
+        Element (i, j) of c lies at ``i * c_row + j``, (i, r, k) of a at ``i * a_row + r * a_run
+        + k * a_step``, (r, k, j) of b at ``r * b_run + k * b_row + j``. So the pixels of an image
+        are rows of a: a window is ``runs`` rows of the image, ``length`` numbers each.
+    adding : int
+        1 to add to c, 0 to overwrite it.
+    """
+    lanes = lanes_of(c)
+    wide, most = VECTORS * lanes, 4 * lanes
+    for first in range(0, length, _DEPTH):
+        deep = min(_DEPTH, length - first) if runs == 1 else length
+        j = 0
+        while j < columns:
+            left = columns - j
+            source = after(b, first * b_row + j)
+            if rows == 1 and left >= most:
+                _row(
+                    after(c, j), c_row, after(a, first * a_step), a_row, a_run, a_step,
+                    source, b_run, b_row, runs, deep, 0, 0, adding,
+                )  # fmt: skip
+                j += most
+                continue
+            for i in range(0, rows, ROWS):
+                target = after(c, i * c_row + j)
+                there = after(a, i * a_row + first * a_step)
+                last = rows - 1 - i
+                if left >= wide:
+                    _whole(
+                        target, c_row, there, a_row, a_run, a_step,
+                        source, b_run, b_row, runs, deep, last, 0, adding,
+                    )  # fmt: skip
+                elif left > lanes:
+                    _two(
+                        target, c_row, there, a_row, a_run, a_step,
+                        source, b_run, b_row, runs, deep, last, min(left - lanes, lanes), adding,
+                    )  # fmt: skip
+                elif left == lanes:
+                    _one(
+                        target, c_row, there, a_row, a_run, a_step,
+                        source, b_run, b_row, runs, deep, last, 0, adding,
+                    )  # fmt: skip
+                else:
+                    _part(
+                        target, c_row, there, a_row, a_run, a_step,
+                        source, b_run, b_row, runs, deep, last, left, adding,
+                    )  # fmt: skip
+            j += wide if left >= wide else min(left, 2 * lanes)
+        if runs > 1:
+            return
+        adding = 1

@@ -1,0 +1,305 @@
+"""Vectors of the processor for numba code: what its compiler does not find by itself.
+
+numba turns loops into vector code where it can prove that nothing overlaps; it cannot keep a block
+of results in registers through a long sum. The few functions for which that decides the speed are
+emitted here: a function under `emitted` is run once, when numba compiles a call of it, and writes
+LLVM's instructions through an `Emitter`. The values it handles are not numbers but names of numbers
+to come, so its loops are unrolled in the code it writes.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np import arrayobj
+
+_WIDE = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
+
+BYTES = 64 if _WIDE else 32
+"""Of a vector: 16 or 8 numbers in float32, half as many in float64."""
+
+REGISTERS = 32 if _WIDE else 16
+
+_INT = ir.IntType(64)
+
+
+class Vector:
+    """A vector of numbers in the code being emitted."""
+
+    def __init__(self, emitter: Emitter, value: Any) -> None:
+        self.emitter, self.value = emitter, value
+
+    def __add__(self, other: Vector) -> Vector:
+        return Vector(self.emitter, self.emitter.builder.fadd(self.value, other.value))
+
+    def __sub__(self, other: Vector) -> Vector:
+        return Vector(self.emitter, self.emitter.builder.fsub(self.value, other.value))
+
+    def __mul__(self, other: Vector) -> Vector:
+        return Vector(self.emitter, self.emitter.builder.fmul(self.value, other.value))
+
+
+class Emitter:
+    """Writes the instructions of one emitted function, for float32 or float64."""
+
+    def __init__(self, builder: Any, real: Any) -> None:
+        self.builder = builder
+        self.itemsize = 4 if isinstance(real, ir.FloatType) else 8
+        self.lanes = BYTES // self.itemsize
+        self.type = ir.VectorType(real, self.lanes)
+
+    def integer(self, number: int) -> Any:
+        return ir.Constant(_INT, number)
+
+    def times(self, number: int, stride: Any) -> Any:
+        """``number`` times an integer of the code."""
+        return self.builder.mul(self.integer(number), stride)
+
+    def moved(self, pointer: Any, *offsets: Any) -> Any:
+        """``pointer`` so many numbers further."""
+        for offset in offsets:
+            pointer = self.builder.gep(pointer, [offset])
+        return pointer
+
+    def load(self, pointer: Any, mask: Any = None) -> Vector:
+        address = self._vector_at(pointer)
+        if mask is None:
+            return Vector(self, self.builder.load(address, align=self.itemsize))
+        load = self._intrinsic(
+            f"llvm.masked.load.{self._name}.p0", self.type,
+            [address.type, ir.IntType(32), mask.type, self.type],
+        )  # fmt: skip
+        align, zero = ir.Constant(ir.IntType(32), self.itemsize), self.zero.value
+        return Vector(self, self.builder.call(load, [address, align, mask, zero]))
+
+    def store(self, vector: Vector, pointer: Any, mask: Any = None) -> None:
+        address = self._vector_at(pointer)
+        if mask is None:
+            self.builder.store(vector.value, address, align=self.itemsize)
+            return
+        store = self._intrinsic(
+            f"llvm.masked.store.{self._name}.p0", ir.VoidType(),
+            [self.type, address.type, ir.IntType(32), mask.type],
+        )  # fmt: skip
+        align = ir.Constant(ir.IntType(32), self.itemsize)
+        self.builder.call(store, [vector.value, address, align, mask])
+
+    def spread(self, pointer: Any) -> Vector:
+        """The number at ``pointer`` in every lane."""
+        return self._spread(self.builder.load(pointer), self.type)
+
+    def first_lanes(self, count: Any) -> Any:
+        """A mask of the first ``count`` lanes."""
+        lanes = ir.VectorType(_INT, self.lanes)
+        numbers = ir.Constant(lanes, [ir.Constant(_INT, lane) for lane in range(self.lanes)])
+        return self.builder.icmp_signed("<", numbers, self._spread(count, lanes).value)
+
+    @property
+    def zero(self) -> Vector:
+        return Vector(self, ir.Constant(self.type, None))
+
+    def multiply_add(self, a: Vector, b: Vector, c: Vector) -> Vector:
+        """a * b + c, in one instruction where the processor has it."""
+        function = self._intrinsic(f"llvm.fmuladd.{self._name}", self.type, [self.type] * 3)
+        return Vector(self, self.builder.call(function, [a.value, b.value, c.value]))
+
+    def constant(self, number: float) -> Vector:
+        lane = ir.Constant(self.type.element, number)
+        return Vector(self, ir.Constant(self.type, [lane] * self.lanes))
+
+    def flag(self, number: Any) -> Any:
+        """Whether an integer of the code is not 0."""
+        return self.builder.icmp_signed("!=", number, self.integer(0))
+
+    def larger(self, a: Vector, b: Vector) -> Any:
+        """A mask of the lanes with a > b; where either is NaN it is not."""
+        return self.builder.fcmp_ordered(">", a.value, b.value)
+
+    def is_nan(self, a: Vector) -> Any:
+        return self.builder.fcmp_unordered("uno", a.value, a.value)
+
+    def either(self, one: Any, other: Any) -> Any:
+        return self.builder.or_(one, other)
+
+    def chosen(self, mask: Any, a: Vector, b: Vector) -> Vector:
+        """Lanes of ``a`` where the mask is set, else of ``b``."""
+        return Vector(self, self.builder.select(mask, a.value, b.value))
+
+    def clipped(self, a: Vector, relu: Any) -> Vector:
+        """max(a, 0) where the flag ``relu`` is set; a NaN stays."""
+        least = self.builder.select(relu, self.zero.value, self.constant(float("-inf")).value)
+        return self.chosen(self.larger(Vector(self, least), a), Vector(self, least), a)
+
+    def byte(self, number: int) -> Vector:
+        """A vector of as many bytes as a vector has numbers."""
+        lane = ir.Constant(ir.IntType(8), number)
+        return Vector(self, ir.Constant(self._bytes, [lane] * self.lanes))
+
+    def load_bytes(self, pointer: Any) -> Vector:
+        address = self.builder.bitcast(pointer, self._bytes.as_pointer())
+        return Vector(self, self.builder.load(address, align=1))
+
+    def store_bytes(self, vector: Vector, pointer: Any) -> None:
+        address = self.builder.bitcast(pointer, self._bytes.as_pointer())
+        self.builder.store(vector.value, address, align=1)
+
+    def equal_bytes(self, a: Vector, number: int) -> Any:
+        return self.builder.icmp_signed("==", a.value, self.byte(number).value)
+
+    def variable(self, value: Any) -> Any:
+        """A place for a value that changes in a loop; LLVM makes a register of it."""
+        return cgutils.alloca_once_value(self.builder, value)
+
+    @contextmanager
+    def repeat(self, count: Any) -> Iterator[Any]:
+        """A loop in the code: what is emitted inside runs ``count`` times, on its index."""
+        with cgutils.for_range(self.builder, count) as loop:
+            yield loop.index
+
+    @property
+    def _name(self) -> str:
+        return f"v{self.lanes}f{8 * self.itemsize}"
+
+    @property
+    def _bytes(self) -> Any:
+        return ir.VectorType(ir.IntType(8), self.lanes)
+
+    def _vector_at(self, pointer: Any) -> Any:
+        return self.builder.bitcast(pointer, self.type.as_pointer())
+
+    def _spread(self, value: Any, vectors: Any) -> Vector:
+        nothing = ir.Constant(vectors, ir.Undefined)
+        one = self.builder.insert_element(nothing, value, ir.Constant(ir.IntType(32), 0))
+        places = ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), None)
+        return Vector(self, self.builder.shuffle_vector(one, nothing, places))
+
+    def _intrinsic(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
+        return cgutils.get_or_insert_function(
+            self.builder.module, ir.FunctionType(result, arguments), name
+        )
+
+
+def emitted(function: Callable[..., None]) -> Any:
+    """A function of pointers and integers for numba code, from one that emits its instructions.
+
+    The first argument of ``function`` is an `Emitter`, whose kind of number is that of the first
+    pointer.
+    """
+    names = list(inspect.signature(function).parameters)[1:]
+
+    def typed(typing_context: Any, *arguments: Any) -> Any:
+        kinds = [a if isinstance(a, types.CPointer) else types.intp for a in arguments]
+
+        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            pointer = next(kind for kind in kinds if isinstance(kind, types.CPointer))
+            function(Emitter(builder, context.get_value_type(pointer.dtype)), *values)
+            return context.get_dummy_value()
+
+        return types.void(*kinds), generate
+
+    # numba counts the parameters that a function names.
+    typed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            for name in ["typing_context", *names]
+        ]
+    )
+    typed.__name__ = function.__name__
+    return intrinsic(typed)
+
+
+@intrinsic
+def at(typing_context, array, offset):  # type: ignore[no-untyped-def]
+    """A pointer to the number at ``offset`` of an array in C order."""
+
+    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        data = arrayobj.make_array(signature.args[0])(context, builder, values[0]).data
+        return builder.gep(data, [values[1]])
+
+    return types.CPointer(array.dtype)(array, types.intp), generate
+
+
+@intrinsic
+def pointer(typing_context, address, like):  # type: ignore[no-untyped-def]
+    """The pointer of an ``address``, to numbers of the dtype ``like`` or of that array's."""
+
+    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
+
+    return types.CPointer(like.dtype)(types.intp, like), generate
+
+
+@intrinsic
+def after(typing_context, start, offset):  # type: ignore[no-untyped-def]
+    """The pointer ``offset`` numbers after ``start``."""
+
+    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        return builder.gep(values[0], [values[1]])
+
+    return start(start, types.intp), generate
+
+
+@intrinsic
+def lanes_of(typing_context, start):  # type: ignore[no-untyped-def]
+    """How many numbers of the kind at the pointer ``start`` make a vector."""
+
+    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        real = context.get_value_type(signature.args[0].dtype)
+        return ir.Constant(_INT, Emitter(builder, real).lanes)
+
+    return types.intp(start), generate
+
+
+@njit
+def real(words, place, scratch):  # type: ignore[no-untyped-def]
+    """The pointer whose address is a word of a launch, to numbers of the kind in ``scratch``."""
+    return pointer(words[place], scratch)
+
+
+_MUCH = 2**40
+
+
+@njit
+def numbers(words, place, scratch):  # type: ignore[no-untyped-def]
+    """What lies at `real`'s pointer, as an array whose length is not told."""
+    return carray(real(words, place, scratch), _MUCH)
+
+
+@njit
+def integers(words, place):  # type: ignore[no-untyped-def]
+    """The same of int32."""
+    return carray(pointer(words[place], np.int32), _MUCH)
+
+
+@intrinsic
+def as_real(typing_context, word):  # type: ignore[no-untyped-def]
+    """The float64 whose bits are a word of a launch."""
+
+    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        return builder.bitcast(values[0], ir.DoubleType())
+
+    return types.float64(types.int64), generate
+
+
+@emitted
+def copy_vector(emit: Emitter, target: Any, source: Any) -> None:
+    emit.store(emit.load(source), target)
+
+
+@emitted
+def clear_vector(emit: Emitter, target: Any) -> None:
+    emit.store(emit.zero, target)
+
+
+@emitted
+def add_vector(emit: Emitter, target: Any, source: Any) -> None:
+    emit.store(emit.load(target) + emit.load(source), target)

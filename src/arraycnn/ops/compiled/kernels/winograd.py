@@ -1,0 +1,300 @@
+"""3x3 convolution with 2.25 times fewer multiplications: Winograd's F(2x2, 3x3).
+
+Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016, section 4.1: a tile of
+2x2 outputs is A' [(G g G') * (B' d B)] A for a 4x4 patch d of the image and a 3x3 filter g, where
+* multiplies number by number. Over many tiles, channels and filters, each of the 16 places of the
+products is a matrix product: tiles x channels times channels x filters.
+
+Backward is the exact adjoint, step by step. With dM = A dy A' the gradient of the products,
+
+    dU = V' dM, and dg = G' dU G;    dV = dM U', and the patch's gradient is B dV B'.
+
+A 2x2 pool that follows takes just one tile: it is done where the tile is made, and neither its input
+nor the gradient of that ever lies in memory.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import carray, njit
+
+from arraycnn.ops.compiled.kernels.products import multiply
+from arraycnn.ops.compiled.kernels.vectors import (
+    add_vector,
+    after,
+    at,
+    clear_vector,
+    copy_vector,
+    lanes_of,
+    pointer,
+    real,
+)
+from arraycnn.ops.compiled.kernels.winograd_tiles import (
+    filter_gradient_tile,
+    filter_tile,
+    gradient_tile,
+    input_gradient_tile,
+    input_tile,
+    output_tile,
+    pooled_gradient_tile,
+    pooled_tile,
+)
+
+PLACES = 16
+"""Of a transformed tile: 4x4."""
+
+
+@njit
+def _read_patch(patch, x, height, width, channels, apart, i, j):  # type: ignore[no-untyped-def]
+    """The 4x4 pixels of an image from (i, j) on, zero where there are none."""
+    step = lanes_of(x)
+    for a in range(4):
+        for b in range(4):
+            inside = 0 <= i + a < height and 0 <= j + b < width
+            for c in range(0, channels, step):
+                target = after(patch, (4 * a + b) * channels + c)
+                if inside:
+                    copy_vector(target, after(x, ((i + a) * width + j + b) * apart + c))
+                else:
+                    clear_vector(target)
+
+
+@njit
+def _transform_band(  # type: ignore[no-untyped-def]
+    v, x, patch, height, width, channels, apart, top, left, first, last, across
+):
+    """The patches of the tiles in the rows from ``first`` to ``last``, transformed.
+
+    Taken are ``channels`` of the ``apart`` that the image has.
+    """
+    place, step = (last - first) * across * channels, lanes_of(x)
+    for row in range(first, last):
+        for column in range(across):
+            i, j = 2 * row - top, 2 * column - left
+            target = after(v, ((row - first) * across + column) * channels)
+            if i >= 0 and j >= 0 and i + 4 <= height and j + 4 <= width:
+                start, line, pixel = after(x, (i * width + j) * apart), width * apart, apart
+            else:
+                _read_patch(patch, x, height, width, channels, apart, i, j)
+                start, line, pixel = patch, 4 * channels, channels
+            for c in range(0, channels, step):
+                input_tile(after(target, c), place, after(start, c), line, pixel)
+
+
+@njit
+def transform_filters(block, words, scratch):  # type: ignore[no-untyped-def]
+    """u, (16, C, F), of weight, (3, 3, C, F), and its transpose by place, (16, F, C).
+
+    A block does the channels from ``block`` * per on.
+    """
+    weight, u, u_transposed = real(words, 0, scratch), real(words, 1, scratch), words[2]
+    channels, filters, per = words[3], words[4], words[5]
+    size, step = channels * filters, lanes_of(weight)
+    last = min(channels, (block + 1) * per)
+    for c in range(block * per, last):
+        for f in range(0, filters, step):
+            offset = c * filters + f
+            filter_tile(after(u, offset), size, after(weight, offset), 3 * size, size)
+    if u_transposed == 0:
+        return
+    from_u = carray(u, PLACES * size)
+    to = carray(real(words, 2, scratch), PLACES * size)
+    for place in range(PLACES):
+        for c in range(block * per, last):
+            for f in range(filters):
+                to[place * size + f * channels + c] = from_u[place * size + c * filters + f]
+
+
+@njit
+def forward(block, words, scratch):  # type: ignore[no-untyped-def]
+    """Bands of rows of tiles, one a block: y, and with a pool its winners."""
+    x, u, bias = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
+    y, winners = real(words, 3, scratch), pointer(words[4], np.uint8)
+    height, width, channels, filters = words[5], words[6], words[7], words[8]
+    top, left, rows, columns = words[9], words[10], words[11], words[12]
+    down, across, band, relu = words[13], words[14], words[15], words[16]
+    bands = -(-down // band)
+    image, first = block // bands, block % bands * band
+    last = min(first + band, down)
+    tiles, step = (last - first) * across, lanes_of(x)
+    patch = at(scratch, 0)
+    v = after(patch, PLACES * channels)
+    m = after(v, PLACES * tiles * channels)
+    outside = after(m, PLACES * tiles * filters)
+    x = after(x, image * height * width * channels)
+    _transform_band(v, x, patch, height, width, channels, channels, top, left, first, last, across)
+    place = tiles * filters
+    for number in range(PLACES):
+        multiply(
+            after(m, number * place), filters,
+            after(v, number * tiles * channels), channels, 0, 1,
+            after(u, number * channels * filters), 0, filters,
+            tiles, filters, 1, channels, 0,
+        )  # fmt: skip
+    y = after(y, image * rows * columns * filters)
+    winners = after(winners, image * rows * columns * filters)
+    for tile in range(tiles):
+        row, column = first + tile // across, tile % across
+        source = after(m, tile * filters)
+        if words[4] != 0:
+            offset = (row * columns + column) * filters
+            for f in range(0, filters, step):
+                pooled_tile(
+                    after(y, offset + f), after(winners, offset + f),
+                    after(source, f), place, after(bias, f), relu,
+                )  # fmt: skip
+            continue
+        i, j = 2 * row, 2 * column
+        whole = i + 2 <= rows and j + 2 <= columns
+        target, line = after(y, (i * columns + j) * filters), columns * filters
+        if not whole:
+            target, line = outside, 2 * filters
+        for f in range(0, filters, step):
+            output_tile(
+                after(target, f), line, filters, after(source, f), place, after(bias, f), relu
+            )
+        if not whole:
+            for a in range(min(2, rows - i)):
+                for b in range(min(2, columns - j)):
+                    for f in range(0, filters, step):
+                        copy_vector(
+                            after(y, ((i + a) * columns + j + b) * filters + f),
+                            after(outside, (2 * a + b) * filters + f),
+                        )
+
+
+@njit
+def _gradients_of_band(  # type: ignore[no-untyped-def]
+    dm, dbias, dy, y, winners, pooled, rows, columns, filters, first, last, across, relu, outside
+):
+    """dm of the tiles in the rows from ``first`` to ``last``, of one image."""
+    place, step = (last - first) * across * filters, lanes_of(dm)
+    for row in range(first, last):
+        for column in range(across):
+            target = after(dm, ((row - first) * across + column) * filters)
+            if pooled:
+                offset = (row * columns + column) * filters
+                for f in range(0, filters, step):
+                    pooled_gradient_tile(
+                        after(target, f), place, after(dbias, f), after(dy, offset + f),
+                        after(y, offset + f), after(winners, offset + f), relu,
+                    )  # fmt: skip
+                continue
+            i, j = 2 * row, 2 * column
+            offset, line = (i * columns + j) * filters, columns * filters
+            gradient, output = after(dy, offset), after(y, offset)
+            if i + 2 > rows or j + 2 > columns:
+                for a in range(2):
+                    for b in range(2):
+                        for f in range(0, filters, step):
+                            there = (2 * a + b) * filters + f
+                            here = offset + (a * columns + b) * filters + f
+                            if i + a < rows and j + b < columns:
+                                copy_vector(after(outside, there), after(dy, here))
+                                copy_vector(after(outside, 4 * filters + there), after(y, here))
+                            else:
+                                clear_vector(after(outside, there))
+                                clear_vector(after(outside, 4 * filters + there))
+                gradient, output, line = outside, after(outside, 4 * filters), 2 * filters
+            for f in range(0, filters, step):
+                gradient_tile(
+                    after(target, f), place, after(dbias, f),
+                    after(gradient, f), after(output, f), line, filters, relu,
+                )  # fmt: skip
+
+
+@njit
+def backward(block, words, scratch):  # type: ignore[no-untyped-def]
+    """A group of images and a part of the channels a block: their dx, dweight and dbias."""
+    x, u_transposed = real(words, 0, scratch), real(words, 1, scratch)
+    dy, y, winners = real(words, 2, scratch), real(words, 3, scratch), pointer(words[4], np.uint8)
+    dx, dweight, dbias = real(words, 5, scratch), real(words, 6, scratch), real(words, 7, scratch)
+    height, width, apart, filters = words[8], words[9], words[10], words[11]
+    top, left, rows, columns = words[12], words[13], words[14], words[15]
+    down, across, band, relu = words[16], words[17], words[18], words[19]
+    images, groups, parts = words[20], words[21], words[22]
+    group, channels = block // parts, apart // parts
+    part = block % parts * channels
+    size, step = channels * filters, lanes_of(x)
+    patch = at(scratch, 0)
+    outside = after(patch, PLACES * channels)
+    du = after(outside, 8 * filters)
+    v = after(du, PLACES * size)
+    dm = after(v, PLACES * band * across * channels)
+    dweight = after(dweight, group * 9 * apart * filters + part * filters)
+    dbias = after(dbias, (group * parts + block % parts) * filters)
+    for n in range(0, PLACES * size, step):
+        clear_vector(after(du, n))
+    for f in range(0, filters, step):
+        clear_vector(after(dbias, f))
+    for image in range(group * images // groups, (group + 1) * images // groups):
+        source = after(x, image * height * width * apart + part)
+        offset = image * rows * columns * filters
+        target = after(dx, image * height * width * apart + part)
+        if words[5] != 0:
+            for pixel in range(height * width):
+                for c in range(0, channels, step):
+                    clear_vector(after(target, pixel * apart + c))
+        for first in range(0, down, band):
+            last = min(first + band, down)
+            tiles = (last - first) * across
+            _gradients_of_band(
+                dm, dbias, after(dy, offset), after(y, offset), after(winners, offset),
+                words[4] != 0, rows, columns, filters, first, last, across, relu, outside,
+            )  # fmt: skip
+            _transform_band(
+                v, source, patch, height, width, channels, apart, top, left, first, last, across
+            )
+            for number in range(PLACES):
+                multiply(
+                    after(du, number * size), filters,
+                    after(v, number * tiles * channels), 1, 0, channels,
+                    after(dm, number * tiles * filters), 0, filters,
+                    channels, filters, 1, tiles, 1,
+                )  # fmt: skip
+            if words[5] == 0:
+                continue
+            for number in range(PLACES):  # v is not needed any more: its place takes dv
+                multiply(
+                    after(v, number * tiles * channels), channels,
+                    after(dm, number * tiles * filters), filters, 0, 1,
+                    after(u_transposed, number * apart * filters + part), 0, apart,
+                    tiles, channels, 1, filters, 0,
+                )  # fmt: skip
+            for tile in range(tiles):
+                i, j = 2 * (first + tile // across) - top, 2 * (tile % across) - left
+                gradient = after(v, tile * channels)
+                place = tiles * channels
+                if i >= 0 and j >= 0 and i + 4 <= height and j + 4 <= width:
+                    start = after(target, (i * width + j) * apart)
+                    for c in range(0, channels, step):
+                        input_gradient_tile(
+                            after(start, c), width * apart, apart, after(gradient, c), place
+                        )
+                    continue
+                for n in range(0, PLACES * channels, step):
+                    clear_vector(after(patch, n))
+                for c in range(0, channels, step):
+                    input_gradient_tile(
+                        after(patch, c), 4 * channels, channels, after(gradient, c), place
+                    )
+                for a in range(max(0, -i), min(4, height - i)):
+                    for b in range(max(0, -j), min(4, width - j)):
+                        for c in range(0, channels, step):
+                            add_vector(
+                                after(target, ((i + a) * width + j + b) * apart + c),
+                                after(patch, (4 * a + b) * channels + c),
+                            )
+    for c in range(channels):
+        for f in range(0, filters, step):
+            offset = c * filters + f
+            filter_gradient_tile(
+                after(dweight, offset),
+                3 * apart * filters,
+                apart * filters,
+                after(du, offset),
+                size,
+            )
+    if part != 0:  # each part has summed all of dy, and one of them counts
+        for f in range(0, filters, step):
+            clear_vector(after(dbias, f))

@@ -1,0 +1,227 @@
+"""What stands between Python and the compiled kernels: memory, launches, recordings."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.ops.compiled.launches import STATE, WORDS, address, run
+
+ELEMENTS = 2**15
+"""Numbers in a block of elementwise work."""
+
+WORTH = 2**18
+"""Multiply-adds a block should have, some ten microseconds: less does not pay for sharing it."""
+
+
+class Pool(Protocol):
+    """Threads that work on one job at a time."""
+
+    threads: int
+
+    def map(self, function: Callable[[int], Any], count: int) -> list[Any]: ...
+
+
+class Launcher:
+    """Runs compiled kernels on NumPy arrays, or records them.
+
+    Parameters
+    ----------
+    pool : Pool
+        The threads that share a launch's blocks. What a block does, and so every bit of a result,
+        does not depend on how many they are.
+    """
+
+    sends = False
+    """Images on the host are where kernels find them."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._recording: list[list[int]] | None = None
+        self._room = 0
+        self._kinds: set[str] = set()
+        self._arena = _Arena()
+
+    def owns(self, array: Any) -> bool:
+        return isinstance(array, np.ndarray)
+
+    def asarray(self, array: np.ndarray) -> np.ndarray:
+        """A copy of ``array``, in C order."""
+        return np.array(array, order="C")
+
+    def to_numpy(self, array: np.ndarray) -> np.ndarray:
+        """A copy of ``array``, which later launches may overwrite."""
+        return np.array(array)
+
+    def sender(self, shape: tuple[int, ...], dtype: Any) -> _Sender:
+        """What puts rows where launches find them."""
+        return _Sender()
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """A new array, not initialised: kernels must write all of it."""
+        if self._recording is None:
+            return np.empty(shape, dtype)
+        return self._arena.empty(shape, np.dtype(dtype))
+
+    def launch(
+        self, kernel: Any, blocks: int, *words: Any, like: np.ndarray, room: int = 0
+    ) -> None:
+        """Run ``blocks`` blocks of ``kernel``, or note it where a recording is made.
+
+        Parameters
+        ----------
+        words : arrays in C order, ints, floats, or None for a missing array
+            As the kernel reads them: an array is its address, a float the bits of its float64.
+        like : array
+            Of the kind of number to compute with, float32 or float64.
+        room : int
+            How many such numbers the kernel needs for itself.
+        """
+        if blocks == 0:
+            return
+        launch = [address(kernel, like.dtype.name), blocks, *map(_word, words)]
+        launch += [0] * (WORDS - len(launch))
+        if self._recording is None:
+            self._run(np.array([launch], np.int64), like.dtype, room)
+            return
+        self._recording.append(launch)
+        self._room = max(self._room, room)
+        self._kinds.add(like.dtype.name)
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Record the launches that ``work`` makes; the result runs them all again.
+
+        Recorded are addresses and numbers as they are now: what is to differ from one time to the
+        next must be read from an array. What ``work`` allocates belongs to the recording.
+        """
+        self._recording, self._room, self._kinds = [], 0, set()
+        try:
+            work()
+            launches, room = np.array(self._recording, np.int64), self._room
+            (kind,) = self._kinds
+        finally:
+            self._recording = None
+        arena = self._arena  # whose memory the recording's addresses are in
+
+        def replay() -> None:
+            assert arena is not None
+            self._run(launches, np.dtype(kind), room)
+
+        return replay
+
+    def floating(self, owner: str, *arrays: np.ndarray) -> tuple[np.ndarray, ...]:
+        """``arrays`` in C order; InvalidTypeError unless NumPy's and all float32 or all float64."""
+        # What NumPy makes of an array without axes is a number.
+        arrays = tuple(np.asarray(a) if isinstance(a, np.generic) else a for a in arrays)
+        check_arrays(owner, *arrays)
+        if len({array.dtype for array in arrays}) != 1 or arrays[0].dtype.name not in (
+            "float32",
+            "float64",
+        ):
+            message = (
+                f"{owner}: arrays must all be float32 or all float64, "
+                f"got {', '.join(array.dtype.name for array in arrays)}"
+            )
+            raise InvalidTypeError(message)
+        return tuple(self.contiguous(array) for array in arrays)
+
+    def contiguous(self, array: np.ndarray) -> np.ndarray:
+        """``array`` itself where it lies in C order, else a copy that does."""
+        if self._recording is not None and not array.flags.c_contiguous:
+            message = "NumPy: a recorded step needs arrays in C order; copy them before"
+            raise InvalidValueError(message)
+        return np.asarray(array, order="C")
+
+    def _run(self, launches: np.ndarray, dtype: np.dtype, room: int) -> None:
+        state = np.zeros(STATE, np.int64)
+        # With one block a launch there is nothing to share.
+        threads = min(self._pool.threads, int(launches[:, 1].max()))
+
+        def work(_: int) -> None:
+            run(launches, state, _scratch(room, dtype))
+
+        if threads == 1:
+            work(0)
+        else:
+            self._pool.map(work, threads)
+
+
+class _Sender:
+    def send(self, rows: np.ndarray, target: np.ndarray) -> None:
+        target[: len(rows)] = rows
+
+
+def check_arrays(owner: str, *arrays: Any) -> None:
+    """Refuse arrays of another library."""
+    for array in arrays:
+        if not isinstance(array, np.ndarray):
+            message = (
+                f"{owner}: compiled kernels take NumPy arrays, got {type(array)!r}; "
+                "keep all arrays of a model on its own backend"
+            )
+            raise InvalidTypeError(message)
+
+
+def check_integers(owner: str, *arrays: np.ndarray) -> None:
+    """Refuse arrays that are not int32."""
+    check_arrays(owner, *arrays)
+    for array in arrays:
+        if array.dtype != np.int32:
+            message = f"{owner}: labels, seed, step and indices must be int32, got {array.dtype}"
+            raise InvalidTypeError(message)
+
+
+def _word(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        assert value.flags.c_contiguous
+        return value.ctypes.data
+    if isinstance(value, float):
+        return int(np.float64(value).view(np.int64))
+    return 0 if value is None else int(value)
+
+
+_rooms = threading.local()
+
+
+def _scratch(room: int, dtype: np.dtype) -> np.ndarray:
+    """This thread's own memory, for at least ``room`` numbers; what it held is gone."""
+    held = getattr(_rooms, dtype.name, None)
+    if held is None or held.size < room:
+        held = np.empty(max(room, 1024), dtype)
+        setattr(_rooms, dtype.name, held)
+    return held
+
+
+class _Arena:
+    """Memory for recordings: what an array took is taken again once no one holds the array.
+
+    Launches of a recording run in the order they were made in, so an array made later may lie where
+    an earlier one did.
+    """
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[np.ndarray]] = defaultdict(list)
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        size = -(-max(count, 1) // 64) * 64
+        free = self._free[size]
+        memory = free.pop() if free else np.empty(size, np.uint8)
+        held = np.asarray(_Held(memory, free))
+        return held[:count].view(dtype).reshape(shape)
+
+
+class _Held:
+    """Owns memory for the arrays that are views of it, and gives it back after the last."""
+
+    def __init__(self, memory: np.ndarray, free: list[np.ndarray]) -> None:
+        self._memory, self._free = memory, free
+        self.__array_interface__ = memory.__array_interface__
+
+    def __del__(self) -> None:
+        self._free.append(self._memory)

@@ -1,0 +1,115 @@
+"""bench/cpu.py, on one small cell of each section."""
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parent.parent / "bench"
+OURS = ["arraycnn numpy", *(["arraycnn fast"] if find_spec("numba") else [])]
+PEERS = {"torch eager": "torch", "torch channels_last": "torch", "jax jit": "jax"}
+
+
+def run(*arguments):
+    # No commit is named: it might be another one by the time that a run goes on.
+    environment = {**os.environ, "GIT_DIR": os.devnull}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+    )
+
+
+def bench(path, *arguments):
+    small = ("--nets", "a", "--batches", "16", "--rounds", "1", "--seconds", "0")
+    return run(BENCH / "cpu.py", *small, "--out", path, *arguments)
+
+
+def test_every_section_is_measured_and_shown(tmp_path):
+    path = tmp_path / "cpu.json"
+    done = bench(path, "--peers", ",".join(OURS))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(path.read_text())
+    without_torch = [] if find_spec("torch") else ["cold: import torch"]
+
+    assert list(result["errors"]) == without_torch
+    assert set(result["sgemm_gflops"]) == {"1", str(result["threads"])}
+    assert set(result["images_per_second"]) == {"train a 16", "infer a 1", "infer a 1024"}
+    for peer in OURS:
+        assert len(result["images_per_second"]["train a 16"][peer]) == 1
+        assert result["peak_mib"]["a 256"][peer] > 20
+        assert "1" in result["threads_images_per_second"]["a 256"][peer]
+        assert "4096" in result["batches_images_per_second"]["a"][peer]
+        profile = result["profile"]["a 64"][peer]
+        kernels = [row["kernel"] for row in profile["rows"]]
+        assert {"conv2d_max_pool2d", "conv2d_max_pool2d_backward", "sgd_update"} <= set(kernels)
+        assert all(row["microseconds"] > 0 for row in profile["rows"])
+    table = run(BENCH / "table.py", path).stdout
+    for title in ("Training, ", "Inference, ", "Peak memory ", "From the shell "):
+        assert title in table
+    for title in ("on several threads", "of several sizes", "training step's time goes"):
+        assert title in table
+    assert table.strip() in done.stdout
+
+    again = bench(path, "--only", "train", "--batches", "8", "--peers", OURS[0])
+    assert again.returncode == 0, again.stderr
+    added = json.loads(path.read_text())
+    assert set(added["images_per_second"]) == {*result["images_per_second"], "train a 8"}
+    assert added["profile"] == result["profile"]
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_every_peer_runs_the_same_training(peer, tmp_path):
+    pytest.importorskip(PEERS[peer], reason=f"{PEERS[peer]} is not installed")
+    path = tmp_path / "cpu.json"
+    done = bench(path, "--only", "train", "--nets", "a,b", "--peers", f"arraycnn numpy,{peer}")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(path.read_text())
+    assert result["errors"] == {}
+    for cell in ("train a 16", "train b 16"):
+        assert set(result["images_per_second"][cell]) == {"arraycnn numpy", peer}
+
+
+def test_another_training_is_not_timed():
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from argparse import Namespace\n"
+        "import cpu_rates\n"
+        "options = Namespace(seconds=0.0, rounds=1)\n"
+        "with cpu_rates.Workers({'x': ('arraycnn numpy', 1)}, options) as workers:\n"
+        "    workers.losses['a', 16] = 100.0\n"
+        "    print(workers.rates('train', 'a', (16,)), workers.errors)\n"
+    )
+    done = run("-c", code, BENCH)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("{} {'x train a 16': \"its loss is 2.")
+
+
+def test_what_was_measured_elsewhere_is_not_mixed_in(tmp_path):
+    path = tmp_path / "cpu.json"
+    path.write_text(json.dumps({"device": "another"}))
+    done = bench(path, "--only", "machine")
+    assert done.returncode == 1
+    assert "is of another" in done.stderr
+    assert json.loads(path.read_text()) == {"device": "another"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--only", "train,speed"), "got 'speed'"),
+        (("--peers", "keras"), "got 'keras'"),
+        (("--nets", "c"), "takes of a, b, got 'c'"),
+    ],
+)
+def test_bad_options(arguments, message, tmp_path):
+    done = bench(tmp_path / "cpu.json", *arguments)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,347 @@
+"""CuPy's launcher without a driver: CuPy's own arrays over memory of the host, our kernels on the CPU.
+
+What needs a driver stands in: the device, memory, and the start of a compiled kernel. Arrays and
+their views, the packing of arguments, and the compiler are CuPy's.
+"""
+
+import ctypes
+from contextlib import contextmanager, nullcontext
+from importlib import import_module
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from arraycnn.ops.cuda import cuda_kernels
+from arraycnn.ops.cuda.launcher import Addresses, source
+from arraycnn.ops.cupy_kernels import OPTIONS, CuPyLauncher
+from cuda_table import listed
+from host_cuda import HostLauncher
+from host_cuda.device_code import AS_CUPY
+from kernel_cases import KERNEL_CASES, check_case
+
+cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+if cupy.cuda.is_available():
+    pytest.skip("a device runs them itself: tests/test_gpu.py", allow_module_level=True)
+
+
+def on_host(array):
+    """A CuPy array over the memory of a NumPy array."""
+    memory = cupy.cuda.UnownedMemory(array.ctypes.data, max(1, array.nbytes), array, 0)
+    pointer = cupy.cuda.MemoryPointer(memory, 0)
+    return cupy.ndarray(array.shape, array.dtype, pointer, strides=array.strides)
+
+
+def seen(address, shape, dtype):
+    """A NumPy array at ``address``."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    return np.ndarray(shape, dtype, (ctypes.c_char * max(1, size)).from_address(address or 1))
+
+
+def unpacked(argument):
+    """What our launch code gave for what CuPy is given."""
+    if isinstance(argument, cupy.ndarray):
+        return seen(argument.data.ptr, argument.shape, argument.dtype)
+    if isinstance(argument, np.ndarray):
+        addresses = argument["address"].tolist()
+        arrays = tuple(seen(address, (1,), "uint8") for address in addresses if address)
+        return Addresses(arrays, len(addresses))
+    return int(argument) if isinstance(argument, np.int64) else argument
+
+
+class OnHost(CuPyLauncher):
+    def __init__(self):
+        super().__init__(0)
+        self._device = nullcontext()
+        self._host = HostLauncher()
+
+    def empty(self, shape, dtype):
+        return on_host(self._host.empty(shape, dtype))
+
+    def asarray(self, array):
+        return on_host(self._host.asarray(array))
+
+    def to_numpy(self, array):
+        return seen(array.data.ptr, array.shape, array.dtype).copy()
+
+    def _compile(self, file, kernel):
+        def start(grid, block, args, shared_mem):
+            check_arguments(grid, block, args, shared_mem)
+            self._host.start(file, kernel, grid, block, tuple(map(unpacked, args)), shared_mem)
+
+        return start
+
+
+def check_arguments(grid, block, args, shared):
+    """Have CuPy pack them: it goes on to ask for the device, which there is not."""
+    function = cupy.cuda.Function.__new__(cupy.cuda.Function)
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match=r"InsufficientDriver|NoDevice"):
+        function(grid, block, args, shared, cupy.cuda.Stream.null)
+
+
+@pytest.mark.parametrize("argument", [np.zeros(3), "text", [1, 2]], ids=str)
+def test_cupy_refuses_what_it_cannot_pack(argument):
+    """Else the check above would be none."""
+    with pytest.raises(TypeError):
+        check_arguments((1,), (32,), (argument,), 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", KERNEL_CASES, ids=str)
+def test_kernels_take_the_arrays_of_cupy(case, dtype):
+    launcher = OnHost()
+    ops = cuda_kernels(launcher)
+    check_case(case, ops, launcher.asarray, launcher.to_numpy, dtype, "fp32")
+
+
+@pytest.mark.parametrize("case", [c for c in KERNEL_CASES if c.op.endswith("_update")], ids=str)
+def test_what_is_updated_in_place_stays_the_same_array(case):
+    """So the next step, or a recording, finds it with the shape it had."""
+    launcher = OnHost()
+    given = []
+
+    def place(array):
+        given.append(launcher.asarray(array))
+        return given[-1]
+
+    results = case.run(cuda_kernels(launcher, in_place=True), place, "float32")
+    assert all(any(result is array for array in given) for result in results)
+
+
+def test_views_are_read_as_they_lie():
+    launcher = OnHost()
+    rng = np.random.default_rng(0)
+    x, weight = rng.normal(size=(9, 5)), rng.normal(size=(9, 7))
+    product = cuda_kernels(launcher).matmul(launcher.asarray(x).T, launcher.asarray(weight))
+    np.testing.assert_allclose(launcher.to_numpy(product), x.T @ weight, atol=1e-12)
+
+
+# -- recordings --------------------------------------------------------------------------------------
+
+
+class Stream:
+    """Says what is done with it, and when it is the current one."""
+
+    def __init__(self, events, non_blocking):
+        self._events = events
+        events.append(f"a stream, non_blocking={non_blocking}")
+
+    def __enter__(self):
+        self._events.append("current")
+
+    def __exit__(self, *_):
+        self._events.append("not current")
+
+    def begin_capture(self):
+        self._events.append("begin")
+
+    def end_capture(self):
+        self._events.append("end")
+        return SimpleNamespace(launch=lambda: self._events.append("launch"))
+
+
+@pytest.fixture
+def recorder():
+    """(launcher, what happens to streams and memory)."""
+    events = []
+
+    @contextmanager
+    def using_allocator(allocate):
+        events.append("private memory")
+        yield
+        events.append("shared memory")
+
+    launcher = OnHost()
+    launcher._cupy = SimpleNamespace(
+        cuda=SimpleNamespace(
+            Stream=lambda non_blocking: Stream(events, non_blocking),
+            MemoryPool=lambda: SimpleNamespace(malloc=None),
+            using_allocator=using_allocator,
+        )
+    )
+    return launcher, events
+
+
+def test_a_recording_is_made_on_a_stream_and_with_memory_of_its_own(recorder):
+    launcher, events = recorder
+    replay = launcher.capture(lambda: events.append("work"))
+    replay()
+    replay()
+    assert events == [
+        *("a stream, non_blocking=True", "current", "private memory"),
+        *("begin", "work", "end", "shared memory", "not current"),
+        *("launch", "launch"),
+    ]
+
+
+def test_a_recording_that_fails_is_ended_and_tells_why(recorder):
+    launcher, events = recorder
+
+    def work():
+        message = "what went wrong"
+        raise KeyError(message)
+
+    with pytest.raises(KeyError, match="what went wrong"):
+        launcher.capture(work)
+    assert events[-2:] == ["end", "not current"]
+
+
+def test_cupy_records_on_no_default_stream():
+    """Which is why a recording has its own."""
+    with pytest.raises(RuntimeError, match="cannot capture on the default"):
+        cupy.cuda.Stream.null.begin_capture()
+
+
+# -- sending -----------------------------------------------------------------------------------------
+
+
+class Queue:
+    """A stream: what is to be done, in order, at no certain time."""
+
+    def __init__(self, non_blocking=True):
+        self.waiting = []
+        self.done = 0
+
+    def add(self, work):
+        self.waiting.append(work)
+
+    def wait_event(self, event):
+        self.add(event.as_recorded())
+
+    def finish(self, count=None):
+        """Do the first ``count`` of all that was ever added, and what these wait for."""
+        while self.done < (len(self.waiting) if count is None else count):
+            self.done += 1
+            self.waiting[self.done - 1]()
+
+
+class Event:
+    def __init__(self, disable_timing):
+        self._place = Queue(), 0
+
+    def record(self, queue):
+        self._place = queue, len(queue.waiting)
+
+    def as_recorded(self):
+        queue, count = self._place
+        return lambda: queue.finish(count)
+
+    def synchronize(self):
+        self.as_recorded()()
+
+
+class DeviceRows:
+    """An array on the device: written when the stream comes to it."""
+
+    current = None
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __getitem__(self, part):
+        return DeviceRows(self.rows[part])
+
+    def __setitem__(self, part, other):
+        target = self.rows[part]
+        self.current.add(lambda: target.__setitem__(..., other.rows))
+
+    def set(self, host, stream):
+        stream.add(lambda: self.rows.__setitem__(..., host))
+
+
+@pytest.mark.parametrize("eager", ["nothing", "the sender", "the kernels"])
+def test_rows_arrive_whichever_stream_is_ahead(eager, monkeypatch):
+    monkeypatch.setattr("cupyx.empty_pinned", np.empty)
+    kernels = DeviceRows.current = Queue()
+    streams, memory = [], []
+
+    def stream(non_blocking):
+        streams.append(Queue(non_blocking))
+        return streams[-1]
+
+    def empty(shape, dtype):
+        """Memory that a kernel started before still reads."""
+        memory.append(np.zeros(shape, dtype))
+        kernels.add(lambda old=memory[-1]: before.append(old.copy()))
+        return DeviceRows(memory[-1])
+
+    def read_target(count):
+        return lambda: seen_by_kernels.append(target.rows[:count].copy())
+
+    before, seen_by_kernels = [], []
+    names = {"Stream": stream, "Event": Event, "get_current_stream": lambda: kernels}
+    launcher = OnHost()
+    launcher._cupy = SimpleNamespace(cuda=SimpleNamespace(**names), empty=empty)
+    sender, target = launcher.sender((3, 2), "float32"), DeviceRows(np.zeros((3, 2), "float32"))
+    sent = [np.full((count, 2), number + 1.0) for number, count in enumerate((3, 3, 2, 3, 1))]
+    for rows in sent:
+        sender.send(rows, target)
+        kernels.add(read_target(len(rows)))
+        if eager == "the sender":
+            streams[0].finish()
+        if eager == "the kernels":
+            kernels.finish()
+    kernels.finish()
+    for rows, found in zip(sent, seen_by_kernels, strict=True):
+        np.testing.assert_array_equal(found, rows)
+    assert not np.any(before)
+
+
+def test_what_stands_in_above_is_there_in_cupy():
+    for name in ("Event", "MemoryPool", "Stream", "get_current_stream", "using_allocator"):
+        assert callable(getattr(cupy.cuda, name))
+    assert callable(cupy.cuda.MemoryPool().malloc)
+    assert callable(import_module("cupyx").empty_pinned)
+    for name in ("set", "flags", "device", "data"):
+        assert hasattr(cupy.ndarray, name)
+
+
+# -- the compiler ------------------------------------------------------------------------------------
+
+
+class NotLoaded:
+    """A module for a device that is not there."""
+
+    def load(self, code):
+        self.code = code
+
+    def _set_mapping(self, mapping):
+        self.mapping = mapping
+
+
+@pytest.mark.parametrize("file", sorted(listed()))
+def test_cupy_compiles_each_file_and_finds_its_kernel_again(file, monkeypatch, tmp_path):
+    from cupy._core import core
+    from cupy.cuda import compiler
+
+    given = []
+
+    class Program(compiler._NVRTCProgram):
+        def compile(self, options, log_stream=None):
+            given.append(options)
+            return super().compile(options, log_stream)
+
+    on_disk = compiler._DiskKernelCacheBackend(str(tmp_path))
+    monkeypatch.setattr(compiler, "_kernel_cache_backend", on_disk)
+    monkeypatch.setattr(compiler, "_NVRTCProgram", Program)
+    monkeypatch.setattr(compiler, "function", SimpleNamespace(Module=NotLoaded))
+    architecture = "-arch=sm_90", "cubin"
+    monkeypatch.setattr(compiler, "_get_arch_for_options_for_nvrtc", lambda _: architecture)
+    kernel = min(listed()[file], key=len)
+    compiled, found = (
+        compiler._compile_module_with_cache(
+            source(file),
+            core.assemble_cupy_compiler_options(OPTIONS),
+            arch="90",
+            name_expressions=(kernel,),
+        )
+        for _ in range(2)
+    )
+    assert compiled.code == found.code
+    assert compiled.code.startswith(b"\x7fELF")
+    assert compiled.mapping == found.mapping
+    assert kernel.split("<")[0] in found.mapping[kernel]
+    of_kernels = [options for options in given if architecture[0] in options]
+    assert len(of_kernels) == 1
+    ours = {option for option in of_kernels[0] if not option.startswith(("-I", "-arch"))}
+    assert ours == set(AS_CUPY)

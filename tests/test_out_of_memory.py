@@ -1,0 +1,241 @@
+"""Memory that does not suffice: what is said of it, and that what is said is true."""
+
+import pickle
+import re
+import subprocess
+import sys
+import tracemalloc
+import weakref
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import arraycnn as cnn
+from arraycnn import OutOfMemoryError, networks
+from arraycnn.backends import host_memory
+from arraycnn.execution import EagerTraining, ShardedTraining, StepMemory, Task
+from arraycnn.guarding import GuardedTraining
+from arraycnn.training import Carry
+from arraycnn.tree import map_leaves
+from test_cuda_graph import OF_KERNELS, Again, HostCUDA
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
+
+# --- for real -------------------------------------------------------------------------------------
+
+# The command in a process that may take 400 MB more than it has once all is loaded.
+LIMITED = """
+import os, resource, sys
+from arraycnn import NumPy
+from arraycnn.cli import main
+NumPy().kernels
+taken = int(open("/proc/self/statm").read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+resource.setrlimit(resource.RLIMIT_AS, (taken + 4 * 10**8,) * 2)
+main()
+"""
+
+
+def limited(folder, *arguments):
+    command = [sys.executable, "-c", LIMITED, "train", "--backend", "numpy", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@linux
+def test_a_batch_that_does_not_fit_names_one_that_does(tmp_path):
+    """For real: the system gives the process no more than 400 MB."""
+    images = np.random.default_rng(0).integers(0, 256, (20000, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=images, labels=np.arange(20000) % 10)
+    settings = ("--dataset", "images.npz", "--network", "lenet5", "--epochs", "1", "--out", "run")
+    failed = limited(tmp_path, *settings, "--validation", "0", "--batch-size", "20000")
+    assert failed.returncode == 2, failed.stderr
+    assert "Traceback" not in failed.stderr
+    figures = re.search(
+        r"training: out of memory with batches of 16000 images: such a step takes about (\d+) MB "
+        r"beside the data, and (\d+) MB were free; a batch size of (\d+) would fit",
+        failed.stderr,
+    )
+    assert figures, failed.stderr
+    taken, free, fitting = map(int, figures.groups())
+    assert taken > free
+    assert 0.4 < fitting / 16000 / (free / taken) < 1  # neither too many nor needlessly few
+    resume = ("--resume", "run", "--batch-size", str(fitting), "--override")
+    assert f"arraycnn train {' '.join(resume)} goes on from the last save" in failed.stderr
+    done = limited(tmp_path, *resume)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax.numpy"])
+def test_each_library_is_understood(library):
+    """For real: none has a thousand terabytes."""
+    xp = pytest.importorskip(library)
+
+    class Greedy(cnn.ReLU):
+        def forward(self, params, state, x, context):
+            return xp.zeros(10**15), state, {}
+
+    backend = {"numpy": "numpy", "torch": "torch", "jax.numpy": "jax"}[library]
+    network = cnn.Sequential(cnn.Rescale(), cnn.Flatten(), Greedy(), cnn.Dense(2))
+    model = cnn.Model(network, (4, 4), backend=backend)
+    images, labels = np.zeros((8, 4, 4), np.uint8), np.zeros(8, np.int32)
+    with pytest.raises(OutOfMemoryError, match="out of memory with batches of 8 images"):
+        model.fit(images, labels, batch_size=8)
+    with pytest.raises(OutOfMemoryError, match=f"backend {backend}: out of memory"):
+        model.predict(images)
+
+
+# --- what is computed -----------------------------------------------------------------------------
+
+
+def task_of(network, shape, count, optimizer):
+    def single(tree):
+        return map_leaves(lambda leaf: leaf.astype("float32"), tree)
+
+    params, state, _ = network.init(np.random.default_rng(0), shape)
+    carry = Carry(*map(single, (params, state, optimizer.init(params))))
+    images, labels = np.zeros((count, *shape), np.uint8), np.zeros(count, np.int32)
+    return Task(network, optimizer, images, labels, 0, "float32"), carry
+
+
+def peak(plan, count):
+    batches = [np.arange(count, dtype=np.int32)]
+    plan.run(0, batches, np.full(1, 0.01))
+    tracemalloc.start()
+    try:
+        plan.run(1, batches, np.full(1, 0.01))
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("count", [512, 1024])
+@pytest.mark.parametrize("name", ["scratch", "lenet5"])
+def test_a_step_of_the_sharded_plan_takes_what_is_said(name, count):
+    task, carry = task_of(networks.NETWORKS[name](10), (28, 28, 1), 1024, cnn.Adam(0.01))
+    plan = ShardedTraining(cnn.NumPy(fast=False).kernels, 2, task, carry)
+    assert plan.memory().of(count) == pytest.approx(peak(plan, count), rel=0.2)
+
+
+def test_a_step_of_the_eager_plan_takes_no_more_than_is_said():
+    network = cnn.Residual(cnn.Sequential(cnn.Conv2d(4, 3, padding="same"), cnn.ReLU()))
+    network = cnn.Sequential(cnn.Rescale(), cnn.Conv2d(4, 3), network, cnn.Flatten(), cnn.Dense(5))
+    task, carry = task_of(network, (10, 9, 1), 256, cnn.SGD(0.01))
+    plan = EagerTraining(cnn.NumPy(fast=False), task, carry)
+    taken, said = peak(plan, 256), plan.memory().of(256)
+    assert taken <= said < 4 * taken  # NumPy's kernels cut their columns, the generic do not
+
+
+def test_how_many_images_fit():
+    memory = StepMemory(fixed=100, per_image=30)
+    assert memory.of(3) == 190
+    assert [memory.most_images(free) for free in (0, 99, 129, 130, 189, 190)] == [0, 0, 0, 1, 2, 3]
+
+
+def test_the_tightest_limit_counts(tmp_path, monkeypatch):
+    """Injected: files as Linux writes them."""
+    monkeypatch.setattr(host_memory, "_PROC", tmp_path)
+    monkeypatch.setattr(host_memory, "_CGROUP", tmp_path)
+    monkeypatch.setattr(host_memory, "_address_space", lambda: None)
+    assert host_memory.free_host_memory() is None
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    5000 kB\n")
+    assert host_memory.free_host_memory() == 5000 * 1024
+    (tmp_path / "memory.current").write_text("1000000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert host_memory.free_host_memory() == 5000 * 1024
+    (tmp_path / "memory.max").write_text("3000000\n")
+    assert host_memory.free_host_memory() == 2000000
+    monkeypatch.setattr(host_memory, "_address_space", lambda: 1500000)
+    assert host_memory.free_host_memory() == 1500000
+
+
+# --- what is said ---------------------------------------------------------------------------------
+
+
+class NoRoom:
+    """A plan whose every step runs out of memory; ``per_image`` None where it cannot be measured."""
+
+    snapshot = restore = None
+
+    def __init__(self, per_image):
+        self.per_image = per_image
+
+    def run(self, first_step, batches, learning_rates):
+        raise MemoryError
+
+    def memory(self):
+        return StepMemory(10**9, 10**6 * self.per_image)
+
+
+@pytest.mark.parametrize(
+    ("free", "per_image", "batch_size", "said"),
+    [
+        (3 * 10**9, 2, 250, "takes about 3.0 GB beside the data, and 3.0 GB were free; a batch"),
+        (10**10, 2, 500, "a batch size of 500 would fit"),  # it did not: half of it, then
+        (10**9, 2, None, "1.0 GB were free; not even one image fits: free memory"),
+        (None, 2, None, "takes about 3.0 GB; use a smaller batch size"),
+        (10**9, None, None, "of 1000 images; use a smaller batch size"),
+    ],
+)
+def test_what_is_said_of_it(free, per_image, batch_size, said):
+    """Injected."""
+    backend = SimpleNamespace(free_memory=lambda: free)
+    plan = GuardedTraining(NoRoom(per_image), backend)
+    with pytest.raises(OutOfMemoryError, match=re.escape(said)) as caught:
+        plan.run(0, [np.arange(1000), np.arange(7)], np.zeros(2))
+    assert caught.value.batch_size == batch_size
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.batch_size) == (str(caught.value), batch_size)
+
+
+def test_other_errors_of_a_step_stay_what_they_are():
+    plan = NoRoom(1)
+    plan.run = lambda *_: (_ for _ in ()).throw(ZeroDivisionError("mine"))
+    with pytest.raises(ZeroDivisionError, match="mine"):
+        GuardedTraining(plan, cnn.NumPy()).run(0, [np.arange(3)], np.zeros(1))
+
+
+# --- on a device ----------------------------------------------------------------------------------
+
+
+class DeviceMemoryError(MemoryError):
+    """As CuPy's OutOfMemoryError."""
+
+
+class SmallDevice(Again):
+    """Has ``room`` bytes for arrays, which count until nobody holds them."""
+
+    def __init__(self, room):
+        super().__init__()
+        self.free = room
+
+    def empty(self, shape, dtype):
+        array = np.empty(shape, dtype)
+        if array.nbytes > self.free:
+            raise DeviceMemoryError(f"Out of memory allocating {array.nbytes:,} bytes")
+        self.take(array.nbytes)
+        weakref.finalize(array, self.take, -array.nbytes)
+        return array
+
+    def take(self, size):
+        self.free -= size
+
+
+@dataclass(frozen=True)
+class SmallCUDA(HostCUDA):
+    def free_memory(self):
+        return self.launcher.free
+
+
+def test_a_device_too_small_for_a_batch_names_one_that_fits():
+    """Injected at the launcher, which hands out no more than 4 MB."""
+    images = np.random.default_rng(0).integers(0, 256, (600, 10, 9, 1), dtype=np.uint8)
+    labels = np.arange(600) % 5
+    room = 4_000_000
+    model = cnn.Model(OF_KERNELS["basic"], (10, 9), backend=SmallCUDA(SmallDevice(room)))
+    with pytest.raises(OutOfMemoryError, match="and 4 MB were free; a batch size of") as caught:
+        model.fit(images, labels, batch_size=600)
+    fitting = caught.value.batch_size
+    assert 60 < fitting < 600
+    model = cnn.Model(OF_KERNELS["basic"], (10, 9), backend=SmallCUDA(SmallDevice(room)))
+    model.fit(images, labels, batch_size=fitting)
