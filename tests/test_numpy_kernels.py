@@ -231,3 +231,30 @@ def test_a_convolution_large_enough_for_several_pieces():
     expected = GENERIC.conv2d_backward(GENERIC, x, weight, y, window, True)
     for a, e in zip(actual, expected, strict=True):
         np.testing.assert_allclose(a, e, rtol=0, atol=1e-7)
+
+
+@pytest.mark.skipif("compiled" not in RECORDS, reason="numba is not installed")
+@pytest.mark.parametrize("shape", [(2, 26, 32, 64), (2, 9, 16, 16), (1, 14, 128, 128)])
+def test_winograd_is_nearly_as_exact_as_the_direct_method(shape):
+    """Root mean square errors in float32, against float64; NumPy's kernel is the direct one."""
+    images, size, channels, filters = shape
+    window, rng = Window((3, 3), (1, 1), (1, 1, 1, 1)), np.random.default_rng(0)
+    x = rng.standard_normal((images, size, size, channels), dtype=np.float32)
+    weight = rng.standard_normal((3, 3, channels, filters), dtype=np.float32)
+    dy = rng.standard_normal((images, size, size, filters), dtype=np.float32)
+
+    def results(record, *arrays):
+        x, weight, dy = arrays
+        y = record.conv2d(record, x, weight, None, window)
+        return y, *record.conv2d_backward(record, x, weight, dy, window, True)
+
+    exact = results(GENERIC, *(array.astype(np.float64) for array in (x, weight, dy)))
+    errors = {
+        name: [
+            np.sqrt(np.mean((found - right) ** 2))
+            for found, right in zip(results(RECORDS[name], x, weight, dy), exact, strict=True)
+        ]
+        for name in ("compiled", "numpy")
+    }
+    for winograd, direct in zip(errors["compiled"], errors["numpy"], strict=True):
+        assert winograd <= 4 * direct
