@@ -49,6 +49,17 @@ NETWORKS = {
         cnn.Flatten(),
         cnn.Dense(10),
     ),
+    "no biases": cnn.Sequential(
+        cnn.Rescale(),
+        cnn.Conv2d(16, 3, bias=False),
+        cnn.ReLU(),
+        cnn.Conv2d(16, 3, bias=False),
+        cnn.MaxPool2d(2),
+        cnn.Flatten(),
+        cnn.Dense(12, bias=False),
+        cnn.ReLU(),
+        cnn.Dense(10, bias=False),
+    ),
     "all trunk": cnn.Sequential(cnn.Rescale(), cnn.Conv2d(10, 3), cnn.GlobalAvgPool2d()),
     "all head": cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(10)),
 }

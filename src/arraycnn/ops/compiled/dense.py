@@ -33,8 +33,6 @@ def _dense(
 ) -> np.ndarray:  # fmt: skip
     x, weight = launcher.floating(owner, x, weight)
     (images, inputs), outputs = x.shape, weight.shape[1]
-    if bias is None and relu:
-        bias = np.zeros(outputs, x.dtype)
     if bias is not None:
         (bias,) = launcher.floating(owner, bias)
     y = launcher.empty((images, outputs), x.dtype)

@@ -26,13 +26,14 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
         target, outputs, after(x, row * inputs), inputs, 0, 1,
         after(weight, column), 0, outputs, rows, columns, 1, inputs, 0,
     )  # fmt: skip
-    if words[2] == 0:
+    biased = words[2] != 0
+    if not biased and relu == 0:
         return
     added, zero = carray(after(bias, column), columns), scratch.dtype.type(0)
     for i in range(rows):
         numbers = carray(after(target, i * outputs), columns)
         for j in range(columns):
-            value = numbers[j] + added[j]
+            value = numbers[j] + added[j] if biased else numbers[j]
             numbers[j] = zero if relu != 0 and value < zero else value
 
 
