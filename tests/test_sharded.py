@@ -128,6 +128,23 @@ def test_it_computes_what_the_eager_plan_computes(digits, network, batch_size, f
 
 
 @kernels
+@pytest.mark.parametrize("before", [[cnn.Conv2d(2, 3)], []], ids=["fused", "alone"])
+def test_a_pool_of_more_pixels_than_a_byte_counts(before, fast):
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (12, 20, 20, 1), dtype=np.uint8), np.arange(12) % 3
+    network = cnn.Sequential(
+        cnn.Rescale(), *before, cnn.MaxPool2d(17, stride=1), cnn.Flatten(), cnn.Dense(3)
+    )
+    losses = [
+        cnn.Model(network, (20, 20, 1), backend=backend, dtype="float64")
+        .fit(images, labels, epochs=9, batch_size=3, optimizer=cnn.SGD(0.1))
+        .step_losses
+        for backend in (cnn.NumPy(fast=fast), "array-api-strict")
+    ]
+    np.testing.assert_allclose(*losses, rtol=0, atol=1e-10)
+
+
+@kernels
 def test_several_threads_may_ask_one_model(digits, fast):
     model = cnn.Model(networks.scratch(), (8, 8, 1), backend=cnn.NumPy(fast=fast), seed=3)
     parts = [digits.train_images[start : start + 40] for start in range(0, 400, 40)]

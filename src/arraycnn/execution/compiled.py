@@ -19,6 +19,7 @@ from arraycnn.fusion import Chain, ConvPool2d, ConvReLU2d, DenseReLU, fuse_netwo
 from arraycnn.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, Rescale
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops.compiled import compiled_kernels, steps
+from arraycnn.ops.compiled.convolution import fits_byte
 from arraycnn.ops.compiled.launcher import Launcher
 from arraycnn.optimizers import SGD, Adam, AdamW
 from arraycnn.training import Carry
@@ -80,10 +81,15 @@ class Compiled:
     def _recordable(self, network: Layer) -> bool:
         """Whether nothing in a step of ``network`` is NumPy's own, which no recording holds."""
         fused: Any = fuse_network(network, self.kernels)
-        return isinstance(fused, Chain) and all(
-            type(layer) in _RECORDABLE and (type(layer) is not MaxPool2d or layer.ties == "first")
-            for _, layer in fused.layers
-        )
+        return isinstance(fused, Chain) and all(map(_is_compiled, dict(fused.layers).values()))
+
+
+def _is_compiled(layer: Layer) -> bool:
+    """Whether all that a fused layer does is in compiled kernels."""
+    pool = layer.pool if type(layer) is ConvPool2d else layer
+    if type(pool) is MaxPool2d and (pool.ties != "first" or not fits_byte(pool.kernel_size)):
+        return False
+    return type(layer) in _RECORDABLE
 
 
 def _in_order(array: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,7 @@ from arraycnn.ops.compiled.kernels import convolution, dense, winograd
 from arraycnn.ops.compiled.kernels.vectors import BYTES
 from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher, check_arrays
 from arraycnn.ops.kernels import Kernels
-from arraycnn.ops.window import Window
+from arraycnn.ops.window import Pair, Window, pair
 
 _MOST_GROUPS = 16
 """Into so many groups of images a batch is cut whose gradients are summed afterwards."""
@@ -278,7 +279,7 @@ def conv2d_max_pool2d(
     launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray,
     bias: np.ndarray | None, window: Window, relu: bool, pool: Window,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    if not _fits_byte(pool):
+    if not fits_byte(pool.kernel_size):
         y = _forward(launcher, "conv2d_max_pool2d", x, weight, bias, window, relu, None)[0]
         return generic.max_pool2d(y, pool, "first")
     return _forward(launcher, "conv2d_max_pool2d", x, weight, bias, window, relu, pool)  # type: ignore[return-value]
@@ -289,7 +290,7 @@ def conv2d_max_pool2d_backward(
     winners: np.ndarray, dy: np.ndarray, window: Window, relu: bool, pool: Window, need_dx: bool,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
     owner = "conv2d_max_pool2d_backward"
-    if not _fits_byte(pool):
+    if not fits_byte(pool.kernel_size):
         gradient = np.where(y > 0.0, dy, 0.0) if relu else dy
         shape = (*window.output_shape(*x.shape[1:3]), weight.shape[3])
         dconv = generic.max_pool2d_backward(gradient, winners, (x.shape[0], *shape), pool, "first")
@@ -303,7 +304,7 @@ def max_pool2d(
     launcher: Launcher, x: np.ndarray, window: Window, ties: str
 ) -> tuple[np.ndarray, np.ndarray]:
     (x,) = launcher.floating("max_pool2d", x)
-    if ties != "first" or not _fits_byte(window) or any(window.padding):
+    if ties != "first" or not fits_byte(window.kernel_size) or any(window.padding):
         return generic.max_pool2d(x, window, ties)
     images, *size = x.shape
     shape = (images, *window.output_shape(size[0], size[1]), size[2])
@@ -330,5 +331,6 @@ def max_pool2d_backward(
     return dx
 
 
-def _fits_byte(window: Window) -> bool:
-    return window.kernel_size[0] * window.kernel_size[1] <= 256
+def fits_byte(kernel_size: Pair) -> bool:
+    """Whether a place in a window of this size can be told by one byte."""
+    return math.prod(pair("MaxPool2d", "kernel_size", kernel_size)) <= 256
