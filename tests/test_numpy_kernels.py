@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arraycnn import InvalidTypeError
+from arraycnn import InvalidTypeError, InvalidValueError
 from arraycnn.execution.pooled import pooled
 from arraycnn.execution.thread_pool import ThreadPool
 from arraycnn.ops import GENERIC, Window
@@ -258,3 +258,42 @@ def test_winograd_is_nearly_as_exact_as_the_direct_method(shape):
     }
     for winograd, direct in zip(errors["compiled"], errors["numpy"], strict=True):
         assert winograd <= 4 * direct
+
+
+@pytest.mark.skipif("compiled" not in RECORDS, reason="numba is not installed")
+def test_compiled_kernels_refuse_what_they_would_misread():
+    record = RECORDS["compiled"]
+    x, weight = np.ones((2, 5), np.float32), np.ones((5, 3), np.float32)
+    bias = np.zeros(3)
+    update = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
+    for call in (
+        lambda: record.dense(record, x, weight, bias),
+        lambda: record.softmax(x.astype(">f4")),
+        lambda: record.sgd_update([x], [x.astype(float)], [], np.float32(0.1), **update),
+        lambda: record.conv2d(
+            record,
+            x.reshape(1, 2, 5, 1),
+            weight.reshape(1, 1, 5, 3)[:, :, :1],
+            bias,
+            Window((1, 1)),
+        ),
+        lambda: record.gather(x, np.arange(2)),
+        lambda: record.rescale(x, "float32"),
+    ):
+        with pytest.raises(InvalidTypeError):
+            call()
+    with pytest.raises(InvalidValueError, match="do not fit"):
+        record.matmul(x, np.ones((4, 3), np.float32))
+
+
+@records
+@pytest.mark.parametrize(("images", "inputs"), [(0, 5), (2, 0)])
+def test_dense_layers_of_nothing(record, images, inputs):
+    x, weight, dy = np.ones((images, inputs)), np.ones((inputs, 3)), np.ones((images, 3))
+    bias = np.arange(3.0)
+    found, expected = (
+        (r.dense(r, x, weight, bias), *r.dense_backward(r, x, weight, dy, True))
+        for r in (record, GENERIC)
+    )
+    for a, e in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, e)

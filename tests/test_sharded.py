@@ -145,6 +145,24 @@ def test_a_pool_of_more_pixels_than_a_byte_counts(before, fast):
 
 
 @kernels
+def test_bytes_may_be_flattened_before_they_are_rescaled(digits, fast):
+    network = cnn.Sequential(cnn.Flatten(), cnn.Rescale(), cnn.Dense(10))
+    losses, _, found = trained(digits, network, cnn.NumPy(fast=fast), 64, "float64")
+    other_losses, _, expected = trained(digits, network, "array-api-strict", 64, "float64")
+    np.testing.assert_allclose(losses, other_losses, rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+
+
+@kernels
+def test_a_division_by_zero_is_an_error_with_a_name(fast):
+    """Adam with epsilon 0: where a gradient has always been 0, its step is 0 / 0."""
+    network = cnn.Sequential(cnn.Flatten(), cnn.Dense(3, bias=False))
+    model = cnn.Model(network, (4, 4, 1), backend=cnn.NumPy(fast=fast))
+    with pytest.raises(cnn.NonFiniteError):
+        model.fit(np.zeros((6, 4, 4, 1)), np.arange(6) % 3, optimizer=cnn.Adam(epsilon=0.0))
+
+
+@kernels
 def test_several_threads_may_ask_one_model(digits, fast):
     model = cnn.Model(networks.scratch(), (8, 8, 1), backend=cnn.NumPy(fast=fast), seed=3)
     parts = [digits.train_images[start : start + 40] for start in range(0, 400, 40)]

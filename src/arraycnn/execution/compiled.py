@@ -81,7 +81,12 @@ class Compiled:
     def _recordable(self, network: Layer) -> bool:
         """Whether nothing in a step of ``network`` is NumPy's own, which no recording holds."""
         fused: Any = fuse_network(network, self.kernels)
-        return isinstance(fused, Chain) and all(map(_is_compiled, dict(fused.layers).values()))
+        if not isinstance(fused, Chain):
+            return False
+        layers = [layer for _, layer in fused.layers]
+        # Bytes are gathered and rescaled by one kernel: no other takes them.
+        late = any(type(layer) is Rescale for layer in layers[1:])
+        return not late and all(map(_is_compiled, layers))
 
 
 def _is_compiled(layer: Layer) -> bool:

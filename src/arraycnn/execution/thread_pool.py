@@ -36,12 +36,15 @@ class ThreadPool:
         if os.getpid() != self._process:  # threads do not survive a fork
             self._start()
         job = _Job(function, count)
-        helpers = self._queues[: max(0, count - 1)]
-        for jobs in helpers:
-            jobs.put(job)
-        job.work()
-        for _ in helpers:
-            job.finished.get()
+        helping = 0
+        try:
+            for jobs in self._queues[: max(0, count - 1)]:
+                jobs.put(job)
+                helping += 1
+            job.work()
+        finally:  # an interrupt, too, leaves nobody at work on the caller's arrays
+            for _ in range(helping):
+                job.finished.get()
         if job.errors:
             raise job.errors[0]
         return job.results

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import generic
 from arraycnn.ops.compiled.kernels import steps as kernels
-from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher, check_arrays
+from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher, check_arrays, check_integers
 
 
 def gather_rescale(
@@ -14,6 +15,11 @@ def gather_rescale(
 ) -> np.ndarray:
     """Rows of a uint8 set, at ``rows`` or all of them, as numbers: `rescale` of `gather`."""
     check_arrays("gather_rescale", images)
+    if images.dtype != np.uint8:
+        message = f"gather_rescale: images must be uint8, got {images.dtype}; pass them as uint8"
+        raise InvalidTypeError(message)
+    if rows is not None:
+        check_integers("gather_rescale", rows)
     images = launcher.contiguous(images)
     count = images.shape[0] if rows is None else rows.shape[0]
     x = launcher.empty((count, *images.shape[1:]), dtype)
@@ -31,7 +37,8 @@ def rescale(launcher: Launcher, x: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def gather(launcher: Launcher, images: np.ndarray, indices: np.ndarray) -> np.ndarray:
-    check_arrays("gather", images, indices)
+    check_arrays("gather", images)
+    check_integers("gather", indices)
     if images.dtype.kind != "f" or images.ndim < 2:
         return generic.gather(images, indices)
     (images,) = launcher.floating("gather", images)

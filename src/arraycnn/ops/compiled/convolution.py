@@ -122,10 +122,9 @@ def _forward(
     pool: Window | None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """y and, with a pool, winners."""
-    x, weight = launcher.floating(owner, x, weight)
     if bias is None:
-        bias = _zeros(weight.shape[3], x.dtype)
-    (bias,) = launcher.floating(owner, bias)
+        bias = _zeros(weight.shape[3], weight.dtype)
+    x, weight, bias = launcher.floating(owner, x, weight, bias)
     shape = _Convolution(x, weight, window, pool)
     y = launcher.empty(shape.y_shape, x.dtype)
     winners = launcher.empty(shape.y_shape, "uint8") if pool else None
@@ -166,8 +165,7 @@ def _backward(
     need_dx: bool,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """(dx or None, dweight, dbias); ``y`` is the output, of which a ReLU's gradient asks."""
-    x, weight, dy = launcher.floating(owner, x, weight, dy)
-    (y,) = launcher.floating(owner, dy if y is None else y)
+    x, weight, dy, y = launcher.floating(owner, x, weight, dy, dy if y is None else y)
     if winners is not None:
         winners = launcher.contiguous(winners)
     shape = _Convolution(x, weight, window, pool)

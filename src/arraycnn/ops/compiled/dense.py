@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from arraycnn.errors import InvalidValueError
 from arraycnn.ops.compiled.kernels import dense as kernels
 from arraycnn.ops.compiled.kernels.products import ROWS, VECTORS
 from arraycnn.ops.compiled.kernels.vectors import BYTES
@@ -31,13 +32,17 @@ def _dense(
     launcher: Launcher, owner: str, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
     relu: bool,
 ) -> np.ndarray:  # fmt: skip
-    x, weight = launcher.floating(owner, x, weight)
+    biases = [] if bias is None else [bias]
+    x, weight, *biases = launcher.floating(owner, x, weight, *biases)
+    bias = biases[0] if biases else None
     (images, inputs), outputs = x.shape, weight.shape[1]
-    if bias is not None:
-        (bias,) = launcher.floating(owner, bias)
+    if weight.shape[0] != inputs:
+        message = f"{owner}: shapes {x.shape} and {weight.shape} do not fit; transpose one of them"
+        raise InvalidValueError(message)
+    if 0 in (images, inputs, outputs):
+        y = np.matmul(x, weight) + (0 if bias is None else bias)
+        return np.maximum(y, 0) if relu else y
     y = launcher.empty((images, outputs), x.dtype)
-    if 0 in y.shape:
-        return y
     tall, wide = images, outputs
     if images * inputs * outputs > WORTH:
         tall, wide = 8 * ROWS, 2 * VECTORS * (BYTES // x.itemsize)
@@ -65,14 +70,15 @@ def _dense_backward(
     launcher: Launcher, owner: str, x: np.ndarray, weight: np.ndarray, y: np.ndarray | None,
     dy: np.ndarray, need_dx: bool,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
-    x, weight, dy = launcher.floating(owner, x, weight, dy)
-    passed = None
-    if y is not None:
-        (y,) = launcher.floating(owner, y)
-        passed = launcher.empty(dy.shape, dy.dtype)
+    x, weight, dy, y_given = launcher.floating(owner, x, weight, dy, dy if y is None else y)
+    passed = None if y is None else launcher.empty(dy.shape, dy.dtype)
     (images, inputs), outputs = x.shape, weight.shape[1]
+    if 0 in (images, inputs, outputs):
+        passing = dy if y is None else np.where(y_given > 0, dy, 0)
+        dx = np.zeros(x.shape, x.dtype) if need_dx else None
+        return dx, np.zeros(weight.shape, x.dtype), passing.sum(axis=0)
     dbias = launcher.empty((outputs,), x.dtype)
-    words = (dy, y, passed, dbias, images, outputs)
+    words = (dy, None if y is None else y_given, passed, dbias, images, outputs)
     launcher.launch(kernels.let_through, 1, *words, like=x)
     dy = dy if passed is None else passed
     dx = launcher.empty(x.shape, x.dtype) if need_dx else None

@@ -19,6 +19,9 @@ WORTH = 2**18
 """Multiply-adds a block should have, some ten microseconds: less does not pay for sharing it."""
 
 
+_REALS = (np.dtype("float32"), np.dtype("float64"))  # in this machine's order of bytes
+
+
 class Pool(Protocol):
     """Threads that work on one job at a time."""
 
@@ -119,13 +122,10 @@ class Launcher:
         # What NumPy makes of an array without axes is a number.
         arrays = tuple(np.asarray(a) if isinstance(a, np.generic) else a for a in arrays)
         check_arrays(owner, *arrays)
-        if len({array.dtype for array in arrays}) != 1 or arrays[0].dtype.name not in (
-            "float32",
-            "float64",
-        ):
+        if len({array.dtype for array in arrays}) != 1 or arrays[0].dtype not in _REALS:
             message = (
                 f"{owner}: arrays must all be float32 or all float64, "
-                f"got {', '.join(array.dtype.name for array in arrays)}"
+                f"got {', '.join(str(array.dtype) for array in arrays)}"
             )
             raise InvalidTypeError(message)
         return tuple(self.contiguous(array) for array in arrays)

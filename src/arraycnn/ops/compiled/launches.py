@@ -157,7 +157,9 @@ def address(kernel: Any, dtype: str) -> int:
     function = FunctionType(entry.__code__, named, "entry", None, entry.__closure__)
     real = types.CPointer(getattr(types, dtype))
     signature = types.void(types.int64, types.CPointer(types.int64), real)
-    compiled = _COMPILED[kernel, dtype] = cfunc(signature, cache=True)(function)
+    compiled = _COMPILED[kernel, dtype] = cfunc(signature, cache=True, error_model="numpy")(
+        function
+    )
     return compiled.address
 
 

@@ -65,10 +65,11 @@ def _tensors(
     if in_place and not all(array.flags.c_contiguous for array in every):
         message = f"{owner}: what is changed in place must lie in C order; copy it first"
         raise InvalidValueError(message)
-    olds = [[launcher.floating(owner, array)[0] for array in tensors] for tensors in changed]
+    if not every:
+        return changed, changed, gradients, np.asarray(learning_rate)
+    checked = iter(launcher.floating(owner, *every, *gradients))
+    *olds, gradients = ([next(checked) for _ in arrays] for arrays in (*changed, gradients))
     news = olds
     if not in_place:
         news = [[launcher.empty(old.shape, old.dtype) for old in tensors] for tensors in olds]
-    gradients = [launcher.floating(owner, gradient)[0] for gradient in gradients]
-    kind = olds[0][0].dtype if olds[0] else np.dtype("float32")
-    return olds, news, gradients, np.asarray(learning_rate, kind)
+    return olds, news, gradients, np.asarray(learning_rate, olds[0][0].dtype)

@@ -15,7 +15,7 @@ from arraycnn.ops.compiled.kernels.products import multiply
 from arraycnn.ops.compiled.kernels.vectors import after, at, lanes_of, pointer, real
 
 
-@njit
+@njit(error_model="numpy")
 def turn_filters(block, words, scratch):  # type: ignore[no-untyped-def]
     """turned[-i, -j, f, c] = weight[i, j, c, f]."""
     tall, wide, channels, filters = words[2], words[3], words[4], words[5]
@@ -28,7 +28,7 @@ def turn_filters(block, words, scratch):  # type: ignore[no-untyped-def]
                     turned[tall - 1 - i, wide - 1 - j, f, c] = weight[i, j, c, f]
 
 
-@njit
+@njit(error_model="numpy")
 def _framed(x, image, height, width, channels, high, broad, top, left, room):  # type: ignore[no-untyped-def]
     """An image with zeros around it, (high, broad, C), in ``room``; itself where it has none."""
     start = after(x, image * height * width * channels)
@@ -44,7 +44,7 @@ def _framed(x, image, height, width, channels, high, broad, top, left, room):  #
     return room
 
 
-@njit
+@njit(error_model="numpy")
 def forward(block, words, scratch):  # type: ignore[no-untyped-def]
     """One image a block: y, and with a pool its winners."""
     x, weight, bias = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
@@ -80,7 +80,7 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
         _pool_outputs(words, outputs, rows, columns, filters, bias, relu, block, y)
 
 
-@njit
+@njit(error_model="numpy")
 def _pool_outputs(words, outputs, rows, columns, filters, bias, relu, image, y):  # type: ignore[no-untyped-def]
     """Bias, ReLU and max-pool of one image."""
     step = lanes_of(outputs)
@@ -111,14 +111,14 @@ def _pool_outputs(words, outputs, rows, columns, filters, bias, relu, image, y):
                 )  # fmt: skip
 
 
-@njit
+@njit(error_model="numpy")
 def _by_fours(words, place):  # type: ignore[no-untyped-def]
     """Whether the pool in the words from ``place`` on is of 2x2 pixels that no other window has."""
     both = words[place] == 2 and words[place + 1] == 2
     return both and words[place + 2] == 2 and words[place + 3] == 2
 
 
-@njit
+@njit(error_model="numpy")
 def _pool(words, place, x, image, y, winners):  # type: ignore[no-untyped-def]
     """The max-pool of one image; its window is in six words from ``place`` on."""
     tall, wide, down, right = words[place], words[place + 1], words[place + 2], words[place + 3]
@@ -141,7 +141,7 @@ def _pool(words, place, x, image, y, winners):  # type: ignore[no-untyped-def]
                     winner[c] = np.uint8(number) if value > held else winner[c]
 
 
-@njit
+@njit(error_model="numpy")
 def _spread_gradient(words, place, dy, winners, dx):  # type: ignore[no-untyped-def]
     """Add each number of dy to its winner's place in ``dx``, (rows, columns, C)."""
     wide, down, right = words[place + 1], words[place + 2], words[place + 3]
@@ -152,7 +152,7 @@ def _spread_gradient(words, place, dy, winners, dx):  # type: ignore[no-untyped-
                 dx[i * down + number // wide, j * right + number % wide, c] += dy[i, j, c]
 
 
-@njit
+@njit(error_model="numpy")
 def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     """A group of images, one a block: their dx, and their part of dweight and dbias."""
     x, turned, dy = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
@@ -248,7 +248,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
             )  # fmt: skip
 
 
-@njit
+@njit(error_model="numpy")
 def pool(block, words, scratch):  # type: ignore[no-untyped-def]
     """A max-pool by itself, one image a block."""
     height, width, channels = words[3], words[4], words[5]
@@ -257,7 +257,7 @@ def pool(block, words, scratch):  # type: ignore[no-untyped-def]
     _pool(words, 6, x, block, real(words, 1, scratch), words[2])
 
 
-@njit
+@njit(error_model="numpy")
 def pool_backward(block, words, scratch):  # type: ignore[no-untyped-def]
     height, width, channels = words[3], words[4], words[5]
     outputs = (words[10], words[11], channels)

@@ -11,7 +11,7 @@ FEW_IMAGES = 4
 """Below this many rows a product is as slow as reading its matrix, which then is read in place."""
 
 
-@njit
+@njit(error_model="numpy")
 def forward(block, words, scratch):  # type: ignore[no-untyped-def]
     """y = x weight + bias, perhaps max(that, 0): some rows and columns a block."""
     x, weight, bias = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
@@ -37,7 +37,7 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
             numbers[j] = zero if relu != 0 and value < zero else value
 
 
-@njit
+@njit(error_model="numpy")
 def let_through(block, words, scratch):  # type: ignore[no-untyped-def]
     """dy, zero where a ReLU before gave zero, and its sum over the images, dbias."""
     images, outputs = words[4], words[5]
@@ -58,7 +58,7 @@ def let_through(block, words, scratch):  # type: ignore[no-untyped-def]
             dbias[j] += gradient
 
 
-@njit(fastmath={"contract", "reassoc"})
+@njit(fastmath={"contract", "reassoc"}, error_model="numpy")
 def _dot(a, b):  # type: ignore[no-untyped-def]
     total = a.dtype.type(0.0)
     for k in range(a.shape[0]):
@@ -66,7 +66,7 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
     return total
 
 
-@njit
+@njit(error_model="numpy")
 def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     """dweight and, where wanted, dx: of ``per`` inputs, one such part a block."""
     x, weight, dy = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
@@ -105,7 +105,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@njit
+@njit(error_model="numpy")
 def add_parts(block, words, scratch):  # type: ignore[no-untyped-def]
     """total[i] = the sum of parts[k, i] in the order of k; ``per`` numbers a block."""
     count, size, per = words[2], words[3], words[4]

@@ -8,7 +8,7 @@ from numba import carray, njit
 from arraycnn.ops.compiled.kernels.vectors import integers, numbers, pointer, real
 
 
-@njit
+@njit(error_model="numpy")
 def _largest(row):  # type: ignore[no-untyped-def]
     """The first of the largest, as argmax has it, and its place; a NaN is larger than all."""
     largest, place = row[0], 0
@@ -18,7 +18,7 @@ def _largest(row):  # type: ignore[no-untyped-def]
     return largest, place
 
 
-@njit
+@njit(error_model="numpy")
 def softmax(block, words, scratch):  # type: ignore[no-untyped-def]
     """Probabilities of ``per`` rows a block."""
     rows, classes, per = words[2], words[3], words[4]
@@ -34,7 +34,7 @@ def softmax(block, words, scratch):  # type: ignore[no-untyped-def]
             y[n, k] /= total
 
 
-@njit
+@njit(error_model="numpy")
 def softmax_cross_entropy(block, words, scratch):  # type: ignore[no-untyped-def]
     """dlogits of ``per`` rows a block, and the block's part of the loss and of the hits."""
     rows, classes, per, batch_size = words[5], words[6], words[7], words[8]
@@ -59,7 +59,7 @@ def softmax_cross_entropy(block, words, scratch):  # type: ignore[no-untyped-def
     integers(words, 4)[block] = correct
 
 
-@njit
+@njit(error_model="numpy")
 def sum_losses(block, words, scratch):  # type: ignore[no-untyped-def]
     """The sums of all blocks of `softmax_cross_entropy`."""
     count = words[4]

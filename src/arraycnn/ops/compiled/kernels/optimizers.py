@@ -12,7 +12,7 @@ from numba import njit
 from arraycnn.ops.compiled.kernels.vectors import as_real, numbers
 
 
-@njit
+@njit(error_model="numpy")
 def _changed(words, old, new, size, first, last, scratch):  # type: ignore[no-untyped-def]
     """Numbers ``first`` to ``last`` of the array at the word ``new``, those of ``old`` at first."""
     target = numbers(words, new, scratch)[first:last]
@@ -21,7 +21,7 @@ def _changed(words, old, new, size, first, last, scratch):  # type: ignore[no-un
     return target
 
 
-@njit
+@njit(error_model="numpy")
 def sgd_update(block, words, scratch):  # type: ignore[no-untyped-def]
     """See `arraycnn.ops.generic.sgd_update`; ``per`` numbers a block."""
     size, per, nesterov = words[6], words[7], words[10]
@@ -44,7 +44,7 @@ def sgd_update(block, words, scratch):  # type: ignore[no-untyped-def]
         new[i] -= rate * (gradient + momentum * speed if nesterov != 0 else speed)
 
 
-@njit
+@njit(error_model="numpy")
 def adam_decays(block, words, scratch):  # type: ignore[no-untyped-def]
     """beta1^t and beta2^t of one step more."""
     kind = scratch.dtype.type
@@ -53,7 +53,7 @@ def adam_decays(block, words, scratch):  # type: ignore[no-untyped-def]
         numbers(words, 2 + place, scratch)[0] = decay * kind(as_real(words[4 + place]))
 
 
-@njit
+@njit(error_model="numpy")
 def adam_update(block, words, scratch):  # type: ignore[no-untyped-def]
     """See `arraycnn.ops.generic.adam_update`; ``per`` numbers a block."""
     size, per, decoupled = words[10], words[11], words[16]

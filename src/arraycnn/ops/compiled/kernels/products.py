@@ -75,7 +75,7 @@ _DEPTH = 512
 """Rows of b at a time: as many columns of them as a tile has stay in the nearest cache."""
 
 
-@njit
+@njit(error_model="numpy")
 def multiply(  # type: ignore[no-untyped-def]
     c, c_row, a, a_row, a_run, a_step, b, b_run, b_row, rows, columns, runs, length, adding
 ):

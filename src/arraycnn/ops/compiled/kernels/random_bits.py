@@ -8,14 +8,14 @@ from numba import carray, njit
 from arraycnn.ops.compiled.kernels.vectors import as_real, pointer, real
 
 
-@njit
+@njit(error_model="numpy")
 def _round(x, y, distance):  # type: ignore[no-untyped-def]
     x = np.uint32(x + y)
     turned = np.uint32(np.uint32(y << np.uint32(distance)) | (y >> np.uint32(32 - distance)))
     return x, np.uint32(x ^ turned)
 
 
-@njit
+@njit(error_model="numpy")
 def _four_rounds(x, y, a, b, c, d, key_x, key_y, turn):  # type: ignore[no-untyped-def]
     x, y = _round(x, y, a)
     x, y = _round(x, y, b)
@@ -24,7 +24,7 @@ def _four_rounds(x, y, a, b, c, d, key_x, key_y, turn):  # type: ignore[no-untyp
     return np.uint32(x + key_x), np.uint32(y + key_y + np.uint32(turn))
 
 
-@njit
+@njit(error_model="numpy")
 def threefry(key0, key1, x, y):  # type: ignore[no-untyped-def]
     """Threefry-2x32 of 13 rounds, written out so that it becomes vector code."""
     key2 = np.uint32(key0 ^ key1 ^ np.uint32(0x1BD11BDA))
@@ -35,7 +35,7 @@ def threefry(key0, key1, x, y):  # type: ignore[no-untyped-def]
     return _round(x, y, 17)
 
 
-@njit
+@njit(error_model="numpy")
 def dropout(block, words, scratch):  # type: ignore[no-untyped-def]
     """y = x / (1 - rate) where a number is kept, else 0, and which are; one image a block."""
     count, layer, threshold = words[6], words[7], words[8]
@@ -59,7 +59,7 @@ def dropout(block, words, scratch):  # type: ignore[no-untyped-def]
         keep[half - 1], y[half - 1] = stays, x[half - 1] / kept if stays else zero
 
 
-@njit
+@njit(error_model="numpy")
 def dropout_backward(block, words, scratch):  # type: ignore[no-untyped-def]
     """dx = dy / (1 - rate) where a number was kept, else 0; ``per`` numbers a block."""
     size, per = words[3], words[4]

@@ -9,7 +9,7 @@ from numba import carray, njit
 from arraycnn.ops.compiled.kernels.vectors import integers, numbers, pointer, real
 
 
-@njit
+@njit(error_model="numpy")
 def begin_step(block, words, scratch):  # type: ignore[no-untyped-def]
     """Indices, rows and labels of the batch, the step's number and its learning rate."""
     order, all_rows, all_labels = integers(words, 0), integers(words, 1), integers(words, 2)
@@ -22,7 +22,7 @@ def begin_step(block, words, scratch):  # type: ignore[no-untyped-def]
     numbers(words, 10, scratch)[0] = numbers(words, 4, scratch)[place]
 
 
-@njit
+@njit(error_model="numpy")
 def finish_step(block, words, scratch):  # type: ignore[no-untyped-def]
     """Note the step's results, and go on to the next."""
     cursor = integers(words, 2)
@@ -32,7 +32,7 @@ def finish_step(block, words, scratch):  # type: ignore[no-untyped-def]
     cursor[0] = place + 1
 
 
-@njit
+@njit(error_model="numpy")
 def gather_rescale(block, words, scratch):  # type: ignore[no-untyped-def]
     """Rows of a uint8 set as x / 255 - 0.5; ``per`` images a block, all in order where no rows."""
     size, images, per, sets = words[3], words[4], words[5], words[6]
@@ -48,7 +48,7 @@ def gather_rescale(block, words, scratch):  # type: ignore[no-untyped-def]
             rescaled[i] = kind(pixels[i]) / kind(255.0) - kind(0.5)
 
 
-@njit
+@njit(error_model="numpy")
 def gather(block, words, scratch):  # type: ignore[no-untyped-def]
     """Rows of a set of numbers."""
     size, images, per, sets = words[3], words[4], words[5], words[6]

@@ -259,7 +259,7 @@ def lanes_of(typing_context, start):  # type: ignore[no-untyped-def]
     return types.intp(start), generate
 
 
-@njit
+@njit(error_model="numpy")
 def real(words, place, scratch):  # type: ignore[no-untyped-def]
     """The pointer whose address is a word of a launch, to numbers of the kind in ``scratch``."""
     return pointer(words[place], scratch)
@@ -268,13 +268,13 @@ def real(words, place, scratch):  # type: ignore[no-untyped-def]
 _MUCH = 2**40
 
 
-@njit
+@njit(error_model="numpy")
 def numbers(words, place, scratch):  # type: ignore[no-untyped-def]
     """What lies at `real`'s pointer, as an array whose length is not told."""
     return carray(real(words, place, scratch), _MUCH)
 
 
-@njit
+@njit(error_model="numpy")
 def integers(words, place):  # type: ignore[no-untyped-def]
     """The same of int32."""
     return carray(pointer(words[place], np.int32), _MUCH)

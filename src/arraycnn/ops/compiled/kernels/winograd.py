@@ -44,7 +44,7 @@ PLACES = 16
 """Of a transformed tile: 4x4."""
 
 
-@njit
+@njit(error_model="numpy")
 def _read_patch(patch, x, height, width, channels, apart, i, j):  # type: ignore[no-untyped-def]
     """The 4x4 pixels of an image from (i, j) on, zero where there are none."""
     step = lanes_of(x)
@@ -59,7 +59,7 @@ def _read_patch(patch, x, height, width, channels, apart, i, j):  # type: ignore
                     clear_vector(target)
 
 
-@njit
+@njit(error_model="numpy")
 def _transform_band(  # type: ignore[no-untyped-def]
     v, x, patch, height, width, channels, apart, top, left, first, last, across
 ):
@@ -81,7 +81,7 @@ def _transform_band(  # type: ignore[no-untyped-def]
                 input_tile(after(target, c), place, after(start, c), line, pixel)
 
 
-@njit
+@njit(error_model="numpy")
 def transform_filters(block, words, scratch):  # type: ignore[no-untyped-def]
     """u, (16, C, F), of weight, (3, 3, C, F), and its transpose by place, (16, F, C).
 
@@ -105,7 +105,7 @@ def transform_filters(block, words, scratch):  # type: ignore[no-untyped-def]
                 to[place * size + f * channels + c] = from_u[place * size + c * filters + f]
 
 
-@njit
+@njit(error_model="numpy")
 def forward(block, words, scratch):  # type: ignore[no-untyped-def]
     """Bands of rows of tiles, one a block: y, and with a pool its winners."""
     x, u, bias = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
@@ -163,7 +163,7 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
                         )
 
 
-@njit
+@njit(error_model="numpy")
 def _gradients_of_band(  # type: ignore[no-untyped-def]
     dm, dbias, dy, y, winners, pooled, rows, columns, filters, first, last, across, relu, outside
 ):
@@ -203,7 +203,7 @@ def _gradients_of_band(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
 
 
-@njit
+@njit(error_model="numpy")
 def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     """A group of images and a part of the channels a block: their dx, dweight and dbias."""
     x, u_transposed = real(words, 0, scratch), real(words, 1, scratch)
