@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 # Mapped pages count as memory of the process until they are given back.
 _GIVEN_BACK_BYTES = 2**26
+_AROUND_BYTES = 2**16  # that the system maps about a page that was asked for
 
 
 class ImageSource(ABC):
@@ -58,7 +59,7 @@ class MappedImages(ImageSource):
 
     def read(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
         images = np.asarray(self._array[indices])
-        self._bytes_read += images.nbytes
+        self._bytes_read += images.nbytes + len(images) * _AROUND_BYTES
         if self._bytes_read > _GIVEN_BACK_BYTES:
             self._bytes_read = 0
             self._give_back()
