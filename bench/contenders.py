@@ -434,9 +434,9 @@ def describe(name, device):
 
         if device == "cpu":
             return {"arraycnn": arraycnn.__version__, "device": "CPU"}
+        found = probe(0)  # before CuPy is imported: it says what is missing, and the remedy
         import cupy
 
-        found = probe(0)
         return {
             "arraycnn": arraycnn.__version__,
             "cupy": found.cupy_version,

@@ -5,6 +5,7 @@ An audit hook sees every socket of the process, whichever module makes it.
 
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,22 @@ sys.addaudithook(refuse)
 IMPORTS = """
 import importlib, pkgutil, arraycnn
 for module in pkgutil.walk_packages(arraycnn.__path__, "arraycnn."):
-    if not module.name.endswith("__main__"):
+    if module.name.endswith("__main__"):
+        continue
+    try:
         importlib.import_module(module.name)
+    except ImportError as error:
+        cause = error.__cause__ or error
+        print(module.name, cause.name)
 print("done")
 """
+
+NEEDS = {
+    "arraycnn.estimator": "sklearn",
+    "arraycnn.execution.compiled": "numba",
+    "arraycnn.ops.compiled": "numba",
+}
+"""The modules that cannot be imported without the package of an extra."""
 
 COMMANDS = """
 from arraycnn.cli import main
@@ -63,7 +76,11 @@ def test_the_hook_sees_the_network(tmp_path):
 
 def test_importing_every_module(tmp_path):
     result = blocked(IMPORTS, tmp_path)
-    assert result.stdout == "done\n", result.stderr
+    *missing, end = result.stdout.splitlines() or [""]
+    assert end == "done", result.stderr
+    for module, package in map(str.split, missing):
+        assert find_spec(package) is None, f"{module} does not find the {package} that is there"
+        assert package in [NEEDS[name] for name in NEEDS if module.startswith(name)], module
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist"])
