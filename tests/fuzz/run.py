@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -144,14 +145,24 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10.0, help="for each target")
     parser.add_argument("--flat", type=float, help="end when coverage was flat for this long")
     parser.add_argument("--corpus", type=Path, help="keep inputs that reach new code here")
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="targets at a time, as many as cores unless said",
+    )
     options = parser.parse_args()
+
+    def run(target: str) -> Outcome:
+        return fuzz(target, options.seconds, options.flat, options.corpus)
+
     failed = False
-    for target in options.targets or NAMES:
-        outcome = fuzz(target, options.seconds, options.flat, options.corpus)
-        print(outcome, flush=True)
-        if outcome.failure or not outcome.executions:
-            failed = True
-            print("\n".join(outcome.log[-60:]), flush=True)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for outcome in pool.map(run, options.targets or NAMES):
+            print(outcome, flush=True)
+            if outcome.failure or not outcome.executions:
+                failed = True
+                print("\n".join(outcome.log[-60:]), flush=True)
     raise SystemExit(failed)
 
 
