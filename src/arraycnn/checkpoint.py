@@ -115,6 +115,9 @@ class _OtherVersion(Exception):
 
 
 def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if not content.startswith(b"PK\x03\x04"):  # zipfile takes any bytes before an archive
+        message = "it begins with other bytes"
+        raise ValueError(message)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         entries = archive.infolist()
         names = [entry.filename.removesuffix(".npy") for entry in entries]
