@@ -1,9 +1,9 @@
 """Where the time of a training step goes: each of our kernels by itself, on one thread.
 
-A plan may run a step in tiles, or compiled as a whole: so kernels are not timed inside of it. A step
-runs once with a record whose kernels note what they are given, and each call is repeated with the
-same arrays, for tiles of several sizes; the fastest an image counts. Their sum is what a step on one
-thread would take if nothing came between them; it stands beside what the step does take.
+A step runs once with a record whose kernels note what they are given. Each is then recorded with the
+same arrays, as the plan records it, several times in a row. Their sum is what a step would take if
+nothing came between them, with all that each reads still in the cache; it stands beside what the step
+does take.
 """
 
 import time
@@ -13,8 +13,8 @@ import numpy as np
 
 from kernel_calls import arrays_in, calls_of_step
 
-TILES = (1, 4, 16, 64)
 ROUNDS = 7
+IN_A_ROW = 16
 SECONDS = 0.003  # of a round
 
 
@@ -27,29 +27,27 @@ class Machine:
 
 
 def rows(backend, net, batch):
-    """[{"kernel", "shape", "tile", "microseconds"}] of an image, in a batch of that size."""
+    """[{"kernel", "shape", "microseconds"}] of an image, in a batch of that size."""
     from arraycnn.execution.blas import single_threaded_blas
 
-    runs = {
-        tile: calls_of_step(Machine(backend), net, tile, "fp32") for tile in TILES if tile <= batch
-    }
+    calls = calls_of_step(Machine(backend), net, batch, "fp32")
     with single_threaded_blas():
-        measured = [[_row(call, tile, batch) for call in calls] for tile, calls in runs.items()]
-    return [min(rows, key=lambda row: row["microseconds"]) for rows in zip(*measured, strict=True)]
+        return [_row(call, batch) for call in calls]
 
 
-def _row(call, tile, batch):
-    name, arguments, keywords, _, function = call
-    images, shape = tile, list(arrays_in(arguments)[0].shape[1:])
-    if name.endswith("_update"):  # of the parameters, once a batch
-        images, shape = batch, [sum(array.size for array in arguments[0])]
-    seconds = _seconds(lambda: function(*arguments, **keywords))
-    return {
-        "kernel": name,
-        "shape": shape,
-        "tile": images,
-        "microseconds": seconds / images * 1e6,
-    }
+def _row(call, batch):
+    name, arguments, keywords, _, kernel = call
+    shape = list(arrays_in(arguments)[0].shape[1:])
+    if name.endswith("_update"):
+        shape = [sum(array.size for array in arguments[0])]
+    (launcher,) = kernel.args
+
+    def work():
+        for _ in range(IN_A_ROW):
+            kernel(*arguments, **keywords)
+
+    seconds = _seconds(launcher.capture(work)) / IN_A_ROW
+    return {"kernel": name, "shape": shape, "microseconds": seconds / batch * 1e6}
 
 
 def _seconds(work):

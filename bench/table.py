@@ -22,8 +22,7 @@ def cpu_tables(result):
         "Peak memory of a process that trains in batches of 256, MiB:": memory_table(result),
         "Training on several threads, images a second:": threads_table(result),
         "Training in batches of several sizes, microseconds an image:": batches_table(result),
-        "Where a training step's time goes, microseconds an image on one thread (a kernel alone is "
-        "started from Python each time, which in a compiled step it is not):": profile_table(
+        "Where a training step's time goes, microseconds an image on one thread:": profile_table(
             result
         ),
         "From the shell to a trained model of the digits, seconds:": cold_table(result),

@@ -1,5 +1,7 @@
-"""NumPy's own kernels, plain, compiled and on the thread pool, against the generic ones."""
+"""The kernels for NumPy arrays, plain, recorded and compiled, against the generic ones."""
 
+from dataclasses import fields, replace
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -8,12 +10,54 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arraycnn import InvalidTypeError, InvalidValueError
-from arraycnn.execution.pooled import pooled
 from arraycnn.execution.thread_pool import ThreadPool
-from arraycnn.ops import GENERIC, Window
-from arraycnn.ops.numpy_kernels import NUMPY
+from arraycnn.ops import GENERIC, Window, plain
 
-RECORDS = {"numpy": NUMPY, "pool": pooled(NUMPY, ThreadPool(3))}
+
+def in_order(value):
+    if isinstance(value, list | tuple):
+        return type(value)(map(in_order, value))
+    return np.asarray(value, order="C") if isinstance(value, np.ndarray) else value
+
+
+def arrays_in(value):
+    if isinstance(value, list | tuple):
+        return [array for part in value for array in arrays_in(part)]
+    return [value] if isinstance(value, np.ndarray) else []
+
+
+def recorded(*, in_place):
+    """Plain kernels of which each is recorded on zeros, and then run on what it was given."""
+    launcher = plain.Launcher(ThreadPool(3))
+    kernels = plain.plain_kernels(launcher, in_place)
+
+    def run(kernel, *arguments, **options):
+        results = []
+        arguments = [in_order(argument) for argument in arguments]
+        values = [(array, array.copy()) for array in arrays_in(arguments)]
+        for array, _ in values:
+            array[...] = 0
+        replay = launcher.capture(lambda: results.append(kernel(*arguments, **options)))
+        for array, value in values:
+            array[...] = value
+        replay()
+        return results[0]
+
+    found = {field.name: getattr(kernels, field.name) for field in fields(kernels)}
+    return replace(
+        kernels,
+        **{
+            name: partial(run, kernel)
+            for name, kernel in found.items()
+            if isinstance(kernel, partial)
+        },
+    )
+
+
+RECORDS = {
+    "plain": plain.plain_kernels(plain.Launcher(ThreadPool(3))),
+    "recorded": recorded(in_place=False),
+}
 if find_spec("numba") is not None:
     from arraycnn.ops.compiled import compiled_kernels
     from arraycnn.ops.compiled.launcher import Launcher
@@ -177,7 +221,7 @@ def test_products_on_the_pool(shape):
     rows, inner, columns = shape
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((rows, inner)), rng.standard_normal((inner, columns))
-    record = RECORDS["pool"]
+    record = RECORDS["plain"]
     np.testing.assert_allclose(record.matmul(a, b), a @ b, rtol=0, atol=1e-10)
     np.testing.assert_allclose(record.matmul(b.T, a.T), (a @ b).T, rtol=0, atol=1e-10)
 
@@ -190,8 +234,9 @@ SETTINGS = [
 ]
 
 
+@pytest.mark.parametrize("kind", ["plain", "recorded", "in place"])
 @pytest.mark.parametrize(("name", "chosen"), SETTINGS)
-def test_updates_on_the_pool_are_the_generic_ones_to_the_bit(name, chosen):
+def test_updates_are_the_generic_ones_to_the_bit(name, chosen, kind):
     rng = np.random.default_rng(0)
     shapes = [(3, 3, 1, 8), (70_000,), (300, 200), ()]
     p, g, v, m = ([rng.random(shape) for shape in shapes] for _ in range(4))
@@ -202,8 +247,13 @@ def test_updates_on_the_pool_are_the_generic_ones_to_the_bit(name, chosen):
     else:
         inputs = (p, g, m, v, (np.asarray(0.9), np.asarray(0.99)), rate)
         chosen = {**chosen, "betas": (0.9, 0.99), "epsilon": 1e-8}
-    actual = getattr(RECORDS["pool"], name)(*inputs, **chosen)
     expected = getattr(GENERIC, name)(*inputs, **chosen)
+    record = recorded(in_place=True) if kind == "in place" else RECORDS[kind]
+    if kind == "in place":
+        inputs = in_order(inputs)
+    actual = getattr(record, name)(*inputs, **chosen)
+    if kind == "in place":
+        assert all(new is old for new, old in zip(actual[0], inputs[0], strict=True))
     assert len(actual) == len(expected)
     for a_list, e_list in zip(actual, expected, strict=True):
         for a, e in zip(a_list, e_list, strict=True):
@@ -213,16 +263,15 @@ def test_updates_on_the_pool_are_the_generic_ones_to_the_bit(name, chosen):
 def test_arrays_of_another_library_are_refused():
     strict = pytest.importorskip("array_api_strict")
     x = strict.zeros((1, 4, 4, 1))
-    with pytest.raises(InvalidTypeError, match="NumPy kernels: take NumPy arrays"):
-        NUMPY.im2col(x, Window((2, 2)))
-    with pytest.raises(InvalidTypeError, match="NumPy kernels: take NumPy arrays"):
-        NUMPY.max_pool2d(x, Window((2, 2)), "first")
+    for record in RECORDS.values():
+        with pytest.raises(InvalidTypeError, match="NumPy's kernels take NumPy arrays"):
+            record.max_pool2d(x, Window((2, 2)), "first")
 
 
 def test_a_convolution_large_enough_for_several_pieces():
     rng = np.random.default_rng(0)
     x, weight = rng.standard_normal((40, 20, 20, 16)), rng.standard_normal((3, 3, 16, 32))
-    bias, window, record = rng.standard_normal(32), Window((3, 3)), RECORDS["pool"]
+    bias, window, record = rng.standard_normal(32), Window((3, 3)), RECORDS["plain"]
     y = record.conv2d(record, x, weight, bias, window)
     np.testing.assert_allclose(
         y, GENERIC.conv2d(GENERIC, x, weight, bias, window), rtol=0, atol=1e-10
@@ -254,9 +303,9 @@ def test_winograd_is_nearly_as_exact_as_the_direct_method(shape):
             np.sqrt(np.mean((found - right) ** 2))
             for found, right in zip(results(RECORDS[name], x, weight, dy), exact, strict=True)
         ]
-        for name in ("compiled", "numpy")
+        for name in ("compiled", "plain")
     }
-    for winograd, direct in zip(errors["compiled"], errors["numpy"], strict=True):
+    for winograd, direct in zip(errors["compiled"], errors["plain"], strict=True):
         assert winograd <= 4 * direct
 
 

@@ -12,18 +12,9 @@ import numpy as np
 from arraycnn.backends.backend import Backend, adopt
 from arraycnn.backends.imports import import_library
 from arraycnn.errors import BackendUnavailableError, InvalidTypeError
-from arraycnn.execution import (
-    InferencePlan,
-    ShardedInference,
-    ShardedTraining,
-    Streaming,
-    Task,
-    TrainingPlan,
-)
-from arraycnn.layers import Sequential
+from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import Array, Kernels
-from arraycnn.ops.numpy_kernels import NUMPY
 from arraycnn.settings import check_count
 from arraycnn.training import Carry
 
@@ -49,7 +40,8 @@ class NumPy(Backend):
 
     @property
     def kernels(self) -> Kernels:
-        return _compiled(self._threads()).kernels if self._is_fast() else NUMPY
+        kernels: Kernels = self._plans().kernels
+        return kernels
 
     def __post_init__(self) -> None:
         if self.fast is not None and not isinstance(self.fast, bool):
@@ -72,7 +64,7 @@ class NumPy(Backend):
             import_library("numba", self.name, 'pip install "arraycnn[fast]"')
         if self._is_fast():
             try:
-                _compiled(self._threads())
+                self._plans()
             except Exception as error:
                 reason = " ".join(str(error).split())
                 message = (
@@ -89,28 +81,20 @@ class NumPy(Backend):
         return np.asarray(array)
 
     def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        if self._is_fast():
-            return _compiled(self._threads()).training_plan(self, task, carry)
-        if type(task.network) is not Sequential:
-            return super().training_plan(task, carry)
-        return ShardedTraining(self.kernels, self._threads(), task, carry)
+        plan: TrainingPlan = self._plans().training_plan(self, task, carry)
+        return plan
 
     def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        if self._is_fast():
-            return self.training_plan(task, carry)
-        if type(task.network) is not Sequential:
-            return super().streaming_plan(task, carry)
-        kernels = Streaming(self, task.dtype).kernels
-        return ShardedTraining(kernels, self._threads(), task, carry)
+        return self.training_plan(task, carry)
 
     def inference_plan(
         self, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:
-        if self._is_fast():
-            return _compiled(self._threads()).inference_plan(self, network, params, state, dtype)
-        if type(network) is not Sequential:
-            return super().inference_plan(network, params, state, dtype)
-        return ShardedInference(self.kernels, self._threads(), network, params, state, dtype)
+        plan: InferencePlan = self._plans().inference_plan(self, network, params, state, dtype)
+        return plan
+
+    def _plans(self) -> Any:
+        return _compiled(self._threads()) if self._is_fast() else _plain(self._threads())
 
     def _is_fast(self) -> bool:
         return find_spec("numba") is not None if self.fast is None else self.fast
@@ -132,3 +116,11 @@ def _compiled(threads: int) -> Any:
     from arraycnn.execution.compiled import Compiled
 
     return Compiled(threads)
+
+
+@cache
+def _plain(threads: int) -> Any:
+    """NumPy's own kernels and what runs them."""
+    from arraycnn.execution.plain import Plain
+
+    return Plain(threads)

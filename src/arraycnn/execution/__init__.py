@@ -3,7 +3,6 @@
 from arraycnn.execution.eager import EagerInference, EagerTraining
 from arraycnn.execution.plan import InferencePlan, StepMemory, Task, TrainingPlan
 from arraycnn.execution.recorded import RecordedInference, RecordedTraining
-from arraycnn.execution.sharded import ShardedInference, ShardedTraining
 from arraycnn.execution.streaming import Streaming
 
 __all__ = [
@@ -12,8 +11,6 @@ __all__ = [
     "InferencePlan",
     "RecordedInference",
     "RecordedTraining",
-    "ShardedInference",
-    "ShardedTraining",
     "StepMemory",
     "Streaming",
     "Task",

@@ -28,11 +28,14 @@ from arraycnn.ops.step_tables import StepTables
 from arraycnn.training import Carry
 from arraycnn.tree import flatten, map_leaves
 
-_UNROLLED = 16
+UNROLLED = 16
 """Steps of the longer graph: enough that starting it costs nothing by comparison."""
 
 _CAPACITY = 1024
 """Steps the tables hold: more come in turns."""
+
+_MOST_RECORDINGS = 8
+"""Batch sizes for which the inference is kept recorded."""
 
 _SENT_BYTES = 64 * 2**20
 """About how much of a data set on the host is sent at a time."""
@@ -101,8 +104,8 @@ class _Part:
             shape = self._source.shape[1:]
             bytes_a_step = max(1, batch * math.prod(shape) * np.dtype(dtype).itemsize)
             if launcher.sends:
-                wanted = _SENT_BYTES // bytes_a_step // _UNROLLED * _UNROLLED
-                self.steps = min(max(_UNROLLED, wanted), _CAPACITY)
+                wanted = _SENT_BYTES // bytes_a_step // UNROLLED * UNROLLED
+                self.steps = min(max(UNROLLED, wanted), _CAPACITY)
             else:
                 self.steps = 1  # nothing is won by reading ahead
             rows = self.steps * batch
@@ -134,16 +137,25 @@ class RecordedTraining:
     task : Task
     carry : Carry
         Copied: the plan changes its own in place.
+    unrolled : int
+        Steps of the longer recording; 1 where starting one costs nothing, and no kernel is loaded.
     """
 
     def __init__(
-        self, launcher: Launcher, steps: Steps, kernels: Kernels, task: Task, carry: Carry
+        self,
+        launcher: Launcher,
+        steps: Steps,
+        kernels: Kernels,
+        task: Task,
+        carry: Carry,
+        unrolled: int = UNROLLED,
     ) -> None:
         if not isinstance(task.images, ImageSource):  # else each step would make them lie so
             task = replace(task, images=launcher.contiguous(task.images))
         self._launcher = launcher
         self._steps = steps
         self._kernels = kernels
+        self._unrolled = unrolled
         self._task = task
         self._carry = _copied(carry)
         # Labels that come with the batches lie in an array like others; steps find theirs there.
@@ -183,7 +195,7 @@ class RecordedTraining:
         sent = 0
         if isinstance(self._task.images, ImageSource):
             pixels = math.prod(self._task.images.shape[1:])
-            sent = 3 * _UNROLLED * pixels * np.dtype(self._task.images.dtype).itemsize
+            sent = 3 * UNROLLED * pixels * np.dtype(self._task.images.dtype).itemsize
         # The step that loads the kernels has its memory, and so has each of the two recordings.
         return StepMemory(3 * one.fixed, 3 * one.per_image + tables + sent)
 
@@ -209,7 +221,8 @@ class RecordedTraining:
             part.bring(wanted)
             if isinstance(self._task.labels, ImageSource):
                 self._labels[asarray(wanted)] = asarray(self._task.labels.read(wanted))
-            for length, times in zip((_UNROLLED, 1), divmod(ready, _UNROLLED), strict=True):
+            lengths = (self._unrolled, 1)
+            for length, times in zip(lengths, divmod(ready, self._unrolled), strict=True):
                 for _ in range(times):
                     self._graph(recordings, length)()
         to_numpy = self._launcher.to_numpy
@@ -218,12 +231,8 @@ class RecordedTraining:
     def _graph(self, recordings: _Recordings, steps: int) -> Callable[[], None]:
         """The graph of the next ``steps`` steps, for which all stands ready."""
         if steps not in recordings.graphs:
-            cursor, before = _copy(recordings.tables.cursor), self.snapshot()
-            try:
-                self._step(recordings)  # so that every kernel has been compiled and loaded
-            finally:
-                self.restore(before)
-                recordings.tables.cursor[...] = cursor
+            if self._unrolled > 1:
+                self._rehearse(recordings)
 
             def work() -> None:
                 for _ in range(steps):
@@ -231,6 +240,15 @@ class RecordedTraining:
 
             recordings.graphs[steps] = self._launcher.capture(work)
         return recordings.graphs[steps]
+
+    def _rehearse(self, recordings: _Recordings) -> None:
+        """Run a step that changes nothing, so that every kernel has been compiled and loaded."""
+        cursor, before = _copy(recordings.tables.cursor), self.snapshot()
+        try:
+            self._step(recordings)
+        finally:
+            self.restore(before)
+            recordings.tables.cursor[...] = cursor
 
     def _step(self, recordings: _Recordings) -> None:
         """One step at the tables' cursor, all of it on the device."""
@@ -311,6 +329,8 @@ class RecordedInference:
             self._seen.add(kind)
             return outputs
         if kind not in self._recorded:
+            if len(self._recorded) == _MOST_RECORDINGS:
+                del self._recorded[next(iter(self._recorded))]
             static = self._launcher.empty(images.shape, images.dtype)
             static[...] = images
             recorded: list[Array] = []

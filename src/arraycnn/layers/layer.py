@@ -89,11 +89,7 @@ class Context:
 
 
 class Layer(Protocol):
-    """The protocol of a layer; N, the number of images, is never part of a declared shape.
-
-    A class attribute ``couples_images = False`` tells plans that every image is treated for itself,
-    so that they may cut the batch; a layer of the library without state is taken to do so.
-    """
+    """The protocol of a layer; N, the number of images, is never part of a declared shape."""
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
         """Draw parameters and state as float64 NumPy arrays: (params, state, output_shape).

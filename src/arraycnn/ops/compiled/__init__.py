@@ -13,8 +13,7 @@ from functools import partial
 
 from arraycnn.ops.compiled import batch, convolution, dense, loss, optimizers, random_bits
 from arraycnn.ops.compiled.launcher import Launcher
-from arraycnn.ops.kernels import Kernels
-from arraycnn.ops.numpy_kernels import NUMPY
+from arraycnn.ops.kernels import GENERIC, Kernels
 
 
 def compiled_kernels(launcher: Launcher, in_place: bool = False) -> Kernels:
@@ -30,7 +29,7 @@ def compiled_kernels(launcher: Launcher, in_place: bool = False) -> Kernels:
         return partial(function, launcher, in_place=in_place)
 
     return replace(
-        NUMPY,
+        GENERIC,
         matmul=plain(dense.matmul),
         dense=plain(dense.dense),
         dense_backward=plain(dense.dense_backward),

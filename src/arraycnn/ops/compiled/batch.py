@@ -7,7 +7,8 @@ import numpy as np
 from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import generic
 from arraycnn.ops.compiled.kernels import steps as kernels
-from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher, check_arrays, check_integers
+from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher, check_integers
+from arraycnn.ops.host_launcher import check_arrays
 
 
 def gather_rescale(

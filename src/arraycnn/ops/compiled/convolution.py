@@ -11,7 +11,8 @@ import numpy as np
 from arraycnn.ops import generic
 from arraycnn.ops.compiled.kernels import convolution, dense, winograd
 from arraycnn.ops.compiled.kernels.vectors import BYTES
-from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher, check_arrays
+from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher
+from arraycnn.ops.host_launcher import check_arrays
 from arraycnn.ops.kernels import Kernels
 from arraycnn.ops.window import Pair, Window, pair
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.errors import InvalidTypeError
 from arraycnn.ops.compiled.launches import STATE, WORDS, address, run
+from arraycnn.ops.host_launcher import HostLauncher, Pool, check_arrays
 
 ELEMENTS = 2**15
 """Numbers in a block of elementwise work."""
@@ -22,48 +23,23 @@ WORTH = 2**18
 _REALS = (np.dtype("float32"), np.dtype("float64"))  # in this machine's order of bytes
 
 
-class Pool(Protocol):
-    """Threads that work on one job at a time."""
-
-    threads: int
-
-    def map(self, function: Callable[[int], Any], count: int) -> list[Any]: ...
-
-
-class Launcher:
+class Launcher(HostLauncher):
     """Runs compiled kernels on NumPy arrays, or records them.
 
-    Parameters
-    ----------
-    pool : Pool
-        The threads that share a launch's blocks. What a block does, and so every bit of a result,
-        does not depend on how many they are.
+    What a block of a launch does, and so every bit of a result, does not depend on how many threads
+    share the blocks.
     """
 
-    sends = False
-    """Images on the host are where kernels find them."""
-
     def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+        super().__init__(pool)
         self._recording: list[list[int]] | None = None
         self._room = 0
         self._kinds: set[str] = set()
         self._arena = _Arena()
 
-    def owns(self, array: Any) -> bool:
-        return isinstance(array, np.ndarray)
-
-    def asarray(self, array: np.ndarray) -> np.ndarray:
-        """A copy of ``array``, in C order."""
-        return np.array(array, order="C")
-
-    def to_numpy(self, array: np.ndarray) -> np.ndarray:
-        """A copy of ``array``, which later launches may overwrite."""
-        return np.array(array)
-
-    def sender(self, shape: tuple[int, ...], dtype: Any) -> _Sender:
-        """What puts rows where launches find them."""
-        return _Sender()
+    @property
+    def is_recording(self) -> bool:
+        return self._recording is not None
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """A new array, not initialised: kernels must write all of it."""
@@ -130,13 +106,6 @@ class Launcher:
             raise InvalidTypeError(message)
         return tuple(self.contiguous(array) for array in arrays)
 
-    def contiguous(self, array: np.ndarray) -> np.ndarray:
-        """``array`` itself where it lies in C order, else a copy that does."""
-        if self._recording is not None and not array.flags.c_contiguous:
-            message = "NumPy: a recorded step needs arrays in C order; copy them before"
-            raise InvalidValueError(message)
-        return np.asarray(array, order="C")
-
     def _run(self, launches: np.ndarray, dtype: np.dtype, room: int) -> None:
         state = np.zeros(STATE, np.int64)
         # With one block a launch there is nothing to share.
@@ -149,22 +118,6 @@ class Launcher:
             work(0)
         else:
             self._pool.map(work, threads)
-
-
-class _Sender:
-    def send(self, rows: np.ndarray, target: np.ndarray) -> None:
-        target[: len(rows)] = rows
-
-
-def check_arrays(owner: str, *arrays: Any) -> None:
-    """Refuse arrays of another library."""
-    for array in arrays:
-        if not isinstance(array, np.ndarray):
-            message = (
-                f"{owner}: compiled kernels take NumPy arrays, got {type(array)!r}; "
-                "keep all arrays of a model on its own backend"
-            )
-            raise InvalidTypeError(message)
 
 
 def check_integers(owner: str, *arrays: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""The sharded plan: the same bits on any number of threads, and the numbers of the eager plan."""
+"""The plans for NumPy: the same bits on any number of threads, and the numbers of the eager plan."""
 
 import os
 import subprocess
@@ -15,7 +15,6 @@ from arraycnn import networks
 from arraycnn.data import load_dataset
 from arraycnn.execution import blas
 from arraycnn.execution.blas import single_threaded_blas
-from arraycnn.execution.sharded import couples_images, cut
 from arraycnn.execution.thread_pool import ThreadPool
 from arraycnn.fusion import fuse
 from arraycnn.ops import GENERIC
@@ -184,33 +183,6 @@ def test_several_threads_may_ask_one_model(digits, fast):
             np.testing.assert_array_equal(answer, right)
 
 
-def test_where_networks_are_cut():
-    def trunk(network, size):
-        plan = cut(network, (size, size, 1), 4)
-        return [type(layer).__name__ for _, layer in plan.trunk], plan.tile
-
-    assert trunk(networks.scratch(), 28) == (["Rescale", "Conv2d", "MaxPool2d", "Flatten"], 32)
-    layers, tile = trunk(networks.basic(), 28)
-    assert layers[-2:] == ["Dropout", "Flatten"]
-    assert tile == 4
-    assert trunk(NETWORKS["batch norm"], 8)[0] == ["Rescale", "Conv2d", "ReLU"]
-    assert trunk(NETWORKS["all head"], 8)[0] == ["Rescale", "Flatten"]
-
-
-def test_a_users_layer_is_kept_whole_unless_it_says_that_images_are_apart():
-    class Apart(cnn.ReLU):
-        couples_images = False
-
-    class Unknown(cnn.ReLU):
-        pass
-
-    assert not couples_images(cnn.ReLU())
-    assert not couples_images(Apart())
-    assert couples_images(Unknown())
-    assert couples_images(cnn.Sequential(cnn.ReLU(), Unknown()))
-    assert couples_images(cnn.Residual(cnn.ReLU(), Unknown()))
-
-
 def test_which_runs_are_fused():
     def fused(ops, *layers):
         named = [(str(place), layer) for place, layer in enumerate(layers)]
@@ -234,8 +206,6 @@ def test_which_runs_are_fused():
 @dataclass(frozen=True)
 class Tripled(cnn.Conv2d):
     """A convolution that does not compute what its base class does."""
-
-    couples_images = False
 
     def forward(self, params, state, x, context):
         y, state, residuals = super().forward(params, state, x, context)

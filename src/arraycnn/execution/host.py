@@ -1,0 +1,107 @@
+"""Plans on kernels for NumPy arrays: recorded where every part of a step is such a kernel."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from arraycnn.data.image_source import ImageSource, MappedImages
+from arraycnn.execution.eager import EagerInference, EagerTraining
+from arraycnn.execution.plan import InferencePlan, Placement, Task, TrainingPlan
+from arraycnn.execution.recorded import RecordedInference, RecordedTraining, Steps
+from arraycnn.execution.streaming import Streaming
+from arraycnn.execution.thread_pool import thread_pool
+from arraycnn.fusion import Chain, ConvPool2d, ConvReLU2d, DenseReLU, fuse_network
+from arraycnn.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, Rescale
+from arraycnn.layers.layer import Layer, Tree
+from arraycnn.ops import Kernels
+from arraycnn.optimizers import SGD, Adam, AdamW
+from arraycnn.training import Carry
+from arraycnn.tree import map_leaves
+
+_RECORDABLE = (
+    *(Conv2d, ConvReLU2d, ConvPool2d, Dense, DenseReLU, Dropout, Flatten, MaxPool2d, Rescale),
+)
+
+
+class HostPlans:
+    """Kernels on a number of threads, and the plans that use them.
+
+    Parameters
+    ----------
+    threads : int
+    launcher : class
+        Made with a pool of threads.
+    kernels : function
+        The record of kernels of a launcher; with ``in_place``, one whose updates change what they
+        are given.
+    steps : Steps
+    unrolled : int
+        As in `RecordedTraining`.
+    """
+
+    def __init__(
+        self,
+        threads: int,
+        launcher: Callable[..., Any],
+        kernels: Callable[..., Kernels],
+        steps: Steps,
+        unrolled: int,
+    ) -> None:
+        self._pool = thread_pool(threads)
+        self._launcher, self._kernels_of, self._steps = launcher, kernels, steps
+        self._unrolled = unrolled
+        self.kernels = kernels(launcher(self._pool))
+
+    def training_plan(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
+        """A plan for images in memory, or for a source of them."""
+        if type(task.optimizer) in (SGD, Adam, AdamW) and self._is_recordable(task.network):
+            carry = Carry(*(map_leaves(_in_order, tree) for tree in carry))
+            if isinstance(task.images, np.ndarray) and not task.images.flags.c_contiguous:
+                # Put in order batch by batch.
+                task = replace(task, images=MappedImages(task.images))
+            return self.recorded(task, carry)
+        if isinstance(task.images, ImageSource):
+            return EagerTraining(Streaming(placement, task.dtype), task, carry)
+        return EagerTraining(placement, task, carry)
+
+    def inference_plan(
+        self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
+    ) -> InferencePlan:
+        if not self._is_recordable(network):
+            return EagerInference(placement, network, params, state, dtype)
+        launcher = self._launcher(self._pool)
+        params = map_leaves(_in_order, params)
+        kernels = self._kernels_of(launcher)
+        return RecordedInference(launcher, kernels, network, params, state, dtype)
+
+    def recorded(self, task: Task, carry: Carry) -> TrainingPlan:
+        launcher = self._launcher(self._pool)
+        kernels = self._kernels_of(launcher, in_place=True)
+        return RecordedTraining(launcher, self._steps, kernels, task, carry, self._unrolled)
+
+    def can_pool(self, pool: MaxPool2d) -> bool:
+        """Whether a kernel computes this pool."""
+        return True
+
+    def _is_recordable(self, network: Layer) -> bool:
+        """Whether nothing in a step of ``network`` is a layer's own code, which no recording holds."""
+        fused: Any = fuse_network(network, self.kernels)
+        if not isinstance(fused, Chain):
+            return False
+        layers = [layer for _, layer in fused.layers]
+        # Bytes are gathered and rescaled by one kernel: no other takes them.
+        late = any(type(layer) is Rescale for layer in layers[1:])
+        return not late and all(map(self._has_kernel, layers))
+
+    def _has_kernel(self, layer: Layer) -> bool:
+        """Whether all that a fused layer does is in kernels."""
+        pool = layer.pool if type(layer) is ConvPool2d else layer
+        if type(pool) is MaxPool2d and not self.can_pool(pool):
+            return False
+        return type(layer) in _RECORDABLE
+
+
+def _in_order(array: np.ndarray) -> np.ndarray:
+    return np.asarray(array, order="C")  # ascontiguousarray would give a number an axis

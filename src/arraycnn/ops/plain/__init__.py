@@ -1,0 +1,59 @@
+"""Kernels of NumPy's own functions, as calls that write into arrays and can be recorded.
+
+A training step is recorded as the list of calls that it makes, and run again and again. What costs
+on a CPU besides arithmetic is left out of it: choosing kernels, cutting views, fresh memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from arraycnn.ops.kernels import GENERIC, Kernels
+from arraycnn.ops.plain import batch, convolution, dense, loss, optimizers, pools, random_bits
+from arraycnn.ops.plain.launcher import Launcher
+from arraycnn.ops.plain.products import matmul
+
+
+def plain_kernels(launcher: Launcher, in_place: bool = False) -> Kernels:
+    """The record of kernels that make their calls by ``launcher``.
+
+    ``in_place`` : whether the optimizers' updates change the arrays they are given. Gradients then
+    go from dense layers to the update and nowhere else, which computes them.
+    """
+
+    def plain(function: Callable) -> Callable:
+        return partial(function, launcher)
+
+    def update(function: Callable) -> Callable:
+        return partial(function, launcher, in_place=in_place)
+
+    def backward(function: Callable) -> Callable:
+        return partial(function, launcher, postpone=in_place)
+
+    return replace(
+        GENERIC,
+        matmul=plain(matmul),
+        dense=plain(dense.dense),
+        dense_backward=backward(dense.dense_backward),
+        dense_relu=plain(dense.dense_relu),
+        dense_relu_backward=backward(dense.dense_relu_backward),
+        gather=plain(batch.gather),
+        rescale=plain(batch.rescale),
+        gather_rescale=plain(batch.gather_rescale),
+        conv2d=plain(convolution.conv2d),
+        conv2d_backward=plain(convolution.conv2d_backward),
+        conv2d_relu=plain(convolution.conv2d_relu),
+        conv2d_relu_backward=plain(convolution.conv2d_relu_backward),
+        conv2d_max_pool2d=plain(convolution.conv2d_max_pool2d),
+        conv2d_max_pool2d_backward=plain(convolution.conv2d_max_pool2d_backward),
+        max_pool2d=plain(pools.max_pool2d),
+        max_pool2d_backward=plain(pools.max_pool2d_backward),
+        dropout=plain(random_bits.dropout),
+        dropout_backward=plain(random_bits.dropout_backward),
+        softmax=plain(loss.softmax),
+        softmax_cross_entropy=plain(loss.softmax_cross_entropy),
+        sgd_update=update(optimizers.sgd_update),
+        adam_update=update(optimizers.adam_update),
+    )
