@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import tracemalloc
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -18,6 +19,7 @@ from arraycnn.execution.blas import single_threaded_blas
 from arraycnn.execution.thread_pool import ThreadPool
 from arraycnn.fusion import fuse
 from arraycnn.ops import GENERIC
+from arraycnn.tree import flatten
 
 NETWORKS = {
     "scratch": networks.scratch(),
@@ -183,6 +185,102 @@ def test_several_threads_may_ask_one_model(digits, fast):
             np.testing.assert_array_equal(answer, right)
 
 
+@kernels
+@pytest.mark.parametrize(
+    "optimizer", [cnn.SGD(0.1, momentum=0.9), cnn.Adam(0.01)], ids=["sgd", "adam"]
+)
+def test_networks_without_parameters_train(fast, optimizer):
+    images, labels = np.zeros((10, 4, 4, 1), np.uint8), np.arange(10) % 4
+    network = cnn.Sequential(cnn.Rescale(), cnn.MaxPool2d(2), cnn.Flatten())
+    model = cnn.Model(network, (4, 4, 1), backend=cnn.NumPy(fast=fast))
+    history = model.fit(images, labels, batch_size=4, optimizer=optimizer)
+    np.testing.assert_allclose(history.step_losses, np.log(4), rtol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", [cnn.SGD(0.1), cnn.Adam(0.01)], ids=["sgd", "adam"])
+def test_an_interrupt_between_two_calls_leaves_the_parameters_of_whole_steps(
+    digits, optimizer, monkeypatch
+):
+    """Injected: Python looks for a signal after each call."""
+    images, labels = digits.train_images[:24], digits.train_labels[:24]
+
+    def fit(calls_before=10**9):
+        model = cnn.Model(networks.scratch(), (8, 8, 1), backend=cnn.NumPy(1, False), seed=3)
+        left = [calls_before]
+
+        def make(calls):
+            for function, arguments, options in calls:
+                if left[0] == 0:
+                    raise KeyboardInterrupt
+                left[0] -= 1
+                function(*arguments, **options)
+
+        monkeypatch.setattr("arraycnn.ops.plain.launcher._make", make)
+        wholes = [model.parameters]
+
+        class Kept(cnn.Callback):
+            save_every = 1
+
+            def on_save(self, state):
+                wholes.append(flatten(state.carry.params))
+
+        chosen = {"batch_size": 4, "optimizer": optimizer, "callbacks": [Kept()]}
+        interrupted = False
+        try:
+            model.fit(images, labels, **chosen)
+        except KeyboardInterrupt:
+            interrupted = True
+        return interrupted, model.parameters, wholes
+
+    _, _, wholes = fit()
+    assert len(wholes) >= 6
+    interrupts = 0
+    for calls in range(1, 400, 7):
+        interrupted, found, _ = fit(calls_before=calls)
+        interrupts += interrupted
+        same = [all(np.array_equal(whole[name], found[name]) for name in found) for whole in wholes]
+        assert any(same), calls
+    assert interrupts >= 30
+
+
+class Short(cnn.data.ImageSource):
+    """A source that gives a row too few in a batch."""
+
+    shape, dtype = (12, 4, 4, 1), np.dtype("uint8")
+
+    def read(self, indices):
+        return np.zeros((5 if len(indices) == 6 else len(indices), 4, 4, 1), np.uint8)
+
+
+@kernels
+def test_a_source_that_gives_too_few_rows_is_refused(fast):
+    network = cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(3))
+    model = cnn.Model(network, (4, 4, 1), backend=cnn.NumPy(fast=fast))
+    with pytest.raises(cnn.InvalidValueError, match=r"images.read: must give .* \(6, 4, 4, 1\)"):
+        model.fit(Short(), np.arange(12) % 3, batch_size=6)
+
+
+def test_recordings_share_their_memory():
+    """Of a short last batch, and of inference in many sizes."""
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (600, 28, 28), dtype=np.uint8), np.arange(600) % 10
+    model = cnn.Model(networks.basic(), (28, 28), backend=cnn.NumPy(fast=False))
+    tracemalloc.start()
+    try:
+        model.fit(images[:256], labels[:256], batch_size=256)
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        model.fit(images[:456], labels[:456], batch_size=256)
+        assert tracemalloc.get_traced_memory()[1] < 1.2 * held
+        before = tracemalloc.get_traced_memory()[0]
+        for size in (600, 500, 400, 300, 200, 100):
+            for _ in range(3):
+                model.predict(images[:size])
+        assert tracemalloc.get_traced_memory()[0] - before < 0.5 * held
+    finally:
+        tracemalloc.stop()
+
+
 def test_which_runs_are_fused():
     def fused(ops, *layers):
         named = [(str(place), layer) for place, layer in enumerate(layers)]
@@ -299,7 +397,7 @@ def test_the_pool_keeps_order_raises_errors_and_goes_on(threads):
 
 
 FORK = """
-import os, sys
+import os, sys, threading
 
 import numpy as np
 
@@ -310,12 +408,14 @@ images = np.random.default_rng(0).integers(0, 256, (200, 8, 8, 1), dtype=np.uint
 labels = np.arange(200) % 10
 model = cnn.Model(networks.scratch(), (8, 8, 1), backend=cnn.NumPy(2), seed=0)
 before = [model.predict(images) for _ in range(3)]  # its plan has been made, and recorded
+busy = threading.Thread(target=lambda: [model.predict(images) for _ in range(3000)], daemon=True)
+busy.start()  # so that the fork finds a recording at work
 child = os.fork()
 if child == 0:
     same = np.array_equal(model.predict(images), before[0])
     model.fit(images, labels, batch_size=100)
     os._exit(0 if same else 1)
-raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 

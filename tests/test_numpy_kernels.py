@@ -28,10 +28,11 @@ def arrays_in(value):
 
 def recorded(*, in_place):
     """Plain kernels of which each is recorded on zeros, and then run on what it was given."""
-    launcher = plain.Launcher(ThreadPool(3))
-    kernels = plain.plain_kernels(launcher, in_place)
+    pool = ThreadPool(3)
 
-    def run(kernel, *arguments, **options):
+    def run(name, *arguments, **options):
+        launcher = plain.Launcher(pool)  # whose recordings share their memory
+        kernel = getattr(plain.plain_kernels(launcher, in_place), name)
         results = []
         arguments = [in_order(argument) for argument in arguments]
         values = [(array, array.copy()) for array in arrays_in(arguments)]
@@ -43,15 +44,10 @@ def recorded(*, in_place):
         replay()
         return results[0]
 
-    found = {field.name: getattr(kernels, field.name) for field in fields(kernels)}
-    return replace(
-        kernels,
-        **{
-            name: partial(run, kernel)
-            for name, kernel in found.items()
-            if isinstance(kernel, partial)
-        },
-    )
+    kernels = plain.plain_kernels(plain.Launcher(pool), in_place)
+    names = [field.name for field in fields(kernels)]
+    ours = [name for name in names if isinstance(getattr(kernels, name), partial)]
+    return replace(kernels, **{name: partial(run, name) for name in ours})
 
 
 RECORDS = {

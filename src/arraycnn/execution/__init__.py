@@ -2,7 +2,8 @@
 
 from arraycnn.execution.eager import EagerInference, EagerTraining
 from arraycnn.execution.plan import InferencePlan, StepMemory, Task, TrainingPlan
-from arraycnn.execution.recorded import RecordedInference, RecordedTraining
+from arraycnn.execution.recorded import RecordedTraining
+from arraycnn.execution.recorded_inference import RecordedInference
 from arraycnn.execution.streaming import Streaming
 
 __all__ = [

@@ -9,7 +9,8 @@ import numpy as np
 from arraycnn.data.image_source import ImageSource, MappedImages
 from arraycnn.execution.eager import EagerInference, EagerTraining
 from arraycnn.execution.plan import InferencePlan, Placement, Task, TrainingPlan
-from arraycnn.execution.recorded import RecordedInference, RecordedTraining, Steps
+from arraycnn.execution.recorded import RecordedTraining, Steps
+from arraycnn.execution.recorded_inference import RecordedInference
 from arraycnn.execution.streaming import Streaming
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.fusion import Chain, ConvPool2d, ConvReLU2d, DenseReLU, fuse_network

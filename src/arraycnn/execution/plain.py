@@ -24,6 +24,10 @@ from arraycnn.training import Carry
 _QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
+_IMAGES = 256
+"""Of inference at a time: enough for every thread, and what they take stays small."""
+
+
 class Plain(HostPlans):
     """`HostPlans` that run with BLAS at one thread."""
 
@@ -32,10 +36,16 @@ class Plain(HostPlans):
 
     def training_plan(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
         plan = super().training_plan(placement, task, carry)
-        memory = plan.memory
-        if isinstance(plan, RecordedTraining):
-            memory = partial(self._recorded_memory, task, carry)
-        return _Training(plan, memory)
+        return plan if isinstance(plan, _Recorded) else _Training(plan)
+
+    def recorded(self, task: Task, carry: Carry) -> TrainingPlan:
+        memory = partial(self._recorded_memory, task, carry)
+        return _Recorded(super().recorded(task, carry), memory)
+
+    def inference_plan(
+        self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
+    ) -> InferencePlan:
+        return _Inference(super().inference_plan(placement, network, params, state, dtype))
 
     def _recorded_memory(self, task: Task, carry: Carry) -> StepMemory:
         """What a recording holds: every array of a step, each for itself."""
@@ -53,29 +63,56 @@ class Plain(HostPlans):
         others = (self._pool.threads - 1) * launchers[-1].scratch_bytes
         return StepMemory(one.fixed + others, one.per_image)
 
-    def inference_plan(
-        self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
-    ) -> InferencePlan:
-        return _Inference(super().inference_plan(placement, network, params, state, dtype))
 
-
-@dataclass(frozen=True)
 class _Training:
-    plan: TrainingPlan
-    memory: Callable[[], StepMemory]
+    """A plan that runs with BLAS at one thread."""
+
+    def __init__(self, plan: TrainingPlan) -> None:
+        self._plan = plan
+        self.memory = plan.memory
 
     @_QUIET
     def run(
         self, first_step: int, batches: Sequence[np.ndarray], learning_rates: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         with single_threaded_blas():
-            return self.plan.run(first_step, batches, learning_rates)
+            return self._plan.run(first_step, batches, learning_rates)
 
     def snapshot(self) -> Carry:
-        return self.plan.snapshot()
+        return self._plan.snapshot()
 
     def restore(self, carry: Carry) -> None:
-        self.plan.restore(carry)
+        self._plan.restore(carry)
+
+
+class _Recorded(_Training):
+    """A plan that changes parameters in place, and takes it back where it is interrupted."""
+
+    def __init__(self, plan: TrainingPlan, memory: Callable[[], StepMemory]) -> None:
+        super().__init__(plan)
+        self.memory = memory
+        self._whole: Carry | None = None  # as the steps so far have left it
+
+    def run(
+        self, first_step: int, batches: Sequence[np.ndarray], learning_rates: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        before = self.snapshot()
+        try:
+            results = super().run(first_step, batches, learning_rates)
+            self._whole = None
+        except BaseException:  # a signal comes between any two calls
+            self.restore(before)
+            raise
+        return results
+
+    def snapshot(self) -> Carry:
+        if self._whole is None:
+            self._whole = super().snapshot()
+        return self._whole
+
+    def restore(self, carry: Carry) -> None:
+        super().restore(carry)
+        self._whole = carry
 
 
 @dataclass(frozen=True)
@@ -85,9 +122,15 @@ class _Inference:
     @_QUIET
     def predict(self, images: Array) -> np.ndarray:
         with single_threaded_blas():
-            return self.plan.predict(images)
+            return np.concatenate([self.plan.predict(images[part]) for part in _parts(images)])
 
     @_QUIET
     def evaluate(self, images: Array, labels: Array) -> tuple[float, int]:
         with single_threaded_blas():
-            return self.plan.evaluate(images, labels)
+            sums = [self.plan.evaluate(images[part], labels[part]) for part in _parts(images)]
+        return sum(loss for loss, _ in sums), sum(correct for _, correct in sums)
+
+
+def _parts(images: Array) -> list[slice]:
+    """The images in parts that a recording is kept for."""
+    return [slice(i, i + _IMAGES) for i in range(0, max(images.shape[0], 1), _IMAGES)]

@@ -8,7 +8,6 @@ a chunk. Python looks at nothing before the chunk's end.
 """
 
 import math
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -17,11 +16,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from arraycnn.data.image_source import ImageSource
+from arraycnn.errors import InvalidValueError
 from arraycnn.execution.memory import whole_step_memory
 from arraycnn.execution.plan import StepMemory, Task
 from arraycnn.fusion import Chain, fuse_network, loss_and_gradients
 from arraycnn.layers import Rescale
-from arraycnn.layers.layer import Context, Layer, Randomness, Tree
+from arraycnn.layers.layer import Context, Layer, Randomness
 from arraycnn.ops import Array, Kernels, array_namespace
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.ops.step_tables import StepTables
@@ -33,9 +33,6 @@ UNROLLED = 16
 
 _CAPACITY = 1024
 """Steps the tables hold: more come in turns."""
-
-_MOST_RECORDINGS = 8
-"""Batch sizes for which the inference is kept recorded."""
 
 _SENT_BYTES = 64 * 2**20
 """About how much of a data set on the host is sent at a time."""
@@ -121,7 +118,7 @@ class _Part:
     def bring(self, indices: np.ndarray) -> None:
         """Send the images of the next `steps` steps."""
         if self._source is not None:
-            self._sender.send(self._source.read(indices), self.images)
+            self._sender.send(_read("images", self._source, indices), self.images)
 
 
 class RecordedTraining:
@@ -220,7 +217,8 @@ class RecordedTraining:
             wanted = indices[start * size : (start + ready) * size]
             part.bring(wanted)
             if isinstance(self._task.labels, ImageSource):
-                self._labels[asarray(wanted)] = asarray(self._task.labels.read(wanted))
+                labels = _read("labels", self._task.labels, wanted)
+                self._labels[asarray(wanted)] = asarray(labels)
             lengths = (self._unrolled, 1)
             for length, times in zip(lengths, divmod(ready, self._unrolled), strict=True):
                 for _ in range(times):
@@ -284,69 +282,16 @@ class RecordedTraining:
         )
 
 
-class RecordedInference:
-    """An `InferencePlan`: the pass through the network is recorded for each batch size.
-
-    A size is run kernel by kernel when it first comes, and recorded when it comes again.
-    """
-
-    def __init__(
-        self,
-        launcher: Launcher,
-        kernels: Kernels,
-        network: Layer,
-        params: Tree,
-        state: Tree,
-        dtype: str,
-    ) -> None:
-        self._launcher = launcher
-        self._network = fuse_network(network, kernels)
-        self._params, self._state = params, state
-        self._context = Context(kernels, "infer", dtype)
-        self._alone = threading.Lock()  # a recording has one place for what goes in and comes out
-        self._seen: set[tuple] = set()  # shapes and dtypes
-        self._recorded: dict[tuple, tuple[Array, Callable[[], None], list[Array]]] = {}
-
-    def predict(self, images: Array) -> np.ndarray:
-        with self._alone:
-            return self._launcher.to_numpy(self._outputs(images)[1])
-
-    def evaluate(self, images: Array, labels: Array) -> tuple[float, int]:
-        to_numpy = self._launcher.to_numpy
-        with self._alone:
-            loss_sum, _, correct = self._context.ops.softmax_cross_entropy(
-                self._outputs(images)[0], labels, images.shape[0]
-            )
-            return float(to_numpy(loss_sum)), int(to_numpy(correct))
-
-    def _outputs(self, images: Array) -> list[Array]:
-        """Logits and probabilities of ``images``, valid until the next call."""
-        if not self._launcher.owns(images):
-            images = self._launcher.asarray(images)
-        kind = tuple(images.shape), str(images.dtype)
-        if kind not in self._seen:
-            outputs = self._forward(images)
-            self._seen.add(kind)
-            return outputs
-        if kind not in self._recorded:
-            if len(self._recorded) == _MOST_RECORDINGS:
-                del self._recorded[next(iter(self._recorded))]
-            static = self._launcher.empty(images.shape, images.dtype)
-            static[...] = images
-            recorded: list[Array] = []
-
-            def work() -> None:
-                recorded[:] = self._forward(static)
-
-            self._recorded[kind] = static, self._launcher.capture(work), recorded
-        static, replay, outputs = self._recorded[kind]
-        static[...] = images
-        replay()
-        return outputs
-
-    def _forward(self, images: Array) -> list[Array]:
-        logits, _, _ = self._network.forward(self._params, self._state, images, self._context)
-        return [logits, self._context.ops.softmax(logits)]
+def _read(what: str, source: ImageSource, indices: np.ndarray) -> np.ndarray:
+    """What ``source`` has at ``indices``; InvalidValueError where it gives anything else."""
+    rows, expected = source.read(indices), (len(indices), *source.shape[1:])
+    if rows.shape != expected:
+        message = (
+            f"{what}.read: must give an array of shape {expected} for {len(indices)} indices, "
+            f"got {rows.shape}; give a row for each index, in their order"
+        )
+        raise InvalidValueError(message)
+    return rows
 
 
 def _without_rescale(network: Layer) -> tuple[Layer, bool]:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import generic
 from arraycnn.ops.compiled.kernels import steps as kernels
 from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher, check_integers
-from arraycnn.ops.host_launcher import check_arrays
+from arraycnn.ops.host_launcher import check_arrays, check_bytes
 
 
 def gather_rescale(
     launcher: Launcher, images: np.ndarray, rows: np.ndarray | None, dtype: str
 ) -> np.ndarray:
     """Rows of a uint8 set, at ``rows`` or all of them, as numbers: `rescale` of `gather`."""
-    check_arrays("gather_rescale", images)
-    if images.dtype != np.uint8:
-        message = f"gather_rescale: images must be uint8, got {images.dtype}; pass them as uint8"
-        raise InvalidTypeError(message)
+    check_bytes("gather_rescale", images)
     if rows is not None:
         check_integers("gather_rescale", rows)
     images = launcher.contiguous(images)

@@ -6,8 +6,7 @@ import math
 
 import numpy as np
 
-from arraycnn.errors import InvalidTypeError
-from arraycnn.ops.host_launcher import check_arrays
+from arraycnn.ops.host_launcher import check_arrays, check_bytes
 from arraycnn.ops.plain.launcher import MOST_TASKS, NUMBER, WORTH, Launcher
 from arraycnn.ops.plain.tasks import singles
 
@@ -42,10 +41,8 @@ def gather_rescale(
     launcher: Launcher, images: np.ndarray, rows: np.ndarray, dtype: str
 ) -> np.ndarray:
     """Rows of a uint8 set as numbers: `rescale` of `gather`."""
-    check_arrays("gather_rescale", images, rows)
-    if images.dtype != np.uint8:
-        message = f"gather_rescale: images must be uint8, got {images.dtype}; pass them as uint8"
-        raise InvalidTypeError(message)
+    check_bytes("gather_rescale", images)
+    check_arrays("gather_rescale", rows)
     y = launcher.empty((len(rows), *images.shape[1:]), dtype)
     parts, work = _parts(y.shape)
 

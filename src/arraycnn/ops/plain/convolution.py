@@ -38,8 +38,8 @@ def conv2d_max_pool2d(
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """`max_pool2d` with ties="first" of `conv2d` or of max(`conv2d`, 0): (y, winners).
 
-    The convolution's own output is not kept. Bias and ReLU, which change no order, are left to the
-    pool's fewer numbers.
+    The convolution's own output is not kept. Bias and ReLU are left to the pool's fewer numbers: they
+    change no maximum, and a winner only where rounding makes two pixels equal.
     """
     if pool.stride == pool.kernel_size:
         return _forward(launcher, x, weight, bias, window, relu, pool)
@@ -76,7 +76,7 @@ def conv2d_max_pool2d_backward(
     dy = launcher.contiguous(dy)
     if relu:
         passed = launcher.empty(dy.shape, dy.dtype)
-        launcher.share([[slice(None)]], lambda *_: let_through(launcher, dy, y, passed), 0)
+        launcher.alone(lambda: let_through(launcher, dy, y, passed))
         dy = passed
     shape = (x.shape[0], *window.output_shape(x.shape[1], x.shape[2]), weight.shape[3])
     dconv = max_pool2d_backward(launcher, dy, winners, shape, pool, "first")

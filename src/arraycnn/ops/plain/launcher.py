@@ -7,6 +7,7 @@ a recording repeats the calls of a whole step with nothing in between.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ NUMBER = 8
 _ROOM = 2**24
 """Bytes of scratch to begin with, more than most parts need: what is not touched takes no memory."""
 
+_CHUNK = 2**16
+"""Bytes that the arena of recordings grows by, at least."""
+
 _Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
@@ -39,14 +43,21 @@ class Launcher(HostLauncher):
         self._calls: list[_Call] | None = None
         self._scratches: list[_Scratch] = []
         self._scratch = _Scratch()
+        self._arena = _Arena()
 
     @property
     def is_recording(self) -> bool:
         return self._calls is not None
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """A new array, not initialised: calls must write all of it."""
-        return np.empty(shape, dtype)
+        """An array, not initialised: calls must write all of it.
+
+        In a recording it is of the memory that all recordings share: they run one after the other,
+        and what one leaves, the next may overwrite.
+        """
+        if self._calls is None:
+            return np.empty(shape, dtype)
+        return self._arena.array(shape, np.dtype(dtype))
 
     def call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         """``function(*arguments, **options)``, now or when the recording is run."""
@@ -85,6 +96,10 @@ class Launcher(HostLauncher):
             self._pool.map(lambda lane: run(lane, _own_scratch()), lanes)
         else:
             self._record(run, lanes)
+
+    def alone(self, task: Callable[[], None]) -> None:
+        """Run ``task``, which makes calls and may use `scratch`, as the only one."""
+        self.share([[slice(None)]], lambda *_: task(), 0)
 
     def _record(self, run: Callable[[int, _Scratch], None], lanes: int) -> None:
         """Note the calls of each lane, with memory of its own."""
@@ -132,6 +147,7 @@ class Launcher(HostLauncher):
         the next must be read from an array.
         """
         self._calls = []
+        self._arena.clear()
         try:
             work()
             calls = self._calls
@@ -149,9 +165,32 @@ def _as_arrays(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """Numbers as arrays, which NumPy need not make of them each time; a number takes no part in
     the choice of a dtype."""
     dtype = next(value.dtype for value in arguments if isinstance(value, np.ndarray))
-    return tuple(
-        np.asarray(value, dtype if isinstance(value, int | float) else None) for value in arguments
-    )
+    kinds = (int, float) if dtype.kind == "f" else (int,)
+    return tuple(np.asarray(value, dtype) if type(value) in kinds else value for value in arguments)
+
+
+class _Arena:
+    """Memory that is handed out piece by piece, each where it first fits, and all taken back."""
+
+    def __init__(self) -> None:
+        self._chunks: list[np.ndarray] = []
+        self._used: list[int] = []
+
+    def clear(self) -> None:
+        self._used = [0] * len(self._chunks)
+
+    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        size = math.prod(shape) * dtype.itemsize
+        for place, chunk in enumerate(self._chunks):
+            if self._used[place] + size <= chunk.size:
+                break
+        else:
+            place = len(self._chunks)
+            self._chunks.append(np.empty(max(size, _CHUNK), np.uint8))
+            self._used.append(0)
+        first = self._used[place]
+        self._used[place] = -(-(first + size) // 64) * 64
+        return self._chunks[place][first : first + size].view(dtype).reshape(shape)
 
 
 class _Scratch:
@@ -176,9 +215,7 @@ class _Scratch:
         self._used = used if memory is self._memory else 0
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        count = dtype.itemsize
-        for length in shape:
-            count *= length
+        count = math.prod(shape) * dtype.itemsize
         first, last = self._used, self._used + count
         if last > self._memory.size:  # arrays of before keep the memory they are in
             self._memory = np.empty(max(2 * last, _ROOM), np.uint8)

@@ -112,6 +112,8 @@ def _by_blocks(
     update: Callable[[np.ndarray, list[np.ndarray], list[np.ndarray]], None], in_place: bool,
 ) -> list[list[np.ndarray]]:  # fmt: skip
     """Run an elementwise ``update(gradient, olds, news)`` on all blocks: the new tensors."""
+    # What NumPy makes of an array without axes is a number.
+    gradients = [np.asarray(g) if isinstance(g, np.generic) else g for g in gradients]
     check_arrays(owner, *(array for tensors in changed for array in tensors))
     if in_place and not all(array.flags.c_contiguous for tensors in changed for array in tensors):
         message = f"{owner}: what is changed in place must lie in C order; copy it first"

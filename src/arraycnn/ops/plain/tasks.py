@@ -6,7 +6,8 @@ from arraycnn.ops.plain.launcher import MOST_TASKS
 
 
 def cut(size: int, count: int) -> list[slice]:
-    """``size`` rows as ``count`` slices of about one length."""
+    """``size`` rows as ``count`` slices of about one length; of no rows, one that is empty."""
+    count = max(count, 1)
     edges = [size * number // count for number in range(count + 1)]
     return [slice(first, last) for first, last in itertools.pairwise(edges)]
 
@@ -14,7 +15,7 @@ def cut(size: int, count: int) -> list[slice]:
 def groups(size: int, tile: int) -> list[list[slice]]:
     """``size`` rows in slices of at most ``tile``, dealt in order to `MOST_TASKS` tasks at most."""
     slices = cut(size, -(-size // tile))
-    return [slices[part] for part in cut(len(slices), min(MOST_TASKS, len(slices)) or 1)]
+    return [slices[part] for part in cut(len(slices), min(MOST_TASKS, len(slices)))]
 
 
 def singles(size: int, count: int) -> list[list[slice]]:

@@ -1,0 +1,90 @@
+"""Inference, recorded for the sizes of batch that come again."""
+
+import os
+import threading
+from collections.abc import Callable
+
+import numpy as np
+
+from arraycnn.execution.recorded import Launcher
+from arraycnn.fusion import fuse_network
+from arraycnn.layers.layer import Context, Layer, Tree
+from arraycnn.ops import Array, Kernels
+
+_MOST_RECORDINGS = 4
+"""Batch sizes for which the inference is kept recorded."""
+
+
+class RecordedInference:
+    """An `InferencePlan`: the pass through the network is recorded for each batch size.
+
+    A size is run kernel by kernel when it first comes, and recorded when it comes again.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        kernels: Kernels,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+    ) -> None:
+        self._launcher = launcher
+        self._network = fuse_network(network, kernels)
+        self._params, self._state = params, state
+        self._context = Context(kernels, "infer", dtype)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._process = os.getpid()
+        self._lock = threading.Lock()  # a recording has one place for what goes in and comes out
+        self._seen: set[tuple] = set()  # shapes and dtypes
+        self._recorded: dict[tuple, tuple[Array, Callable[[], None], list[Array]]] = {}
+
+    @property
+    def _alone(self) -> threading.Lock:
+        if os.getpid() != self._process:  # forked, perhaps while a thread was at work
+            self._begin()
+        return self._lock
+
+    def predict(self, images: Array) -> np.ndarray:
+        with self._alone:
+            return self._launcher.to_numpy(self._outputs(images)[1])
+
+    def evaluate(self, images: Array, labels: Array) -> tuple[float, int]:
+        to_numpy = self._launcher.to_numpy
+        with self._alone:
+            loss_sum, _, correct = self._context.ops.softmax_cross_entropy(
+                self._outputs(images)[0], labels, images.shape[0]
+            )
+            return float(to_numpy(loss_sum)), int(to_numpy(correct))
+
+    def _outputs(self, images: Array) -> list[Array]:
+        """Logits and probabilities of ``images``, valid until the next call."""
+        if not self._launcher.owns(images):
+            images = self._launcher.asarray(images)
+        kind = tuple(images.shape), str(images.dtype)
+        if kind not in self._seen:
+            outputs = self._forward(images)
+            self._seen.add(kind)
+            return outputs
+        if kind not in self._recorded:
+            if len(self._recorded) == _MOST_RECORDINGS:
+                del self._recorded[next(iter(self._recorded))]
+            static = self._launcher.empty(images.shape, images.dtype)
+            static[...] = images
+            recorded: list[Array] = []
+
+            def work() -> None:
+                recorded[:] = self._forward(static)
+
+            self._recorded[kind] = static, self._launcher.capture(work), recorded
+        static, replay, outputs = self._recorded[kind]
+        static[...] = images
+        replay()
+        return outputs
+
+    def _forward(self, images: Array) -> list[Array]:
+        logits, _, _ = self._network.forward(self._params, self._state, images, self._context)
+        return [logits, self._context.ops.softmax(logits)]
