@@ -48,6 +48,7 @@ def main() -> None:
             f"-artifact_prefix={found}/",
             f"-rss_limit_mb={MEMORY_MB}",
             f"-timeout={10 * INPUT_SECONDS}",
+            f"-report_slow_units={INPUT_SECONDS}",
             "-max_len=4096",
             "-reload=0",
             "-print_final_stats=1",
