@@ -9,6 +9,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Or scikit-learn skips a check of estimators; SciPy looks once, when it is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ import numpy as np
 import pytest
 
 from arraycnn import Adam, Model
+from arraycnn.cli import main
 from arraycnn.data import load_dataset
 from arraycnn.networks import NETWORKS
 
@@ -265,3 +267,22 @@ def report_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert result.returncode == 0, result.stderr
         (folder / f"{name}.txt").write_text(result.stdout)
     return folder
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, capfd):
+    """Runs the command in this process: (exit code, stdout, lines on stderr)."""
+    monkeypatch.chdir(tmp_path)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["arraycnn", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, errors = capfd.readouterr()
+        return ended.value.code or 0, out, errors.splitlines()
+
+    yield run
+    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
+        signal.signal(number, handler)

@@ -198,7 +198,7 @@ def idx_folder(path, images, labels):
     return path
 
 
-def test_a_users_mistake_is_one_line_and_exit_code_2(trained, tmp_path):
+def test_a_users_mistake_is_one_line_and_exit_code_2(trained, tmp_path, cli):
     _, folder = trained
     model = (folder / "last.npz").read_bytes()
     (tmp_path / "half.npz").write_bytes(model[: len(model) // 2])
@@ -252,13 +252,13 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(trained, tmp_path):
     ]
     before = sorted(tmp_path.iterdir())
     for arguments, expected in table:
-        result = run(*arguments, cwd=tmp_path)
-        errors = [line for line in result.stderr.splitlines() if not NOTICE.search(line)]
-        assert result.returncode == 2, (arguments, result)
-        assert len(errors) == 1, (arguments, result.stderr)
+        code, out, said = cli(*arguments)
+        errors = [line for line in said if not NOTICE.search(line)]
+        assert code == 2, (arguments, said)
+        assert len(errors) == 1, (arguments, said)
         assert errors[0].startswith("arraycnn: "), errors
         assert expected in errors[0], (arguments, errors)
-        assert result.stdout == "", arguments
+        assert out == "", arguments
     assert sorted(tmp_path.iterdir()) == before
 
 

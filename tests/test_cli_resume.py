@@ -17,31 +17,11 @@ from PIL import Image
 
 from arraycnn import CuPy, Model, NumPy
 from arraycnn.callbacks.time_limit import TimeLimit
-from arraycnn.cli import main
 
 ARRAYCNN = Path(sys.executable).parent / "arraycnn"
 KILL_SAVES = Path(__file__).parent / "kill_saves.py"
 BASE = ("train", "--backend", "numpy", "--network", "scratch", "--limit", "200", "--epochs", "4")
 TIMES = ("seconds", "images_per_second")
-
-
-@pytest.fixture
-def cli(tmp_path, monkeypatch, capfd):
-    """Runs the command in this process: (exit code, stdout, lines on stderr)."""
-    monkeypatch.chdir(tmp_path)
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["arraycnn", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, errors = capfd.readouterr()
-        return ended.value.code or 0, out, errors.splitlines()
-
-    yield run
-    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
-        signal.signal(number, handler)
 
 
 @pytest.fixture
