@@ -14,7 +14,7 @@ from arraycnn.execution import TrainingPlan
 _USABLE = 0.5
 """The share of the free memory that arrays may take: a heap has gaps, and each thread its own."""
 
-_RESERVE = 64 * 2**20
+_RESERVE = 128 * 2**20
 """Bytes kept for what is done once memory has run out: addresses, no memory until then."""
 
 _WORDS = ("outofmemory", "out of memory", "resource_exhausted", "can't allocate memory")

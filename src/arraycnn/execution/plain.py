@@ -49,18 +49,21 @@ class Plain(HostPlans):
 
     def _recorded_memory(self, task: Task, carry: Carry) -> StepMemory:
         """What a recording holds: every array of a step, each for itself."""
-        launchers: list[Launcher] = []
+        scratch = 0
         count, shape = task.images.shape[0], task.images.shape[1:]
         tile = min(max(1, 2**20 // (4 * math.prod(shape))), MOST_IMAGES)
 
         def step(images: int) -> object:
-            launchers.append(Launcher(thread_pool(1)))
-            kernels = plain_kernels(launchers[-1], in_place=True)
-            plan = RecordedTraining(launchers[-1], steps, kernels, task, carry, 1)
-            return plan.run(0, [np.arange(images, dtype=np.int32) % count], np.zeros(1))
+            nonlocal scratch
+            launcher = Launcher(thread_pool(1))
+            kernels = plain_kernels(launcher, in_place=True)
+            plan = RecordedTraining(launcher, steps, kernels, task, carry, 1)
+            results = plan.run(0, [np.arange(images, dtype=np.int32) % count], np.zeros(1))
+            scratch = launcher.scratch_bytes
+            return results
 
         one = step_memory(step, 2 * tile, 4 * tile)
-        others = (self._pool.threads - 1) * launchers[-1].scratch_bytes
+        others = (self._pool.threads - 1) * scratch
         return StepMemory(one.fixed + others, one.per_image)
 
 

@@ -151,6 +151,9 @@ class Launcher(HostLauncher):
         try:
             work()
             calls = self._calls
+        except BaseException:  # perhaps there was no memory: none of it is needed now
+            self._arena, self._scratches = _Arena(), []
+            raise
         finally:
             self._calls = None
         return lambda: _make(calls)
