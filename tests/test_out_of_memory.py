@@ -59,7 +59,9 @@ def test_a_batch_that_does_not_fit_names_one_that_does(tmp_path):
     assert figures, failed.stderr
     taken, free, fitting = map(int, figures.groups())
     assert taken > free
-    assert 0.4 < fitting / 16000 / (free / taken) < 1  # neither too many nor needlessly few
+    thrice = str(3 * fitting)  # what is named is not needlessly few
+    failed_again = limited(tmp_path, "--resume", "run", "--override", "--batch-size", thrice)
+    assert f"out of memory with batches of {thrice} images" in failed_again.stderr
     resume = ("--resume", "run", "--batch-size", str(fitting), "--override")
     assert f"arraycnn train {' '.join(resume)} goes on from the last save" in failed.stderr
     done = limited(tmp_path, *resume)
