@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import tracemalloc
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -279,6 +280,21 @@ def test_recordings_share_their_memory():
         assert tracemalloc.get_traced_memory()[0] - before < 0.5 * held
     finally:
         tracemalloc.stop()
+
+
+def test_compiling_is_announced_and_loading_is_not(monkeypatch, caplog):
+    numba = pytest.importorskip("numba", reason="numba is not installed")
+    from arraycnn.execution import compiled
+
+    monkeypatch.setattr(compiled, "_NOTICED_SECONDS", 0.0)
+    with compiled._announced():
+        time.sleep(0.1)  # as on a busy machine, which takes its time to read the cache
+    assert caplog.messages == []
+    with compiled._announced():
+        numba.njit(lambda x: x + 1)(1)
+        time.sleep(0.1)
+    (message,) = caplog.messages
+    assert message.startswith("numpy: compiling kernels for this machine, once")
 
 
 def test_which_runs_are_fused():

@@ -13,6 +13,7 @@ from arraycnn.execution.plan import Task, TrainingPlan
 from arraycnn.execution.recorded import UNROLLED
 from arraycnn.layers import MaxPool2d
 from arraycnn.ops.compiled import compiled_kernels, steps
+from arraycnn.ops.compiled.compiling import at_first_compilation
 from arraycnn.ops.compiled.convolution import fits_byte
 from arraycnn.ops.compiled.launcher import Launcher
 from arraycnn.training import Carry
@@ -46,13 +47,13 @@ class Compiled(HostPlans):
 
 @contextmanager
 def _announced() -> Iterator[None]:
-    """Say why the user waits, where that is long enough to be noticed."""
+    """Say why the user waits, where kernels are compiled for long enough to be noticed."""
     log = logging.getLogger("arraycnn").warning
     message = "numpy: compiling kernels for this machine, once; later runs take them from the cache"
     timer = threading.Timer(_NOTICED_SECONDS, log, [message])
     timer.daemon = True
-    timer.start()
     try:
-        yield
+        with at_first_compilation(timer.start):
+            yield
     finally:
         timer.cancel()

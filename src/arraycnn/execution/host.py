@@ -1,14 +1,17 @@
 """Plans on kernels for NumPy arrays: recorded where every part of a step is such a kernel."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from arraycnn.data.image_source import ImageSource, MappedImages
 from arraycnn.execution.eager import EagerInference, EagerTraining
-from arraycnn.execution.plan import InferencePlan, Placement, Task, TrainingPlan
+from arraycnn.execution.memory import step_memory
+from arraycnn.execution.plan import InferencePlan, Placement, StepMemory, Task, TrainingPlan
 from arraycnn.execution.recorded import RecordedTraining, Steps
 from arraycnn.execution.recorded_inference import RecordedInference
 from arraycnn.execution.streaming import Streaming
@@ -24,6 +27,9 @@ from arraycnn.tree import map_leaves
 _RECORDABLE = (
     *(Conv2d, ConvReLU2d, ConvPool2d, Dense, DenseReLU, Dropout, Flatten, MaxPool2d, Rescale),
 )
+
+_MEASURED, _MEASURED_BYTES = 32, 2**20
+"""Images that memory is measured on: so many, unless they are large."""
 
 
 class HostPlans:
@@ -80,7 +86,26 @@ class HostPlans:
     def recorded(self, task: Task, carry: Carry) -> TrainingPlan:
         launcher = self._launcher(self._pool)
         kernels = self._kernels_of(launcher, in_place=True)
-        return RecordedTraining(launcher, self._steps, kernels, task, carry, self._unrolled)
+        memory = partial(self._memory, task, carry)
+        return RecordedTraining(launcher, self._steps, kernels, task, carry, self._unrolled, memory)
+
+    def _memory(self, task: Task, carry: Carry) -> StepMemory:
+        """What the recordings of a batch and of a shorter one hold, measured on few images."""
+        scratch, count = 0, task.images.shape[0]
+        few = 2 * min(max(1, _MEASURED_BYTES // (4 * math.prod(task.images.shape[1:]))), _MEASURED)
+
+        def steps(images: int) -> object:
+            nonlocal scratch
+            launcher = self._launcher(thread_pool(1))
+            kernels = self._kernels_of(launcher, in_place=True)
+            plan = RecordedTraining(launcher, self._steps, kernels, task, carry, self._unrolled)
+            batches = [np.arange(size, dtype=np.int32) % count for size in (images, images - 1)]
+            results = plan.run(0, batches, np.zeros(2))
+            scratch = launcher.scratch_bytes
+            return results
+
+        one = step_memory(steps, few, 2 * few)
+        return StepMemory(one.fixed + (self._pool.threads - 1) * scratch, one.per_image)
 
     def can_pool(self, pool: MaxPool2d) -> bool:
         """Whether a kernel computes this pool."""

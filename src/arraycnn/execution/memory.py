@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from arraycnn.execution.plan import StepMemory, Task
-from arraycnn.layers.layer import Context, Randomness
+from arraycnn.layers.layer import Context, Randomness, Tree
 from arraycnn.ops import GENERIC, Array, Kernels, Window
 from arraycnn.ops.random_bits import seed_words
-from arraycnn.training import Carry, train_step
+from arraycnn.training import Carry, loss_and_gradients
 from arraycnn.tree import map_leaves
 
 
@@ -45,14 +45,22 @@ def whole_step_memory(task: Task, carry: Carry, *, columns: bool) -> StepMemory:
     one = np.ones((), task.dtype)
 
     def step(count: int) -> object:
+        _, _, gradients, _ = gradients_of(count)
+        return task.optimizer.update(ops, host.params, gradients, host.optimizer_state, one)
+
+    def gradients_of(count: int) -> tuple[Array, Array, Tree, Tree]:
         indices = np.arange(count, dtype=np.int32)
         random = Randomness(seed_words(task.seed), np.zeros(1, np.int32), indices)
         images = np.zeros((count, *task.images.shape[1:]), dtype)
         context = Context(ops, "train", task.dtype, random)
         labels = np.zeros(count, np.int32)
-        return train_step(task.network, task.optimizer, host, images, labels, one, context)
+        return loss_and_gradients(task.network, host.params, host.state, images, labels, context)
 
-    return step_memory(step, few=4, more=8)
+    few = 4
+    memory = step_memory(gradients_of, few, 2 * few)
+    # The update does not grow with the images; with so few of them it may take the most.
+    updating = _peak(step, few) - few * memory.per_image
+    return StepMemory(max(memory.fixed, updating), memory.per_image)
 
 
 def _peak(step: Callable[[int], object], count: int) -> int:

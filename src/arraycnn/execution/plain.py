@@ -1,22 +1,16 @@
 """Plans on NumPy's own functions, with BLAS at one thread: the threads are this library's."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 
 from arraycnn.execution.blas import single_threaded_blas
 from arraycnn.execution.host import HostPlans
-from arraycnn.execution.memory import step_memory
-from arraycnn.execution.plan import InferencePlan, Placement, StepMemory, Task, TrainingPlan
-from arraycnn.execution.recorded import RecordedTraining
-from arraycnn.execution.thread_pool import thread_pool
+from arraycnn.execution.plan import InferencePlan, Placement, Task, TrainingPlan
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import Array
 from arraycnn.ops.plain import plain_kernels, steps
-from arraycnn.ops.plain.columns import MOST_IMAGES
 from arraycnn.ops.plain.launcher import Launcher
 from arraycnn.training import Carry
 
@@ -39,32 +33,12 @@ class Plain(HostPlans):
         return plan if isinstance(plan, _Recorded) else _Training(plan)
 
     def recorded(self, task: Task, carry: Carry) -> TrainingPlan:
-        memory = partial(self._recorded_memory, task, carry)
-        return _Recorded(super().recorded(task, carry), memory)
+        return _Recorded(super().recorded(task, carry))
 
     def inference_plan(
         self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:
         return _Inference(super().inference_plan(placement, network, params, state, dtype))
-
-    def _recorded_memory(self, task: Task, carry: Carry) -> StepMemory:
-        """What a recording holds: every array of a step, each for itself."""
-        scratch = 0
-        count, shape = task.images.shape[0], task.images.shape[1:]
-        tile = min(max(1, 2**20 // (4 * math.prod(shape))), MOST_IMAGES)
-
-        def step(images: int) -> object:
-            nonlocal scratch
-            launcher = Launcher(thread_pool(1))
-            kernels = plain_kernels(launcher, in_place=True)
-            plan = RecordedTraining(launcher, steps, kernels, task, carry, 1)
-            results = plan.run(0, [np.arange(images, dtype=np.int32) % count], np.zeros(1))
-            scratch = launcher.scratch_bytes
-            return results
-
-        one = step_memory(step, 2 * tile, 4 * tile)
-        others = (self._pool.threads - 1) * scratch
-        return StepMemory(one.fixed + others, one.per_image)
 
 
 class _Training:
@@ -91,9 +65,8 @@ class _Training:
 class _Recorded(_Training):
     """A plan that changes parameters in place, and takes it back where it is interrupted."""
 
-    def __init__(self, plan: TrainingPlan, memory: Callable[[], StepMemory]) -> None:
+    def __init__(self, plan: TrainingPlan) -> None:
         super().__init__(plan)
-        self.memory = memory
         self._whole: Carry | None = None  # as the steps so far have left it
 
     def run(

@@ -136,6 +136,8 @@ class RecordedTraining:
         Copied: the plan changes its own in place.
     unrolled : int
         Steps of the longer recording; 1 where starting one costs nothing, and no kernel is loaded.
+    memory : function, optional
+        Measures what the recordings take; without it, that is computed from a step on the host.
     """
 
     def __init__(
@@ -146,6 +148,7 @@ class RecordedTraining:
         task: Task,
         carry: Carry,
         unrolled: int = UNROLLED,
+        memory: Callable[[], StepMemory] | None = None,
     ) -> None:
         if not isinstance(task.images, ImageSource):  # else each step would make them lie so
             task = replace(task, images=launcher.contiguous(task.images))
@@ -153,6 +156,7 @@ class RecordedTraining:
         self._steps = steps
         self._kernels = kernels
         self._unrolled = unrolled
+        self.memory = memory or self._computed_memory
         self._task = task
         self._carry = _copied(carry)
         # Labels that come with the batches lie in an array like others; steps find theirs there.
@@ -186,7 +190,7 @@ class RecordedTraining:
     def restore(self, carry: Carry) -> None:
         _overwrite(self._carry, carry)
 
-    def memory(self) -> StepMemory:
+    def _computed_memory(self) -> StepMemory:
         one = whole_step_memory(self._task, self._carry, columns=False)
         tables = 4 * _CAPACITY * np.dtype(np.int32).itemsize  # order and rows, and as they are sent
         sent = 0

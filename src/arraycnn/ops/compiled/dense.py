@@ -88,6 +88,6 @@ def _dense_backward(
     launcher.launch(
         kernels.backward, -(-inputs // per),
         x, weight, dy, dx, dweight, images, inputs, outputs, per,
-        like=x, room=per * (images + outputs),
+        like=x, room=per * (images + outputs) + BYTES,
     )  # fmt: skip
     return dx, dweight, dbias

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections import defaultdict
+from bisect import bisect_left, insort
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,16 @@ class Launcher(HostLauncher):
         self._room = 0
         self._kinds: set[str] = set()
         self._arena = _Arena()
+        self._scratch_bytes = 0
 
     @property
     def is_recording(self) -> bool:
         return self._recording is not None
+
+    @property
+    def scratch_bytes(self) -> int:
+        """How much memory a thread has for scratch."""
+        return self._scratch_bytes
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """A new array, not initialised: kernels must write all of it."""
@@ -107,6 +114,7 @@ class Launcher(HostLauncher):
         return tuple(self.contiguous(array) for array in arrays)
 
     def _run(self, launches: np.ndarray, dtype: np.dtype, room: int) -> None:
+        self._scratch_bytes = max(self._scratch_bytes, room * dtype.itemsize)
         state = np.zeros(STATE, np.int64)
         # With one block a launch there is nothing to share.
         threads = min(self._pool.threads, int(launches[:, 1].max()))
@@ -154,27 +162,32 @@ class _Arena:
     """Memory for recordings: what an array took is taken again once no one holds the array.
 
     Launches of a recording run in the order they were made in, so an array made later may lie where
-    an earlier one did.
+    an earlier one did, or in up to twice the room: the arrays of a short last batch lie where those
+    of the others do.
     """
 
     def __init__(self) -> None:
-        self._free: dict[int, list[np.ndarray]] = defaultdict(list)
+        self._free: list[np.ndarray] = []  # the smallest first
+        self._give = partial(insort, self._free, key=len)
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         size = -(-max(count, 1) // 64) * 64
-        free = self._free[size]
-        memory = free.pop() if free else np.empty(size, np.uint8)
-        held = np.asarray(_Held(memory, free))
+        place = bisect_left(self._free, size, key=len)
+        if place < len(self._free) and len(self._free[place]) <= 2 * size:
+            memory = self._free.pop(place)
+        else:
+            memory = np.empty(size, np.uint8)
+        held = np.asarray(_Held(memory, self._give))
         return held[:count].view(dtype).reshape(shape)
 
 
 class _Held:
     """Owns memory for the arrays that are views of it, and gives it back after the last."""
 
-    def __init__(self, memory: np.ndarray, free: list[np.ndarray]) -> None:
-        self._memory, self._free = memory, free
+    def __init__(self, memory: np.ndarray, give: Callable[[np.ndarray], None]) -> None:
+        self._memory, self._give = memory, give
         self.__array_interface__ = memory.__array_interface__
 
     def __del__(self) -> None:
-        self._free.append(self._memory)
+        self._give(self._memory)

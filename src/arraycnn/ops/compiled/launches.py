@@ -155,6 +155,8 @@ def address(kernel: Any, dtype: str) -> int:
     # The kernel is a global of this one function: closed over, it would change the key each time.
     named = {**globals(), "kernel_of_entry": kernel}
     function = FunctionType(entry.__code__, named, "entry", None, entry.__closure__)
+    # A file of its own in the cache: of processes that write to one file, only one is remembered.
+    function.__qualname__ = name
     real = types.CPointer(getattr(types, dtype))
     signature = types.void(types.int64, types.CPointer(types.int64), real)
     compiled = _COMPILED[kernel, dtype] = cfunc(signature, cache=True, error_model="numpy")(

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from numba import carray, njit
 
 from arraycnn.ops.compiled.kernels.products import multiply
-from arraycnn.ops.compiled.kernels.vectors import after, at, real
+from arraycnn.ops.compiled.kernels.vectors import (
+    Emitter,
+    Vector,
+    after,
+    at,
+    emitted,
+    lanes_of,
+    real,
+)
 
 FEW_IMAGES = 4
 """Below this many rows a product is as slow as reading its matrix, which then is read in place."""
@@ -58,12 +68,67 @@ def let_through(block, words, scratch):  # type: ignore[no-untyped-def]
             dbias[j] += gradient
 
 
-@njit(fastmath={"contract", "reassoc"}, error_model="numpy")
-def _dot(a, b):  # type: ignore[no-untyped-def]
-    total = a.dtype.type(0.0)
-    for k in range(a.shape[0]):
-        total += a[k] * b[k]
-    return total
+@emitted
+def _outer(
+    emit: Emitter, target: Any, column: Any, row: Any, rows: Any, length: Any, whole: Any
+) -> None:
+    """target[i, j] = column[i] row[j] for ``length`` columns.
+
+    Of the first ``whole`` rows whole vectors are stored; what they write beyond their row is written
+    over by the rows that follow. After ``row``, too, there is room for whole vectors.
+    """
+    builder = emit.builder
+    vectors = builder.udiv(
+        builder.add(length, emit.integer(emit.lanes - 1)), emit.integer(emit.lanes)
+    )
+    with emit.repeat(whole) as i:
+        factor = emit.spread(emit.moved(column, i))
+        start = emit.moved(target, builder.mul(i, length))
+        with emit.repeat(vectors) as vector:
+            place = emit.times(emit.lanes, vector)
+            emit.store(factor * emit.load(emit.moved(row, place)), emit.moved(start, place))
+    with emit.repeat(builder.sub(rows, whole)) as rest:
+        i = builder.add(whole, rest)
+        factor = emit.spread(emit.moved(column, i))
+        start = emit.moved(target, builder.mul(i, length))
+
+        def work(place: Any, mask: Any) -> None:
+            product = factor * emit.load(emit.moved(row, place))
+            emit.store(product, emit.moved(start, place), mask)
+
+        emit.along(length, work)
+
+
+@emitted
+def _times_column(
+    emit: Emitter, target: Any, matrix: Any, column: Any, rows: Any, length: Any
+) -> None:
+    """target = matrix column: rows of ``length``, as many at a time as a vector has lanes.
+
+    All products of a row are added up in one vector, and these to a number each at the end.
+    """
+    builder, lanes = emit.builder, emit.integer(emit.lanes)
+    blocks = builder.udiv(builder.add(rows, emit.integer(emit.lanes - 1)), lanes)
+    with emit.repeat(blocks) as block:
+        first = builder.mul(block, lanes)
+        left = builder.sub(rows, first)
+        last = builder.sub(rows, emit.integer(1))
+        starts, sums = [], []
+        for lane in range(emit.lanes):
+            row = emit.smaller(builder.add(first, emit.integer(lane)), last)
+            starts.append(emit.moved(matrix, builder.mul(row, length)))
+            sums.append(emit.variable(emit.zero.value))
+
+        def work(place: Any, mask: Any) -> None:
+            factor = emit.load(emit.moved(column, place), mask)
+            for start, total in zip(starts, sums, strict=True):
+                numbers = emit.load(emit.moved(start, place), mask)
+                held = Vector(emit, builder.load(total))
+                builder.store(emit.multiply_add(numbers, factor, held).value, total)
+
+        emit.along(length, work)
+        totals = emit.sums([Vector(emit, builder.load(total)) for total in sums])
+        emit.store_first(totals, emit.moved(target, first), emit.smaller(left, lanes))
 
 
 @njit(error_model="numpy")
@@ -74,26 +139,33 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     images, inputs, outputs, per = words[5], words[6], words[7], words[8]
     first = block * per
     count = min(per, inputs - first)
-    source = carray(x, (images, inputs))
-    # The part of x lies close while it is read again and again; so does that of the weights.
-    part = carray(at(scratch, 0), (images, count))
-    for n in range(images):
-        for i in range(count):
-            part[n, i] = source[n, first + i]
-    multiply(
-        after(dweight, first * outputs), outputs, at(scratch, 0), 1, 0, count,
-        dy, 0, outputs, count, outputs, 1, images, 0,
-    )  # fmt: skip
+    if images == 1:
+        lanes, padded = lanes_of(x), carray(at(scratch, 0), outputs)
+        padded[:] = carray(dy, outputs)
+        vectors = -(-outputs // lanes)
+        whole = max(0, (count * outputs - vectors * lanes) // outputs + 1)
+        target = after(dweight, first * outputs)
+        _outer(target, after(x, first), at(scratch, 0), count, outputs, whole)
+    else:
+        source = carray(x, (images, inputs))
+        # The part of x lies close while it is read again and again; so does that of the weights.
+        part = carray(at(scratch, 0), (images, count))
+        for n in range(images):
+            for i in range(count):
+                part[n, i] = source[n, first + i]
+        multiply(
+            after(dweight, first * outputs), outputs, at(scratch, 0), 1, 0, count,
+            dy, 0, outputs, count, outputs, 1, images, 0,
+        )  # fmt: skip
     if words[3] == 0:
         return
-    weights = carray(after(weight, first * outputs), (count, outputs))
+    own = after(weight, first * outputs)
     if images < FEW_IMAGES:
         for n in range(images):
-            gradient = carray(after(dy, n * outputs), outputs)
-            target = carray(after(dx, n * inputs + first), count)
-            for i in range(count):
-                target[i] = _dot(weights[i], gradient)
+            target, gradient = after(dx, n * inputs + first), after(dy, n * outputs)
+            _times_column(target, own, gradient, count, outputs)
         return
+    weights = carray(own, (count, outputs))
     room = after(at(scratch, 0), images * count)
     across = carray(room, (outputs, count))
     for i in range(count):

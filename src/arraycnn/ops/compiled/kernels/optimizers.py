@@ -1,24 +1,48 @@
-"""Updates of one parameter tensor; old and new arrays may be the same.
-
-New ones are first made equal to the old and then changed in place: a loop over arrays that may overlap
-becomes no vector code.
-"""
+"""Updates of one parameter tensor; old and new arrays may be the same."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numba import njit
 
-from arraycnn.ops.compiled.kernels.vectors import as_real, numbers
+from arraycnn.ops.compiled.kernels.vectors import (
+    Emitter,
+    after,
+    as_real,
+    at,
+    emitted,
+    numbers,
+    real,
+)
 
 
-@njit(error_model="numpy")
-def _changed(words, old, new, size, first, last, scratch):  # type: ignore[no-untyped-def]
-    """Numbers ``first`` to ``last`` of the array at the word ``new``, those of ``old`` at first."""
-    target = numbers(words, new, scratch)[first:last]
-    if words[new] != words[old]:
-        target[:] = numbers(words, old, scratch)[first:last]
-    return target
+def _sgd(momentum: bool, nesterov: bool) -> Any:
+    """SGD of ``count`` numbers; ``factors`` are minus the learning rate, decay and momentum."""
+
+    def update(
+        emit: Emitter, new: Any, new_velocity: Any, old: Any, old_velocity: Any, gradients: Any,
+        factors: Any, count: Any,
+    ) -> None:  # fmt: skip
+        rate, decay, keep = (emit.spread(emit.moved(factors, emit.integer(k))) for k in range(3))
+
+        def work(place: Any, mask: Any) -> None:
+            p, change = (emit.load(emit.moved(a, place), mask) for a in (old, gradients))
+            change = emit.multiply_add(decay, p, change)
+            if momentum:
+                velocity = emit.load(emit.moved(old_velocity, place), mask)
+                velocity = emit.multiply_add(keep, velocity, change)
+                emit.store(velocity, emit.moved(new_velocity, place), mask)
+                change = emit.multiply_add(keep, velocity, change) if nesterov else velocity
+            emit.store(emit.multiply_add(rate, change, p), emit.moved(new, place), mask)
+
+        emit.along(count, work)
+
+    return emitted(update)
+
+
+_plain, _momentum, _nesterov = _sgd(False, False), _sgd(True, False), _sgd(True, True)
 
 
 @njit(error_model="numpy")
@@ -26,22 +50,20 @@ def sgd_update(block, words, scratch):  # type: ignore[no-untyped-def]
     """See `arraycnn.ops.generic.sgd_update`; ``per`` numbers a block."""
     size, per, nesterov = words[6], words[7], words[10]
     first = block * per
-    last = min(size, first + per)
-    kind = scratch.dtype.type
-    momentum, decay = kind(as_real(words[8])), kind(as_real(words[9]))
-    rate = numbers(words, 5, scratch)[0]
-    gradients = numbers(words, 1, scratch)[first:last]
-    new = _changed(words, 0, 3, size, first, last, scratch)
-    if momentum == kind(0):
-        for i in range(new.shape[0]):
-            new[i] -= rate * (gradients[i] + decay * new[i])
-        return
-    velocity = _changed(words, 2, 4, size, first, last, scratch)
-    for i in range(new.shape[0]):
-        gradient = gradients[i] + decay * new[i]
-        speed = momentum * velocity[i] + gradient
-        velocity[i] = speed
-        new[i] -= rate * (gradient + momentum * speed if nesterov != 0 else speed)
+    count = min(per, size - first)
+    momentum = as_real(words[8])
+    scratch[0] = -numbers(words, 5, scratch)[0]
+    scratch[1], scratch[2] = as_real(words[9]), momentum
+    old, gradients = after(real(words, 0, scratch), first), after(real(words, 1, scratch), first)
+    old_velocity = after(real(words, 2, scratch), first)
+    new, new_velocity = after(real(words, 3, scratch), first), after(real(words, 4, scratch), first)
+    factors = at(scratch, 0)
+    if momentum == 0.0:
+        _plain(new, new_velocity, old, old_velocity, gradients, factors, count)
+    elif nesterov == 0:
+        _momentum(new, new_velocity, old, old_velocity, gradients, factors, count)
+    else:
+        _nesterov(new, new_velocity, old, old_velocity, gradients, factors, count)
 
 
 @njit(error_model="numpy")
@@ -53,31 +75,65 @@ def adam_decays(block, words, scratch):  # type: ignore[no-untyped-def]
         numbers(words, 2 + place, scratch)[0] = decay * kind(as_real(words[4 + place]))
 
 
+def _adam(decoupled: bool) -> Any:
+    """Adam of ``count`` numbers; ``factors`` as `adam_update` writes them."""
+
+    def update(
+        emit: Emitter, new: Any, new_first: Any, new_second: Any, old: Any, old_first: Any,
+        old_second: Any, gradients: Any, factors: Any, count: Any,
+    ) -> None:  # fmt: skip
+        keep1, take1, keep2, take2, decay, step_size, correction, epsilon = (
+            emit.spread(emit.moved(factors, emit.integer(k))) for k in range(8)
+        )
+
+        def work(place: Any, mask: Any) -> None:
+            p, gradient, first, second = (
+                emit.load(emit.moved(a, place), mask)
+                for a in (old, gradients, old_first, old_second)
+            )
+            if decoupled:
+                p = p - decay * p
+            else:
+                gradient = emit.multiply_add(decay, p, gradient)
+            first = emit.multiply_add(take1, gradient, keep1 * first)
+            second = emit.multiply_add(take2, gradient * gradient, keep2 * second)
+            emit.store(first, emit.moved(new_first, place), mask)
+            emit.store(second, emit.moved(new_second, place), mask)
+            scale = emit.root(second) / correction + epsilon
+            emit.store(p - step_size * (first / scale), emit.moved(new, place), mask)
+
+        emit.along(count, work)
+
+    return emitted(update)
+
+
+_coupled, _decoupled = _adam(False), _adam(True)
+
+
 @njit(error_model="numpy")
 def adam_update(block, words, scratch):  # type: ignore[no-untyped-def]
     """See `arraycnn.ops.generic.adam_update`; ``per`` numbers a block."""
     size, per, decoupled = words[10], words[11], words[16]
     first = block * per
-    last = min(size, first + per)
+    count = min(per, size - first)
     kind = scratch.dtype.type
-    beta1, beta2 = as_real(words[12]), as_real(words[13])
-    keep1, take1 = kind(beta1), kind(1.0 - beta1)
-    keep2, take2 = kind(beta2), kind(1.0 - beta2)
-    epsilon, decay = kind(as_real(words[14])), kind(as_real(words[15]))
+    beta1, beta2, decay = as_real(words[12]), as_real(words[13]), kind(as_real(words[15]))
     rate = numbers(words, 9, scratch)[0]
-    step_size = rate / (kind(1) - numbers(words, 7, scratch)[0])
-    correction = np.sqrt(kind(1) - numbers(words, 8, scratch)[0])
-    gradients = numbers(words, 1, scratch)[first:last]
-    new = _changed(words, 0, 4, size, first, last, scratch)
-    first_moment = _changed(words, 2, 5, size, first, last, scratch)
-    second_moment = _changed(words, 3, 6, size, first, last, scratch)
-    for i in range(new.shape[0]):
-        parameter, gradient = new[i], gradients[i]
-        if decoupled == 0:
-            gradient += decay * parameter
-        else:
-            parameter -= (rate * decay) * parameter
-        m = keep1 * first_moment[i] + take1 * gradient
-        v = keep2 * second_moment[i] + take2 * (gradient * gradient)
-        first_moment[i], second_moment[i] = m, v
-        new[i] = parameter - step_size * (m / (np.sqrt(v) / correction + epsilon))
+    scratch[0], scratch[1] = beta1, 1.0 - beta1
+    scratch[2], scratch[3] = beta2, 1.0 - beta2
+    scratch[4] = decay if decoupled == 0 else rate * decay
+    scratch[5] = rate / (kind(1) - numbers(words, 7, scratch)[0])
+    scratch[6] = np.sqrt(kind(1) - numbers(words, 8, scratch)[0])
+    scratch[7] = as_real(words[14])
+    old, gradients = after(real(words, 0, scratch), first), after(real(words, 1, scratch), first)
+    old_first = after(real(words, 2, scratch), first)
+    old_second = after(real(words, 3, scratch), first)
+    new, new_first = after(real(words, 4, scratch), first), after(real(words, 5, scratch), first)
+    new_second = after(real(words, 6, scratch), first)
+    factors = at(scratch, 0)
+    if decoupled == 0:
+        _coupled(new, new_first, new_second, old, old_first, old_second, gradients, factors, count)
+    else:
+        _decoupled(
+            new, new_first, new_second, old, old_first, old_second, gradients, factors, count
+        )

@@ -60,7 +60,10 @@ def _tile(vectors: int, rows: int, masked: bool) -> Any:
         for target, row in zip(c_rows, sums, strict=True):
             for place, lanes, total in zip(places, masks, row, strict=True):
                 held = type(emit.zero)(emit, builder.load(total))
-                emit.store(held, emit.moved(target, place), lanes)
+                if lanes is None:
+                    emit.store(held, emit.moved(target, place))
+                else:
+                    emit.store_first(held, emit.moved(target, place), width)
 
     return emitted(tile)
 
@@ -70,6 +73,8 @@ _two = _tile(2, ROWS, masked=True)
 _one = _tile(1, ROWS, masked=False)
 _part = _tile(1, ROWS, masked=True)
 _row = _tile(4, 1, masked=False)
+_row_two = _tile(2, 1, masked=True)
+_row_part = _tile(1, 1, masked=True)
 
 _DEPTH = 512
 """Rows of b at a time: as many columns of them as a tile has stay in the nearest cache."""
@@ -98,12 +103,26 @@ def multiply(  # type: ignore[no-untyped-def]
         while j < columns:
             left = columns - j
             source = after(b, first * b_row + j)
-            if rows == 1 and left >= most:
-                _row(
-                    after(c, j), c_row, after(a, first * a_step), a_row, a_run, a_step,
-                    source, b_run, b_row, runs, deep, 0, 0, adding,
-                )  # fmt: skip
-                j += most
+            if rows == 1:
+                target, there = after(c, j), after(a, first * a_step)
+                if left >= most:
+                    _row(
+                        target, c_row, there, a_row, a_run, a_step,
+                        source, b_run, b_row, runs, deep, 0, 0, adding,
+                    )  # fmt: skip
+                    j += most
+                elif left > lanes:
+                    _row_two(
+                        target, c_row, there, a_row, a_run, a_step,
+                        source, b_run, b_row, runs, deep, 0, min(left - lanes, lanes), adding,
+                    )  # fmt: skip
+                    j += min(left, 2 * lanes)
+                else:
+                    _row_part(
+                        target, c_row, there, a_row, a_run, a_step,
+                        source, b_run, b_row, runs, deep, 0, left, adding,
+                    )  # fmt: skip
+                    j += left
                 continue
             for i in range(0, rows, ROWS):
                 target = after(c, i * c_row + j)

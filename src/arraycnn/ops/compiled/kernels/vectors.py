@@ -10,7 +10,7 @@ to come, so its loops are unrolled in the code it writes.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,6 +47,9 @@ class Vector:
     def __mul__(self, other: Vector) -> Vector:
         return Vector(self.emitter, self.emitter.builder.fmul(self.value, other.value))
 
+    def __truediv__(self, other: Vector) -> Vector:
+        return Vector(self.emitter, self.emitter.builder.fdiv(self.value, other.value))
+
 
 class Emitter:
     """Writes the instructions of one emitted function, for float32 or float64."""
@@ -64,11 +67,29 @@ class Emitter:
         """``number`` times an integer of the code."""
         return self.builder.mul(self.integer(number), stride)
 
+    def smaller(self, a: Any, b: Any) -> Any:
+        """The smaller of two integers of the code."""
+        return self.builder.select(self.builder.icmp_signed("<", a, b), a, b)
+
     def moved(self, pointer: Any, *offsets: Any) -> Any:
         """``pointer`` so many numbers further."""
         for offset in offsets:
             pointer = self.builder.gep(pointer, [offset])
         return pointer
+
+    def along(self, count: Any, work: Callable[[Any, Any], None]) -> None:
+        """``work`` on the first number and the mask of vector after vector of ``count`` numbers.
+
+        The mask is None but for the last, which may be cut short.
+        """
+        builder, lanes = self.builder, self.integer(self.lanes)
+        whole = builder.udiv(count, lanes)
+        with self.repeat(whole) as vector:
+            work(builder.mul(vector, lanes), None)
+        first = builder.mul(whole, lanes)
+        rest = builder.sub(count, first)
+        with builder.if_then(self.flag(rest)):
+            work(first, self.first_lanes(rest))
 
     def load(self, pointer: Any, mask: Any = None) -> Vector:
         address = self._vector_at(pointer)
@@ -93,6 +114,26 @@ class Emitter:
         align = ir.Constant(ir.IntType(32), self.itemsize)
         self.builder.call(store, [vector.value, address, align, mask])
 
+    def store_first(self, vector: Vector, pointer: Any, count: Any) -> None:
+        """Store the first ``count`` lanes, by halves: some processors take ten times as long to
+        store what is masked."""
+        left, place = self.variable(vector.value), self.variable(pointer)
+        nothing = ir.Constant(self.type, ir.Undefined)
+        part = self.lanes
+        while part:
+            wanted = self.flag(self.builder.and_(count, self.integer(part)))
+            with self.builder.if_then(wanted):
+                here, numbers = self.builder.load(place), self.builder.load(left)
+                kind = ir.VectorType(self.type.element, part)
+                first = self.builder.shuffle_vector(numbers, nothing, _lanes(range(part)))
+                address = self.builder.bitcast(here, kind.as_pointer())
+                self.builder.store(first, address, align=self.itemsize)
+                others = (lane % self.lanes for lane in range(part, part + self.lanes))
+                moved = self.builder.shuffle_vector(numbers, nothing, _lanes(others))
+                self.builder.store(moved, left)
+                self.builder.store(self.moved(here, self.integer(part)), place)
+            part //= 2
+
     def spread(self, pointer: Any) -> Vector:
         """The number at ``pointer`` in every lane."""
         return self._spread(self.builder.load(pointer), self.type)
@@ -111,6 +152,38 @@ class Emitter:
         """a * b + c, in one instruction where the processor has it."""
         function = self._intrinsic(f"llvm.fmuladd.{self._name}", self.type, [self.type] * 3)
         return Vector(self, self.builder.call(function, [a.value, b.value, c.value]))
+
+    def sums(self, vectors: Sequence[Vector]) -> Vector:
+        """The sum of the lanes of each of as many vectors as there are lanes.
+
+        In every round two vectors become one of the sums of their neighbouring lanes, and where a
+        vector has several quarters of 16 bytes, of neighbouring quarters at last: shuffles that
+        cross a quarter take longer.
+        """
+        quarter = 16 // self.itemsize
+        for unit, span in ((1, quarter), (quarter, self.lanes)):
+            for _ in range((span // unit).bit_length() - 1):
+                pairs = zip(vectors[::2], vectors[1::2], strict=True)
+                vectors = [self._neighbours(a, b, unit, span) for a, b in pairs]
+        (total,) = vectors
+        return total
+
+    def _neighbours(self, a: Vector, b: Vector, unit: int, span: int) -> Vector:
+        """In spans of lanes, the sums of two units next to each other: first of a, then of b."""
+        even = [
+            start + source + first + lane
+            for start in range(0, self.lanes, span)
+            for source in (0, self.lanes)
+            for first in range(0, span, 2 * unit)
+            for lane in range(unit)
+        ]
+        shuffle, odd = self.builder.shuffle_vector, [lane + unit for lane in even]
+        ours, theirs = (shuffle(a.value, b.value, _lanes(lanes)) for lanes in (even, odd))
+        return Vector(self, ours) + Vector(self, theirs)
+
+    def root(self, a: Vector) -> Vector:
+        function = self._intrinsic(f"llvm.sqrt.{self._name}", self.type, [self.type])
+        return Vector(self, self.builder.call(function, [a.value]))
 
     def constant(self, number: float) -> Vector:
         lane = ir.Constant(self.type.element, number)
@@ -186,6 +259,12 @@ class Emitter:
         return cgutils.get_or_insert_function(
             self.builder.module, ir.FunctionType(result, arguments), name
         )
+
+
+def _lanes(numbers: Iterable[int]) -> Any:
+    """Which lanes a shuffle takes."""
+    places = [ir.Constant(ir.IntType(32), number) for number in numbers]
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(places)), places)
 
 
 def emitted(function: Callable[..., None]) -> Any:
