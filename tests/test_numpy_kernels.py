@@ -32,7 +32,7 @@ def recorded(*, in_place):
 
     def run(name, *arguments, **options):
         launcher = plain.Launcher(pool)  # whose recordings share their memory
-        kernel = getattr(plain.plain_kernels(launcher, in_place), name)
+        kernel = getattr(plain.plain_kernels(launcher, in_place=in_place), name)
         results = []
         arguments = [in_order(argument) for argument in arguments]
         values = [(array, array.copy()) for array in arrays_in(arguments)]
@@ -44,7 +44,7 @@ def recorded(*, in_place):
         replay()
         return results[0]
 
-    kernels = plain.plain_kernels(plain.Launcher(pool), in_place)
+    kernels = plain.plain_kernels(plain.Launcher(pool), in_place=in_place)
     names = [field.name for field in fields(kernels)]
     ours = [name for name in names if isinstance(getattr(kernels, name), partial)]
     return replace(kernels, **{name: partial(run, name) for name in ours})
@@ -172,6 +172,28 @@ def test_fused_runs_are_their_parts(record, problem, relu, filters, data):
         for a, e in zip(actual, conv_gradients(dactive), strict=True):
             if a is not None:
                 close(a, e)
+
+
+@settings(max_examples=60, deadline=None)
+@given(problem=problems(), relu=st.booleans(), size=st.integers(1, 3), stride=st.integers(1, 3))
+def test_pools_without_winners_give_the_same_to_the_bit(problem, relu, size, stride):
+    window, x, rng = problem
+    weight = rng.standard_normal((*window.kernel_size, x.shape[3], 5)).astype(x.dtype)
+    x.flat[0] = np.nan
+    pool = Window((size, size), (stride, stride))
+    with_winners = RECORDS["plain"]
+    without = plain.plain_kernels(plain.Launcher(ThreadPool(3)), need_winners=False)
+    if min(pool.output_shape(*window.output_shape(*x.shape[1:3]))) >= 1:
+        (y, winners), (expected, _) = (
+            record.conv2d_max_pool2d(record, x, weight, None, window, relu, pool)
+            for record in (without, with_winners)
+        )
+        assert winners is None
+        np.testing.assert_array_equal(y, expected)
+    if min(pool.output_shape(*x.shape[1:3])) >= 1:
+        y, winners = without.max_pool2d(x, pool, "first")
+        assert winners is None
+        np.testing.assert_array_equal(y, with_winners.max_pool2d(x, pool, "first")[0])
 
 
 @records

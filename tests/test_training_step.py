@@ -1,4 +1,4 @@
-"""A whole step of training: on every library, compiled, in shards, and against PyTorch."""
+"""A whole step of training: on every library, compiled, and against PyTorch."""
 
 import dataclasses
 
@@ -156,28 +156,6 @@ def test_the_number_of_the_step_changes_dropout_only():
 
     assert loss(TRAININGS["basic"], 0) != loss(TRAININGS["basic"], 1)
     assert loss(TRAININGS["lenet5"], 0) == loss(TRAININGS["lenet5"], 1)
-
-
-@pytest.mark.parametrize("shards", [(2, 3), (1, 1, 3), (4, 1)], ids=str)
-@pytest.mark.parametrize("name", ["scratch", "lenet5", "basic"])
-def test_shards_add_up_to_the_batch(name, shards):
-    training = dataclasses.replace(TRAININGS[name], images=5)
-    images, labels, indices = training.batch(0)
-    params, state, _ = training.carry()
-
-    def run(rows: slice, batch_size):
-        randomness = Randomness(seed_words(SEED), np.array([3], dtype=np.int32), indices[rows])
-        context = Context(GENERIC, "train", "float64", randomness)
-        loss_sum, correct, gradients, _ = loss_and_gradients(
-            training.network, params, state, images[rows], labels[rows], context, batch_size
-        )
-        return {"loss": loss_sum, "correct": correct, **flatten(gradients)}
-
-    ends = np.cumsum(shards)
-    parts = [run(slice(end - size, end), 5) for end, size in zip(ends, shards, strict=True)]
-    for key, whole in run(slice(None), None).items():
-        total = sum(part[key] for part in parts)
-        np.testing.assert_allclose(total, whole, rtol=1e-11, atol=1e-14, err_msg=key)
 
 
 def torch_basic(torch, height: int, width: int, params: dict):

@@ -1,7 +1,7 @@
 """One step of training and one of inference, as pure functions of arrays.
 
 Nothing here knows a device, a library or a loop; a plan in `arraycnn.execution` runs these
-eagerly, and may as well compile them or cut their batch into shards.
+eagerly, and may as well compile or record them.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,6 @@ def loss_and_gradients(
     images: Array,
     labels: Array,
     context: Context,
-    batch_size: int | None = None,
 ) -> tuple[Array, Array, Tree, Tree]:
     """Forward, loss and backward.
 
@@ -34,8 +33,6 @@ def loss_and_gradients(
     ----------
     images : array, (N, H, W, C)
     labels : array, (N,), int32
-    batch_size : int or None
-        What the gradients are divided by; None means N. A shard passes the whole batch's size.
 
     Returns
     -------
@@ -45,9 +42,7 @@ def loss_and_gradients(
     state : tree
     """
     logits, state, residuals = network.forward(params, state, images, context)
-    loss_sum, dlogits, correct = context.ops.softmax_cross_entropy(
-        logits, labels, batch_size or images.shape[0]
-    )
+    loss_sum, dlogits, correct = context.ops.softmax_cross_entropy(logits, labels, images.shape[0])
     _, gradients = network.backward(params, residuals, dlogits, context, need_dx=False)
     return loss_sum, correct, gradients, state
 

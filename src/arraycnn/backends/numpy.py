@@ -1,11 +1,13 @@
 """NumPy on the CPU: the default, on all cores."""
 
+from __future__ import annotations
+
 import os
 import platform
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -17,6 +19,9 @@ from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import Array, Kernels
 from arraycnn.settings import check_count
 from arraycnn.training import Carry
+
+if TYPE_CHECKING:  # what makes plans is imported when it is asked for
+    from arraycnn.execution.host import HostPlans
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,7 @@ class NumPy(Backend):
 
     @property
     def kernels(self) -> Kernels:
-        kernels: Kernels = self._plans().kernels
-        return kernels
+        return self._plans().kernels
 
     def __post_init__(self) -> None:
         if self.fast is not None and not isinstance(self.fast, bool):
@@ -81,8 +85,7 @@ class NumPy(Backend):
         return np.asarray(array)
 
     def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        plan: TrainingPlan = self._plans().training_plan(self, task, carry)
-        return plan
+        return self._plans().training_plan(self, task, carry)
 
     def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
         return self.training_plan(task, carry)
@@ -90,10 +93,9 @@ class NumPy(Backend):
     def inference_plan(
         self, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:
-        plan: InferencePlan = self._plans().inference_plan(self, network, params, state, dtype)
-        return plan
+        return self._plans().inference_plan(self, network, params, state, dtype)
 
-    def _plans(self) -> Any:
+    def _plans(self) -> HostPlans:
         return _compiled(self._threads()) if self._is_fast() else _plain(self._threads())
 
     def _is_fast(self) -> bool:
@@ -111,7 +113,7 @@ def usable_cores() -> int:
 
 
 @cache
-def _compiled(threads: int) -> Any:
+def _compiled(threads: int) -> HostPlans:
     """The compiled kernels and what runs them; numba is imported here."""
     from arraycnn.execution.compiled import Compiled
 
@@ -119,7 +121,7 @@ def _compiled(threads: int) -> Any:
 
 
 @cache
-def _plain(threads: int) -> Any:
+def _plain(threads: int) -> HostPlans:
     """NumPy's own kernels and what runs them."""
     from arraycnn.execution.plain import Plain
 

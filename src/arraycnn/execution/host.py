@@ -80,7 +80,7 @@ class HostPlans:
             return EagerInference(placement, network, params, state, dtype)
         launcher = self._launcher(self._pool)
         params = map_leaves(_in_order, params)
-        kernels = self._kernels_of(launcher)
+        kernels = self._inference_kernels(launcher)
         return RecordedInference(launcher, kernels, network, params, state, dtype)
 
     def recorded(self, task: Task, carry: Carry) -> TrainingPlan:
@@ -106,6 +106,10 @@ class HostPlans:
 
         one = step_memory(steps, few, 2 * few)
         return StepMemory(one.fixed + (self._pool.threads - 1) * scratch, one.per_image)
+
+    def _inference_kernels(self, launcher: Any) -> Kernels:
+        """The record for passes that no backward follows."""
+        return self._kernels_of(launcher)
 
     def can_pool(self, pool: MaxPool2d) -> bool:
         """Whether a kernel computes this pool."""

@@ -9,7 +9,7 @@ from arraycnn.execution.blas import single_threaded_blas
 from arraycnn.execution.host import HostPlans
 from arraycnn.execution.plan import InferencePlan, Placement, Task, TrainingPlan
 from arraycnn.layers.layer import Layer, Tree
-from arraycnn.ops import Array
+from arraycnn.ops import Array, Kernels
 from arraycnn.ops.plain import plain_kernels, steps
 from arraycnn.ops.plain.launcher import Launcher
 from arraycnn.training import Carry
@@ -39,6 +39,9 @@ class Plain(HostPlans):
         self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:
         return _Inference(super().inference_plan(placement, network, params, state, dtype))
+
+    def _inference_kernels(self, launcher: Launcher) -> Kernels:
+        return plain_kernels(launcher, need_winners=False)
 
 
 class _Training:

@@ -6,7 +6,6 @@ import queue
 import threading
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -31,8 +30,8 @@ class ThreadPool:
                 target=_serve, args=(jobs,), name=f"arraycnn-{number}", daemon=True
             ).start()
 
-    def map(self, function: Callable[[int], Any], count: int) -> list[Any]:
-        """[function(0), ..., function(count - 1)]; an exception of any piece is raised here."""
+    def run(self, function: Callable[[int], object], count: int) -> None:
+        """Call ``function`` with 0 to ``count - 1``; an exception of any piece is raised here."""
         if os.getpid() != self._process:  # threads do not survive a fork
             self._start()
         job = _Job(function, count)
@@ -47,14 +46,12 @@ class ThreadPool:
                 job.finished.get()
         if job.errors:
             raise job.errors[0]
-        return job.results
 
 
 class _Job:
-    def __init__(self, function: Callable[[int], Any], count: int) -> None:
+    def __init__(self, function: Callable[[int], object], count: int) -> None:
         self.function = function
         self.count = count
-        self.results: list[Any] = [None] * count
         self.errors: list[BaseException] = []
         self.finished: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._numbers = itertools.count()  # next() on it is atomic
@@ -66,7 +63,7 @@ class _Job:
             if number >= self.count:
                 return
             try:
-                self.results[number] = self.function(number)
+                self.function(number)
             except BaseException as error:
                 self.errors.append(error)
 
@@ -78,7 +75,7 @@ def _serve(jobs: "queue.SimpleQueue[_Job]") -> None:
         job = jobs.get()
         job.work()
         job.finished.put(None)
-        del job  # its results are large, and the next job may be long in coming
+        del job  # it holds the caller's arrays, and the next job may be long in coming
 
 
 @cache

@@ -1,8 +1,7 @@
 """What a layer is: three pure functions and a frozen record of hyper-parameters.
 
 A layer is a frozen dataclass. It holds no arrays: parameters and state come in and go out, so one
-layer object may stand in many networks, and a whole training step can be compiled, captured or
-cut into shards.
+layer object may stand in many networks, and a whole training step can be compiled or recorded.
 
 Rules inside ``forward`` and ``backward``: never read a value (no ``float(x)``, no ``if x:``, no
 boolean mask); residuals are arrays only; nothing is changed in place but through

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,10 +16,10 @@ class Pool(Protocol):
 
     threads: int
 
-    def map(self, function: Callable[[int], Any], count: int) -> list[Any]: ...
+    def run(self, function: Callable[[int], object], count: int) -> None: ...
 
 
-class HostLauncher:
+class HostLauncher(ABC):
     """Arrays for recorded plans, where they are NumPy's.
 
     Parameters
@@ -35,8 +36,9 @@ class HostLauncher:
         self._pool = pool
 
     @property
+    @abstractmethod
     def is_recording(self) -> bool:
-        raise NotImplementedError
+        """Whether launches are noted, not made."""
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, np.ndarray)

@@ -125,7 +125,7 @@ class Launcher(HostLauncher):
         if threads == 1:
             work(0)
         else:
-            self._pool.map(work, threads)
+            self._pool.run(work, threads)
 
 
 def check_integers(owner: str, *arrays: np.ndarray) -> None:

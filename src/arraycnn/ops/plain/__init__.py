@@ -16,15 +16,22 @@ from arraycnn.ops.plain.launcher import Launcher
 from arraycnn.ops.plain.products import matmul
 
 
-def plain_kernels(launcher: Launcher, in_place: bool = False) -> Kernels:
+def plain_kernels(
+    launcher: Launcher, *, in_place: bool = False, need_winners: bool = True
+) -> Kernels:
     """The record of kernels that make their calls by ``launcher``.
 
     ``in_place`` : whether the optimizers' updates change the arrays they are given. Gradients then
     go from dense layers to the update and nowhere else, which computes them.
+
+    ``need_winners`` : whether pools say which pixels they took, which only their backward reads.
     """
 
     def plain(function: Callable) -> Callable:
         return partial(function, launcher)
+
+    def pool(function: Callable) -> Callable:
+        return partial(function, launcher, need_winners=need_winners)
 
     def update(function: Callable) -> Callable:
         return partial(function, launcher, in_place=in_place)
@@ -46,9 +53,9 @@ def plain_kernels(launcher: Launcher, in_place: bool = False) -> Kernels:
         conv2d_backward=plain(convolution.conv2d_backward),
         conv2d_relu=plain(convolution.conv2d_relu),
         conv2d_relu_backward=plain(convolution.conv2d_relu_backward),
-        conv2d_max_pool2d=plain(convolution.conv2d_max_pool2d),
+        conv2d_max_pool2d=pool(convolution.conv2d_max_pool2d),
         conv2d_max_pool2d_backward=plain(convolution.conv2d_max_pool2d_backward),
-        max_pool2d=plain(pools.max_pool2d),
+        max_pool2d=pool(pools.max_pool2d),
         max_pool2d_backward=plain(pools.max_pool2d_backward),
         dropout=plain(random_bits.dropout),
         dropout_backward=plain(random_bits.dropout_backward),

@@ -21,7 +21,7 @@ def conv2d(
     window: Window,
 ) -> np.ndarray:  # fmt: skip
     """See `arraycnn.ops.generic.conv2d`."""
-    return _forward(launcher, x, weight, bias, window, False, SINGLE)[0]
+    return _forward(launcher, x, weight, bias, window, False, SINGLE, False)[0]
 
 
 def conv2d_relu(
@@ -29,21 +29,22 @@ def conv2d_relu(
     window: Window,
 ) -> np.ndarray:  # fmt: skip
     """max(`conv2d`, 0)."""
-    return _forward(launcher, x, weight, bias, window, True, SINGLE)[0]
+    return _forward(launcher, x, weight, bias, window, True, SINGLE, False)[0]
 
 
 def conv2d_max_pool2d(
     launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None,
-    window: Window, relu: bool, pool: Window,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    window: Window, relu: bool, pool: Window, *, need_winners: bool = True,
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
     """`max_pool2d` with ties="first" of `conv2d` or of max(`conv2d`, 0): (y, winners).
 
     The convolution's own output is not kept. Bias and ReLU are left to the pool's fewer numbers: they
     change no maximum, and a winner only where rounding makes two pixels equal.
     """
     if pool.stride == pool.kernel_size:
-        return _forward(launcher, x, weight, bias, window, relu, pool)
-    y, winners = max_pool2d(launcher, conv2d(launcher, ops, x, weight, bias, window), pool, "first")
+        return _forward(launcher, x, weight, bias, window, relu, pool, need_winners)
+    y = conv2d(launcher, ops, x, weight, bias, window)
+    y, winners = max_pool2d(launcher, y, pool, "first", need_winners=need_winners)
     if relu:
         launcher.call(np.maximum, y, 0.0, out=y)
     return y, winners
@@ -85,14 +86,14 @@ def conv2d_max_pool2d_backward(
 
 def _forward(
     launcher: Launcher, x: np.ndarray, weight: np.ndarray, bias: np.ndarray | None, window: Window,
-    relu: bool, pool: Window,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    relu: bool, pool: Window, need_winners: bool,
+) -> tuple[np.ndarray, np.ndarray | None]:  # fmt: skip
     check_arrays("conv2d", x, weight)
     x = launcher.contiguous(x)
     matrix, filters = weight.reshape(-1, weight.shape[3]), weight.shape[3]
     output = pool.output_shape(*window.output_shape(x.shape[1], x.shape[2]))
     y = launcher.empty((x.shape[0], *output, filters), x.dtype)
-    winners = launcher.empty(y.shape if pool is not SINGLE else (0,), winner_dtype(pool))
+    winners = launcher.empty(y.shape, winner_dtype(pool)) if need_winners else None
     tasks = groups(x.shape[0], images_a_tile(x, window))
 
     def task(number: int, place: int, part: slice) -> None:
@@ -103,7 +104,8 @@ def _forward(
         else:
             blocks = launcher.scratch((math.prod(pool.kernel_size), *out.shape), x.dtype)
             launcher.call(np.matmul, rows, matrix, out=blocks.reshape(-1, filters))
-            largest(launcher, blocks, out, winners[part].reshape(-1, filters))
+            places = None if winners is None else winners[part].reshape(-1, filters)
+            largest(launcher, blocks, out, places)
         if bias is not None:
             launcher.call(np.add, out, bias, out=out)
         if relu:

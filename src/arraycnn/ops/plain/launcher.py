@@ -93,7 +93,7 @@ class Launcher(HostLauncher):
         if self._calls is None and lanes == 1:
             run(0, _own_scratch())
         elif self._calls is None:
-            self._pool.map(lambda lane: run(lane, _own_scratch()), lanes)
+            self._pool.run(lambda lane: run(lane, _own_scratch()), lanes)
         else:
             self._record(run, lanes)
 
@@ -118,7 +118,7 @@ class Launcher(HostLauncher):
         if lanes == 1:
             calls.extend(lists[0])
         else:
-            calls.append((self._pool.map, (lambda lane: _make(lists[lane]), lanes), {}))
+            calls.append((self._pool.run, (lambda lane: _make(lists[lane]), lanes), {}))
 
     def scratch(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Memory for the part at work, and for no other; stays in the cache from part to part."""

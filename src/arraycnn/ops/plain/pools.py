@@ -18,18 +18,18 @@ _TILE = 2**18
 
 
 def max_pool2d(
-    launcher: Launcher, x: np.ndarray, window: Window, ties: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """See `arraycnn.ops.generic.max_pool2d`."""
+    launcher: Launcher, x: np.ndarray, window: Window, ties: str, *, need_winners: bool = True
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """See `arraycnn.ops.generic.max_pool2d`; no winners where they are not needed."""
     check_arrays("max_pool2d", x)
     rows, columns = window.output_shape(x.shape[1], x.shape[2])
     shape = (x.shape[0], rows, columns, x.shape[3])
     y = launcher.empty(shape, x.dtype)
     if ties != "first":
-        winners = launcher.empty((math.prod(window.kernel_size), *shape), np.bool_)
-        launcher.call(_all_winners, x, window, y, winners)
-        return y, winners
-    winners = launcher.empty(shape, winner_dtype(window))
+        all_winners = launcher.empty((math.prod(window.kernel_size), *shape), np.bool_)
+        launcher.call(_all_winners, x, window, y, all_winners)
+        return y, all_winners
+    winners = launcher.empty(shape, winner_dtype(window)) if need_winners else None
     tasks, work = _tasks(x.shape)
 
     def task(number: int, place: int, part: slice) -> None:
@@ -37,7 +37,7 @@ def max_pool2d(
         pixels = launcher.scratch((len(views), *views[0].shape), x.dtype)
         for view, block in zip(views, pixels, strict=True):
             launcher.call(np.copyto, block, view)
-        largest(launcher, pixels, y[part], winners[part])
+        largest(launcher, pixels, y[part], None if winners is None else winners[part])
 
     launcher.share(tasks, task, work)
     return y, winners
@@ -84,11 +84,18 @@ def winner_dtype(window: Window) -> type:
     return np.uint8 if math.prod(window.kernel_size) <= 256 else np.int32
 
 
-def largest(launcher: Launcher, pixels: np.ndarray, y: np.ndarray, winners: np.ndarray) -> None:
+def largest(
+    launcher: Launcher, pixels: np.ndarray, y: np.ndarray, winners: np.ndarray | None
+) -> None:
     """Write the largest of each window's pixels, and the place of the first that is, in a task.
 
     ``pixels`` has those of each place together: (places, ...).
     """
+    if winners is None:
+        launcher.call(np.maximum, pixels[0], pixels[min(1, len(pixels) - 1)], out=y)
+        for pixel in pixels[2:]:
+            launcher.call(np.maximum, y, pixel, out=y)
+        return
     if len(pixels) == 4:
         _largest_of_four(launcher, pixels, y, winners)
         return
