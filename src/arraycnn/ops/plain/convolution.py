@@ -8,6 +8,8 @@ import numpy as np
 
 from arraycnn.ops.host_launcher import check_arrays
 from arraycnn.ops.kernels import Kernels
+from arraycnn.ops.plain.bias import BiasReLU
+from arraycnn.ops.plain.bias import relu as activate
 from arraycnn.ops.plain.columns import SINGLE, columns, images_a_tile
 from arraycnn.ops.plain.launcher import NUMBER, Launcher
 from arraycnn.ops.plain.masks import Mask, let_through
@@ -46,7 +48,7 @@ def conv2d_max_pool2d(
     y = conv2d(launcher, ops, x, weight, bias, window)
     y, winners = max_pool2d(launcher, y, pool, "first", need_winners=need_winners)
     if relu:
-        launcher.call(np.maximum, y, 0.0, out=y)
+        activate(launcher, y)
     return y, winners
 
 
@@ -95,6 +97,7 @@ def _forward(
     y = launcher.empty((x.shape[0], *output, filters), x.dtype)
     winners = launcher.empty(y.shape, winner_dtype(pool)) if need_winners else None
     tasks = groups(x.shape[0], images_a_tile(x, window))
+    end = BiasReLU(launcher, bias, relu, y.shape[1:])
 
     def task(number: int, place: int, part: slice) -> None:
         rows = columns(launcher, x[part], window, pool)
@@ -106,10 +109,7 @@ def _forward(
             launcher.call(np.matmul, rows, matrix, out=blocks.reshape(-1, filters))
             places = None if winners is None else winners[part].reshape(-1, filters)
             largest(launcher, blocks, out, places)
-        if bias is not None:
-            launcher.call(np.add, out, bias, out=out)
-        if relu:
-            launcher.call(np.maximum, out, 0.0, out=out)
+        end.apply(y[part])
 
     launcher.share(tasks, task, _work(x, weight, window))
     return y, winners

@@ -6,6 +6,7 @@ import numpy as np
 
 from arraycnn.ops.host_launcher import check_arrays
 from arraycnn.ops.kernels import Kernels
+from arraycnn.ops.plain.bias import relu
 from arraycnn.ops.plain.launcher import Launcher
 from arraycnn.ops.plain.masks import let_through
 from arraycnn.ops.plain.products import Product, product
@@ -28,7 +29,7 @@ def dense_relu(
 ) -> np.ndarray:
     """max(`dense`, 0)."""
     y = dense(launcher, ops, x, weight, bias)
-    launcher.call(np.maximum, y, 0.0, out=y)
+    relu(launcher, y)
     return y
 
 

@@ -44,6 +44,7 @@ class Launcher(HostLauncher):
         self._scratches: list[_Scratch] = []
         self._scratch = _Scratch()
         self._arena = _Arena()
+        self._zeros: dict[np.dtype, np.ndarray] = {}
 
     @property
     def is_recording(self) -> bool:
@@ -58,6 +59,15 @@ class Launcher(HostLauncher):
         if self._calls is None:
             return np.empty(shape, dtype)
         return self._arena.array(shape, np.dtype(dtype))
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """Zeros, which nobody may write; no memory is needed for what is only read."""
+        count, dtype = math.prod(shape), np.dtype(dtype)
+        held = self._zeros.get(dtype)
+        if held is None or held.size < count:
+            held = self._zeros[dtype] = np.zeros(count, dtype)
+            held.flags.writeable = False
+        return held[:count].reshape(shape)
 
     def call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         """``function(*arguments, **options)``, now or when the recording is run."""

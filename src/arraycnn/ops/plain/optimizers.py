@@ -26,7 +26,7 @@ def sgd_update(
     call = launcher.call
     changed = [parameters, velocities] if momentum else [parameters]
 
-    def update(g: np.ndarray, olds: list[np.ndarray], news: list[np.ndarray]) -> None:
+    def update(tensor: int, g: np.ndarray, olds: list[np.ndarray], news: list[np.ndarray]) -> None:
         room = launcher.scratch(g.shape, g.dtype)
         if weight_decay:
             decayed = launcher.scratch(g.shape, g.dtype)
@@ -42,10 +42,18 @@ def sgd_update(
                 call(np.multiply, news[1], momentum, out=room)
                 call(np.add, g, room, out=room)
                 direction = room
-        call(np.multiply, direction, rate, out=room)
-        call(np.subtract, olds[0], room, out=news[0])
+        if not scaled[tensor]:
+            call(np.multiply, direction, rate, out=room)
+            direction = room
+        call(np.subtract, olds[0], direction, out=news[0])
 
     rate = _rate(learning_rate, parameters)
+    # Where nothing is added to a product, one of its factors has fewer numbers to be scaled.
+    scaled = [isinstance(g, Product) and not (momentum or weight_decay) for g in gradients]
+    gradients = [
+        g.times(launcher, rate) if isinstance(g, Product) and early else g
+        for g, early in zip(gradients, scaled, strict=True)
+    ]
     news = _by_blocks(launcher, "sgd_update", changed, gradients, update, in_place)
     return news[0], news[1] if momentum else velocities
 
@@ -71,7 +79,7 @@ def adam_update(
     call(np.sqrt, root_correction, out=root_correction)
     call(np.multiply, rate, weight_decay, out=shrinkage)
 
-    def update(g: np.ndarray, olds: list[np.ndarray], news: list[np.ndarray]) -> None:
+    def update(tensor: int, g: np.ndarray, olds: list[np.ndarray], news: list[np.ndarray]) -> None:
         room, other = (launcher.scratch(g.shape, g.dtype) for _ in range(2))
         p, (beta1, beta2) = olds[0], betas
         if weight_decay and not decoupled:
@@ -109,9 +117,9 @@ def _rate(learning_rate: Any, parameters: list[np.ndarray]) -> np.ndarray:
 def _by_blocks(
     launcher: Launcher, owner: str, changed: list[list[np.ndarray]],
     gradients: list[np.ndarray | Product],
-    update: Callable[[np.ndarray, list[np.ndarray], list[np.ndarray]], None], in_place: bool,
+    update: Callable[[int, np.ndarray, list[np.ndarray], list[np.ndarray]], None], in_place: bool,
 ) -> list[list[np.ndarray]]:  # fmt: skip
-    """Run an elementwise ``update(gradient, olds, news)`` on all blocks: the new tensors."""
+    """Run an elementwise ``update(tensor, gradient, olds, news)`` on all blocks: the new tensors."""
     # What NumPy makes of an array without axes is a number.
     gradients = [np.asarray(g) if isinstance(g, np.generic) else g for g in gradients]
     check_arrays(owner, *(array for tensors in changed for array in tensors))
@@ -130,6 +138,7 @@ def _by_blocks(
         for tensor, block in blocks[part]:
             with launcher.passing():
                 update(
+                    tensor,
                     found[tensor].numbers(block),
                     [rows[tensor][block] for rows in old_rows],
                     [rows[tensor][block] for rows in new_rows],

@@ -24,6 +24,11 @@ class Product(NamedTuple):
     a: np.ndarray
     b: np.ndarray
 
+    def times(self, launcher: Launcher, factor: np.ndarray) -> Product:
+        b = launcher.empty(self.b.shape, self.b.dtype)
+        launcher.call(np.multiply, self.b, factor, out=b)
+        return Product(self.a, b)
+
     def write(self, launcher: Launcher, rows: slice, out: np.ndarray) -> None:
         """Write some rows of it."""
         _multiply(launcher, self.a[rows], self.b, out)
