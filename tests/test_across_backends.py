@@ -4,8 +4,12 @@ Rounding grows with the steps. In float64 it is still below 1e-10 after 50 steps
 libraries drift apart, so there it is one step from equal parameters that is compared.
 """
 
+import os
+import subprocess
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -146,6 +150,19 @@ def test_fifty_steps_move_every_parameter_and_the_loss_falls(on_numpy):
 def test_fifty_steps_in_float64_are_those_of_numpy(name, network, on_numpy):
     with opened(name) as backend:
         trained(network, backend).check_close(on_numpy[network], tolerance=1e-10)
+
+
+def test_jax_with_its_optimisations_as_users_have_it():
+    pytest.importorskip("jax", reason="jax is not installed")
+    program = (
+        "import test_across_backends as tests\n"
+        "with tests.opened('jax') as backend:\n"
+        "    result = tests.trained('basic', backend)\n"
+        "result.check_close(tests.trained('basic', 'numpy'), tolerance=1e-10)\n"
+    )
+    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    command = [sys.executable, "-c", program]
+    subprocess.run(command, cwd=Path(__file__).parent, env=environment, check=True)
 
 
 def test_a_change_in_the_tenth_digit_would_be_seen(on_numpy):
