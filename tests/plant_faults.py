@@ -154,6 +154,8 @@ FAULTS = [
     ("ops/compiled/kernels/vectors.py", "start + source + first + lane", "start + source + first"),
     ("ops/compiled/kernels/vectors.py", "range(part, part + self.lanes)", "range(self.lanes)"),
     ("ops/compiled/kernels/vectors.py", "first = builder.mul(whole, lanes)", "first = whole"),
+    ("ops/compiled/kernels/vectors.py", "self.integer(-2 * lanes)", "self.integer(-lanes)"),
+    ("ops/compiled/kernels/vectors.py", "        lanes = self.lanes // 2\n        while", "        lanes = self.lanes // 4\n        while"),
     ("ops/compiled/kernels/optimizers.py", "emit.multiply_add(keep, velocity, change) if nesterov", "velocity if nesterov"),
     ("ops/compiled/kernels/optimizers.py", "if decoupled == 0 else rate * decay", "if decoupled == 0 else decay"),
     ("ops/compiled/kernels/steps.py", "order[place * batch + n]", "order[n]"),

@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
+from arraycnn.ops.compiled.kernels.pointers import after, at, pointer, real
 from arraycnn.ops.compiled.kernels.pools import pool_four, spread_four
 from arraycnn.ops.compiled.kernels.products import multiply
-from arraycnn.ops.compiled.kernels.vectors import after, at, lanes_of, pointer, real
 
 
 @njit(error_model="numpy")
@@ -83,8 +83,7 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
 @njit(error_model="numpy")
 def _pool_outputs(words, outputs, rows, columns, filters, bias, relu, image, y):  # type: ignore[no-untyped-def]
     """Bias, ReLU and max-pool of one image."""
-    step = lanes_of(outputs)
-    if not _by_fours(words, 20) or filters % step:
+    if not _by_fours(words, 20):
         numbers = carray(outputs, (rows, columns, filters))
         added = carray(bias, filters)
         for i in range(rows):
@@ -104,11 +103,10 @@ def _pool_outputs(words, outputs, rows, columns, filters, bias, relu, image, y):
         for j in range(words[25]):
             place = ((image * words[24] + i) * words[25] + j) * filters
             source = after(outputs, (2 * i * columns + 2 * j) * filters)
-            for f in range(0, filters, step):
-                pool_four(
-                    after(y, place + f), after(winners, place + f), after(source, f),
-                    columns * filters, filters, after(bias, f), relu,
-                )  # fmt: skip
+            pool_four(
+                after(y, place), after(winners, place), source, columns * filters, filters,
+                filters, bias, relu,
+            )  # fmt: skip
 
 
 @njit(error_model="numpy")
@@ -190,8 +188,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
         outputs = (words[29], words[30], filters)
     size = outputs[0] * outputs[1] * filters
     passed = carray(after(framed, reach_rows * reach_columns * filters), outputs)
-    step = lanes_of(x)
-    by_fours = pooled and _by_fours(words, 25) and filters % step == 0
+    by_fours = pooled and _by_fours(words, 25)
     everything[:] = 0.0
     for image in range(block * images // groups, (block + 1) * images // groups):
         gradients = carray(after(dy, image * size), outputs)
@@ -204,12 +201,10 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
                     place = image * size + (i * outputs[1] + j) * filters
                     line = apart_rows * reach_columns * filters
                     target = after(start, 2 * i * line + 2 * j * apart_columns * filters)
-                    for f in range(0, filters, step):
-                        spread_four(
-                            after(target, f), line, apart_columns * filters,
-                            after(bias_gradient, f), after(dy, place + f), after(y, place + f),
-                            after(wins, place + f), relu,
-                        )  # fmt: skip
+                    spread_four(
+                        target, line, apart_columns * filters, filters, bias_gradient,
+                        after(dy, place), after(y, place), after(wins, place), relu,
+                    )  # fmt: skip
                     continue
                 for f in range(filters):
                     gradient = gradients[i, j, f]

@@ -6,16 +6,9 @@ from typing import Any
 
 from numba import carray, njit
 
+from arraycnn.ops.compiled.kernels.pointers import after, at, lanes_of, real
 from arraycnn.ops.compiled.kernels.products import multiply
-from arraycnn.ops.compiled.kernels.vectors import (
-    Emitter,
-    Vector,
-    after,
-    at,
-    emitted,
-    lanes_of,
-    real,
-)
+from arraycnn.ops.compiled.kernels.vectors import Emitter, Vector, emitted
 
 FEW_IMAGES = 4
 """Below this many rows a product is as slow as reading its matrix, which then is read in place."""

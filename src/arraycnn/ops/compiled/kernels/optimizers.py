@@ -7,15 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from arraycnn.ops.compiled.kernels.vectors import (
-    Emitter,
-    after,
-    as_real,
-    at,
-    emitted,
-    numbers,
-    real,
-)
+from arraycnn.ops.compiled.kernels.pointers import after, as_real, at, numbers, real
+from arraycnn.ops.compiled.kernels.vectors import Emitter, emitted
 
 
 def _sgd(momentum: bool, nesterov: bool) -> Any:

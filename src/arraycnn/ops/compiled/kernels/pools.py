@@ -1,4 +1,4 @@
-"""Max-pools of 2x2 pixels, a vector of channels at a time: what convolutions do with their outputs."""
+"""Max-pools of 2x2 pixels, vectors of channels at a time: what convolutions do with their outputs."""
 
 from __future__ import annotations
 
@@ -35,28 +35,38 @@ def to_winner(emit: Emitter, gradient: Vector, winners: Any) -> list[Vector]:
 
 @emitted
 def pool_four(
-    emit: Emitter, y: Any, winners: Any, x: Any, row: Any, column: Any, bias: Any, relu: Any
-) -> None:
+    emit: Emitter, y: Any, winners: Any, x: Any, row: Any, column: Any, channels: Any, bias: Any,
+    relu: Any,
+) -> None:  # fmt: skip
     """y = the largest of the four pixels from ``x`` on, plus a bias, perhaps max(that, 0)."""
-    added = emit.load(bias)
-    values = [
-        emit.load(emit.moved(x, emit.times(i, row), emit.times(j, column))) + added
-        for i in range(2)
-        for j in range(2)
-    ]
-    best, winner = largest(emit, values)
-    emit.store(emit.clipped(best, emit.flag(relu)), y)
-    emit.store_bytes(winner, winners)
+
+    def work(emit: Emitter, place: Any) -> None:
+        added = emit.load(emit.moved(bias, place))
+        values = [
+            emit.load(emit.moved(x, emit.times(i, row), emit.times(j, column), place)) + added
+            for i in range(2)
+            for j in range(2)
+        ]
+        best, winner = largest(emit, values)
+        emit.store(emit.clipped(best, emit.flag(relu)), emit.moved(y, place))
+        emit.store_bytes(winner, emit.moved(winners, place))
+
+    emit.by_parts(channels, work)
 
 
 @emitted
 def spread_four(
-    emit: Emitter, dx: Any, row: Any, column: Any, dbias: Any, dy: Any, y: Any, winners: Any,
-    relu: Any,
+    emit: Emitter, dx: Any, row: Any, column: Any, channels: Any, dbias: Any, dy: Any, y: Any,
+    winners: Any, relu: Any,
 ) -> None:  # fmt: skip
     """The gradient of `pool_four` for its pixels, written; that of the bias is added to ``dbias``."""
-    gradient = let_through(emit, dy, y, emit.flag(relu))
-    emit.store(emit.load(dbias) + gradient, dbias)
-    for number, part in enumerate(to_winner(emit, gradient, winners)):
-        target = emit.moved(dx, emit.times(number // 2, row), emit.times(number % 2, column))
-        emit.store(part, target)
+
+    def work(emit: Emitter, place: Any) -> None:
+        gradient = let_through(emit, emit.moved(dy, place), emit.moved(y, place), emit.flag(relu))
+        total = emit.moved(dbias, place)
+        emit.store(emit.load(total) + gradient, total)
+        for number, part in enumerate(to_winner(emit, gradient, emit.moved(winners, place))):
+            pixel = emit.times(number // 2, row), emit.times(number % 2, column)
+            emit.store(part, emit.moved(dx, *pixel, place))
+
+    emit.by_parts(channels, work)

@@ -6,24 +6,26 @@ from typing import Any
 
 from numba import njit
 
-from arraycnn.ops.compiled.kernels.vectors import REGISTERS, Emitter, after, emitted, lanes_of
+from arraycnn.ops.compiled.kernels.pointers import after, lanes_of
+from arraycnn.ops.compiled.kernels.vectors import REGISTERS, Emitter, emitted
 
 VECTORS = 4 if REGISTERS == 32 else 2
 ROWS = 6
 """A tile of 6 rows by 2 (or 4) vectors leaves registers for a row of b and a number of a."""
 
 
-def _tile(vectors: int, rows: int, masked: bool) -> Any:
+def _tile(vectors: int, rows: int, masked: bool, half: bool = False) -> Any:
     """The product of a block of results that stays in registers; see `multiply`.
 
     ``last`` is the last row there is: the rows of the tile beyond compute that one again. Where
-    ``masked``, only ``width`` columns of the last vector are there.
+    ``masked``, only ``width`` columns of the last vector are there. ``half``: of half the lanes.
     """
 
     def tile(
         emit: Emitter, c: Any, c_row: Any, a: Any, a_row: Any, a_run: Any, a_step: Any,
         b: Any, b_run: Any, b_row: Any, runs: Any, length: Any, last: Any, width: Any, adding: Any,
     ) -> None:  # fmt: skip
+        emit = emit.narrow(emit.lanes // 2) if half else emit
         builder = emit.builder
         # One copy of these long loops, not one at each call of the product.
         builder.function.attributes.add("noinline")
@@ -71,6 +73,7 @@ def _tile(vectors: int, rows: int, masked: bool) -> Any:
 _whole = _tile(VECTORS, ROWS, masked=False)
 _two = _tile(2, ROWS, masked=True)
 _one = _tile(1, ROWS, masked=False)
+_half = _tile(1, ROWS, masked=False, half=True)
 _part = _tile(1, ROWS, masked=True)
 _row = _tile(4, 1, masked=False)
 _row_two = _tile(2, 1, masked=True)
@@ -140,6 +143,11 @@ def multiply(  # type: ignore[no-untyped-def]
                     )  # fmt: skip
                 elif left == lanes:
                     _one(
+                        target, c_row, there, a_row, a_run, a_step,
+                        source, b_run, b_row, runs, deep, last, 0, adding,
+                    )  # fmt: skip
+                elif left == lanes // 2:
+                    _half(
                         target, c_row, there, a_row, a_run, a_step,
                         source, b_run, b_row, runs, deep, last, 0, adding,
                     )  # fmt: skip

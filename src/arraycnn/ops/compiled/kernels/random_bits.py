@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from arraycnn.ops.compiled.kernels.vectors import as_real, pointer, real
+from arraycnn.ops.compiled.kernels.pointers import as_real, pointer, real
 
 
 @njit(error_model="numpy")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
-from arraycnn.ops.compiled.kernels.vectors import integers, numbers, pointer, real
+from arraycnn.ops.compiled.kernels.pointers import integers, numbers, pointer, real
 
 
 @njit(error_model="numpy")

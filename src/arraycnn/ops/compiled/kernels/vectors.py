@@ -15,12 +15,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import llvmlite.binding
-import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np import arrayobj
 
 _WIDE = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
 
@@ -52,13 +50,20 @@ class Vector:
 
 
 class Emitter:
-    """Writes the instructions of one emitted function, for float32 or float64."""
+    """Writes the instructions of one emitted function, for float32 or float64.
 
-    def __init__(self, builder: Any, real: Any) -> None:
+    Its vectors have as many ``lanes`` as the processor's, unless told otherwise.
+    """
+
+    def __init__(self, builder: Any, real: Any, lanes: int | None = None) -> None:
         self.builder = builder
         self.itemsize = 4 if isinstance(real, ir.FloatType) else 8
-        self.lanes = BYTES // self.itemsize
+        self.lanes = lanes or BYTES // self.itemsize
         self.type = ir.VectorType(real, self.lanes)
+
+    def narrow(self, lanes: int) -> Emitter:
+        """The same with vectors of fewer lanes."""
+        return Emitter(self.builder, self.type.element, lanes)
 
     def integer(self, number: int) -> Any:
         return ir.Constant(_INT, number)
@@ -90,6 +95,23 @@ class Emitter:
         rest = builder.sub(count, first)
         with builder.if_then(self.flag(rest)):
             work(first, self.first_lanes(rest))
+
+    def by_parts(self, count: Any, work: Callable[[Emitter, Any], None]) -> None:
+        """``work`` on the first number of vector after vector of ``count`` numbers.
+
+        What is left at the end is taken in vectors of half the lanes, a quarter, down to one: each
+        with an emitter of its own, and with code of its own.
+        """
+        builder = self.builder
+        with self.repeat(builder.udiv(count, self.integer(self.lanes))) as vector:
+            work(self, self.times(self.lanes, vector))
+        lanes = self.lanes // 2
+        while lanes:
+            wanted = self.flag(builder.and_(count, self.integer(lanes)))
+            with builder.if_then(wanted):
+                first = builder.and_(count, self.integer(-2 * lanes))
+                work(self.narrow(lanes), first)
+            lanes //= 2
 
     def load(self, pointer: Any, mask: Any = None) -> Vector:
         address = self._vector_at(pointer)
@@ -294,79 +316,6 @@ def emitted(function: Callable[..., None]) -> Any:
     )
     typed.__name__ = function.__name__
     return intrinsic(typed)
-
-
-@intrinsic
-def at(typing_context, array, offset):  # type: ignore[no-untyped-def]
-    """A pointer to the number at ``offset`` of an array in C order."""
-
-    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        data = arrayobj.make_array(signature.args[0])(context, builder, values[0]).data
-        return builder.gep(data, [values[1]])
-
-    return types.CPointer(array.dtype)(array, types.intp), generate
-
-
-@intrinsic
-def pointer(typing_context, address, like):  # type: ignore[no-untyped-def]
-    """The pointer of an ``address``, to numbers of the dtype ``like`` or of that array's."""
-
-    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        return builder.inttoptr(values[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(like.dtype)(types.intp, like), generate
-
-
-@intrinsic
-def after(typing_context, start, offset):  # type: ignore[no-untyped-def]
-    """The pointer ``offset`` numbers after ``start``."""
-
-    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        return builder.gep(values[0], [values[1]])
-
-    return start(start, types.intp), generate
-
-
-@intrinsic
-def lanes_of(typing_context, start):  # type: ignore[no-untyped-def]
-    """How many numbers of the kind at the pointer ``start`` make a vector."""
-
-    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        real = context.get_value_type(signature.args[0].dtype)
-        return ir.Constant(_INT, Emitter(builder, real).lanes)
-
-    return types.intp(start), generate
-
-
-@njit(error_model="numpy")
-def real(words, place, scratch):  # type: ignore[no-untyped-def]
-    """The pointer whose address is a word of a launch, to numbers of the kind in ``scratch``."""
-    return pointer(words[place], scratch)
-
-
-_MUCH = 2**40
-
-
-@njit(error_model="numpy")
-def numbers(words, place, scratch):  # type: ignore[no-untyped-def]
-    """What lies at `real`'s pointer, as an array whose length is not told."""
-    return carray(real(words, place, scratch), _MUCH)
-
-
-@njit(error_model="numpy")
-def integers(words, place):  # type: ignore[no-untyped-def]
-    """The same of int32."""
-    return carray(pointer(words[place], np.int32), _MUCH)
-
-
-@intrinsic
-def as_real(typing_context, word):  # type: ignore[no-untyped-def]
-    """The float64 whose bits are a word of a launch."""
-
-    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        return builder.bitcast(values[0], ir.DoubleType())
-
-    return types.float64(types.int64), generate
 
 
 @emitted

@@ -18,17 +18,9 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
+from arraycnn.ops.compiled.kernels.pointers import after, at, lanes_of, pointer, real
 from arraycnn.ops.compiled.kernels.products import multiply
-from arraycnn.ops.compiled.kernels.vectors import (
-    add_vector,
-    after,
-    at,
-    clear_vector,
-    copy_vector,
-    lanes_of,
-    pointer,
-    real,
-)
+from arraycnn.ops.compiled.kernels.vectors import add_vector, clear_vector, copy_vector
 from arraycnn.ops.compiled.kernels.winograd_tiles import (
     filter_gradient_tile,
     filter_tile,
