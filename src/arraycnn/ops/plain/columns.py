@@ -30,10 +30,11 @@ SINGLE = Window((1, 1))
 """A pool that leaves everything as it is."""
 
 
-def images_a_tile(x: np.ndarray, window: Window) -> int:
-    """How many images have columns of `TILE_BYTES`."""
-    rows, columns = window.output_shape(x.shape[1], x.shape[2])
-    size = rows * columns * math.prod(window.kernel_size) * x.shape[3] * x.itemsize
+def images_a_tile(image: tuple[int, ...], itemsize: int, window: Window) -> int:
+    """How many images (H, W, C) have columns of `TILE_BYTES`."""
+    height, width, channels = image
+    rows, columns = window.output_shape(height, width)
+    size = rows * columns * math.prod(window.kernel_size) * channels * itemsize
     return min(max(TILE_BYTES // max(size, 1), 1), MOST_IMAGES)
 
 
