@@ -193,13 +193,15 @@ def test_fused_runs_are_their_parts(record, problem, relu, filters, data):
 
 @records
 @pytest.mark.parametrize("padding", [(0, 0, 0, 0), (1, 1, 1, 1), (2, 1, 0, 3)])
-def test_a_window_of_three_at_every_edge(record, padding):
+@pytest.mark.parametrize("channels", [1, 16])
+@pytest.mark.parametrize("down", [1, 2])
+def test_a_window_of_three_at_every_edge(record, padding, channels, down):
     """Tiles of two by two outputs that reach beyond the image, or do not reach its end."""
-    window, pool = Window((3, 3), (1, 1), padding), Window((2, 2), (2, 2))
+    window, pool = Window((3, 3), (down, 1), padding), Window((2, 2), (2, 2))
     rng = np.random.default_rng(0)
-    weight = rng.standard_normal((3, 3, 16, 32))
+    weight = rng.standard_normal((3, 3, channels, 33 if channels == 1 else 32))
     for height, width in itertools.product(range(3, 8), repeat=2):
-        x = rng.standard_normal((2, height, width, 16))
+        x = rng.standard_normal((2, height, width, channels))
         y = GENERIC.conv2d(GENERIC, x, weight, None, window)
         dy = rng.standard_normal(y.shape)
         actual = record.conv2d_backward(record, x, weight, dy, window, True)

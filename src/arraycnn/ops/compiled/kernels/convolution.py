@@ -10,8 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
+from arraycnn.ops.compiled.kernels.nine_taps import nine_tap_gradients, nine_taps
 from arraycnn.ops.compiled.kernels.pointers import after, at, pointer, real
-from arraycnn.ops.compiled.kernels.pools import pool_four, spread_four
+from arraycnn.ops.compiled.kernels.pools import bias_relu, pool_four, spread_four
 from arraycnn.ops.compiled.kernels.products import multiply
 
 
@@ -26,6 +27,12 @@ def turn_filters(block, words, scratch):  # type: ignore[no-untyped-def]
             for f in range(filters):
                 for c in range(channels):
                     turned[tall - 1 - i, wide - 1 - j, f, c] = weight[i, j, c, f]
+
+
+@njit(error_model="numpy")
+def _has_nine_taps(channels, tall, wide, right):  # type: ignore[no-untyped-def]
+    """Whether an output's window is 3x3 numbers, and its neighbour's begins a number later."""
+    return channels == 1 and tall == 3 and wide == 3 and right == 1
 
 
 @njit(error_model="numpy")
@@ -60,22 +67,20 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
         outputs = after(room, high * broad * channels)
     else:
         outputs = after(y, block * rows * columns * filters)
-    added, zero = carray(bias, filters), scratch.dtype.type(0)
+    nine = _has_nine_taps(channels, tall, wide, right)
     for i in range(rows):
         row = after(outputs, i * columns * filters)
-        multiply(
-            row, filters,
-            after(image, i * down * broad * channels), right * channels, broad * channels, 1,
-            weight, wide * channels * filters, filters,
-            columns, filters, tall, wide * channels, 0,
-        )  # fmt: skip
-        if pooled:
-            continue
-        numbers = carray(row, (columns, filters))
-        for j in range(columns):
-            for f in range(filters):
-                value = numbers[j, f] + added[f]
-                numbers[j, f] = zero if relu != 0 and value < zero else value
+        if nine:
+            nine_taps(row, after(image, i * down * broad), broad, weight, columns, filters)
+        else:
+            multiply(
+                row, filters,
+                after(image, i * down * broad * channels), right * channels, broad * channels, 1,
+                weight, wide * channels * filters, filters,
+                columns, filters, tall, wide * channels, 0,
+            )  # fmt: skip
+        if not pooled:
+            bias_relu(row, columns, filters, bias, relu)
     if pooled:
         _pool_outputs(words, outputs, rows, columns, filters, bias, relu, block, y)
 
@@ -189,6 +194,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     size = outputs[0] * outputs[1] * filters
     passed = carray(after(framed, reach_rows * reach_columns * filters), outputs)
     by_fours = pooled and _by_fours(words, 25)
+    nine = _has_nine_taps(channels, tall, wide, right)
     everything[:] = 0.0
     for image in range(block * images // groups, (block + 1) * images // groups):
         gradients = carray(after(dy, image * size), outputs)
@@ -219,7 +225,12 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
             won = carray(after(wins, image * size), outputs)
             _spread_gradient(words, 25, passed, won, inner)
         source = _framed(x, image, height, width, channels, high, broad, top, left, room)
-        for i in range(tall):
+        if nine:
+            nine_tap_gradients(
+                dweight, source, down * broad, broad, start, apart_rows * reach_columns * filters,
+                rows, columns, filters,
+            )  # fmt: skip
+        for i in range(0 if nine else tall):
             multiply(
                 after(dweight, i * taken * filters), filters,
                 after(source, i * broad * channels), 1, down * broad * channels, right * channels,

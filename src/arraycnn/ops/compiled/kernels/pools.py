@@ -1,4 +1,4 @@
-"""Max-pools of 2x2 pixels, vectors of channels at a time: what convolutions do with their outputs."""
+"""What convolutions do with their outputs, vectors of channels at a time: bias, ReLU, 2x2 max-pool."""
 
 from __future__ import annotations
 
@@ -31,6 +31,19 @@ def to_winner(emit: Emitter, gradient: Vector, winners: Any) -> list[Vector]:
     return [
         emit.chosen(emit.equal_bytes(winner, number), gradient, emit.zero) for number in range(4)
     ]
+
+
+@emitted
+def bias_relu(emit: Emitter, y: Any, columns: Any, channels: Any, bias: Any, relu: Any) -> None:
+    """Add a bias to the ``columns`` pixels from ``y`` on, and perhaps take max(that, 0)."""
+
+    def work(emit: Emitter, place: Any) -> None:
+        added = emit.load(emit.moved(bias, place))
+        with emit.repeat(columns) as j:
+            target = emit.moved(y, emit.builder.mul(j, channels), place)
+            emit.store(emit.clipped(emit.load(target) + added, emit.flag(relu)), target)
+
+    emit.by_parts(channels, work)
 
 
 @emitted
