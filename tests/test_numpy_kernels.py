@@ -107,7 +107,7 @@ def close(actual, expected):
 @given(problem=problems())
 def test_convolution(record, problem):
     window, x, rng = problem
-    filters = rng.choice([3, 8, 11, 16, 33])
+    filters = rng.choice([3, 8, 11, 12, 16, 33])
     weight = rng.standard_normal((*window.kernel_size, x.shape[3], filters)).astype(x.dtype)
     bias = rng.standard_normal(filters).astype(x.dtype)
     np.testing.assert_array_equal(record.im2col(x, window), GENERIC.im2col(x, window))
@@ -149,7 +149,7 @@ def test_max_pool(record, problem, ties, whole):
 @records
 @settings(max_examples=120, deadline=None)
 @given(
-    problem=problems(), relu=st.booleans(), filters=st.sampled_from([1, 3, 16, 40]), data=st.data()
+    problem=problems(), relu=st.booleans(), filters=st.sampled_from([1, 15, 16, 40]), data=st.data()
 )
 def test_fused_runs_are_their_parts(record, problem, relu, filters, data):
     window, x, rng = problem
@@ -191,7 +191,16 @@ def test_fused_runs_are_their_parts(record, problem, relu, filters, data):
                 close(a, e)
 
 
+@pytest.fixture
+def winograd_everywhere(monkeypatch):
+    """Winograd's algorithm where it is slower, too."""
+    monkeypatch.setattr(winograd, "LEAST_TILES", 0)
+    monkeypatch.setattr(winograd, "LEAST_FILTERS", 1)
+    monkeypatch.setattr(winograd, "MOST_WASTE", 4)
+
+
 @records
+@pytest.mark.usefixtures("winograd_everywhere")
 @pytest.mark.parametrize("padding", [(0, 0, 0, 0), (1, 1, 1, 1), (2, 1, 0, 3)])
 @pytest.mark.parametrize("channels", [1, 16])
 @pytest.mark.parametrize("down", [1, 2])
@@ -338,6 +347,26 @@ def test_arrays_of_another_library_are_refused():
             record.max_pool2d(x, Window((2, 2)), "first")
 
 
+@records
+@pytest.mark.usefixtures("winograd_everywhere")
+@pytest.mark.parametrize("channels", [3, 16])
+def test_no_images_have_no_gradients(record, channels):
+    window, pool = Window((3, 3)), Window((2, 2), (2, 2))
+    x, weight = np.zeros((0, 8, 8, channels)), np.ones((3, 3, channels, 32))
+    y = record.conv2d(record, x, weight, None, window)
+    pooled, winners = record.conv2d_max_pool2d(record, x, weight, None, window, True, pool)
+    assert (y.shape, pooled.shape) == ((0, 6, 6, 32), (0, 3, 3, 32))
+    for dx, dweight, dbias in (
+        record.conv2d_backward(record, x, weight, y, window, True),
+        record.conv2d_max_pool2d_backward(
+            record, x, weight, pooled, winners, pooled, window, True, pool, True
+        ),
+    ):
+        assert dx.shape == x.shape
+        np.testing.assert_array_equal(dweight, np.zeros(weight.shape))
+        np.testing.assert_array_equal(dbias, np.zeros(32))
+
+
 @pytest.mark.parametrize("tile", ["as it is", "one image"])
 def test_a_convolution_large_enough_for_several_pieces(tile, monkeypatch):
     if tile == "one image":  # 40 of them, in 16 tasks
@@ -357,6 +386,7 @@ def test_a_convolution_large_enough_for_several_pieces(tile, monkeypatch):
 
 
 @records
+@pytest.mark.usefixtures("winograd_everywhere")
 @pytest.mark.parametrize("shape", [(2, 26, 32, 64), (2, 9, 16, 16), (1, 14, 128, 128)])
 def test_winograd_is_nearly_as_exact_as_the_direct_method(record, shape):
     """Root mean square errors in float32, against float64; the generic kernel is direct."""

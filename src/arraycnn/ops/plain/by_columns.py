@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from arraycnn.ops.plain.backward import Gradients
 from arraycnn.ops.plain.columns import SINGLE, columns, images_a_tile
 from arraycnn.ops.plain.launcher import Launcher
-from arraycnn.ops.plain.products import Gradients, add_product
+from arraycnn.ops.plain.products import add_product
 from arraycnn.ops.plain.tasks import cut
 from arraycnn.ops.window import Window
 
@@ -21,10 +22,7 @@ class ByColumns:
         self._launcher, self._image = launcher, image
         self._weight, self._window, self._pool = weight, window, pool
         self.sums: tuple[int, ...] = weight.size // max(weight.shape[3], 1), weight.shape[3]
-
-    @property
-    def images(self) -> int:
-        return images_a_tile(self._image, self._weight.itemsize, self._window)
+        self.images = images_a_tile(image, weight.itemsize, window)
 
     def gradients(self, need_dx: bool) -> Gradients:
         to_image = None
@@ -36,8 +34,8 @@ class ByColumns:
             dx: np.ndarray | None,
         ) -> None:  # fmt: skip
             rows = columns(self._launcher, images, self._window, self._pool)
-            add_product(self._launcher, rows.T, dy.reshape(len(rows), -1), total, place)
-            if dx is not None and to_image is not None:
+            add_product(self._launcher, rows.T, dy.reshape(-1, self._weight.shape[3]), total, place)
+            if to_image is not None and dx is not None:
                 to_image.write(dy, self._pool, dx)
 
         return write

@@ -8,7 +8,7 @@ import numpy as np
 
 from arraycnn.ops.host_launcher import check_arrays
 from arraycnn.ops.kernels import Kernels
-from arraycnn.ops.plain import winograd
+from arraycnn.ops.plain.backward import Backward
 from arraycnn.ops.plain.bias import BiasReLU
 from arraycnn.ops.plain.bias import relu as activate
 from arraycnn.ops.plain.by_columns import ByColumns
@@ -16,7 +16,7 @@ from arraycnn.ops.plain.columns import SINGLE, columns, images_a_tile
 from arraycnn.ops.plain.launcher import NUMBER, Launcher
 from arraycnn.ops.plain.masks import Mask, let_through
 from arraycnn.ops.plain.pools import largest, max_pool2d, max_pool2d_backward, winner_dtype
-from arraycnn.ops.plain.products import Backward, add_product
+from arraycnn.ops.plain.products import add_product
 from arraycnn.ops.plain.tasks import groups
 from arraycnn.ops.plain.winograd import Winograd
 from arraycnn.ops.window import Window
@@ -128,7 +128,7 @@ def _backward(
     x, dy = launcher.contiguous(x), launcher.contiguous(dy)
     filters = weight.shape[3]
     way: type[Winograd] | type[ByColumns]
-    way = Winograd if winograd.suits(weight, window, pool) else ByColumns
+    way = Winograd if Winograd.suits(x, weight, window, pool) else ByColumns
     method: Backward = way(launcher, x.shape[1:], weight, window, pool)
     tasks = groups(x.shape[0], method.images)
     # Each task has sums of its own, which are added in the order of the tasks.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
@@ -89,28 +88,3 @@ def add_product(
     term = launcher.scratch(total.shape, total.dtype)
     launcher.call(np.matmul, a, b, out=term)
     launcher.call(np.add, total, term, out=total)
-
-
-Gradients: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray, int, np.ndarray | None], None]
-
-
-class Backward(Protocol):
-    """A way to compute a convolution's gradients, some images at a time."""
-
-    sums: tuple[int, ...]
-    """The shape of what is added up over the images, of which `dweight` is made."""
-
-    @property
-    def images(self) -> int:
-        """How many to compute at a time."""
-
-    def gradients(self, need_dx: bool) -> Gradients:
-        """``write(images, dy, total, place, dx)`` for tasks.
-
-        ``dy`` is the output's gradient in the blocks of the pool that follows (`columns.py`),
-        (blocks, n, OH, OW, F). It is for ``total``, which has the shape of `sums`, as in
-        `add_product`, and for ``dx``, unless that is None.
-        """
-
-    def dweight(self, total: np.ndarray) -> np.ndarray:
-        """The gradient of the weights, of the sum over all images."""

@@ -17,19 +17,31 @@ as fast by columns of pixels.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
+from arraycnn.ops.plain.backward import Gradients
 from arraycnn.ops.plain.columns import MOST_IMAGES, SINGLE
 from arraycnn.ops.plain.launcher import Launcher
-from arraycnn.ops.plain.products import Gradients, add_product
+from arraycnn.ops.plain.products import add_product
 from arraycnn.ops.window import Window
 
 TILE_BYTES = 2**22
-"""What the transformed tiles of the images computed at once may take."""
+"""Of all transformed patches of the images computed at once, and of their gradients.
 
-LEAST_CHANNELS, LEAST_PRODUCT = 16, 512
-"""Channels and filters, and channels times filters: below, the products are too slim to be fast."""
+A quarter of them is there at a time: twice as much leaves the cache, half of it makes more calls than
+threads can share."""
+
+LEAST_CHANNELS, LEAST_FILTERS = 16, 32
+"""Below, the products are too slim to be fast."""
+
+LEAST_TILES = 128
+"""Below, the filters take longer to transform than the products save."""
+
+MOST_WASTE = 11 / 8
+"""At most so many outputs of tiles for one of the convolution: what is beyond its edges is waste."""
 
 _A_T = np.array([[1, 1, 1, 0], [0, 1, -1, -1]], np.float64)
 _G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], np.float64)
@@ -38,16 +50,8 @@ _OUTPUT = np.kron(_A_T, _A_T).reshape(4, 4, 4).transpose(0, 2, 1)
 _FILTER = np.kron(_G, _G).reshape(4, 4, 9).transpose(1, 0, 2)
 
 
-def suits(weight: np.ndarray, window: Window, pool: Window) -> bool:
-    """Whether `Winograd` computes these gradients, and faster than by the convolution's columns."""
-    a_tile = pool is SINGLE or pool == Window((2, 2), (2, 2))
-    channels, filters = weight.shape[2:]
-    wide = min(channels, filters) >= LEAST_CHANNELS and channels * filters >= LEAST_PRODUCT
-    return window.kernel_size == (3, 3) and window.stride == (1, 1) and a_tile and wide
-
-
 class Winograd:
-    """Gradients of a convolution that `suits`, before a 2x2 pool or none; see `Backward`."""
+    """Gradients of a convolution that `suits`; see `Backward`."""
 
     def __init__(
         self, launcher: Launcher, image: tuple[int, ...], weight: np.ndarray, window: Window,
@@ -56,24 +60,31 @@ class Winograd:
         self._launcher, self._weight = launcher, launcher.contiguous(weight)
         self._image, self._window, self._pooled = image, window, pool is not SINGLE
         self._channels, self._filters = weight.shape[2:]
-        rows, columns = window.output_shape(image[0], image[1])
-        self._tiles = -(-rows // 2), -(-columns // 2)
-        if self._pooled:  # a window is a tile, and what no window has needs no tile
-            self._tiles = pool.output_shape(rows, columns)
+        self._tiles = down, across = _tiles(image, window, pool)
+        self._output, self._filter = (np.asarray(a, weight.dtype) for a in (_OUTPUT, _FILTER))
         self.sums: tuple[int, ...] = (4, 4, self._channels, self._filters)
+        size = 16 * down * across * (self._channels + self._filters) * weight.itemsize
+        self.images = min(max(TILE_BYTES // max(size, 1), 1), MOST_IMAGES)
 
-    @property
-    def images(self) -> int:
-        down, across = self._tiles
-        size = 16 * down * across * (self._channels + self._filters) * self._weight.itemsize
-        return min(max(TILE_BYTES // max(size, 1), 1), MOST_IMAGES)
+    @staticmethod
+    def suits(x: np.ndarray, weight: np.ndarray, window: Window, pool: Window) -> bool:
+        """Whether this is a convolution whose gradients are faster so than by its columns."""
+        if window.kernel_size != (3, 3) or window.stride != (1, 1):
+            return False
+        if pool is not SINGLE and pool != Window((2, 2), (2, 2)):
+            return False
+        channels, filters = weight.shape[2:]
+        down, across = _tiles(x.shape[1:], window, pool)
+        outputs = math.prod(window.output_shape(x.shape[1], x.shape[2]))
+        return (
+            filters >= max(channels, LEAST_FILTERS)
+            and channels >= LEAST_CHANNELS
+            and x.shape[0] * down * across >= LEAST_TILES
+            and 4 * down * across <= MOST_WASTE * outputs
+        )
 
     def gradients(self, need_dx: bool) -> Gradients:
-        transposed = None
-        if need_dx:
-            u = self._filters_transformed()
-            transposed = self._launcher.empty((4, 4, self._filters, self._channels), u.dtype)
-            self._launcher.call(np.copyto, transposed, u.swapaxes(2, 3))
+        u_transposed = self._filters_transformed() if need_dx else None
 
         def write(
             images: np.ndarray, blocks: np.ndarray, total: np.ndarray, place: int,
@@ -82,38 +93,43 @@ class Winograd:
             rows = self._rows_transformed(images)
             if not self._pooled:
                 blocks = self._apart(blocks[0])
-            drows = self._scratch(*rows.shape) if dx is not None else rows
+            drows = self._scratch(*rows.shape) if need_dx else None
             v = self._scratch(4, len(images), *self._tiles, self._channels)
+            v_transposed = _flat(v).swapaxes(1, 2)
             dm = self._scratch(*_flat(v).shape[:2], self._filters)
             for column in range(4):
                 self._difference(column, rows[:, 0], rows[:, 1], 3, v)
-                self._combine(_OUTPUT[:, column].T, blocks, dm)
+                self._combine(self._output[:, column].T, blocks, dm)
                 with self._launcher.passing():
-                    across = _flat(v).swapaxes(1, 2)
-                    add_product(self._launcher, across, dm, total[column], place)
-                if transposed is not None:
-                    self._launcher.call(np.matmul, dm, transposed[column], out=_flat(v))
+                    add_product(self._launcher, v_transposed, dm, total[column], place)
+                if u_transposed is not None and drows is not None:
+                    self._launcher.call(np.matmul, dm, u_transposed[column], out=_flat(v))
                     self._difference_back(column, v, drows[:, 0], drows[:, 1], 3)
-            if dx is not None:
+            if drows is not None and dx is not None:
                 self._to_image(drows, dx)
 
         return write
 
     def dweight(self, total: np.ndarray) -> np.ndarray:
         dweight = self._launcher.empty(self._weight.shape, total.dtype)
-        self._combine(_FILTER.reshape(16, 9).T, total.reshape(16, -1), dweight.reshape(9, -1))
+        by_tap = dweight.reshape(9, *dweight.shape[2:])
+        self._combine(self._filter.reshape(16, 9).T, total.reshape(16, *total.shape[2:]), by_tap)
         return dweight
 
     def _filters_transformed(self) -> np.ndarray:
-        u = self._launcher.empty(self.sums, self._weight.dtype)
-        self._combine(_FILTER.reshape(16, 9), self._weight.reshape(9, -1), u.reshape(16, -1))
-        return u
+        """G g G' of every filter, (4, 4, F, C)."""
+        shape = self._filters, self._channels
+        taps = self._launcher.empty((9, *shape), self._weight.dtype)
+        by_tap = self._weight.reshape(9, *self._weight.shape[2:])
+        self._launcher.call(np.copyto, taps, by_tap.swapaxes(1, 2))
+        u = self._launcher.empty((16, *shape), self._weight.dtype)
+        self._combine(self._filter.reshape(16, 9), taps, u)
+        return u.reshape(4, 4, *shape)
 
     def _combine(self, weights: np.ndarray, parts: np.ndarray, out: np.ndarray) -> None:
         """Each of ``out`` along its first axis is a sum of ``parts`` by a row of ``weights``."""
-        exact = np.ascontiguousarray(weights, out.dtype)
         rows, parts = out.reshape(len(out), -1), parts.reshape(len(parts), -1)
-        self._launcher.call(np.matmul, exact, parts, out=rows)
+        self._launcher.call(np.matmul, weights, parts, out=rows)
 
     def _rows_transformed(self, images: np.ndarray) -> np.ndarray:
         """B' d of every patch: the four, each in planes of the even and the odd columns."""
@@ -191,7 +207,8 @@ class Winograd:
     def _difference_back(
         self, number: int, part: np.ndarray, even: np.ndarray, odd: np.ndarray, axis: int
     ) -> None:
-        """The adjoint of `_difference`: adds to ``even`` and ``odd`` once called for 0, 1, 2, 3."""
+        """The adjoint of `_difference`, to be called for 0, 1, 2, 3 in this order: 0 and 1 begin
+        ``even`` and ``odd``, the others add to them."""
         call = self._launcher.call
         (e, next_e), (o, next_o) = _neighbours(even, axis), _neighbours(odd, axis)
         if number == 0:
@@ -211,6 +228,14 @@ class Winograd:
 
     def _scratch(self, *shape: int) -> np.ndarray:
         return self._launcher.scratch(shape, self._weight.dtype)
+
+
+def _tiles(image: tuple[int, ...], window: Window, pool: Window) -> tuple[int, int]:
+    """Rows and columns of tiles that have all outputs, or all that a pool takes."""
+    rows, columns = window.output_shape(image[0], image[1])
+    if pool is SINGLE:
+        return -(-rows // 2), -(-columns // 2)
+    return pool.output_shape(rows, columns)
 
 
 def _every_other(size: int, before: int, odd: int, count: int) -> tuple[slice, slice]:
