@@ -20,7 +20,9 @@ def test_rounds_leave_no_file_and_no_thread(tmp_path):
     work.round(seed=1)
     work.round(seed=2)
     after = sample()
-    assert after[1:] == before[1:]
+    # Fewer are possible: what other tests have left in this process may be closed meanwhile.
+    assert after.files <= before.files
+    assert after.threads <= before.threads
     assert work.calls == 24
     assert work.saves > 6
     assert work.steps > 0
