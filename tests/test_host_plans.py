@@ -436,6 +436,44 @@ os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+FORK_BLAS = """
+import os, signal, sys, threading
+
+from threadpoolctl import threadpool_info
+
+from arraycnn.execution.blas import single_threaded_blas
+
+def threads():
+    return [found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"]
+
+def enter_and_leave():
+    while True:
+        with single_threaded_blas():
+            pass
+
+with single_threaded_blas():
+    pass
+before = threads()
+threading.Thread(target=enter_and_leave, daemon=True).start()
+for _ in range(50):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        with single_threaded_blas():
+            inside = threads()
+        os._exit(0 if set(inside) == {1} and threads() == before else 1)
+    if os.waitpid(child, 0)[1]:
+        os._exit(1)
+os._exit(0)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_between_two_calls_of_blas_leaves_no_lock_behind():
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", FORK_BLAS], check=True, timeout=120, env=environment)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_has_threads_of_its_own():
     subprocess.run([sys.executable, "-c", FORK], check=True, timeout=120)

@@ -4,6 +4,7 @@ Two pools that spin for work on the same cores cost 2 to 10 times; and a product
 on how many threads BLAS uses.
 """
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from threadpoolctl import OpenBLASController, ThreadpoolController
 
 _lock = threading.Lock()
 _inside = 0
-_limit: Any = None
+_limit: Any = None  # while there is one
 
 
 @contextmanager
@@ -28,7 +29,8 @@ def single_threaded_blas() -> Iterator[None]:
     with _lock:
         if _inside == 0:
             _take_the_reins()
-            _limit = _controller().limit(limits=1, user_api="blas")
+            if _limit is None:
+                _limit = _controller().limit(limits=1, user_api="blas")
         _inside += 1
     try:
         yield
@@ -38,7 +40,23 @@ def single_threaded_blas() -> Iterator[None]:
             if _inside == 0:
                 _take_the_reins()
                 _limit.restore_original_limits()
+                _limit = None
                 _take_the_reins()
+
+
+def _after_fork_in_child() -> None:
+    # The threads that were inside are not in this process; the next to leave lifts their limit.
+    global _inside
+    _inside = 0
+    _lock.release()
+
+
+if hasattr(os, "register_at_fork"):  # or a child would wait for a lock that nobody holds any more
+    os.register_at_fork(
+        before=_lock.acquire,
+        after_in_parent=_lock.release,
+        after_in_child=_after_fork_in_child,
+    )
 
 
 def _take_the_reins() -> None:
