@@ -73,8 +73,7 @@ class NumPy(Backend):
                 reason = " ".join(str(error).split())
                 message = (
                     f"backend numpy: numba is installed and does not work ({reason}); update it, "
-                    "set NUMBA_CACHE_DIR to a folder it may write, uninstall it, or take "
-                    "NumPy(fast=False)"
+                    "uninstall it, or take NumPy(fast=False), on the command line --no-fast"
                 )
                 raise BackendUnavailableError(message) from error
 

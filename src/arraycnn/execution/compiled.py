@@ -13,9 +13,11 @@ from arraycnn.execution.plan import Task, TrainingPlan
 from arraycnn.execution.recorded import UNROLLED
 from arraycnn.layers import MaxPool2d
 from arraycnn.ops.compiled import compiled_kernels, steps
+from arraycnn.ops.compiled.caching import is_kept
 from arraycnn.ops.compiled.compiling import at_first_compilation
 from arraycnn.ops.compiled.convolution import fits_byte
 from arraycnn.ops.compiled.launcher import Launcher
+from arraycnn.ops.compiled.launches import run
 from arraycnn.training import Carry
 
 _NOTICED_SECONDS = 1.0
@@ -49,7 +51,9 @@ class Compiled(HostPlans):
 def _announced() -> Iterator[None]:
     """Say why the user waits, where kernels are compiled for long enough to be noticed."""
     log = logging.getLogger("arraycnn").warning
-    message = "numpy: compiling kernels for this machine, once; later runs take them from the cache"
+    message = "numpy: compiling kernels for this machine"
+    if is_kept(run):
+        message += ", once; later runs take them from the cache"
     timer = threading.Timer(_NOTICED_SECONDS, log, [message])
     timer.daemon = True
     try:

@@ -6,7 +6,7 @@ whose upper half is the number of the launch and whose lower half that of the bl
 last block of a launch opens the next. So no thread is waited for that has not yet come, or that the
 system has put aside between two blocks.
 
-Each kernel is compiled by itself, when it is first launched, and kept in numba's cache.
+Each kernel is compiled by itself, when it is first launched, and kept (`caching.py`).
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
-from numba import carray, cfunc, njit, types
+from numba import carray, njit, types
 from numba.core import cgutils
+from numba.core.ccallback import CFunc
 from numba.extending import intrinsic
 from numba.np import arrayobj
+
+from arraycnn.ops.compiled.caching import kernel_cache
 
 WORDS = 34
 """Of a launch: the kernel's address, how many blocks, and the kernel's own, 64 bits each."""
@@ -110,7 +113,7 @@ def _call(typing_context, address, block, words, scratch):  # type: ignore[no-un
     return types.void(types.int64, types.int64, words, scratch), generate
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True)
 def run(launches, state, scratch):  # type: ignore[no-untyped-def]
     """Run ``launches``, (L, WORDS) int64, alone or with other threads that do the same.
 
@@ -136,6 +139,8 @@ def run(launches, state, scratch):  # type: ignore[no-untyped-def]
                 _give_way()
 
 
+run._cache = kernel_cache(run.py_func)
+
 _COMPILED: dict[Any, Any] = {}
 """Holds what `address` has given the address of."""
 
@@ -144,7 +149,7 @@ _COMPILED: dict[Any, Any] = {}
 def address(kernel: Any, dtype: str) -> int:
     """Where the machine code of ``kernel`` for float32 or float64 begins.
 
-    Compiled when first asked for, or taken from numba's cache.
+    Compiled when first asked for, or taken from the cache.
     """
     name, digest = f"{kernel.__module__}.{kernel.__name__}", _digest()
 
@@ -158,11 +163,12 @@ def address(kernel: Any, dtype: str) -> int:
     # A file of its own in the cache: of processes that write to one file, only one is remembered.
     function.__qualname__ = name
     real = types.CPointer(getattr(types, dtype))
-    signature = types.void(types.int64, types.CPointer(types.int64), real)
-    compiled = _COMPILED[kernel, dtype] = cfunc(signature, cache=True, error_model="numpy")(
-        function
-    )
-    return compiled.address
+    arguments = (types.int64, types.CPointer(types.int64), real)
+    compiled: Any = CFunc(function, (arguments, types.void), {}, {"error_model": "numpy"})
+    compiled._cache = kernel_cache(function)
+    compiled.compile()
+    _COMPILED[kernel, dtype] = compiled
+    return int(compiled.address)
 
 
 @cache

@@ -1,0 +1,208 @@
+"""Where compiled kernels are kept: on machines that let us write nowhere, and safe from others."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import arraycnn
+
+SOURCE = Path(arraycnn.__file__).parent
+PROGRAM = """
+import logging, arraycnn, numpy as np
+logging.basicConfig(format="%(message)s")
+from arraycnn.backends import get_backend
+backend = get_backend("numpy")
+backend.check()
+print(backend.kernels.softmax(np.zeros((2, 4), np.float32)).sum(), arraycnn.__file__)
+"""
+
+
+@pytest.fixture(autouse=True)
+def numba():
+    return pytest.importorskip("numba", reason="numba is not installed")
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory):
+    """The package where nothing can be written: root, too, cannot make a folder of a file."""
+    pytest.importorskip("numba", reason="numba is not installed")
+    folder = tmp_path_factory.mktemp("read-only")
+    shutil.copytree(SOURCE, folder / "arraycnn", ignore=shutil.ignore_patterns("__pycache__"))
+    (folder / "arraycnn" / "ops" / "compiled" / "__pycache__").touch()
+    return folder
+
+
+def start(package, cwd, **changes):
+    """A process without a home that computes with one kernel: (standard output, lines of errors)."""
+    nowhere = str(package / "arraycnn" / "__init__.py")
+    environment = {**os.environ, "HOME": nowhere, "XDG_CACHE_HOME": nowhere}
+    environment |= {"PYTHONPATH": str(package), "TMPDIR": str(cwd), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.pop("NUMBA_CACHE_DIR", None)
+    for name, value in changes.items():
+        environment.pop(name) if value is None else environment.update({name: str(value)})
+    result = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.stdout == f"2.0 {package / 'arraycnn' / '__init__.py'}\n", result.stderr
+    return result.stderr.splitlines()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders of others are a matter of POSIX")
+def test_without_a_home_kernels_are_kept_in_a_private_temporary_folder(package, tmp_path):
+    (line,) = start(package, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert folder.name == f"arraycnn-{os.getuid()}"
+    assert f"are kept in {folder}" in line
+    assert "set NUMBA_CACHE_DIR" in line
+    assert folder.stat().st_mode & 0o777 == 0o700
+    kept = {file: file.stat().st_mtime_ns for file in folder.rglob("*.nb?")}
+    assert len(kept) == 4  # index and code of the kernel, and of what runs it
+    start(package, tmp_path)
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*.nb?")} == kept
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders of others are a matter of POSIX")
+def test_where_that_folder_is_not_ours_nothing_is_kept_and_nothing_in_it_is_run(package, tmp_path):
+    folder = tmp_path / f"arraycnn-{os.getuid()}"
+    folder.mkdir()
+    folder.chmod(0o777)
+    (line,) = start(package, tmp_path)
+    assert "compiled anew in each run; set NUMBA_CACHE_DIR" in line
+    assert not list(folder.iterdir())
+    # The remedy, taken literally.
+    assert start(package, tmp_path, NUMBA_CACHE_DIR=tmp_path / "mine") == []
+    assert list((tmp_path / "mine").rglob("*.nbc"))
+
+
+def test_an_account_without_a_home_gets_no_folder_called_tilde(package, tmp_path, monkeypatch):
+    from arraycnn.ops.compiled.caching import _InUsersCache
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as it is without a home
+    assert _InUsersCache.root() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which the specification has ignored
+    assert _InUsersCache.root() is None
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert _InUsersCache.root() == tmp_path / "arraycnn" / "kernels"
+
+
+def open_to_all(path):
+    path.mkdir(parents=True)
+    path.chmod(0o777)
+
+
+def open_to_the_group(path):
+    path.mkdir(parents=True)
+    path.chmod(0o770)
+
+
+def a_link(path):
+    (path.parent / "elsewhere").mkdir(parents=True)
+    path.symlink_to(path.parent / "elsewhere")
+
+
+def a_file(path):
+    path.parent.mkdir(parents=True)
+    path.touch()
+
+
+def in_a_folder_open_to_all(path):
+    open_to_all(path.parent)
+
+
+def beneath_a_folder_open_to_all(path):
+    open_to_all(path.parent.parent)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders of others are a matter of POSIX")
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        *(open_to_all, open_to_the_group, a_link, a_file),
+        *(in_a_folder_open_to_all, beneath_a_folder_open_to_all),
+    ],
+)
+def test_what_others_could_have_written_is_refused(prepare, tmp_path):
+    from arraycnn.ops.compiled.caching import make_private
+
+    folder = tmp_path / "one" / "two" / "kernels"
+    prepare(folder)
+    with pytest.raises(OSError, match=r"alone|another folder|exists"):
+        make_private(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders of others are a matter of POSIX")
+def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
+    from arraycnn.ops.compiled.caching import make_private
+
+    make_private(tmp_path / "mine")
+    monkeypatch.setattr(os, "getuid", lambda: 4321)
+    with pytest.raises(PermissionError, match="this user's alone"):
+        make_private(tmp_path / "mine")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders of others are a matter of POSIX")
+def test_a_new_folder_is_private_whatever_the_umask(tmp_path):
+    from arraycnn.ops.compiled.caching import make_private
+
+    before = os.umask(0)
+    try:
+        make_private(tmp_path / "root" / "kernels")
+    finally:
+        os.umask(before)
+    for folder in (tmp_path / "root" / "kernels", tmp_path / "root"):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def compiled_sum(numba, kept_in, monkeypatch):
+    """A new compiled function, as a process has it that begins."""
+    from arraycnn.ops.compiled.caching import kernel_cache
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(kept_in))
+
+    @numba.njit
+    def total(numbers):
+        result = 0.0
+        for number in numbers:
+            result += number
+        return result
+
+    total._cache = kernel_cache(total.py_func)
+    assert total(np.arange(4.0)) == 6.0
+    return total
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x80\x05garbage", b"(dp0\nS'x'\n."])
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+def test_a_damaged_file_of_the_cache_is_written_anew(damage, ending, numba, tmp_path, monkeypatch):
+    compiled_sum(numba, tmp_path, monkeypatch)
+    (file,) = tmp_path.rglob(f"*.{ending}")
+    file.write_bytes(damage)
+    assert sum(compiled_sum(numba, tmp_path, monkeypatch).stats.cache_hits.values()) == 0
+    assert len(file.read_bytes()) > len(damage)
+    assert sum(compiled_sum(numba, tmp_path, monkeypatch).stats.cache_hits.values()) == 1
+
+
+def test_a_full_disk_is_said_once_and_stops_nothing(numba, tmp_path, monkeypatch, caplog):
+    from arraycnn.ops.compiled import caching
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    caching._tell.cache_clear()
+    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
+    for _ in range(2):
+        compiled_sum(numba, tmp_path, monkeypatch)
+    (record,) = caplog.records
+    assert "No space left on device" in record.getMessage()
