@@ -81,18 +81,6 @@ def test_parts_of_their_own(tmp_path, test):
     assert (len(data.train_labels), data.test_labels.tolist()) == (5, [1, 1, 1, 1])
 
 
-def test_files_that_are_no_pictures_are_passed_over_with_a_notice(tmp_path, caplog):
-    save_pictures(tmp_path, {"a": 5, "b": 5})
-    (tmp_path / "a" / ".DS_Store").touch()
-    (tmp_path / "a" / "deeper").mkdir()
-    Image.fromarray(grey(9)).save(tmp_path / "a" / "deeper" / "9.JPG")
-    assert len(load_dataset(tmp_path).train_labels) == 9
-    assert caplog.records == []
-    (tmp_path / "a" / "notes.txt").touch()
-    load_dataset(tmp_path)
-    assert "passed over 1 files that are no pictures" in caplog.text
-
-
 def test_sizes_that_differ_ask_for_one(tmp_path):
     save_pictures(tmp_path, {"a": 9, "b": 9})
     Image.fromarray(grey(9, 8, 8)).convert("RGB").save(tmp_path / "a" / "large.png")

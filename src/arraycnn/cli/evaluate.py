@@ -15,6 +15,7 @@ from arraycnn.cli.console import counted, counting_bar, download_bar, notice, sh
 from arraycnn.cli.tables import table
 from arraycnn.data import DATASETS, DataSet, load_dataset
 from arraycnn.data.image_source import Images, ImageSource
+from arraycnn.errors import DataError
 from arraycnn.model import Model
 
 _BATCH = 128
@@ -26,7 +27,7 @@ _BATCH = 128
 @options.data_dir
 @click.option(
     "--part",
-    type=click.Choice(["test", "train", "all"]),
+    type=click.Choice(["test", "train", "validation", "all"]),
     default="test",
     show_default=True,
     help="Which images to measure on.",
@@ -63,6 +64,11 @@ def evaluate(
         data = data.limited(limit)
     sets = {"train": (data.train_images, data.train_labels)}
     sets["test"] = (data.test_images, data.test_labels)
+    if data.validation_images is not None and data.validation_labels is not None:
+        sets["validation"] = (data.validation_images, data.validation_labels)
+    if part == "validation" and part not in sets:
+        message = f"{data.name}: has no validation part of its own; measure with --part test"
+        raise DataError(message)
     if part == "test" and not data.has_test_part:
         notice(
             f"{data.name} has no test part: measured on the fifth of it that training with seed "

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
+from arraycnn.cli.console import notice
+from arraycnn.data.found import LeftOut
 from arraycnn.data.idx import read_idx
 from arraycnn.data.numpy_files import read_npy, read_npz
 from arraycnn.data.picture_folder import picture_files
@@ -131,11 +133,14 @@ def _expanded(argument: str) -> list[Path]:
     """The files that an argument stands for: itself, those in a folder, those of a pattern."""
     path = Path(argument)
     if path.is_dir():
-        files = picture_files(path)
-        pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
+        left_out = LeftOut()
+        pictures = picture_files(path, left_out)
         if not pictures:
-            message = f"{path}: a folder must hold pictures, holds none; name another"
+            others = f" but {left_out}" if str(left_out) else ""
+            message = f"{path}: a folder must hold pictures, holds none{others}; name another"
             raise DataError(message)
+        if str(left_out):
+            notice(f"{path}: not used: {left_out}")
         return pictures
     if path.exists() or not glob.has_magic(argument):
         return [path]

@@ -11,9 +11,9 @@ import numpy as np
 
 from arraycnn.backends import Backend
 from arraycnn.cli import options
-from arraycnn.cli.console import download_bar
+from arraycnn.cli.console import counted, download_bar, notice
 from arraycnn.cli.resume import check_settings, is_finished, load_last, take_defaults
-from arraycnn.cli.run import Job, carry_out, say_finished
+from arraycnn.cli.run import ImageSet, Job, carry_out, say_finished
 from arraycnn.data import DataSet, load_dataset, split_validation
 from arraycnn.data.image_source import rows, select
 from arraycnn.errors import InvalidValueError
@@ -31,6 +31,7 @@ OPTIMIZERS: dict[str, tuple[Callable[[Schedule], Optimizer], float]] = {
     "adam": (Adam, 0.003),
     "adamw": (AdamW, 0.003),
 }
+_VALIDATION_SHARE = float(Fraction(1, 12))
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
 # Small sets need more passes.
 EPOCHS = {"digits": 6, "mnist": 3, "fashion-mnist": 5}
@@ -84,9 +85,8 @@ _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 @click.option(
     "--validation",
     type=options.FiniteFloat(0.0, below=1.0),
-    default=float(Fraction(1, 12)),
-    show_default="1/12",
-    help="Share of the training images held out to watch the training; the test images are not.",
+    help="Share of the training images held out to watch the training; the test images are not.  "
+    "[default: the set's own validation part where it has one, else 1/12]",
 )
 @click.option(
     "--monitor",
@@ -138,7 +138,7 @@ def train(
     optimizer: str,
     learning_rate: float | None,
     schedule: str,
-    validation: float,
+    validation: float | None,
     monitor: str,
     patience: int | None,
     time_limit: float | None,
@@ -161,7 +161,13 @@ def train(
     with download_bar() as progress:
         data = load_dataset(dataset, data_dir, progress, image_size=image_size, seed=seed)
     data = data if limit is None else data.limited(limit)
-    kept, held_out = split_validation(data.train_labels, validation, seed)
+    own_part = _own_validation(data, validation)
+    if validation is None:
+        validation = None if own_part else _VALIDATION_SHARE
+    kept, held_out = split_validation(data.train_labels, validation or 0.0, seed)
+    watched = own_part
+    if len(held_out):
+        watched = (select(data.train_images, held_out), data.train_labels[held_out])
     model = Model(
         _network(network, data),
         data.image_shape,
@@ -180,7 +186,8 @@ def train(
         learning_rate=learning_rate,
         backend=backend.name,
         batch_size=batch_size,
-        data_sha256=_digest(data),
+        validation=validation,
+        data_sha256=_digest(data, own_part),
     )
     training = None
     if resume is None:
@@ -205,9 +212,7 @@ def train(
             override=override,
             images=select(data.train_images, kept),
             labels=data.train_labels[kept],
-            validation=(select(data.train_images, held_out), data.train_labels[held_out])
-            if len(held_out)
-            else None,
+            validation=watched,
             test=(data.test_images, data.test_labels),
             optimizer=make_optimizer(_schedule(schedule, learning_rate, steps)),
             time_limit=time_limit,
@@ -223,7 +228,7 @@ def _check_together(given: dict[str, Any]) -> None:
     if given["override"] and given["resume"] is None:
         message = "--override needs --resume RUN"
         raise click.UsageError(message)
-    if given["patience"] is not None and not given["validation"]:
+    if given["patience"] is not None and given["validation"] == 0:
         message = "--patience needs images to watch: give --validation a share above 0"
         raise click.UsageError(message)
 
@@ -240,13 +245,31 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _digest(data: DataSet) -> str:
-    """The SHA-256 of the training images and labels: a run must not go on with others."""
+def _own_validation(data: DataSet, share: float | None) -> ImageSet | None:
+    """The set's own validation part, unless ``share`` says to hold out another; says which."""
+    if data.validation_images is None or data.validation_labels is None:
+        return None
+    count = counted(len(data.validation_labels), "image")
+    if share is not None:
+        notice(
+            f"{data.name}: its own validation part of {count} is not used: --validation is given"
+        )
+        return None
+    notice(f"{data.name}: watches the training on the set's own validation part, {count}")
+    return data.validation_images, data.validation_labels
+
+
+def _digest(data: DataSet, validation: ImageSet | None) -> str:
+    """The SHA-256 of the training images and labels: a run must not go on with others.
+
+    Those of ``validation`` are part of it where the set has a validation part that is used.
+    """
     digest = hashlib.sha256(repr((data.train_images.shape, data.class_names)).encode())
-    for start in range(0, len(data.train_labels), 1024):
-        part = np.arange(start, min(start + 1024, len(data.train_labels)))
-        digest.update(np.ascontiguousarray(rows(data.train_images, part)).data)
-    digest.update(np.ascontiguousarray(data.train_labels).data)
+    for images, labels in filter(None, ((data.train_images, data.train_labels), validation)):
+        for start in range(0, len(labels), 1024):
+            part = np.arange(start, min(start + 1024, len(labels)))
+            digest.update(np.ascontiguousarray(rows(images, part)).data)
+        digest.update(np.ascontiguousarray(labels).data)
     return digest.hexdigest()
 
 

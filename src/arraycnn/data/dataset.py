@@ -23,8 +23,10 @@ class DataSet:
 
     ``train_images`` and ``test_images`` are uint8 arrays of shape (N, H, W, C), always with the
     channel axis, or an `ImageSource` of such images; ``train_labels`` and ``test_labels`` are int32
-    arrays of shape (N,) whose values index ``class_names``. The two parts may differ in N only.
+    arrays of shape (N,) whose values index ``class_names``. The parts may differ in N only.
     ``has_test_part`` is False where the test images were held out of one set by `split_test`.
+    ``validation_images`` and ``validation_labels`` are there where the set has such a part of its
+    own, to watch a training with; else None.
 
     Raises `DataError` where an array breaks one of these rules or a part is empty.
     """
@@ -36,12 +38,17 @@ class DataSet:
     test_labels: npt.NDArray[np.int32]
     class_names: tuple[str, ...]
     has_test_part: bool = True
+    validation_images: Images | None = None
+    validation_labels: npt.NDArray[np.int32] | None = None
 
     def __post_init__(self) -> None:
-        for part, images, labels in (
+        parts: list[tuple[str, Images, npt.NDArray[np.int32]]] = [
             ("train", self.train_images, self.train_labels),
             ("test", self.test_images, self.test_labels),
-        ):
+        ]
+        if self.validation_images is not None and self.validation_labels is not None:
+            parts.append(("validation", self.validation_images, self.validation_labels))
+        for part, images, labels in parts:
             _check_images(f"{self.name}: {part}_images", images)
             _check_labels(f"{self.name}: {part}_labels", labels, len(self.class_names))
             if images.shape[0] != labels.shape[0]:
@@ -49,12 +56,12 @@ class DataSet:
                     f"{self.name}: every {part} image must have one label, got {images.shape[0]} "
                     f"images and {labels.shape[0]} labels; take both from the same set"
                 )
-        if self.train_images.shape[1:] != self.test_images.shape[1:]:
-            raise DataError(
-                f"{self.name}: train and test images must have one size, got "
-                f"{self.train_images.shape[1:]} and {self.test_images.shape[1:]} (H, W, C); "
-                "take both from the same set"
-            )
+            if images.shape[1:] != self.train_images.shape[1:]:
+                raise DataError(
+                    f"{self.name}: train and {part} images must have one size, got "
+                    f"{self.train_images.shape[1:]} and {images.shape[1:]} (H, W, C); "
+                    "take both from the same set"
+                )
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -80,6 +87,12 @@ class DataSet:
             train_labels=self.train_labels[:count],
             test_images=_first(self.test_images, count),
             test_labels=self.test_labels[:count],
+            validation_images=None
+            if self.validation_images is None
+            else _first(self.validation_images, count),
+            validation_labels=None
+            if self.validation_labels is None
+            else self.validation_labels[:count],
         )
 
 

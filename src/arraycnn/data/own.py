@@ -1,22 +1,23 @@
-"""A data set of the user's own, from a path: pictures in folders, .npz, .npy or IDX files."""
+"""A data set of the user's own, from a path: pictures in folders, or files of arrays."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from arraycnn.data.array_files import is_array_folder, load_arrays
+from arraycnn.data.array_files import LabelledArrays, assembled
 from arraycnn.data.dataset import DataSet, split_test
-from arraycnn.data.image_source import Images, select
+from arraycnn.data.forms import find_arrays
+from arraycnn.data.found import Found, FoundPart, LeftOut
+from arraycnn.data.image_source import select
 from arraycnn.data.picture_folder import (
     Progress,
-    class_folders,
     common_shape,
-    find_pictures,
+    find_picture_parts,
     load_pictures,
 )
 from arraycnn.errors import DataError
+
+_logger = logging.getLogger("arraycnn")
 
 
 def load_own(
@@ -30,20 +31,61 @@ def load_own(
     if not path.exists():
         raise DataError(f"data set {path}: must exist, there is none; check the path")
     try:
-        if path.is_file() or is_array_folder(path):
-            train, test, names = load_arrays(path, class_names)
-            images, labels = train.images, train.labels
-            if test is not None:
-                return _made(path, images, labels, test.images, test.labels, names)
-        else:
-            images, labels, test_pictures, names = _pictures(
-                path, image_size, class_names, progress
-            )
-            if test_pictures is not None:
-                return _made(path, images, labels, *test_pictures, names)
+        found = find_arrays(path, class_names)
+        if found is None:
+            found = _find_pictures(path, image_size, class_names, progress)
     except OSError as error:
         message = f"data set {path}: must be readable, the system says: {error.strerror or error}"
         raise DataError(f"{message}; check its permissions") from None
+    parts, names = assembled(found)
+    if str(found.left_out):
+        _logger.warning("%s: not used: %s", path, found.left_out)
+    return _made(path, parts, names, seed)
+
+
+def _find_pictures(
+    path: Path,
+    image_size: tuple[int, ...] | None,
+    class_names: Sequence[str] | None,
+    progress: Progress | None,
+) -> Found:
+    left_out = LeftOut()
+    parts, names = find_picture_parts(path, class_names, left_out)
+    paths = [picture for part in parts.values() for picture in part.paths]
+    if image_size is not None and len(image_size) == 3:
+        shape = (image_size[0], image_size[1], image_size[2])
+    else:
+        shape = common_shape(paths, None if image_size is None else (image_size[0], image_size[1]))
+    found = {
+        name: FoundPart(load_pictures(part.paths, shape, progress), part.labels, str(path), name)
+        for name, part in parts.items()
+    }
+    return Found(found, names, left_out)
+
+
+def _made(
+    path: Path, parts: dict[str, LabelledArrays], names: tuple[str, ...], seed: int
+) -> DataSet:
+    train, test, validation = (parts.get(part) for part in ("train", "test", "validation"))
+    assert train is not None
+    has_test_part = test is not None
+    if test is None:
+        train, test = _split(path, train, seed)
+    return DataSet(
+        name=path.resolve().name.partition(".")[0] or "data",
+        train_images=train.images,
+        train_labels=train.labels,
+        test_images=test.images,
+        test_labels=test.labels,
+        class_names=names,
+        has_test_part=has_test_part,
+        validation_images=validation.images if validation else None,
+        validation_labels=validation.labels if validation else None,
+    )
+
+
+def _split(path: Path, whole: LabelledArrays, seed: int) -> tuple[LabelledArrays, LabelledArrays]:
+    images, labels = whole.images, whole.labels
     if len(images) != len(labels):
         message = (
             f"{path}: every image must have one label, got {len(images)} images and "
@@ -57,57 +99,7 @@ def load_own(
             "give it a test part of its own, or more images"
         )
         raise DataError(message)
-    return _made(
-        path,
-        select(images, kept),
-        labels[kept],
-        select(images, held_out),
-        labels[held_out],
-        names,
-        has_test_part=False,
-    )
-
-
-def _pictures(
-    path: Path,
-    image_size: tuple[int, ...] | None,
-    class_names: Sequence[str] | None,
-    progress: Progress | None,
-) -> tuple[
-    Images,
-    npt.NDArray[np.int32],
-    tuple[Images, npt.NDArray[np.int32]] | None,
-    tuple[str, ...],
-]:
-    train_folder, test_folder = class_folders(path)
-    train, names = find_pictures(train_folder, class_names)
-    test = None if test_folder is None else find_pictures(test_folder, names)[0]
-    paths = train.paths + (test.paths if test else [])
-    if image_size is not None and len(image_size) == 3:
-        shape = (image_size[0], image_size[1], image_size[2])
-    else:
-        shape = common_shape(paths, None if image_size is None else (image_size[0], image_size[1]))
-    images = load_pictures(train.paths, shape, progress)
-    if test is None:
-        return images, train.labels, None, names
-    return images, train.labels, (load_pictures(test.paths, shape, progress), test.labels), names
-
-
-def _made(
-    path: Path,
-    train_images: Images,
-    train_labels: npt.NDArray[np.int32],
-    test_images: Images,
-    test_labels: npt.NDArray[np.int32],
-    class_names: tuple[str, ...],
-    has_test_part: bool = True,
-) -> DataSet:
-    return DataSet(
-        name=path.resolve().name.partition(".")[0] or "data",
-        train_images=train_images,
-        train_labels=train_labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        class_names=class_names,
-        has_test_part=has_test_part,
+    return (
+        LabelledArrays(select(images, kept), labels[kept], whole.where),
+        LabelledArrays(select(images, held_out), labels[held_out], whole.where),
     )

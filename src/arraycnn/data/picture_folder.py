@@ -1,6 +1,5 @@
 """A folder with one subfolder of pictures for each class, with or without train/ and test/."""
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -12,16 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arraycnn.data.found import LeftOut, is_hidden
 from arraycnn.data.image_source import Images, ImageSource
 from arraycnn.errors import DataError
+from arraycnn.file_kinds import kind_of
 from arraycnn.image_files import SUFFIXES, image_shape, read_image
 
 # What fits is decoded once and kept; a larger set is decoded batch by batch.
 RESIDENT_BYTES = 2**28
-TEST_NAMES = ("test", "testing", "val", "valid", "validation")
+TEST_NAMES = ("test", "testing")
+_VALIDATION_NAMES = ("val", "valid", "validation")
+# Of the one subfolder that some loaders ask for where no class is known.
+_NO_CLASS = {"unknown", "unlabelled", "unlabeled", "images", "test", "test1"}
 _TRAIN_NAMES = ("train", "training")
-_logger = logging.getLogger("arraycnn")
-
 Progress = Callable[[int, int | None], None]
 
 
@@ -52,33 +54,60 @@ class PictureSource(ImageSource):
         return images
 
 
-def class_folders(path: Path) -> tuple[Path, Path | None]:
-    """(folder of the classes to train on, folder of those to test on or None).
+def find_picture_parts(
+    path: Path, class_names: Sequence[str] | None, left_out: LeftOut
+) -> tuple[dict[str, LabelledPictures], tuple[str, ...]]:
+    """The pictures of each part under ``path``, and the names of the classes.
 
-    Where there are train/ and test/ (or val/), these; else ``path`` itself.
+    Where there are folders train/ and perhaps test/ and val/, these are the parts; a val/ without a
+    test/ is the part to test on. Else ``path`` itself holds the classes to train on.
     """
-    parts = {child.name.lower(): child for child in sorted(path.iterdir()) if child.is_dir()}
-    train = next((parts[name] for name in _TRAIN_NAMES if name in parts), None)
-    tests = [parts[name] for name in TEST_NAMES if name in parts]
+    folders = {child.name.lower(): child for child in sorted(path.iterdir()) if child.is_dir()}
+
+    def first(names: Sequence[str]) -> Path | None:
+        return next((folders[name] for name in names if name in folders), None)
+
+    train, test, validation = first(_TRAIN_NAMES), first(TEST_NAMES), first(_VALIDATION_NAMES)
     if train is None:
-        return path, None
-    if len(tests) > 1:
-        _logger.warning("%s: %s is the test part, %s is not used", path, tests[0], tests[1])
-    return train, tests[0] if tests else None
+        pictures, names = find_pictures(path, class_names, left_out)
+        return {"train": pictures}, names
+    pictures, names = find_pictures(train, class_names, left_out)
+    parts = {"train": pictures}
+    for part, folder in (("validation", validation), ("test", test)):
+        if folder is None:
+            continue
+        if _is_unlabelled(folder, names):
+            count = len(picture_files(folder, left_out))
+            left_out.add("picture{s} without a label", f"{folder.name}/", count)
+        else:
+            parts[part] = find_pictures(folder, names, left_out)[0]
+    if "test" not in parts and "validation" in parts:
+        parts["test"] = parts.pop("validation")
+    left_out.add_rest(path, [part for part in (train, test, validation) if part is not None])
+    return parts, names
+
+
+def _is_unlabelled(folder: Path, names: Sequence[str]) -> bool:
+    """Whether ``folder`` holds pictures, but not in folders of classes."""
+    inside = [child for child in folder.iterdir() if not is_hidden(child.name)]
+    classes = {child.name for child in inside if child.is_dir()}
+    if classes and not (classes <= _NO_CLASS and not classes & set(names)):
+        return False
+    return bool(picture_files(folder, LeftOut()))
 
 
 def find_pictures(
-    folder: Path, class_names: Sequence[str] | None = None
+    folder: Path, class_names: Sequence[str] | None, left_out: LeftOut
 ) -> tuple[LabelledPictures, tuple[str, ...]]:
     """The pictures under ``folder`` and the names of their classes, in the order of the numbers.
 
-    Classes are numbered as in ``class_names``, else in the order of their names. Hidden files are
-    passed over; other files that are no pictures as well, with a notice.
+    Classes are numbered as in ``class_names``, else in the order of their names.
 
     Raises `DataError` where there is no subfolder, one without pictures, or one that is not among
     ``class_names``.
     """
-    folders = sorted(child for child in folder.iterdir() if child.is_dir() and _shown(child.name))
+    children = [child for child in sorted(folder.iterdir()) if not is_hidden(child.name)]
+    folders = [child for child in children if child.is_dir()]
     if not folders:
         message = (
             f"{folder}: a folder of pictures must have one subfolder for each class, has none; "
@@ -88,7 +117,6 @@ def find_pictures(
     names = tuple(child.name for child in folders) if class_names is None else tuple(class_names)
     paths: list[Path] = []
     labels: list[int] = []
-    passed_over: list[Path] = []
     for child in folders:
         if child.name not in names:
             message = (
@@ -96,24 +124,29 @@ def find_pictures(
                 f"got {child.name!r}; rename the folder, or take it away"
             )
             raise DataError(message)
-        files = picture_files(child)
-        pictures = [file for file in files if file.suffix.lower() in SUFFIXES]
-        passed_over += [file for file in files if file.suffix.lower() not in SUFFIXES]
+        others = LeftOut()
+        pictures = picture_files(child, others)
         if not pictures:
-            message = (
-                f"{child}: a class must have at least one picture, has none; remove the folder"
-            )
-            raise DataError(message)
+            raise DataError(_without_pictures(child, others))
+        left_out.take(others)
         paths += pictures
         labels += [names.index(child.name)] * len(pictures)
-    if passed_over:
-        _logger.warning(
-            "%s: passed over %d files that are no pictures, %s among them",
-            folder,
-            len(passed_over),
-            passed_over[0],
-        )
+    left_out.add_rest(folder, folders)
     return LabelledPictures(paths, np.array(labels, np.int32)), names
+
+
+def _without_pictures(folder: Path, others: LeftOut) -> str:
+    message = f"{folder}: a class must have at least one picture, has none"
+    for parent, _, names in os.walk(folder):
+        for name in sorted(names):
+            kind = kind_of(Path(parent, name))
+            if kind is not None:
+                return f"{message}, but {others}; {kind.remedy(name)}"
+    return (
+        f"{message}, but {others}; remove the folder"
+        if str(others)
+        else (f"{message}; remove the folder")
+    )
 
 
 def common_shape(paths: Sequence[Path], size: tuple[int, int] | None) -> tuple[int, int, int]:
@@ -157,14 +190,31 @@ def load_pictures(
     return images
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """All files under ``folder`` but hidden ones, in the order of their names."""
-    found = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if _shown(name))
-        found += [Path(parent, name) for name in sorted(names) if _shown(name)]
+def picture_files(folder: Path, left_out: LeftOut) -> list[Path]:
+    """All pictures under ``folder`` in the order of their names; what else is there is counted.
+
+    Linked folders are entered like others, each folder once.
+    """
+    found: list[Path] = []
+    entered: set[tuple[int, int]] = set()
+    for parent, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in entered:
+            left_out.add("linked folder{s} that lead back", os.path.relpath(parent, folder))
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        for name in [name for name in folders if is_hidden(name)]:
+            left_out.add_path(Path(parent, name))
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        for name in sorted(names):
+            path = Path(parent, name)
+            if not is_hidden(name) and path.suffix.lower() in SUFFIXES and path.is_file():
+                found.append(path)
+            else:
+                left_out.add_path(path, os.path.relpath(path, folder.parent))
     return found
 
 
-def _shown(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in ("thumbs.db", "desktop.ini")
+def _unreadable(error: OSError) -> None:
+    raise error

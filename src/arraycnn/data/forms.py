@@ -1,0 +1,47 @@
+"""Which reader a path of the user's own is for: by what is there, not by a name alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from arraycnn.data.found import Found
+from arraycnn.data.idx_files import find_idx_file, find_idx_folder, is_idx_folder
+from arraycnn.data.named_arrays import NpyFolder, find_named, find_npy
+from arraycnn.data.numpy_files import read_npz
+from arraycnn.errors import DataFileError
+from arraycnn.file_kinds import kind_of
+from arraycnn.image_files import SUFFIXES
+
+
+def find_arrays(path: Path, class_names: Sequence[str] | None) -> Found | None:
+    """The set of arrays in the file or folder ``path``; None for a folder of something else.
+
+    Raises `DataFileError` for a file that no reader takes, or that is damaged.
+    """
+    if path.is_dir():
+        return _in_folder(path, class_names)
+    return _in_file(path, class_names)
+
+
+def _in_folder(folder: Path, class_names: Sequence[str] | None) -> Found | None:
+    if any(folder.glob("*.npy")):
+        return find_npy(folder, class_names)
+    if is_idx_folder(folder):
+        return find_idx_folder(folder, class_names)
+    return None
+
+
+def _in_file(path: Path, class_names: Sequence[str] | None) -> Found:
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return find_named(path, read_npz(path), class_names)
+    if suffix == ".npy":
+        return find_named(path, NpyFolder(path.parent), class_names)
+    kind = kind_of(path)
+    if kind is not None:
+        reason = f"must be a data set, is a {kind.name} file, which is not read"
+        raise DataFileError(path, reason, kind.remedy(path))
+    if suffix in SUFFIXES:
+        reason = "must be a data set, is one picture"
+        remedy = "name a folder that has one subfolder of pictures for each class"
+        raise DataFileError(path, reason, remedy)
+    return find_idx_file(path, class_names)
