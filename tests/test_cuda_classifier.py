@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import GENERIC
 from arraycnn.ops.cuda.classifier import dense_cross_entropy
+from conftest import import_optional
 from host_cuda import HostLauncher, check
 
 SHAPES = [  # images, inputs, classes
@@ -26,6 +26,7 @@ def arrays(images, inputs, classes, dtype, bias=True):
 
 
 def expected(x, weight, bias, labels, batch_size):
+    torch = import_optional("torch")
     tensors = [torch.tensor(a.astype(float), requires_grad=True) for a in (x, weight)]
     added = torch.tensor(
         (np.zeros(weight.shape[1]) if bias is None else bias).astype(float), requires_grad=True
