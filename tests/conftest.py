@@ -31,6 +31,8 @@ from arraycnn.cli import main
 from arraycnn.data import load_dataset
 from arraycnn.networks import NETWORKS
 
+pytest_plugins = ["passes"]
+
 hypothesis.settings.register_profile("arraycnn", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("arraycnn")
 

@@ -2,15 +2,20 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 import arraycnn
+import passes
 
 SOURCE = Path(arraycnn.__file__).parent
+TESTS = Path(__file__).parent
 CUPY = {"ops/cupy_kernels.py", "backends/cupy.py", "execution/recorded.py"}
 ARRAY_API = {"ops/arrays.py"}
 OPTIONAL = {"cupy", "cupyx", "torch", "jax", "numba", "matplotlib", "PIL", "onnx", "mpi4py"}
@@ -73,6 +78,19 @@ def libraries(names: set[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
+def at_module_level(tree: ast.AST) -> ast.Module:
+    """The imports and calls of ``tree`` that run as it is imported."""
+    in_functions = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            parts = node.body if isinstance(node.body, list) else [node.body]
+            in_functions |= {id(child) for part in parts for child in ast.walk(part)}
+    kinds = ast.Import | ast.ImportFrom | ast.Call
+    return ast.Module(
+        [n for n in running_nodes(tree) if isinstance(n, kinds) and id(n) not in in_functions], []
+    )
+
+
 GRAPH = {module: imports(TREES[file]) & set(MODULES) for module, file in MODULES.items()}
 
 
@@ -129,21 +147,55 @@ def test_cupy_is_imported_in_its_files_only(file):
 
 @each_file
 def test_optional_libraries_are_imported_inside_functions_only(file):
-    in_functions = set()
-    for node in ast.walk(TREES[file]):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            in_functions |= {id(child) for child in ast.walk(node)}
-    outside = [
-        node
-        for node in running_nodes(TREES[file])
-        if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in in_functions
-    ]
+    outside = at_module_level(TREES[file])
     # Functions are compiled, and a class has its bases, as their module is read: these modules
     # are themselves imported in functions.
     allowed = {"estimator.py": {"sklearn"}}
     if file.startswith("ops/compiled/"):
         allowed = {file: {"numba"}}
-    assert not libraries(imports(ast.Module(outside, []))) & OPTIONAL - allowed.get(file, set())
+    assert not libraries(imports(outside)) & OPTIONAL - allowed.get(file, set())
+
+
+def distributions(requirements: list[str]) -> set[str]:
+    """The names of what is required, as packages are compared."""
+    names = (re.match(r"[\w.-]+", one)[0] for one in requirements)
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
+
+
+def modules_of(names: set[str]) -> set[str]:
+    """What is imported of the installed distributions of these names."""
+    found = metadata.packages_distributions().items()
+    return {module for module, of in found if distributions(of) & names}
+
+
+PROJECT = tomllib.loads((TESTS.parent / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+EVERYWHERE = distributions(PROJECT["dependencies"] + EXTRAS["test"])
+TEST_FILES = {path.relative_to(TESTS).as_posix(): path for path in sorted(TESTS.rglob("*.py"))}
+LOCAL = {path.stem for path in TEST_FILES.values()} | {path.name for path in TESTS.iterdir()}
+LOCAL |= {path.stem for path in (TESTS.parent / "bench").glob("*.py")}
+# What atheris itself starts, and no test imports.
+TEST_FILES.pop("fuzz/worker.py")
+
+
+@pytest.mark.parametrize("file", TEST_FILES)
+def test_tests_can_be_read_where_only_the_extra_test_is_installed(file):
+    outside = at_module_level(ast.parse(TEST_FILES[file].read_text("utf-8")))
+    allowed = {"arraycnn", *sys.stdlib_module_names, *LOCAL, *modules_of(EVERYWHERE)}
+    assert not libraries(imports(outside)) - allowed, "import it in the test; see tests/optional.py"
+    # A skip of a whole file, too, would leave it out of collection.
+    called = {ast.unparse(node.func) for node in ast.walk(outside) if isinstance(node, ast.Call)}
+    assert not {name for name in called if re.search(r"importorskip|import_optional", name)}
+
+
+def test_what_the_two_passes_watch_for_is_every_other_package():
+    others = distributions([one for name, of in EXTRAS.items() if name != "test" for one in of])
+    # Tools of their own, which no test imports; "arraycnn" is an extra that names others.
+    others -= EVERYWHERE | {"ruff", "mypy", "atheris", "nvidia-cuda-nvrtc", "arraycnn"}
+    imported = modules_of(others) & OPTIONAL | passes.OPTIONAL
+    assert imported == passes.OPTIONAL
+    named = {name.removeprefix("cupy-").replace("scikit-learn", "sklearn") for name in others}
+    assert named - {"cuda12x", "cuda13x"} <= passes.OPTIONAL
 
 
 @each_file

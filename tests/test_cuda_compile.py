@@ -6,6 +6,7 @@ the tests ran, and prints the figures.
 
 import re
 from collections import defaultdict
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,19 @@ from arraycnn.ops.cuda import launcher
 from cuda_primitives import TEXT
 from cuda_table import Launches, listed, wrong_with
 from host_cuda.device_code import ARCHITECTURES, DoesNotCompile, figures, figures_everywhere
+from optional import needs
 
-nvrtc = pytest.importorskip("cupy_backends.cuda.libs.nvrtc", reason="CuPy is not installed")
-try:
-    nvrtc.getVersion()
-except RuntimeError:
-    pytest.skip("nvidia-cuda-nvrtc is not installed", allow_module_level=True)
-
+pytestmark = needs("cupy")
 FILES = sorted(path.stem for path in Path(launcher.__file__).parent.glob("*.cu"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiler():
+    nvrtc = import_module("cupy_backends.cuda.libs.nvrtc")
+    try:
+        nvrtc.getVersion()
+    except RuntimeError:
+        pytest.skip("nvidia-cuda-nvrtc is not installed")
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -19,10 +19,16 @@ from cuda_table import listed
 from host_cuda import HostLauncher
 from host_cuda.device_code import AS_CUPY
 from kernel_cases import KERNEL_CASES, check_case
+from optional import Late, needs
 
-cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
-if cupy.cuda.is_available():
-    pytest.skip("a device runs them itself: tests/test_gpu.py", allow_module_level=True)
+pytestmark = needs("cupy")
+cupy = Late("cupy")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_device():
+    if cupy.cuda.is_available():
+        pytest.skip("a device runs them itself: tests/test_gpu.py")
 
 
 def on_host(array):

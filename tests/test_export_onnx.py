@@ -19,9 +19,10 @@ from arraycnn.export import export_onnx, to_onnx
 from arraycnn.layers import LAYERS
 from arraycnn.networks import NETWORKS
 from export_cases import EVERY_LAYER, SMALL, Faster, images, model_of
+from optional import Late, needs
 
-onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+pytestmark = needs("onnx", "onnxruntime")
+onnx, runtime = Late("onnx"), Late("onnxruntime")
 
 
 def run(content, x):

@@ -12,10 +12,10 @@ from arraycnn import Dense, Flatten, InvalidTypeError, InvalidValueError, Model,
 from arraycnn.export import export_safetensors, export_torch
 from arraycnn.networks import NETWORKS, basic, lenet5
 from export_cases import SMALL, Faster, images, logits, model_of
+from optional import Late, needs
 
-torch = pytest.importorskip("torch", reason="torch is not installed")
-tensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
-nn = torch.nn
+pytestmark = needs("torch", "safetensors")
+torch, nn, tensors = Late("torch"), Late("torch.nn"), Late("safetensors.torch")
 
 
 def channels_first(x):

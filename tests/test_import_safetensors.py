@@ -19,8 +19,10 @@ from arraycnn import (
 from arraycnn.export import export_safetensors, import_safetensors
 from arraycnn.networks import basic
 from export_cases import SMALL, images, logits, model_of
+from optional import Late, needs
 
-library = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
+pytestmark = needs("safetensors")
+library = Late("safetensors.numpy")
 
 TINY = Sequential(Conv2d(2, 2), BatchNorm2d(), Flatten(), Dense(2))
 TINY_SHAPE = (3, 3, 1)
