@@ -8,6 +8,7 @@ import copy
 import gzip
 import io
 import json
+import pickle
 import struct
 import subprocess
 import sys
@@ -111,6 +112,29 @@ def pictures(draw):
     return bytes([draw(st.integers(0, 3))]) + buffer.getvalue()
 
 
+PICKLABLE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.binary(max_size=5)
+    | st.sampled_from([np.arange(6).reshape(2, 3), np.array(["a"]), np.float64(2), np.zeros(0)]),
+    lambda part: (
+        st.lists(part, max_size=3)
+        | st.tuples(part, part)
+        | st.dictionaries(st.text(max_size=3) | st.binary(max_size=3), part, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@st.composite
+def pickles(draw):
+    content = pickle.dumps(draw(PICKLABLE), draw(st.integers(0, 5)))
+    return bytes([draw(st.integers(0, 3))]) + content
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda part: (
@@ -151,6 +175,7 @@ WORD = st.sampled_from(WORDS["options"]) | st.text(max_size=6).map(lambda text: 
 NEARLY_RIGHT = {
     "idx": idx_files() | edited(st.sampled_from(SEEDS["idx"]())),
     "arrays": edited(st.sampled_from(SEEDS["arrays"]())),
+    "pickled": pickles() | edited(pickles()) | edited(st.sampled_from(SEEDS["pickled"]())),
     "image": edited(pictures()) | edited(st.sampled_from(SEEDS["image"]())),
     "checkpoint": changed(HEADER).map(lambda text: b"\2" + text)
     | edited(st.sampled_from(SEEDS["checkpoint"]())),

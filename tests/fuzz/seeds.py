@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import pickle
 import struct
 
 import numpy as np
@@ -86,6 +87,30 @@ def _arrays_seeds() -> list[bytes]:
     return [*files, objects.getvalue(), npy(np.zeros(2, "i4,f4")), b""]
 
 
+def _pickled_seeds() -> list[bytes]:
+    values = [np.arange(6, dtype=np.uint8).reshape(2, 3), np.arange(3.0), np.array(["a", "bc"])]
+    values += [np.asfortranarray(values[0]), np.zeros((0, 2)), np.float32(1.5), np.array(2)]
+    values += [{"data": values[0], b"labels": [1, 2, -300, 2**40], "x": (1.5, None, True)}]
+    inner = ["caf\xe9", b"\xff", {}]
+    inner.append(inner)
+    values += [((values[0], values[1]),) * 3, [inner, inner], "x" * 300, b"y" * 300]
+    files = [pickle.dumps(value, protocol) for value in values for protocol in (0, 2, 4, 5)]
+    array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR"
+    dtype = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR"
+    dtype += b"(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+    files += [b"\x80\x02" + array + b"(K\x01(K\x01K\x02t" + dtype + b"\x89U\x02abtb."]
+    files += [b"cos\nsystem\n(S'true'\ntR.", b"(S'x'\nios\nsystem\n.", b"\x80\x02K\x07Q.", b"P1\n."]
+    files += [
+        b"\x8e" + b"\xff" * 8,
+        b"((((tttt.",
+        b"})\x85\x85K\1s.",
+        b"0.",
+        b"N1.",
+        b"\x80\x04\x82\1.",
+    ]
+    return [bytes([place % 4]) + file for place, file in enumerate(files)]
+
+
 def _image_seeds() -> list[bytes]:
     pixels = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
     grey, colour = Image.fromarray(pixels), Image.fromarray(np.dstack([pixels] * 3))
@@ -158,6 +183,7 @@ def _option_seeds() -> list[bytes]:
 SEEDS = {
     "idx": _idx_seeds,
     "arrays": _arrays_seeds,
+    "pickled": _pickled_seeds,
     "image": _image_seeds,
     "checkpoint": _checkpoint_seeds,
     "config": _config_seeds,
@@ -180,6 +206,11 @@ WORDS: dict[str, list[bytes]] = {
     "arrays": [
         *(b"PK\3\4", b"PK\1\2", b"PK\5\6", b"\x93NUMPY", b"'descr': '|u1'", b"'shape': ("),
         *(b"'fortran_order': True", b"|O", b"<f8", b"<U2", b"99999999", b"-1"),
+    ],
+    "pickled": [
+        *(b"cnumpy.core.multiarray\n", b"_reconstruct\n", b"cnumpy\ndtype\n", b"cos\nsystem\n"),
+        *(b"U\x02u1", b"tR", b"tb", b"\x80\x02", b"\x8e", b"\x94", b"](", b"}(", b"_frombuffer"),
+        *(b"numpy._core.numeric", b"scalar", b"\xff\xff\xff\x7f", b"__builtin__\nbytes\n"),
     ],
     "image": [
         *(b"IHDR", b"IDAT", b"IEND", b"tRNS", b"PLTE", b"iTXt", b"acTL", b"fdAT", b"Exif\0\0"),

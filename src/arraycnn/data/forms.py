@@ -3,26 +3,36 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from arraycnn.data.cifar import find_cifar, find_cifar_file, is_cifar_file, is_cifar_folder
+from arraycnn.data.flat_rows import Size
 from arraycnn.data.found import Found
 from arraycnn.data.idx_files import find_idx_file, find_idx_folder, is_idx_folder
 from arraycnn.data.named_arrays import NpyFolder, find_named, find_npy
 from arraycnn.data.numpy_files import read_npz
+from arraycnn.data.pickled import is_pickle
+from arraycnn.data.pickled_sets import find_pickled
 from arraycnn.errors import DataFileError
 from arraycnn.file_kinds import kind_of
 from arraycnn.image_files import SUFFIXES
 
 
-def find_arrays(path: Path, class_names: Sequence[str] | None) -> Found | None:
+def find_arrays(
+    path: Path, class_names: Sequence[str] | None, image_size: Size | None
+) -> Found | None:
     """The set of arrays in the file or folder ``path``; None for a folder of something else.
+
+    ``image_size`` is the shape of images that are stored as rows of numbers.
 
     Raises `DataFileError` for a file that no reader takes, or that is damaged.
     """
     if path.is_dir():
         return _in_folder(path, class_names)
-    return _in_file(path, class_names)
+    return _in_file(path, class_names, image_size)
 
 
 def _in_folder(folder: Path, class_names: Sequence[str] | None) -> Found | None:
+    if is_cifar_folder(folder):
+        return find_cifar(folder, class_names)
     if any(folder.glob("*.npy")):
         return find_npy(folder, class_names)
     if is_idx_folder(folder):
@@ -30,7 +40,7 @@ def _in_folder(folder: Path, class_names: Sequence[str] | None) -> Found | None:
     return None
 
 
-def _in_file(path: Path, class_names: Sequence[str] | None) -> Found:
+def _in_file(path: Path, class_names: Sequence[str] | None, image_size: Size | None) -> Found:
     suffix = path.suffix.lower()
     if suffix == ".npz":
         return find_named(path, read_npz(path), class_names)
@@ -40,6 +50,10 @@ def _in_file(path: Path, class_names: Sequence[str] | None) -> Found:
     if kind is not None:
         reason = f"must be a data set, is a {kind.name} file, which is not read"
         raise DataFileError(path, reason, kind.remedy(path))
+    if is_cifar_file(path):
+        return find_cifar_file(path, class_names)
+    if is_pickle(path):
+        return find_pickled(path, class_names, image_size)
     if suffix in SUFFIXES:
         reason = "must be a data set, is one picture"
         remedy = "name a folder that has one subfolder of pictures for each class"

@@ -31,7 +31,7 @@ def load_own(
     if not path.exists():
         raise DataError(f"data set {path}: must exist, there is none; check the path")
     try:
-        found = find_arrays(path, class_names)
+        found = find_arrays(path, class_names, image_size)
         if found is None:
             found = _find_pictures(path, image_size, class_names, progress)
     except OSError as error:
