@@ -26,6 +26,16 @@ TOLERANCES = {
 DTYPES = ("float32", "float64")
 
 
+def around(*constants: int, most: int | None = None) -> list[int]:
+    """Sizes at which launch code with these constants changes its ways: 0, 1, each and those beside.
+
+    Of a block's work, say, a size just below it leaves a thread with less to do, and one just above
+    makes another block. ``most`` leaves out what would take too long.
+    """
+    sizes = {0, 1} | {constant + beside for constant in constants for beside in (-1, 0, 1)}
+    return sorted(size for size in sizes if size >= 0 and (most is None or size <= most))
+
+
 @dataclass(frozen=True)
 class KernelCase:
     """One call of one kernel.
@@ -370,6 +380,7 @@ KERNEL_CASES = [
         for count in (1, 45, 64)
     ),
     _update("sgd_update", "plain", _no_velocities, **SGD_PLAIN),
+    _update("sgd_update", "plain, L2", _no_velocities, **SGD_PLAIN | {"weight_decay": 0.01}),
     _update("sgd_update", "momentum", _velocities, **SGD_PLAIN | {"momentum": 0.9}),
     _update("sgd_update", "nesterov", _velocities, momentum=0.9, nesterov=True, weight_decay=0.01),
     _update("adam_update", "plain", _moments, **ADAM_PLAIN),

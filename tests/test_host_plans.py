@@ -129,6 +129,22 @@ def test_it_computes_what_the_eager_plan_computes(digits, network, batch_size, f
         np.testing.assert_allclose(values, other[1][name], rtol=0, atol=1e-9)
 
 
+@pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed")
+@each_network
+@pytest.mark.parametrize(("threads", "batch_size"), [(1, 7), (3, 32)])
+def test_recorded_steps_write_no_byte_beyond_their_memory(digits, network, threads, batch_size):
+    """Of a batch, a short last one and inference: all arrays and scratch lie between guards."""
+    from guards import guarded_launches
+
+    expected = trained(digits, network, cnn.NumPy(threads, True), batch_size, images=45)
+    with guarded_launches() as runs:
+        found = trained(digits, network, cnn.NumPy(threads, True), batch_size, images=45)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[2], expected[2])
+    if network not in (NETWORKS["batch norm"], NETWORKS["all trunk"]):  # which are not recorded
+        assert max(runs) > 10
+
+
 @kernels
 @pytest.mark.parametrize("before", [[cnn.Conv2d(2, 3)], []], ids=["fused", "alone"])
 def test_a_pool_of_more_pixels_than_a_byte_counts(before, fast):

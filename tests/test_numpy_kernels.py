@@ -1,9 +1,6 @@
 """The kernels for NumPy arrays, plain, recorded and compiled, against the generic ones."""
 
 import itertools
-from dataclasses import fields, replace
-from functools import partial
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -14,69 +11,7 @@ from arraycnn import InvalidTypeError, InvalidValueError
 from arraycnn.execution.thread_pool import ThreadPool
 from arraycnn.ops import GENERIC, Window, plain
 from arraycnn.ops.plain import columns, winograd
-
-
-def in_order(value):
-    if isinstance(value, list | tuple):
-        return type(value)(map(in_order, value))
-    return np.asarray(value, order="C") if isinstance(value, np.ndarray) else value
-
-
-def arrays_in(value):
-    if isinstance(value, list | tuple):
-        return [array for part in value for array in arrays_in(part)]
-    return [value] if isinstance(value, np.ndarray) else []
-
-
-class Poisoned(plain.Launcher):
-    """A launcher whose memory is full of what no kernel may read."""
-
-    def empty(self, shape, dtype):
-        return poisoned(super().empty(shape, dtype))
-
-    def scratch(self, shape, dtype):
-        return poisoned(super().scratch(shape, dtype))
-
-
-def poisoned(array):
-    array.reshape(-1).view(np.uint8).fill(0xFF)  # NaN in every floating type
-    return array
-
-
-def recorded(*, in_place):
-    """Plain kernels of which each is recorded on zeros, and then run on what it was given."""
-    pool = ThreadPool(3)
-
-    def run(name, *arguments, **options):
-        launcher = Poisoned(pool)  # whose recordings share their memory
-        kernel = getattr(plain.plain_kernels(launcher, in_place=in_place), name)
-        results = []
-        arguments = [in_order(argument) for argument in arguments]
-        values = [(array, array.copy()) for array in arrays_in(arguments)]
-        for array, _ in values:
-            array[...] = 0
-        replay = launcher.capture(lambda: results.append(kernel(*arguments, **options)))
-        for array, value in values:
-            array[...] = value
-        replay()
-        return results[0]
-
-    kernels = plain.plain_kernels(plain.Launcher(pool), in_place=in_place)
-    names = [field.name for field in fields(kernels)]
-    ours = [name for name in names if isinstance(getattr(kernels, name), partial)]
-    return replace(kernels, **{name: partial(run, name) for name in ours})
-
-
-RECORDS = {
-    "plain": plain.plain_kernels(Poisoned(ThreadPool(3))),
-    "recorded": recorded(in_place=False),
-}
-if find_spec("numba") is not None:
-    from arraycnn.ops.compiled import compiled_kernels
-    from arraycnn.ops.compiled.launcher import Launcher
-
-    RECORDS["compiled"] = compiled_kernels(Launcher(ThreadPool(3)))
-records = pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)
+from numpy_records import RECORDS, in_order, recorded, records
 
 
 @st.composite

@@ -25,7 +25,7 @@ def sgd_update(
         words = (p, g, before, news[0][place], after, rate, p.size, ELEMENTS)
         launcher.launch(
             kernels.sgd_update, -(-p.size // ELEMENTS),
-            *words, float(momentum), float(weight_decay), nesterov, like=p,
+            *words, float(momentum), float(weight_decay), nesterov, like=p, room=3,
         )  # fmt: skip
     return news[0], news[1] if momentum else velocities
 
@@ -51,7 +51,8 @@ def adam_update(
         launcher.launch(
             kernels.adam_update, -(-p.size // ELEMENTS),
             *words, *new_decays, rate, p.size, ELEMENTS,
-            float(beta1), float(beta2), float(epsilon), float(weight_decay), decoupled, like=p,
+            float(beta1), float(beta2), float(epsilon), float(weight_decay), decoupled,
+            like=p, room=8,
         )  # fmt: skip
     return news[0], news[1], news[2], (new_decays[0], new_decays[1])
 

@@ -1,0 +1,117 @@
+"""The records of kernels for NumPy arrays, on memory that shows what no kernel may read or write."""
+
+from dataclasses import fields, replace
+from functools import partial
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+from arraycnn.execution.thread_pool import ThreadPool
+from arraycnn.ops import plain
+
+
+def in_order(value):
+    if isinstance(value, list | tuple):
+        return type(value)(map(in_order, value))
+    return np.asarray(value, order="C") if isinstance(value, np.ndarray) else value
+
+
+def arrays_in(value):
+    if isinstance(value, list | tuple):
+        return [array for part in value for array in arrays_in(part)]
+    return [value] if isinstance(value, np.ndarray) else []
+
+
+class Poisoned(plain.Launcher):
+    """A launcher whose memory is full of what no kernel may read, and that writes nowhere else.
+
+    A call of NumPy writes the array it is given and no byte beyond; but a view with strides of its
+    own may reach further than what was handed out.
+    """
+
+    def __init__(self, pool):
+        super().__init__(pool)
+        self.handed_out = []  # the first address and that behind the last
+
+    def empty(self, shape, dtype):
+        return self._noted(poisoned(super().empty(shape, dtype)))
+
+    def scratch(self, shape, dtype):
+        return self._noted(poisoned(super().scratch(shape, dtype)))
+
+    def call(self, function, *arguments, **options):
+        target = options.get("out")
+        if function is np.copyto:
+            target = arguments[0]
+        elif getattr(function, "__name__", "") in ("fill", "put"):
+            target = function.__self__
+        if target is not None and target.size:
+            first, end = byte_bounds(target)
+            assert any(start <= first and end <= stop for start, stop in self.handed_out), function
+        super().call(function, *arguments, **options)
+
+    def _noted(self, array):
+        self.handed_out.append(byte_bounds(array))
+        return array
+
+
+def byte_bounds(array):
+    """The first address of an array in any order, and the one behind its last byte."""
+    span = sum(
+        stride * (count - 1) for stride, count in zip(array.strides, array.shape, strict=True)
+    )
+    assert all(stride >= 0 for stride in array.strides)
+    return array.ctypes.data, array.ctypes.data + span + array.itemsize
+
+
+def poisoned(array):
+    array.reshape(-1).view(np.uint8).fill(0xFF)  # NaN in every floating type
+    return array
+
+
+def called():
+    """Plain kernels that are called."""
+    pool = ThreadPool(3)
+
+    def run(name, *arguments, **options):
+        return getattr(plain.plain_kernels(Poisoned(pool)), name)(*arguments, **options)
+
+    return _replaced(pool, run, in_place=False)
+
+
+def recorded(*, in_place):
+    """Plain kernels of which each is recorded on zeros, and then run on what it was given."""
+    pool = ThreadPool(3)
+
+    def run(name, *arguments, **options):
+        launcher = Poisoned(pool)  # whose recordings share their memory
+        kernel = getattr(plain.plain_kernels(launcher, in_place=in_place), name)
+        results = []
+        arguments = [in_order(argument) for argument in arguments]
+        values = [(array, array.copy()) for array in arrays_in(arguments)]
+        launcher.handed_out += [byte_bounds(array) for array, _ in values if in_place]
+        for array, _ in values:
+            array[...] = 0
+        replay = launcher.capture(lambda: results.append(kernel(*arguments, **options)))
+        for array, value in values:
+            array[...] = value
+        replay()
+        return results[0]
+
+    return _replaced(pool, run, in_place)
+
+
+def _replaced(pool, run, in_place):
+    kernels = plain.plain_kernels(plain.Launcher(pool), in_place=in_place)
+    names = [field.name for field in fields(kernels)]
+    ours = [name for name in names if isinstance(getattr(kernels, name), partial)]
+    return replace(kernels, **{name: partial(run, name) for name in ours})
+
+
+RECORDS = {"plain": called(), "recorded": recorded(in_place=False)}
+if find_spec("numba") is not None:
+    from guards import guarded_kernels
+
+    RECORDS["compiled"] = guarded_kernels()
+records = pytest.mark.parametrize("record", RECORDS.values(), ids=RECORDS)

@@ -1,0 +1,29 @@
+"""Faults that show at some sizes only, or only in memory that no result is read from."""
+
+COMPILED = "test_kernel_sizes.py -k compiled"
+CUDA = "test_cuda_sizes.py"
+
+FAULTS = [
+    ("ops/compiled/convolution.py", "(rows * columns * filters if pool else 0)", "0", "test_numpy_kernels.py -k compiled"),
+    ("ops/compiled/convolution.py", "+ 4 * filters\n", "\n", "test_kernel_sizes.py -k 'compiled and convolutions'"),
+    ("ops/compiled/convolution.py", "8 * filters\n        room +=", "7 * filters\n        room +=", "test_kernel_sizes.py -k 'compiled and convolutions'"),
+    ("ops/compiled/dense.py", "(images + outputs) + BYTES", "(images + outputs)", "test_kernel_sizes.py -k 'compiled and dense'"),
+    ("ops/compiled/dense.py", "room=per * (images + outputs)", "room=per * images", "test_kernel_sizes.py -k 'compiled and dense'"),
+    ("ops/compiled/kernels/random_bits.py", "if count % 2:", "if count % 2 and count > 16:", "test_kernel_sizes.py -k 'compiled and dropout'"),
+    ("ops/compiled/kernels/random_bits.py", "(count + 1) // 2", "count // 2", "test_kernel_sizes.py -k 'compiled and dropout'"),
+    ("ops/compiled/kernels/random_bits.py", "min(size, first + per)", "first + min(per, size // per * per - first)", "test_kernel_sizes.py -k 'compiled and dropout'"),
+    ("ops/compiled/kernels/steps.py", "kind(pixels[i]) / kind(255.0)", "kind(pixels[i]) * (kind(1.0) / kind(255.0))", "test_kernel_sizes.py -k 'compiled and rescaled'"),
+    ("ops/compiled/kernels/steps.py", "min(images, (block + 1) * per)", "min(images, (block + 1) * per - (block > 0))", "test_kernel_sizes.py -k 'compiled and rescaled'"),
+    ("ops/compiled/kernels/dense.py", "range(1, count):\n        part", "range(1, min(count, 16)):\n        part", "test_kernel_sizes.py -k 'parts_of_a_gradient'"),
+    ("ops/compiled/kernels/optimizers.py", "change = emit.multiply_add(decay, p, change)", "change = emit.multiply_add(decay, p, change) if momentum else change", "test_kernel_sizes.py -k 'optimizer and compiled'"),
+    ("ops/plain/optimizers.py", "        if weight_decay:\n", "        if weight_decay and momentum:\n", "test_kernel_sizes.py -k 'optimizer'"),
+    ("ops/generic.py", "g + weight_decay * p for", "g + weight_decay * g for", "test_kernel_sizes.py -k 'optimizer'"),
+    ("ops/cuda/optimizers.cu", "if (weight_decay != T(0)) gradient", "if (weight_decay != T(0) && momentum != T(0)) gradient", CUDA),
+    ("ops/cuda/elements.cuh", "(PER_THREAD - 1) * blockDim.x < count", "(PER_THREAD - 2) * blockDim.x < count", CUDA),
+    ("ops/cuda/elements.cuh", "for (long long i = first; i < count;", "for (long long i = first; i < count - 1;", CUDA),
+    ("ops/cuda/random_bits.cu", "if (half + element < count)", "if (half + element <= count)", CUDA),
+    ("ops/cuda/tiles.cu", "split < splits; split += 8", "split < splits && split < 16; split += 8", CUDA),
+    ("ops/cuda/loss.cu", "i += blockDim.x) {\n        loss += losses[i];", "i += blockDim.x + 1) {\n        loss += losses[i];", CUDA),
+    ("ops/cuda/steps.cu", "if (i < batch) {", "if (i < batch && i < 512) {", CUDA),
+    ("ops/cuda/batch.cu", "unit += (long long)gridDim.x * blockDim.x)", "unit += (long long)gridDim.x * blockDim.x + 1)", CUDA),
+]  # fmt: skip
