@@ -10,6 +10,9 @@ NumPy as a user gets it, with numba where numba is.
     pytest --collect-only -q >collected.txt
     python tests/passes.py collected.txt bare.jsonl full.jsonl             # nothing is in neither
 
+The passes may be of two Pythons; what a Python can break, `EVERY_PYTHON`, runs on each.
+``ARRAYCNN_RAN_BARE=none`` runs that alone.
+
 What asks is seen from outside: an import that nothing can serve, and a subprocess of this Python,
 whose imports cannot be seen. It is asked by the file, since a file may keep what it has computed,
 and by the fixture, since those of conftest.py are kept across files.
@@ -20,6 +23,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +32,23 @@ import pytest
 OPTIONAL = {"cupy", "cupy_backends", "cupyx", "jax", "numba", "onnx", "onnxruntime", "pandas"}
 OPTIONAL |= {"safetensors", "scipy", "sklearn", "torch"}
 """What imports by these names find is not in the extra `test`; test_architecture.py compares."""
+EVERY_PYTHON = (
+    "architecture",
+    "checkpoint",
+    "cli",
+    "data_*",
+    "image_files",
+    "layers",
+    "no_network",
+)
+EVERY_PYTHON += ("numpy_files", "ops", "passes", "readme")
+"""Files of tests of what the standard library does for us: text, files, processes, arguments."""
 NEVER = ("no CUDA device", "a device runs them", "compute-sanitizer", "beside the project")
 NEVER += ("this machine", "this user", "the superuser", "tests/test_gpu.py", "layer by layer")
 """Words in the reasons of what an ordinary machine cannot run in either pass."""
 
+HERE = Path(__file__).parent
+PYTHON = "{}.{}".format(*sys.version_info)
 _RAN, _RAN_BARE = os.environ.get("ARRAYCNN_RAN"), os.environ.get("ARRAYCNN_RAN_BARE")
 
 
@@ -65,7 +82,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
     _WATCH.asked = False
     result = yield
     if _WATCH.asked:
-        _FILES.add(collector.nodeid.partition("::")[0])
+        _FILES.add(file_of(collector.nodeid))
     return result
 
 
@@ -81,7 +98,7 @@ def pytest_fixture_setup(fixturedef: Any) -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    _WATCH.asked = item.nodeid.partition("::")[0] in _FILES
+    _WATCH.asked = file_of(item.nodeid) in _FILES
     return (yield)
 
 
@@ -111,16 +128,33 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if _RAN and not hasattr(session.config, "workerinput"):
-        lines = (json.dumps({"test": test, **ran}) for test, ran in sorted(_OUTCOMES.items()))
+        lines = (
+            json.dumps({"test": test, "python": PYTHON, **ran})
+            for test, ran in sorted(_OUTCOMES.items())
+        )
         Path(_RAN).write_text("".join(f"{line}\n" for line in lines))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if _RAN_BARE:
-        done = unaffected(read(Path(_RAN_BARE)))
-        left = [item for item in items if item.nodeid in done]
-        config.hook.pytest_deselected(items=left)
-        items[:] = [item for item in items if item.nodeid not in done]
+    tests = {item.nodeid for item in items}
+    if _RAN_BARE == "none":
+        kept = {test for test in tests if for_every_python(test)}
+    elif _RAN_BARE:
+        kept = tests - settled(read(Path(_RAN_BARE)))
+    else:
+        return
+    config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
+    items[:] = [item for item in items if item.nodeid in kept]
+
+
+def for_every_python(test: str) -> bool:
+    """Whether ``test`` is of a file of `EVERY_PYTHON`."""
+    return any(fnmatch(file_of(test), f"test_{pattern}.py") for pattern in EVERY_PYTHON)
+
+
+def file_of(test: str) -> str:
+    """The name of its file."""
+    return test.partition("::")[0].rpartition("/")[2]
 
 
 def read(path: Path) -> dict[str, dict]:
@@ -129,34 +163,53 @@ def read(path: Path) -> dict[str, dict]:
     return {row.pop("test"): row for row in rows}
 
 
-def unaffected(bare: dict[str, dict]) -> set[str]:
-    """What the bare pass has settled: passed, in a file of which nothing that passed asked."""
-    passed = {test: ran for test, ran in bare.items() if ran["outcome"] == "passed"}
-    asked = {test.partition("::")[0] for test, ran in passed.items() if ran["asked"]}
-    return {test for test in passed if test.partition("::")[0] not in asked}
+def settled(bare: dict[str, dict]) -> set[str]:
+    """What need not run here: passed in the bare pass, in a file of which nothing asked."""
+    passed = {test for test, ran in bare.items() if ran["outcome"] == "passed"}
+    asked = {file_of(test) for test in passed if bare[test]["asked"]}
+    return {
+        test
+        for test in passed
+        if file_of(test) not in asked
+        and (bare[test]["python"] == PYTHON or not for_every_python(test))
+    }
 
 
-def main(collected: Path, bare_path: Path, full_path: Path) -> str:
-    """The counts of both passes; SystemExit where a test is in neither."""
-    bare, full = read(bare_path), read(full_path)
-    tests = {line for line in collected.read_text().splitlines() if "::" in line}
-    settled = unaffected(bare)
-    lost = tests - settled - set(full)
-    reasons = Counter()
-    for test in sorted(tests & set(full)):
-        skipped = full[test]["outcome"] == "skipped"
-        if skipped and bare.get(test, full[test])["outcome"] == "skipped":
-            reasons[full[test]["reason"].removeprefix("Skipped: ")] += 1
-    for reason, count in reasons.most_common():
-        print(f"in neither pass: {count} tests: {reason}")
-    unknown = [reason for reason in reasons if not any(word in reason for word in NEVER)]
+def both(tests: set[str], bare: dict[str, dict], full: dict[str, dict]) -> str:
+    """The counts of both passes; SystemExit where one of ``tests`` is in neither."""
+    done = tests & settled(bare)
+    lost = sorted(tests - done - set(full))
+    skipped = Counter(
+        full[test]["reason"].removeprefix("Skipped: ")
+        for test in sorted(tests & set(full) - done)
+        if full[test]["outcome"] == "skipped" and bare.get(test, {}).get("outcome") != "passed"
+    )
+    lines = [f"in neither pass: {count} tests: {reason}" for reason, count in skipped.items()]
+    unknown = [reason for reason in skipped if not any(word in reason for word in NEVER)]
+    lines.append(
+        f"{len(tests)} tests collected: {len(done)} settled by the bare pass, "
+        f"{len(tests) - len(done)} run by the full pass"
+    )
     if lost or unknown:
-        raise SystemExit(
-            f"in neither pass: {sorted(lost)[:20]}, for reasons not in NEVER: {unknown}"
-        )
-    counts = f"{len(tests)} tests collected = {len(tests & settled)} settled by the bare pass"
-    return f"{counts} + {len(tests - settled)} of the full pass"
+        lines.append(f"neither pass ran: {lost[:20]}, and what was skipped for: {unknown}")
+        raise SystemExit("\n".join(lines))
+    return "\n".join(lines)
+
+
+def all_files(tests: set[str]) -> str:
+    """A count; SystemExit where a file of tests is not among those of ``tests``."""
+    files = {path.name for path in HERE.glob("test_*.py")}
+    left_out = sorted(files - {file_of(test) for test in tests})
+    if left_out:
+        raise SystemExit(f"left out of collection: {', '.join(left_out)}")
+    return f"{len(tests)} tests of all {len(files)} files collected"
+
+
+def main(collected: str, *passes: str) -> str:
+    lines = Path(collected).read_text().splitlines()
+    tests = {line for line in lines if line.startswith("tests/") and "::" in line}
+    return both(tests, *map(read, map(Path, passes))) if passes else all_files(tests)
 
 
 if __name__ == "__main__":
-    print(main(*map(Path, sys.argv[1:])))
+    print(main(*sys.argv[1:]))

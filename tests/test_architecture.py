@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -162,7 +163,8 @@ def distributions(requirements: list[str]) -> set[str]:
     return {re.sub(r"[-_.]+", "-", name).lower() for name in names}
 
 
-def modules_of(names: set[str]) -> set[str]:
+@cache
+def modules_of(names: frozenset[str]) -> set[str]:
     """What is imported of the installed distributions of these names."""
     found = metadata.packages_distributions().items()
     return {module for module, of in found if distributions(of) & names}
@@ -170,7 +172,7 @@ def modules_of(names: set[str]) -> set[str]:
 
 PROJECT = tomllib.loads((TESTS.parent / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-EVERYWHERE = distributions(PROJECT["dependencies"] + EXTRAS["test"])
+EVERYWHERE = frozenset(distributions(PROJECT["dependencies"] + EXTRAS["test"]))
 TEST_FILES = {path.relative_to(TESTS).as_posix(): path for path in sorted(TESTS.rglob("*.py"))}
 LOCAL = {path.stem for path in TEST_FILES.values()} | {path.name for path in TESTS.iterdir()}
 LOCAL |= {path.stem for path in (TESTS.parent / "bench").glob("*.py")}
@@ -192,7 +194,7 @@ def test_what_the_two_passes_watch_for_is_every_other_package():
     others = distributions([one for name, of in EXTRAS.items() if name != "test" for one in of])
     # Tools of their own, which no test imports; "arraycnn" is an extra that names others.
     others -= EVERYWHERE | {"ruff", "mypy", "atheris", "nvidia-cuda-nvrtc", "arraycnn"}
-    imported = modules_of(others) & OPTIONAL | passes.OPTIONAL
+    imported = modules_of(frozenset(others)) & OPTIONAL | passes.OPTIONAL
     assert imported == passes.OPTIONAL
     named = {name.removeprefix("cupy-").replace("scikit-learn", "sklearn") for name in others}
     assert named - {"cuda12x", "cuda13x"} <= passes.OPTIONAL
