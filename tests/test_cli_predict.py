@@ -181,8 +181,8 @@ def test_a_picture_among_many_that_cannot_be_read_does_not_stop_the_others(run, 
 def test_what_predict_refuses(run, sure, tmp_path):
     (tmp_path / "empty").mkdir()
     np.save(tmp_path / "large.npy", np.zeros((2, 9, 9), np.uint8))
-    np.save(tmp_path / "int.npy", np.zeros((2, 8, 8), int))
-    np.save(tmp_path / "float.npy", np.zeros((2, 8, 8)))
+    np.save(tmp_path / "int.npy", np.full((2, 8, 8), 300))
+    np.save(tmp_path / "float.npy", np.full((2, 8, 8), -0.5))
     np.savez(tmp_path / "two.npz", a=sure[0], b=sure[0])
     (tmp_path / "labels-idx1").write_bytes(idx(np.zeros(5, np.uint8)))
     (tmp_path / "bad.png").write_text("hello")
@@ -190,11 +190,11 @@ def test_what_predict_refuses(run, sure, tmp_path):
         (["empty"], "holds none"),
         (["*.jpg"], "the pattern must match files"),
         (["absent.png"], "image absent.png: cannot be read"),
-        (["large.npy"], "images must be (N, 8, 8, 1), got shape (2, 9, 9)"),
-        (["int.npy"], "images must be uint8 or floating, got int64"),
-        (["float.npy"], "input must be uint8 (0 to 255), got float32"),
+        (["large.npy"], "got shape (2, 9, 9); resize them"),
+        (["int.npy"], "images must be grey values 0 to 255, got int64 from 300 to 300"),
+        (["float.npy"], "got float64 from -0.5 to -0.5; pass them as they were before"),
         (["two.npz"], "must hold one array, or one called images, holds a, b"),
-        (["labels-idx1"], "images must be (N, 8, 8, 1), got shape (5,)"),
+        (["labels-idx1"], "got shape (5,); resize"),
         (["bad.png"], "is not a picture"),
         (["-"], "must name at least one picture, is empty"),
         (["a.npy", "--top", "0"], "0 is not in the range"),

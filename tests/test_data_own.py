@@ -174,15 +174,18 @@ def test_large_arrays_stay_on_the_disk(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"images": IMAGES / 255}, "whole numbers 0 to 255, got float64"),
+        ({"images": IMAGES / 2}, "whole numbers 0 to 255, got float64 with fractions"),
         ({"images": IMAGES.astype(int) - 1}, "got int64 from -1 to"),
         ({"images": IMAGES[0]}, "images must be (N, H, W)"),
         ({"images": IMAGES[:0]}, "images must be (N, H, W)"),
         ({"images": IMAGES[:7]}, "got 7 images and 20 labels"),
-        ({"labels": LABELS - 1}, "labels must be 0 to 9999, got -1 at 0"),
-        ({"labels": LABELS * 10_000}, "got 10000 at 1"),
-        ({"labels": np.eye(2)[LABELS]}, "labels.argmax(axis=1)"),
-        ({"labels": LABELS / 2}, "whole numbers, got float64"),
+        (
+            {"labels": LABELS - 1},
+            "labels must be 0 to 9999, there may be 10000 classes, got -1 at position 0",
+        ),
+        ({"labels": LABELS * 10_000}, "got 10000 at position 1"),
+        ({"labels": np.eye(2)[LABELS]}, "numpy.argmax(labels, axis=1)"),
+        ({"labels": LABELS / 2}, "labels must be whole numbers, got 0.5 (float64) at position 1"),
         ({"class_names": np.array(["one"])}, "must lie in 0..0"),
         ({"images": None}, "must hold arrays called images and labels"),
         ({"images": np.array([{}], object)}, "objects are never unpickled"),

@@ -5,7 +5,7 @@ import pytest
 
 from arraycnn import Conv2d, Dense, Flatten, InvalidTypeError, Model, Rescale, Sequential
 from arraycnn.backends import get_backend
-from arraycnn.inputs import place_images
+from arraycnn.image_inputs import ImageForm, ImageTaker
 
 SHAPE = (6, 5, 2)
 PIXELS = np.random.default_rng(2).integers(0, 256, (8, *SHAPE), dtype=np.uint8)
@@ -14,6 +14,10 @@ LIBRARIES = ["numpy", "torch", "jax"]
 PAIRS = [(source, backend) for source in LIBRARIES for backend in LIBRARIES]
 # JAX copies what comes from NumPy: its own arrays never change.
 SHARING = [names for names in PAIRS if names != ("numpy", "jax")]
+
+
+def place_images(images, shape, backend, dtype):
+    return ImageTaker(ImageForm(shape, dtype, takes_bytes=False)).place(images, backend)
 
 
 def library(name):

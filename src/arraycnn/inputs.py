@@ -1,126 +1,109 @@
 """Checks of what a user hands to `Model`, made once, on the host, before any work begins."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from arraycnn.backends.backend import Backend
 from arraycnn.backends.numpy import NumPy
-from arraycnn.data.image_source import ImageSource, MappedImages, as_source
+from arraycnn.data.array_rules import BrokenRule
+from arraycnn.data.image_source import ImageSource
+from arraycnn.data.label_rules import class_numbers, in_range
 from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.image_inputs import ImageForm, ImageTaker, refused
 from arraycnn.layers import Layer, Sequential, Softmax
 from arraycnn.layers.layer import with_n
-from arraycnn.ops import Array, array_namespace
+from arraycnn.ops import Array
 
 
-@np.errstate(over="ignore")  # what is too large for the dtype becomes infinite, and is refused
-def place_images(
-    images: Any, input_shape: tuple[int, int, int], backend: Backend, dtype: str
-) -> Array:
-    """``images`` on the backend as (N, H, W, C), uint8 or ``dtype``.
+@dataclass(frozen=True)
+class Intake:
+    """Brings what a user hands to a model into the form that it takes.
 
-    (N, H, W) is taken as one channel; floating images are converted to ``dtype``. An `ImageSource`,
-    a memory-mapped array, and one that does not fit on the device are checked and stay where they
-    are, as a source.
-
-    Raises
-    ------
-    InvalidTypeError
-        Not an array, or neither uint8 nor floating.
-    InvalidValueError
-        No images, another size than the network's, NaN or infinity.
+    ``names`` are those of the classes; what has to be assumed goes to ``say``.
     """
-    if isinstance(images, list | tuple):
-        images = _from_list("images", images)
-    images = as_source(images)
-    if isinstance(images, np.ndarray) and images.ndim in (3, 4) and not backend.fits(images.nbytes):
-        images = MappedImages(images)
-    if isinstance(images, ImageSource):
-        return _checked_source(images, input_shape)
-    if isinstance(images, np.ndarray) and images.dtype != np.uint8:
-        # On the host: no other library has every dtype of NumPy.
-        if images.dtype.kind != "f":
-            raise _wrong_dtype(images.dtype)
-        images = images.astype(dtype, copy=False)
-    x = backend.asarray(images)
-    xp = array_namespace(x)
-    shape = tuple(x.shape)
-    if len(shape) == 3 and input_shape[2] == 1:
-        shape = (*shape, 1)
-    if len(shape) != 4 or shape[1:] != input_shape:
-        raise _wrong_shape(tuple(x.shape), input_shape)
-    if shape[0] == 0:
-        message = (
-            "images: must hold at least one image, got an empty set; check how it was selected"
-        )
-        raise InvalidValueError(message)
-    if shape != tuple(x.shape):
-        x = xp.reshape(x, shape)
-    if x.dtype == xp.uint8:
-        return x
-    if not xp.isdtype(x.dtype, "real floating"):
-        raise _wrong_dtype(x.dtype)
-    x = xp.astype(x, getattr(xp, dtype), copy=False)
-    if not bool(xp.all(xp.isfinite(x))):
-        message = "images: must be finite, got NaN or infinity; remove or repair those images"
-        raise InvalidValueError(message)
-    return x
+
+    form: ImageForm
+    backend: Backend
+    classes: int
+    names: Sequence[str] | None
+    say: Callable[[str], None]
+
+    def images(self, images: Any) -> Array:
+        """``images`` on the backend as (N, H, W, C), uint8 or ``form.dtype``.
+
+        They may be anything that `data.array_rules`, `shape_rules` and `pixel_rules` take. An
+        `ImageSource`, a memory-mapped array, and one that does not fit on the device are checked
+        and stay where they are, as a source.
+
+        Raises
+        ------
+        InvalidTypeError
+            Not an array, or not of numbers.
+        InvalidValueError
+            No images, another size than the network's, values that are no pixels, NaN or infinity.
+        """
+        with refused("images"):
+            return ImageTaker(self.form, self.say).place(images, self.backend)
+
+    def labels(self, labels: Any, count: int) -> np.ndarray:
+        """``labels``, on the host or on the backend's device, as (count,) int32 on the host.
+
+        They may be anything that `data.label_rules` takes.
+
+        Raises
+        ------
+        InvalidTypeError
+            Not whole numbers, nor names of classes.
+        InvalidValueError
+            Not one for each image, or out of range.
+        """
+        if hasattr(labels, "__dlpack__") and not isinstance(labels, np.ndarray | np.generic):
+            labels = self.backend.to_numpy(self.backend.asarray(labels))
+        with refused("labels"):
+            y = class_numbers(labels, self.names)
+            if y.shape[0] != count:
+                reason = f"must be as many as images, got {y.shape[0]} labels for {count} images"
+                raise BrokenRule(reason, "take both from the same set")
+            return in_range(y, self.classes, f"the network has {self.classes} outputs")
+
+    def pair(self, images: Any, labels: Any) -> tuple[Array, Array]:
+        """(images, labels) on the backend."""
+        x = self.images(images)
+        return x, self.backend.asarray(self.labels(labels, x.shape[0]))
+
+    def batches(self) -> "BatchCheck":
+        """What checks the batches of an iterable, one after the other, on the host."""
+        return BatchCheck(replace(self, backend=NumPy()))
 
 
-def check_labels(labels: Any, count: int, classes: int, backend: Backend) -> np.ndarray:
-    """``labels``, NumPy's or on the backend's device, as (count,) int32 on the host.
+class BatchCheck:
+    """Checks the (images, labels) of an iterable, on the host, as the parts of one set."""
 
-    Raises
-    ------
-    InvalidTypeError
-        Not integers.
-    InvalidValueError
-        Not one axis, not as many as images, or out of range.
-    """
-    if isinstance(labels, list | tuple):
-        labels = _from_list("labels", labels)
-    elif hasattr(labels, "__dlpack__") and not isinstance(labels, np.ndarray):
-        labels = backend.to_numpy(backend.asarray(labels))
-    y = np.asarray(labels)
-    if y.ndim != 1:
-        message = (
-            f"labels: must have 1 axis (N,), got shape {y.shape}; "
-            "for one-hot labels pass labels.argmax(axis=1)"
-        )
-        raise InvalidValueError(message)
-    if y.dtype.kind not in "iu":
-        message = (
-            f"labels: must be integers, got {y.dtype}; convert them with labels.astype('int32')"
-        )
-        raise InvalidTypeError(message)
-    if y.shape[0] != count:
-        message = f"labels: must be as many as images, got {y.shape[0]} labels for {count} images"
-        raise InvalidValueError(message)
-    wrong = (y < 0) | (y >= classes)
-    if wrong.any():
-        place = int(wrong.argmax())
-        message = (
-            f"labels: must be 0 to {classes - 1}, the network has {classes} outputs, "
-            f"got {y[place]} at position {place}; "
-            "renumber them, or give the last layer more outputs"
-        )
-        raise InvalidValueError(message)
-    return y.astype(np.int32)
+    def __init__(self, intake: Intake) -> None:
+        self._intake, self._taker = intake, ImageTaker(intake.form, intake.say)
+        self._dtype: Any = None
 
-
-def check_batch(
-    batch: Any, input_shape: tuple[int, int, int], classes: int, dtype: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """One (images, labels) of an iterable, on the host, checked as whole sets are.
-
-    Raises as these do, and InvalidTypeError where ``batch`` is no pair.
-    """
-    if not isinstance(batch, tuple | list) or len(batch) != 2:
-        message = f"batches: every batch must be (images, labels), got {type(batch).__name__}"
-        raise InvalidTypeError(message)
-    images = place_images(batch[0], input_shape, NumPy(), dtype)
-    return images, check_labels(batch[1], images.shape[0], classes, NumPy())
+    def __call__(self, batch: Any) -> tuple[np.ndarray, np.ndarray]:
+        """One (images, labels) as arrays; raises as these do, and where ``batch`` is no pair."""
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
+            message = (
+                f"batches: every batch must be (images, labels), got {type(batch).__name__}; "
+                "let the iterable give pairs"
+            )
+            raise InvalidTypeError(message)
+        with refused("images"):
+            images = self._taker.place(batch[0], NumPy())
+            images = (
+                images.read(np.arange(len(images))) if isinstance(images, ImageSource) else images
+            )
+            if images.dtype != (self._dtype or images.dtype):
+                reason = f"must be {self._dtype} as in the batches before, got {images.dtype}"
+                raise BrokenRule(reason, "prepare all in the same way", of_kind=True)
+        self._dtype = images.dtype
+        return images, self._intake.labels(batch[1], images.shape[0])
 
 
 def check_optimizer(optimizer: Any) -> Any:
@@ -206,35 +189,3 @@ def check_class_names(names: Sequence[str] | None, classes: int) -> tuple[str, .
         message = f"Model: class_names must be {classes} texts, one for each output, got {names!r}"
         raise InvalidValueError(message)
     return tuple(names)
-
-
-def _checked_source(source: ImageSource, input_shape: tuple[int, int, int]) -> ImageSource:
-    """``source``; whether floating images are finite shows in the loss of their step."""
-    if len(source.shape) != 4 or source.shape[1:] != input_shape or source.shape[0] == 0:
-        raise _wrong_shape(source.shape, input_shape)
-    if source.dtype != np.uint8 and source.dtype.kind != "f":
-        raise _wrong_dtype(source.dtype)
-    return source
-
-
-def _wrong_shape(shape: tuple[int, ...], input_shape: tuple[int, int, int]) -> InvalidValueError:
-    height, width, channels = input_shape
-    return InvalidValueError(
-        f"images: must be (N, {height}, {width}, {channels}), as the network was made for, "
-        f"got shape {shape}; resize them, or make the model with another input_shape"
-    )
-
-
-def _from_list(name: str, values: Any) -> np.ndarray:
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        message = f"{name}: must make one array, got a list with parts of different sizes"
-        raise InvalidValueError(message) from error
-
-
-def _wrong_dtype(dtype: Any) -> InvalidTypeError:
-    return InvalidTypeError(
-        f"images: must be uint8 or floating, got {dtype}; "
-        "convert them, for example images.astype('uint8')"
-    )

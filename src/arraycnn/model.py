@@ -22,17 +22,16 @@ from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.fitting import Fitting
 from arraycnn.guarding import GuardedTraining, failures_in_words
 from arraycnn.history import History, Metrics
+from arraycnn.image_inputs import ImageForm, SaidOnce, takes_bytes
 from arraycnn.inputs import (
-    check_batch,
+    Intake,
     check_class_names,
     check_input_shape,
-    check_labels,
     check_optimizer,
     check_output,
     check_same_dtype,
     check_seed,
     check_validation,
-    place_images,
 )
 from arraycnn.layers import Layer
 from arraycnn.model_file import read_model, read_training, write_model
@@ -110,6 +109,7 @@ class Model:
         self.unfinished: TrainingState | None = None
         self.background: Background | None = None
         self._params, self._state = self._place(params), self._place(state)
+        self._say = SaidOnce()
         self._inference: tuple[tuple[Backend, Tree, Tree], InferencePlan] | None = None
 
     def __repr__(self) -> str:
@@ -219,15 +219,15 @@ class Model:
         for callback in callbacks:
             if callback.save_every is not None:
                 check_count("save_every:", callback.save_every)
-        stream = BatchStream(images, self._check_batch) if labels is None else None
+        stream = BatchStream(images, self.intake.batches()) if labels is None else None
         if stream is None:
-            x, y = self._place_set(images, labels)
-            self.background = self.background or background(images)
+            x, y = self.intake.pair(images, labels)
+            self.background = self.background or background(x, self.backend.to_numpy)
         else:
             x, y, batch_size = stream.images, stream.labels, stream.batch_size
         held_out = None
         if validation is not None:
-            held_out = self._place_set(*check_validation(validation))
+            held_out = self.intake.pair(*check_validation(validation))
             check_same_dtype(x, held_out[0])
         course = Course(
             images=x.shape[0],
@@ -281,8 +281,8 @@ class Model:
         with failures_in_words(self.backend):
             if labels is None:
                 check_iterable(images)
-                return self._sums(map(self._check_batch, images))
-            return self._measure(self._place_set(images, labels), progress)
+                return self._sums(map(self.intake.batches(), images))
+            return self._measure(self.intake.pair(images, labels), progress)
 
     @on_its_device
     def predict(self, images: Any, progress: Callable[[int], None] | None = None) -> np.ndarray:
@@ -291,7 +291,7 @@ class Model:
         ``progress`` is called with the number of images done, batch after batch.
         """
         with failures_in_words(self.backend):
-            x = self._place_images(images)
+            x = self.intake.images(images)
             plan = self._inference_plan()
             return np.concatenate(
                 [
@@ -349,13 +349,11 @@ class Model:
     def _place(self, tree: Tree) -> Tree:
         return map_leaves(lambda leaf: self.backend.asarray(leaf.astype(self.dtype)), tree)
 
-    def _place_images(self, images: Any) -> Array:
-        return place_images(images, self.input_shape, self.backend, self.dtype)
-
-    def _place_set(self, images: Any, labels: Any) -> tuple[Array, Array]:
-        x = self._place_images(images)
-        y = check_labels(labels, x.shape[0], self.classes, self.backend)
-        return x, self.backend.asarray(y)
+    @property
+    def intake(self) -> Intake:
+        """What brings images and labels into the form that this model takes."""
+        form = ImageForm(self.input_shape, self.dtype, takes_bytes(self.network))
+        return Intake(form, self.backend, self.classes, self.class_names, self._say)
 
     def _inference_plan(self) -> InferencePlan:
         """Kept as long as the parameters are the same: a plan may record its first calls."""
@@ -386,10 +384,7 @@ class Model:
         """A part of the images on the backend, read where they are on the host."""
         if not isinstance(images, ImageSource):
             return images[part, ...]
-        return self._place_images(images.read(np.arange(part.start, part.stop)))
-
-    def _check_batch(self, batch: Any) -> tuple[np.ndarray, np.ndarray]:
-        return check_batch(batch, self.input_shape, self.classes, self.dtype)
+        return self.intake.images(images.read(np.arange(part.start, part.stop)))
 
     def _follow(self, fitting: Fitting, carry: Carry) -> None:
         """Take over where ``fitting`` stands, with the parameters of ``carry``."""

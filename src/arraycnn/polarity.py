@@ -3,12 +3,13 @@
 The background is judged by the outermost ring of pixels, which a centred figure leaves free.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from arraycnn.data.image_source import ImageSource, as_source, rows
+from arraycnn.data.image_source import ImageSource, as_source
 
 Background: TypeAlias = Literal["dark", "light"]
 
@@ -39,27 +40,34 @@ def backgrounds(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
     return (light & (middle < outside)).astype(np.int8) - (dark & (middle > outside))
 
 
-def background(images: Any) -> Background | None:
+def background(
+    images: Any, to_numpy: Callable[[Any], npt.NDArray[Any]] = np.asarray
+) -> Background | None:
     """The background that nearly all of ``images`` have; None where they differ.
 
-    ``images`` is a uint8 array or `ImageSource`, (N, H, W, C) or (N, H, W), of which up to 1000 are
-    looked at; for anything else, float images or arrays on a device, the answer is None.
+    ``images`` is an array or `ImageSource`, (N, H, W, C) or (N, H, W), of which up to 1000 are
+    looked at; ``to_numpy`` brings some to the host. For floating images the answer is None.
     """
     images = as_source(images)
-    if not isinstance(images, ImageSource | np.ndarray):
+    if (
+        not hasattr(images, "dtype")
+        or not str(images.dtype).endswith("uint8")
+        or not images.shape[0]
+    ):
         return None
-    if images.dtype != np.uint8 or not len(images):
-        return None
-    chosen = np.unique(np.linspace(0, len(images) - 1, _MOST_LOOKED_AT, dtype=np.int64))
-    found = np.concatenate(
-        [
-            backgrounds(rows(images, part).reshape(len(part), *images.shape[1:3], -1))
-            for part in np.split(chosen, range(_AT_A_TIME, len(chosen), _AT_A_TIME))
-        ]
-    )
-    if (found == -1).mean() >= _AGREEING_IMAGES:
+    step = -(-images.shape[0] // _MOST_LOOKED_AT)
+    found = []
+    for start in range(0, images.shape[0], step * _AT_A_TIME):
+        part = slice(start, min(start + step * _AT_A_TIME, images.shape[0]), step)
+        if isinstance(images, ImageSource):
+            looked_at = images.read(np.arange(part.start, part.stop, step))
+        else:
+            looked_at = to_numpy(images[part, ...])
+        found.append(backgrounds(looked_at.reshape(len(looked_at), *images.shape[1:3], -1)))
+    which = np.concatenate(found)
+    if (which == -1).mean() >= _AGREEING_IMAGES:
         return "dark"
-    return "light" if (found == 1).mean() >= _AGREEING_IMAGES else None
+    return "light" if (which == 1).mean() >= _AGREEING_IMAGES else None
 
 
 def check_background(value: Any) -> Background | None:

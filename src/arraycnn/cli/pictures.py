@@ -14,12 +14,15 @@ from typing import Protocol
 import numpy as np
 
 from arraycnn.cli.console import notice
+from arraycnn.data.array_rules import BrokenRule
 from arraycnn.data.found import LeftOut
 from arraycnn.data.idx import read_idx
+from arraycnn.data.image_source import ImageSource, rows
 from arraycnn.data.numpy_files import read_npy, read_npz
 from arraycnn.data.picture_folder import picture_files
 from arraycnn.errors import DataError, DataFileError
 from arraycnn.image_files import SUFFIXES, decode_image, read_image
+from arraycnn.image_inputs import ImageForm, ImageTaker
 
 BATCH = 128
 STDIN = "-"
@@ -70,13 +73,13 @@ class Arrays:
     """The images of an array, (N, H, W, C), mapped or in memory."""
 
     name: str
-    images: np.ndarray
+    images: np.ndarray | ImageSource
 
     def __len__(self) -> int:
         return len(self.images)
 
     def read(self, start: int, stop: int) -> Named:
-        part = np.array(self.images[start:stop])
+        part = rows(self.images, np.arange(start, stop))
         return [(f"{self.name}[{start + n}]", image) for n, image in enumerate(part)]
 
 
@@ -94,8 +97,8 @@ class Single:
         return [(self.name, self.image)][start:stop]
 
 
-def find(arguments: Sequence[str], shape: Shape) -> list[Shown]:
-    """What ``arguments`` name, in their order; pictures for a network that takes ``shape``.
+def find(arguments: Sequence[str], form: ImageForm) -> list[Shown]:
+    """What ``arguments`` name, in their order; as a network takes them.
 
     Raises `DataError` where one names nothing, or a file of arrays does not fit.
     """
@@ -104,20 +107,20 @@ def find(arguments: Sequence[str], shape: Shape) -> list[Shown]:
 
     def take_pictures() -> None:
         if pictures:
-            found.append(PictureFiles(list(pictures), shape))
+            found.append(PictureFiles(list(pictures), form.shape))
             pictures.clear()
 
     for argument in arguments:
         if argument == STDIN:
             take_pictures()
-            found += _standard_input(shape)
+            found += _standard_input(form)
             continue
         for path in _expanded(argument):
             if path.suffix.lower() in SUFFIXES or not _is_array_file(path):
                 pictures.append(path)
             else:
                 take_pictures()
-                found.append(Arrays(str(path), _read_arrays(path, str(path), shape)))
+                found.append(Arrays(str(path), _read_arrays(path, str(path), form)))
     take_pictures()
     return found
 
@@ -179,27 +182,18 @@ def _from_npz(path: Path) -> np.ndarray:
     return arrays[names[0]]
 
 
-def _read_arrays(path: Path, name: str, shape: Shape) -> np.ndarray:
+def _read_arrays(path: Path, name: str, form: ImageForm) -> np.ndarray | ImageSource:
     with path.open("rb") as file:
         reader = _array_reader(file.read(8))
-    array = (reader or read_idx)(path)
-    height, width, channels = shape
-    if array.shape == shape:
-        array = array[np.newaxis]
-    elif channels == 1 and array.shape == (height, width):
-        array = array[np.newaxis, ..., np.newaxis]
-    elif channels == 1 and array.shape[1:] == (height, width):
-        array = array[..., np.newaxis]
-    if array.ndim != 4 or array.shape[1:] != shape or not len(array):
-        reason = f"images must be (N, {height}, {width}, {channels}), got shape {array.shape}"
-        raise DataFileError(name, reason, "resize them: only pictures are resized here")
-    if array.dtype != np.uint8 and array.dtype.kind != "f":
-        reason = f"images must be uint8 or floating, got {array.dtype}"
-        raise DataFileError(name, reason, "save images.astype('uint8')")
-    return array
+    try:
+        return ImageTaker(form, lambda line: notice(f"{name}: {line}")).take(
+            (reader or read_idx)(path)
+        )
+    except BrokenRule as broken:
+        raise DataFileError(name, f"images {broken.reason}", broken.remedy) from None
 
 
-def _standard_input(shape: Shape) -> list[Shown]:
+def _standard_input(form: ImageForm) -> list[Shown]:
     """A picture or a file of arrays by its first bytes, else paths, one a line."""
     content = sys.stdin.buffer.read(_STDIN_BYTES + 1)
     name = "standard input"
@@ -207,12 +201,13 @@ def _standard_input(shape: Shape) -> list[Shown]:
         message = f"{name}: may have at most {_STDIN_BYTES} bytes, has more; save it to a file"
         raise DataError(message)
     if content.startswith(_PICTURE_MAGIC):
-        return [Single(name, decode_image(content, name, shape))]
+        return [Single(name, decode_image(content, name, form.shape))]
     if _array_reader(content[:8]) is not None:
         with tempfile.NamedTemporaryFile() as file:
             file.write(content)
             file.flush()
-            return [Arrays(name, np.array(_read_arrays(Path(file.name), name, shape)))]
+            images = _read_arrays(Path(file.name), name, form)
+            return [Arrays(name, rows(images, np.arange(len(images))))]
     try:
         lines = io.StringIO(content.decode()).read().splitlines()
     except UnicodeDecodeError:
@@ -222,7 +217,7 @@ def _standard_input(shape: Shape) -> list[Shown]:
     if not paths:
         message = f"{name}: must name at least one picture, is empty; write its paths, one a line"
         raise DataError(message)
-    return find(paths, shape)
+    return find(paths, form)
 
 
 def split_errors(

@@ -49,7 +49,7 @@ def predict(
     pictures, "patterns*" in quotes, or - for one of these on standard input or paths, one a line.
     """
     trained = Model.load(model, backend=backend)
-    shown = pictures.find(images, trained.input_shape)
+    shown = pictures.find(images, trained.intake.form)
     total = sum(len(part) for part in shown)
     kind = "json" if as_json else table_format
     # JSON has room for every class, a line has not.

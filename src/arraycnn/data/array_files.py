@@ -1,15 +1,21 @@
 """The arrays that a reader found, checked: images as bytes, labels as numbers of classes."""
 
 import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from arraycnn.data.array_rules import BrokenRule
 from arraycnn.data.found import Found
 from arraycnn.data.image_source import Images, ImageSource, MappedImages
+from arraycnn.data.label_rules import class_numbers, in_range
 from arraycnn.data.numpy_files import MAPPED_BYTES
+from arraycnn.data.pixel_rules import as_bytes, pixel_scale
+from arraycnn.data.shape_rules import guessed_shape
 from arraycnn.errors import DataFileError
 
 MOST_CLASSES = 10_000
@@ -34,11 +40,9 @@ def assembled(found: Found) -> tuple[dict[str, LabelledArrays], tuple[str, ...]]
     names = found.class_names
     given = {part: np.asarray(arrays.labels) for part, arrays in found.parts.items()}
     where = {part: arrays.labels_where for part, arrays in found.parts.items()}
-    if any(labels.dtype.kind == "U" for labels in given.values()):
-        known = names or sorted({str(text) for labels in given.values() for text in labels.flat})
-        names, number = tuple(known), {name: place for place, name in enumerate(known)}
-        given = {part: _numbered(labels, number, where[part]) for part, labels in given.items()}
-    numbers = {part: _labels(labels, where[part]) for part, labels in given.items()}
+    if names is None and any(labels.dtype.kind == "U" for labels in given.values()):
+        names = sorted({str(text) for labels in given.values() for text in labels.flat})
+    numbers = {part: _numbers(labels, names, where[part]) for part, labels in given.items()}
     if names is None:
         names = tuple(str(n) for n in range(1 + max(int(part.max()) for part in numbers.values())))
     made = {
@@ -54,54 +58,32 @@ def _images(array: Any, where: str) -> Images:
     """``array`` as (N, H, W, C) uint8, a large mapped one as a source."""
     if isinstance(array, ImageSource):
         return array
-    if array.ndim not in (3, 4) or 0 in array.shape:
-        reason = f"images must be (N, H, W) or (N, H, W, C), got shape {array.shape}"
-        raise DataFileError(where, reason, "transpose or reshape them")
-    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] > 4:
-        _logger.warning(
-            "%s: images are (N, H, W, C) here, shape %s looks as if the channels came first; "
-            "if so, save images.transpose(0, 2, 3, 1)",
-            where,
-            array.shape,
-        )
-    if array.dtype != np.uint8:
-        array = _as_bytes(array, where)
-    if array.ndim == 3:
-        array = array[..., np.newaxis]
+    with _broken_in(where, "images"):
+        shape, scale = guessed_shape(array.shape), pixel_scale(array)
+        array = as_bytes(array, scale).reshape(shape)
+    if scale != "byte":
+        white = "1" if scale == "unit" else "True"
+        _logger.warning("%s: %s is taken as white, the grey value 255", where, white)
     if isinstance(array, np.memmap):
         # A mapped file breaks when it is cut while it is in use: what fits is read.
         return MappedImages(array) if array.nbytes > MAPPED_BYTES else np.array(array)
     return array
 
 
-def _as_bytes(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.uint8]:
-    whole = array.dtype.kind in "iu"
-    if not whole or int(array.min()) < 0 or int(array.max()) > 255:
-        reason = f"pixels must be whole numbers 0 to 255, got {array.dtype}"
-        if whole:
-            reason += f" from {array.min()} to {array.max()}"
-        raise DataFileError(where, reason, "scale them and save images.astype('uint8')")
-    return array.astype(np.uint8)
-
-
-def _numbered(
-    labels: npt.NDArray[Any], number: dict[str, int], where: str
+def _numbers(
+    labels: npt.NDArray[Any], names: Sequence[str] | None, where: str
 ) -> npt.NDArray[np.int32]:
-    unknown = sorted({str(text) for text in labels.flat} - set(number))
-    if unknown:
-        reason = f"labels must be class names ({', '.join(number)}), got {unknown[0]!r}"
-        raise DataFileError(where, reason, "correct the labels or the class names")
-    return np.array([number[str(text)] for text in labels.flat], np.int32)
+    with _broken_in(where, "labels"):
+        numbers = class_numbers(labels, names)
+        if not numbers.size:
+            raise BrokenRule("must be at least one, are none", "check how they were selected")
+        return in_range(numbers, MOST_CLASSES, f"there may be {MOST_CLASSES} classes")
 
 
-def _labels(labels: npt.NDArray[Any], where: str) -> npt.NDArray[np.int32]:
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1 or labels.size == 0 or labels.dtype.kind not in "iu":
-        reason = f"labels must be (N,) whole numbers, got {labels.dtype} of shape {labels.shape}"
-        raise DataFileError(where, reason, "for one-hot labels save labels.argmax(axis=1)")
-    wrong = np.flatnonzero((labels < 0) | (labels >= MOST_CLASSES))
-    if wrong.size:
-        reason = f"labels must be 0 to {MOST_CLASSES - 1}, got {labels[wrong[0]]} at {wrong[0]}"
-        raise DataFileError(where, reason, "number the classes from 0")
-    return labels.astype(np.int32)
+@contextmanager
+def _broken_in(where: str, what: str) -> Iterator[None]:
+    """A `BrokenRule` inside this block, as an error about that file."""
+    try:
+        yield
+    except BrokenRule as broken:
+        raise DataFileError(where, f"{what} {broken.reason}", broken.remedy) from None

@@ -11,6 +11,7 @@ from arraycnn.data.named_arrays import NpyFolder, find_named, find_npy
 from arraycnn.data.numpy_files import read_npz
 from arraycnn.data.pickled import is_pickle
 from arraycnn.data.pickled_sets import find_pickled
+from arraycnn.data.visible_files import visible_files
 from arraycnn.errors import DataFileError
 from arraycnn.file_kinds import kind_of
 from arraycnn.image_files import SUFFIXES
@@ -33,7 +34,7 @@ def find_arrays(
 def _in_folder(folder: Path, class_names: Sequence[str] | None) -> Found | None:
     if is_cifar_folder(folder):
         return find_cifar(folder, class_names)
-    if any(folder.glob("*.npy")):
+    if any(path.suffix == ".npy" for path in visible_files(folder)):
         return find_npy(folder, class_names)
     if is_idx_folder(folder):
         return find_idx_folder(folder, class_names)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from arraycnn.data.visible_files import is_hidden
 from arraycnn.errors import one_line
 from arraycnn.file_kinds import kind_of
 
 PARTS = ("train", "validation", "test")
 _NAMES_SHOWN = 3
-_OF_THE_SYSTEM = ("thumbs.db", "desktop.ini")
 
 
 @dataclass
@@ -80,10 +80,6 @@ class Found:
     parts: dict[str, FoundPart]
     class_names: Sequence[str] | None = None
     left_out: LeftOut = field(default_factory=LeftOut)
-
-
-def is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _OF_THE_SYSTEM
 
 
 def _reason(path: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from arraycnn.data.class_files import CLASS_FILES, class_file
 from arraycnn.data.found import Found, FoundPart, LeftOut
 from arraycnn.data.idx import read_idx
+from arraycnn.data.visible_files import visible_files
 from arraycnn.errors import DataError, DataFileError
 
 Pair = tuple[Path, Path]
@@ -14,7 +15,7 @@ Pair = tuple[Path, Path]
 
 def is_idx_folder(folder: Path) -> bool:
     """Whether ``folder`` holds images and labels as IDX files."""
-    return any(_labels_file(path) for path in folder.iterdir() if path.is_file())
+    return any(_labels_file(path) for path in visible_files(folder))
 
 
 def find_idx_folder(folder: Path, class_names: Sequence[str] | None) -> Found:
@@ -50,8 +51,7 @@ def _found(path: Path, pairs: dict[str, Pair], names: Sequence[str] | None) -> F
 def _idx_pairs(folder: Path) -> dict[str, Pair]:
     """{"train": (file of images, file of labels), "test": ...} of the IDX files in ``folder``."""
     pairs: dict[str, list[Pair]] = {"train": [], "test": []}
-    files = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    for images in files:
+    for images in visible_files(folder):
         labels = _labels_file(images)
         if labels is not None:
             pairs[_part(images)].append((images, labels))

@@ -9,6 +9,7 @@ import numpy as np
 from arraycnn.data.class_files import CLASS_FILES, class_file
 from arraycnn.data.found import Found, FoundPart, LeftOut
 from arraycnn.data.numpy_files import read_npy
+from arraycnn.data.visible_files import visible_files
 from arraycnn.errors import DataError
 
 # What the arrays of a set are called in .npz files, or as .npy files, in practice.
@@ -28,7 +29,8 @@ class NpyFolder(Mapping[str, Any]):
     """The .npy files of a folder as if they were the arrays of an .npz."""
 
     def __init__(self, folder: Path) -> None:
-        self.paths = {path.stem: path for path in sorted(folder.glob("*.npy"))}
+        files = [path for path in visible_files(folder) if path.suffix == ".npy"]
+        self.paths = {path.stem: path for path in files}
 
     def __getitem__(self, name: str) -> Any:
         return read_npy(self.paths[name])

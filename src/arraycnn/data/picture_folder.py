@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arraycnn.data.found import LeftOut, is_hidden
+from arraycnn.data.found import LeftOut
 from arraycnn.data.image_source import Images, ImageSource
+from arraycnn.data.visible_files import is_hidden
 from arraycnn.errors import DataError
 from arraycnn.file_kinds import kind_of
 from arraycnn.image_files import SUFFIXES, image_shape, read_image
@@ -62,7 +63,8 @@ def find_picture_parts(
     Where there are folders train/ and perhaps test/ and val/, these are the parts; a val/ without a
     test/ is the part to test on. Else ``path`` itself holds the classes to train on.
     """
-    folders = {child.name.lower(): child for child in sorted(path.iterdir()) if child.is_dir()}
+    children = [child for child in sorted(path.iterdir()) if not is_hidden(child.name)]
+    folders = {child.name.lower(): child for child in children if child.is_dir()}
 
     def first(names: Sequence[str]) -> Path | None:
         return next((folders[name] for name in names if name in folders), None)

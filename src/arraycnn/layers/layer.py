@@ -141,7 +141,8 @@ def check_floating(owner: str, x: Array) -> None:
     if not array_namespace(x).isdtype(x.dtype, "real floating"):
         message = (
             f"{owner}: input must be float32 or float64, got {x.dtype}; "
-            "begin the network with Rescale() for uint8 images"
+            "begin the network with Rescale() for uint8 images, or pass them as floating numbers, "
+            "scaled as for its training"
         )
         raise InvalidTypeError(message)
 

@@ -7,7 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.inputs import check_labels
 from arraycnn.model import Model
 from arraycnn.report import inside, measures
 from arraycnn.settings import check_count
@@ -124,7 +123,7 @@ def examine(
     """
     pictures = np.asarray(images)
     pictures = pictures[..., np.newaxis] if pictures.ndim == 3 else pictures
-    true = np.asarray(check_labels(labels, len(pictures), model.classes, model.backend))
+    true = model.intake.labels(labels, len(pictures))
     check_count("image:", image, minimum=0)
     if image >= len(pictures):
         message = f"image: must be in 0..{len(pictures) - 1}, the images examined, got {image}"

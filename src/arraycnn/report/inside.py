@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from arraycnn.backends.backend import on_its_device
 from arraycnn.execution.blas import single_threaded_blas
-from arraycnn.inputs import check_labels, place_images
 from arraycnn.layers import Layer, Sequential
 from arraycnn.layers.layer import Context, Shape
 from arraycnn.model import Model
@@ -138,7 +137,7 @@ def saliency(
     x = _place(model, images)
     chosen = None
     if classes is not None:
-        chosen = check_labels(classes, x.shape[0], model.classes, model.backend)
+        chosen = model.intake.labels(classes, x.shape[0])
     parts, gradients = _parts(model), []
     for start in range(0, x.shape[0], _SALIENCY_BATCH):
         batch = slice(start, min(start + _SALIENCY_BATCH, x.shape[0]))
@@ -258,13 +257,11 @@ def _loss_gradient(parts: Sequence[_Part], logits: Array, labels: Array) -> Arra
 
 
 def _place(model: Model, images: npt.ArrayLike) -> Array:
-    return place_images(images, model.input_shape, model.backend, model.dtype)
+    return model.intake.images(images)
 
 
 def _place_both(model: Model, images: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Array, Array]:
-    x = _place(model, images)
-    y = check_labels(labels, x.shape[0], model.classes, model.backend)
-    return x, model.backend.asarray(y)
+    return model.intake.pair(images, labels)
 
 
 def _host(model: Model, array: Array) -> np.ndarray:

@@ -1,0 +1,176 @@
+"""Images as users hold them, and as a network takes them."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arraycnn.backends.backend import Backend
+from arraycnn.data.array_rules import BrokenRule, plain_array
+from arraycnn.data.image_source import ImageSource, MappedImages, rows
+from arraycnn.data.pixel_rules import Scale, as_bytes, pixel_scale
+from arraycnn.data.shape_rules import shape_for
+from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.layers import Layer, Rescale, Sequential
+from arraycnn.ops import Array, array_namespace
+
+# Of a source, the scale is judged by so many images.
+_LOOKED_AT = 64
+_log = logging.getLogger("arraycnn")
+
+
+@dataclass(frozen=True)
+class ImageForm:
+    """What images a network takes.
+
+    Attributes
+    ----------
+    shape : (H, W, C)
+    dtype : str
+        Of floating images.
+    takes_bytes : bool
+        Whether the network scales the grey values 0 to 255 itself.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: str
+    takes_bytes: bool
+
+
+def takes_bytes(network: Layer) -> bool:
+    """Whether ``network`` begins with `Rescale`."""
+    while isinstance(network, Sequential):
+        network = network.layers[0]
+    return isinstance(network, Rescale)
+
+
+class SaidOnce:
+    """A notice on the logger, the first time only."""
+
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
+    def __call__(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            _log.warning(line)
+
+
+@contextmanager
+def refused(who: str) -> Iterator[None]:
+    """A `BrokenRule` inside this block, as an error about the argument ``who``."""
+    try:
+        yield
+    except BrokenRule as broken:
+        kind = InvalidTypeError if broken.of_kind else InvalidValueError
+        raise kind(f"{who}: {broken}") from None
+
+
+class ImageTaker:
+    """Brings images into the form that a network takes: the parts of one set, one after the other.
+
+    Grey values that are not uint8 are converted, and all parts have the scale of the first. What
+    had to be assumed for that goes to ``say``, once.
+    """
+
+    def __init__(self, form: ImageForm, say: Callable[[str], None] = _log.warning) -> None:
+        self._form, self._say = form, say
+        self._scale: Scale | None = None
+
+    def take(self, images: Any) -> np.ndarray | ImageSource:
+        """``images`` on the host as (N, H, W, C), uint8 or floating.
+
+        An `ImageSource` and a memory-mapped array stay a source. Raises `BrokenRule`.
+        """
+        if isinstance(images, ImageSource):
+            return self._source(images, shape_for(images.shape, self._form.shape))
+        if isinstance(images, np.memmap):
+            shape = shape_for(images.shape, self._form.shape)
+            alone = images.ndim > 1 and len(images) != shape[0]  # one image without the axis N
+            return self._source(MappedImages(images[np.newaxis] if alone else images), shape)
+        array = plain_array(images)
+        array = self._converted(array) if self._is_to_convert(array.dtype) else array
+        return array.reshape(shape_for(array.shape, self._form.shape))
+
+    def place(self, images: Any, backend: Backend) -> Array:
+        """As `take`, but an array lies on the backend, floating ones finite and of the form's dtype."""
+        if hasattr(images, "__dlpack__") and not isinstance(images, np.ndarray):
+            images = backend.asarray(images)
+        if not isinstance(images, np.ndarray) and hasattr(images, "__dlpack__"):
+            x = self._on_device(images, backend)
+        else:
+            taken = self.take(images)
+            if isinstance(taken, ImageSource):
+                return taken
+            if not backend.fits(taken.nbytes):
+                return MappedImages(taken)
+            if taken.dtype.kind == "f":  # on the host: no other library has every dtype of NumPy
+                with np.errstate(over="ignore"):  # what is too large becomes infinite: see below
+                    taken = taken.astype(self._form.dtype, copy=False)
+            x = backend.asarray(taken)
+        xp = array_namespace(x)
+        if x.dtype == xp.uint8:
+            return x
+        x = xp.astype(x, getattr(xp, self._form.dtype), copy=False)
+        if not bool(xp.all(xp.isfinite(x))):
+            reason = "must be finite, got NaN or infinity"
+            raise BrokenRule(reason, "remove or repair those images")
+        return x
+
+    def _on_device(self, images: Array, backend: Backend) -> Array:
+        xp = array_namespace(images)
+        floating = xp.isdtype(images.dtype, "real floating")
+        if images.dtype != xp.uint8 and (self._form.takes_bytes or not floating):
+            if floating:  # NumPy does not have every dtype of other libraries
+                images = xp.astype(images, getattr(xp, self._form.dtype), copy=False)
+            images = backend.asarray(self._converted(backend.to_numpy(images)))
+        shape = shape_for(tuple(images.shape), self._form.shape)
+        return images if tuple(images.shape) == shape else xp.reshape(images, shape)
+
+    def _is_to_convert(self, dtype: np.dtype[Any]) -> bool:
+        return dtype != np.uint8 and (self._form.takes_bytes or dtype.kind != "f")
+
+    def _source(self, source: ImageSource, shape: tuple[int, ...]) -> ImageSource:
+        if self._is_to_convert(source.dtype):
+            sample = np.linspace(0, len(source) - 1, min(_LOOKED_AT, len(source)), dtype=np.int64)
+            self._decide(np.asarray(rows(source, sample)))
+        elif source.shape == shape:
+            return source
+        return _Taken(source, shape, self._scale)
+
+    def _converted(self, array: np.ndarray) -> np.ndarray:
+        return as_bytes(array, self._decide(array))
+
+    def _decide(self, array: np.ndarray) -> Scale:
+        """The scale of this set, which the first images show."""
+        if self._scale is None:
+            try:
+                self._scale = pixel_scale(array)
+            except BrokenRule as broken:
+                if self._form.takes_bytes or array.dtype.kind not in "iu":
+                    raise
+                remedy = "pass floating numbers, scaled as for the training of the network"
+                raise BrokenRule(broken.reason, remedy, broken.of_kind) from None
+            if self._scale != "byte":
+                white = "1" if self._scale == "unit" else "True"
+                self._say(f"images: {array.dtype}, {white} is taken as white, the grey value 255")
+        return self._scale
+
+
+class _Taken(ImageSource):
+    """The images of another source in the form that a network takes."""
+
+    def __init__(self, source: ImageSource, shape: tuple[int, ...], scale: Scale | None) -> None:
+        self._source, self._scale = source, scale
+        self.shape: Any = shape
+        self.dtype = source.dtype if scale is None else np.dtype(np.uint8)
+
+    def read(self, indices: np.ndarray) -> np.ndarray:
+        images = self._source.read(indices).reshape(len(indices), *self.shape[1:])
+        if self._scale is None:
+            return images
+        with refused("images"):
+            return as_bytes(images, self._scale)
