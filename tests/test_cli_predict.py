@@ -209,7 +209,8 @@ def test_what_predict_refuses(run, sure, tmp_path):
 def test_evaluate_tells_more_when_asked(run, trained, tmp_path):
     _, out, err = run("evaluate", "--top", "2", "--per-class", "--json", "--limit", "100")
     value = json.loads(out)
-    images, labels = DIGITS.test_images[:100], DIGITS.test_labels[:100]
+    few = DIGITS.limited(100, trained[1].seed)
+    images, labels = few.test_images, few.test_labels
     rows = trained[1].predict(images)
     right = rows.argmax(axis=1) == labels
     assert value["accuracy"] == right.mean()

@@ -53,25 +53,70 @@ def test_a_broken_rule_is_named(changes, reason):
     assert "\n" not in str(caught.value)
 
 
-def test_limited_takes_the_first_of_both_parts():
-    limited = a_set().limited(1)
-    assert limited.train_images.ravel().tolist() == [0, 1, 2, 3, 4, 5]
-    assert limited.train_labels.tolist() == [0]
-    assert limited.test_images.shape == (1, 2, 3, 1)
-    assert limited.test_labels.tolist() == [2]
-    assert limited.class_names == ("round", "square", "long")
+def test_first_takes_the_first_of_both_parts():
+    first = a_set().first(1)
+    assert first.train_images.ravel().tolist() == [0, 1, 2, 3, 4, 5]
+    assert first.train_labels.tolist() == [0]
+    assert first.test_images.shape == (1, 2, 3, 1)
+    assert first.test_labels.tolist() == [2]
+    assert first.class_names == ("round", "square", "long")
+
+
+def numbered_set(sizes, seed=0):
+    """Class k has ``sizes[k]`` images in any order; the first pixel of an image is its place."""
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    images = np.zeros((len(labels), 1, 2, 1), np.uint8)
+    images[:, 0, 0, 0], images[:, 0, 1, 0] = np.arange(len(labels)) % 256, labels
+    labels = labels.astype(np.int32)
+    names = tuple(f"class {number}" for number in range(len(sizes)))
+    return DataSet("drawn", images, labels, images[::-1], labels[::-1], names)
+
+
+@pytest.mark.parametrize("sizes", [(40, 40, 40), (200, 7, 1), (3, 5, 90, 2), (1, 1, 1)])
+@pytest.mark.parametrize("n", [1, 4, 10, 33, 97])
+def test_limited_draws_within_classes(sizes, n):
+    data = numbered_set(sizes)
+    limited = data.limited(n, seed=3)
+    for images, labels in (
+        (limited.train_images, limited.train_labels),
+        (limited.test_images, limited.test_labels),
+    ):
+        assert len(images) == len(labels) == min(n, sum(sizes))
+        assert images[:, 0, 1, 0].tolist() == labels.tolist()
+        held = np.bincount(labels, minlength=len(sizes))
+        if n >= len(sizes):
+            assert held.min() >= 1
+        least = np.minimum(sizes, 1) if n >= len(sizes) else np.zeros(len(sizes))
+        fair = least + (np.array(sizes) - least) * (len(labels) - least.sum()) / max(
+            1, (np.array(sizes) - least).sum()
+        )
+        assert (np.abs(held - fair) < 1).all()
+
+
+def test_limited_keeps_the_order_and_draws_by_the_seed():
+    data = numbered_set((60, 60))
+    places = [data.limited(30, seed).train_images[:, 0, 0, 0].tolist() for seed in (0, 0, 1)]
+    assert places[0] == sorted(places[0])
+    assert len(set(places[0])) == 30
+    assert places[0] == places[1] != places[2]
 
 
 def test_limited_keeps_a_part_that_has_fewer():
     limited = a_set().limited(4)
-    assert limited.train_labels.tolist() == [0, 1, 2, 0]
+    assert sorted(limited.train_labels.tolist()) in ([0, 0, 1, 2], [0, 1, 1, 2])
     assert limited.test_labels.tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("n", [0, -1, 1.5, True, "2", None])
-def test_limited_refuses(n):
+@pytest.mark.parametrize("method", [DataSet.limited, DataSet.first])
+def test_limited_refuses(method, n):
     with pytest.raises(DataError, match="at least 1, got"):
-        a_set().limited(n)
+        method(a_set(), n)
+
+
+def test_class_names_differ():
+    with pytest.raises(DataError, match="class names must differ, got 'round' for two classes"):
+        a_set(class_names=("round", "square", "round"))
 
 
 def random_labels(count, classes=10, seed=3):

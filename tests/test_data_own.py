@@ -63,7 +63,10 @@ def test_a_folder_with_a_subfolder_of_pictures_for_each_class(tmp_path, monkeypa
     labels = [*data.train_labels.tolist(), *data.test_labels.tolist()]
     assert sorted(marks) == [*range(10), *range(10, 15)]
     assert [mark // 10 for mark in marks] == [1 - label for label in labels]
-    assert pixels(data.limited(2).train_images) == marks[:2]
+    assert pixels(data.first(2).train_images) == marks[:2]
+    few = data.limited(6)
+    assert np.bincount(few.train_labels).tolist() == [2, 4]
+    assert set(pixels(few.train_images)) <= set(pixels(data.train_images))
 
 
 def test_the_split_is_the_seeds(tmp_path):

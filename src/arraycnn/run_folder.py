@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from arraycnn.callbacks.logs import read_json_lines
+from arraycnn.data.dataset import DataSet
 from arraycnn.errors import RunFolderError
 from arraycnn.files import (
     is_leftover,
@@ -16,6 +17,9 @@ from arraycnn.files import (
     write_atomically,
 )
 from arraycnn.folder_lock import FolderLock
+
+# What runs before this were limited by had no name: the first images of the set.
+SAMPLING = "by class"
 
 
 class RunFolder:
@@ -127,6 +131,18 @@ def read_config(path: Path) -> dict[str, Any]:
         message = f"run folder {path}: holds no run (no config.json); check the path"
         raise RunFolderError(message)
     return read_json(path / "config.json")
+
+
+def sampling_of(config: dict[str, Any]) -> str:
+    """How the run of ``config`` draws the images that its limit leaves."""
+    return str(config.get("sampling", "first"))
+
+
+def limited(data: DataSet, limit: int | None, seed: int, sampling: str) -> DataSet:
+    """``data`` within ``limit``, drawn as `sampling_of` says."""
+    if limit is None:
+        return data
+    return data.first(limit) if sampling == "first" else data.limited(limit, seed)
 
 
 def new_run_path(name: str) -> Path:

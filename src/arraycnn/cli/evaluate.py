@@ -10,11 +10,13 @@ import click
 import numpy as np
 
 from arraycnn.backends import Backend
+from arraycnn.class_names import in_the_models_numbers
 from arraycnn.cli import options
 from arraycnn.cli.console import counted, counting_bar, download_bar, notice, show, show_json
 from arraycnn.cli.tables import table
 from arraycnn.data import DATASETS, DataSet, load_dataset
 from arraycnn.data.image_source import Images, ImageSource
+from arraycnn.data.sampling import unmeasured
 from arraycnn.errors import DataError
 from arraycnn.model import Model
 
@@ -59,13 +61,14 @@ def evaluate(
     says how. --top K adds the share of images whose class is among the K most likely.
     """
     trained = Model.load(model, backend=backend)
-    data = _load(trained, dataset, data_dir)
+    data, said = in_the_models_numbers(
+        _load(trained, dataset, data_dir), trained.class_names, trained.classes
+    )
+    if said:
+        notice(said)
     if limit is not None:
-        data = data.limited(limit)
-    sets = {"train": (data.train_images, data.train_labels)}
-    sets["test"] = (data.test_images, data.test_labels)
-    if data.validation_images is not None and data.validation_labels is not None:
-        sets["validation"] = (data.validation_images, data.validation_labels)
+        data = data.limited(limit, trained.seed)
+    sets = data.parts
     if part == "validation" and part not in sets:
         message = f"{data.name}: has no validation part of its own; measure with --part test"
         raise DataError(message)
@@ -76,6 +79,9 @@ def evaluate(
         )
     chosen = list(sets.values()) if part == "all" else [sets[part]]
     total = sum(len(labels) for _, labels in chosen)
+    every = np.concatenate([labels for _, labels in chosen])
+    if said := unmeasured(data.name, "" if part == "all" else part, data.class_names, every):
+        notice(said)
     began = time.perf_counter()
     loss_sum = hits = 0.0
     with counting_bar("testing", total) as progress:
@@ -122,11 +128,10 @@ def _count_on(progress: Callable[[int], None], before: int, done: int) -> None:
 
 
 def _load(trained: Model, dataset: str, data_dir: Path | None) -> DataSet:
-    """The set; one of the user's own in the sizes, classes and split of the model."""
+    """The set; one of the user's own in the sizes and the split of the model."""
     own: dict[str, Any] = {}
     if dataset not in DATASETS:
         own = {"image_size": trained.input_shape, "seed": trained.seed}
-        own["class_names"] = trained.class_names
     with download_bar() as progress:
         return load_dataset(dataset, data_dir, progress, **own)
 

@@ -94,7 +94,9 @@ data_dir: Decorator = click.option(
     help="Folder with the data set's IDX files; without it, ARRAYCNN_DATA, the cache, a download.",
 )
 limit: Decorator = click.option(
-    "--limit", type=click.IntRange(min=1), help="Use only the first N training and test images."
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Use at most N training and N test images, drawn within classes by the seed.",
 )
 force: Decorator = click.option(
     "--force", is_flag=True, help="Write over files that exist already."

@@ -5,10 +5,12 @@ from typing import Any
 
 import click
 
+from arraycnn.class_names import in_the_models_numbers
 from arraycnn.cli.console import notice
+from arraycnn.data import DataSet
 from arraycnn.errors import RunFolderError
 from arraycnn.model import Model
-from arraycnn.run_folder import RunFolder, read_config
+from arraycnn.run_folder import SAMPLING, RunFolder, limited, read_config, sampling_of
 from arraycnn.training_state import TrainingState
 
 # Where and how it runs: not what comes out.
@@ -26,6 +28,24 @@ def take_defaults(context: click.Context, _: click.Parameter, run: Path | None) 
     return run
 
 
+def as_the_run_has_it(
+    run: Path | None, data: DataSet, limit: int | None, seed: int
+) -> tuple[DataSet, str]:
+    """``data`` limited, and in the numbers of the classes of the ``run`` to resume; how it is drawn.
+
+    Raises DataError where the run's model does not know a class.
+    """
+    sampling = SAMPLING
+    if run is not None:
+        sampling = sampling_of(read_config(run))
+        if (run / "last.npz").exists():
+            saved = Model.load(run / "last.npz")
+            data, said = in_the_models_numbers(data, saved.class_names, saved.classes)
+            if said:
+                notice(said)
+    return limited(data, limit, seed, sampling), sampling
+
+
 def check_settings(
     run: Path, before: dict[str, Any], now: dict[str, Any], override: bool
 ) -> list[str]:
@@ -36,7 +56,7 @@ def check_settings(
     differing = [
         name for name in now if name in before and name not in FREE and now[name] != before[name]
     ]
-    differences = [f"{_option(name)} was {before[name]}, got {now[name]}" for name in differing]
+    differences = [_difference(name, before[name], now[name]) for name in differing]
     if fixed := [text for name, text in zip(differing, differences, strict=True) if name in FIXED]:
         message = (
             f"run folder {run}: {'; '.join(fixed)}; that cannot change within a run: "
@@ -52,8 +72,13 @@ def check_settings(
     return differences
 
 
-def _option(name: str) -> str:
-    return "the data" if name == "data_sha256" else f"--{name.replace('_', '-')}"
+def _difference(name: str, before: Any, now: Any) -> str:
+    if name == "data_sha256":
+        return (
+            f"the data was {str(before)[:12]}, got {str(now)[:12]} (digests of the training images "
+            "and labels, which are no longer the same)"
+        )
+    return f"--{name.replace('_', '-')} was {before}, got {now}"
 
 
 def is_finished(folder: RunFolder) -> bool:

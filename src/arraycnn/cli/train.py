@@ -12,10 +12,17 @@ import numpy as np
 from arraycnn.backends import Backend
 from arraycnn.cli import options
 from arraycnn.cli.console import counted, download_bar, notice
-from arraycnn.cli.resume import check_settings, is_finished, load_last, take_defaults
+from arraycnn.cli.resume import (
+    as_the_run_has_it,
+    check_settings,
+    is_finished,
+    load_last,
+    take_defaults,
+)
 from arraycnn.cli.run import ImageSet, Job, carry_out, say_finished
 from arraycnn.data import DataSet, load_dataset, split_validation
 from arraycnn.data.image_source import rows, select
+from arraycnn.data.sampling import check_can_be_learned, gaps
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers import Layer
 from arraycnn.model import Model
@@ -160,7 +167,8 @@ def train(
     _check_together(context.params)
     with download_bar() as progress:
         data = load_dataset(dataset, data_dir, progress, image_size=image_size, seed=seed)
-    data = data if limit is None else data.limited(limit)
+    data, sampling = as_the_run_has_it(resume, data, limit, seed)
+    check_can_be_learned(data.name, data.class_names, data.train_labels)
     own_part = _own_validation(data, validation)
     if validation is None:
         validation = None if own_part else _VALIDATION_SHARE
@@ -168,6 +176,8 @@ def train(
     watched = own_part
     if len(held_out):
         watched = (select(data.train_images, held_out), data.train_labels[held_out])
+    if resume is None:
+        _tell_of_gaps(data, data.train_labels[kept], watched)
     model = Model(
         _network(network, data),
         data.image_shape,
@@ -188,6 +198,7 @@ def train(
         batch_size=batch_size,
         validation=validation,
         data_sha256=_digest(data, own_part),
+        sampling=sampling,
     )
     training = None
     if resume is None:
@@ -257,6 +268,12 @@ def _own_validation(data: DataSet, share: float | None) -> ImageSet | None:
         return None
     notice(f"{data.name}: watches the training on the set's own validation part, {count}")
     return data.validation_images, data.validation_labels
+
+
+def _tell_of_gaps(data: DataSet, train: np.ndarray, watched: ImageSet | None) -> None:
+    validation = train[:0] if watched is None else watched[1]
+    for line in gaps(data.name, data.class_names, train, validation, data.test_labels):
+        notice(line)
 
 
 def _digest(data: DataSet, validation: ImageSet | None) -> str:

@@ -19,16 +19,21 @@ from arraycnn.data.shape_rules import guessed_shape
 from arraycnn.errors import DataFileError
 
 MOST_CLASSES = 10_000
+_LISTED = 12
 _logger = logging.getLogger("arraycnn")
 
 
 @dataclass(frozen=True)
 class LabelledArrays:
-    """Images, (N, H, W, C) uint8, and the label of each, (N,) int32, from the files ``where``."""
+    """Images, (N, H, W, C) uint8, and the label of each, (N,) int32, from the files ``where``.
+
+    ``named`` is False where nothing says what the classes are called.
+    """
 
     images: Images
     labels: npt.NDArray[np.int32]
     where: str
+    named: bool = True
 
 
 def assembled(found: Found) -> tuple[dict[str, LabelledArrays], tuple[str, ...]]:
@@ -43,11 +48,12 @@ def assembled(found: Found) -> tuple[dict[str, LabelledArrays], tuple[str, ...]]
     if names is None and any(labels.dtype.kind == "U" for labels in given.values()):
         names = sorted({str(text) for labels in given.values() for text in labels.flat})
     numbers = {part: _numbers(labels, names, where[part]) for part, labels in given.items()}
+    named = names is not None
     if names is None:
-        names = tuple(str(n) for n in range(1 + max(int(part.max()) for part in numbers.values())))
+        names, numbers = _numbers_as_names(numbers, where["train"])
     made = {
         part: LabelledArrays(
-            _images(arrays.images, arrays.images_where), numbers[part], arrays.images_where
+            _images(arrays.images, arrays.images_where), numbers[part], arrays.images_where, named
         )
         for part, arrays in found.parts.items()
     }
@@ -87,3 +93,28 @@ def _broken_in(where: str, what: str) -> Iterator[None]:
         yield
     except BrokenRule as broken:
         raise DataFileError(where, f"{what} {broken.reason}", broken.remedy) from None
+
+
+def _numbers_as_names(
+    labels: dict[str, npt.NDArray[np.int32]], where: str
+) -> tuple[tuple[str, ...], dict[str, npt.NDArray[np.int32]]]:
+    """(names, labels) of classes that have numbers only: 0 to the highest.
+
+    Where more than half of these would be without images, as for 100, 400 and 700, the classes are
+    the numbers that occur.
+    """
+    occurring = np.unique(np.concatenate(list(labels.values())))
+    highest = int(occurring[-1])
+    if 2 * len(occurring) > highest:
+        return tuple(str(number) for number in range(highest + 1)), labels
+    names = tuple(str(number) for number in occurring)
+    _logger.warning(
+        "%s: the numbers have gaps, so the classes are those that occur, named by them: %s",
+        where,
+        ", ".join(names[:_LISTED]) + (" ..." if len(names) > _LISTED else ""),
+    )
+    renumbered = {
+        part: np.searchsorted(occurring, numbers).astype(np.int32)
+        for part, numbers in labels.items()
+    }
+    return names, renumbered

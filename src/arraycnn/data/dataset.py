@@ -8,13 +8,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arraycnn.data.image_source import Images, ImageSource
-from arraycnn.errors import DataError
+from arraycnn.data.image_source import Images, ImageSource, select
+from arraycnn.data.sampling import sample_by_class
+from arraycnn.errors import DataError, one_line
 
 TEST_SHARE = 0.2
 # Folded into the seed: these streams are not the one that shuffles batches under the same seed.
 _SPLIT_STREAM = 0x5B117
 _TEST_STREAM = 0x7E57
+_LIMIT_STREAM = 0x11317
+_PARTS = ("train", "test", "validation")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,9 +29,11 @@ class DataSet:
     arrays of shape (N,) whose values index ``class_names``. The parts may differ in N only.
     ``has_test_part`` is False where the test images were held out of one set by `split_test`.
     ``validation_images`` and ``validation_labels`` are there where the set has such a part of its
-    own, to watch a training with; else None.
+    own, to watch a training with; else None. ``named`` is False where the classes have no names but
+    the numbers that the labels are.
 
-    Raises `DataError` where an array breaks one of these rules or a part is empty.
+    Raises `DataError` where an array breaks one of these rules, a part is empty or two classes
+    have one name.
     """
 
     name: str
@@ -40,15 +45,16 @@ class DataSet:
     has_test_part: bool = True
     validation_images: Images | None = None
     validation_labels: npt.NDArray[np.int32] | None = None
+    named: bool = True
 
     def __post_init__(self) -> None:
-        parts: list[tuple[str, Images, npt.NDArray[np.int32]]] = [
-            ("train", self.train_images, self.train_labels),
-            ("test", self.test_images, self.test_labels),
-        ]
-        if self.validation_images is not None and self.validation_labels is not None:
-            parts.append(("validation", self.validation_images, self.validation_labels))
-        for part, images, labels in parts:
+        if len(set(self.class_names)) < len(self.class_names):
+            twice = next(n for n in self.class_names if self.class_names.count(n) > 1)
+            raise DataError(
+                f"{self.name}: class names must differ, got {one_line(twice)!r} for two classes; "
+                "correct the names"
+            )
+        for part, (images, labels) in self.parts.items():
             _check_images(f"{self.name}: {part}_images", images)
             _check_labels(f"{self.name}: {part}_labels", labels, len(self.class_names))
             if images.shape[0] != labels.shape[0]:
@@ -69,31 +75,62 @@ class DataSet:
         _, height, width, channels = self.train_images.shape
         return height, width, channels
 
-    def limited(self, n: int) -> "DataSet":
-        """The same set with the first ``n`` train and the first ``n`` test images (views, no copy).
+    @property
+    def parts(self) -> dict[str, tuple[Images, npt.NDArray[np.int32]]]:
+        """(images, labels) of "train", "test" and, where there is one, "validation"."""
+        found = {
+            "train": (self.train_images, self.train_labels),
+            "test": (self.test_images, self.test_labels),
+        }
+        if self.validation_images is not None and self.validation_labels is not None:
+            found["validation"] = (self.validation_images, self.validation_labels)
+        return found
 
-        A part with fewer images keeps all of them. Raises `DataError` unless ``n`` is an integer
-        of at least 1.
+    def with_parts(
+        self, parts: dict[str, tuple[Images, npt.NDArray[np.int32]]], **changes: Any
+    ) -> "DataSet":
+        """The same set with other (images, labels) for the ``parts``, and other ``changes``."""
+        for part, (images, labels) in parts.items():
+            changes |= {f"{part}_images": images, f"{part}_labels": labels}
+        return replace(self, **changes)
+
+    def limited(self, n: int, seed: int = 0) -> "DataSet":
+        """The same set with at most ``n`` images in each part, drawn within classes.
+
+        Classes keep their shares, and at least one image each where ``n`` allows it; the same seed
+        draws the same images. Raises `DataError` unless ``n`` is an integer of at least 1.
         """
+        count = self._limit(n)
+        places = {
+            part: sample_by_class(labels, count, [seed, _LIMIT_STREAM, _PARTS.index(part)])
+            for part, (_, labels) in self.parts.items()
+        }
+        return self._selected(places)
+
+    def first(self, n: int) -> "DataSet":
+        """The same set with the first ``n`` images of each part, whatever they are.
+
+        Errors are those of `limited`.
+        """
+        count = self._limit(n)
+        return self._selected(
+            {part: np.arange(min(count, len(labels))) for part, (_, labels) in self.parts.items()}
+        )
+
+    def _limit(self, n: int) -> int:
         if isinstance(n, bool) or not isinstance(n, numbers.Integral) or n < 1:
             raise DataError(
                 f"{self.name}: the limit must be an integer of at least 1, got {n!r}; "
                 "leave the limit out to use every image"
             )
-        count = int(n)
-        return replace(
-            self,
-            train_images=_first(self.train_images, count),
-            train_labels=self.train_labels[:count],
-            test_images=_first(self.test_images, count),
-            test_labels=self.test_labels[:count],
-            validation_images=None
-            if self.validation_images is None
-            else _first(self.validation_images, count),
-            validation_labels=None
-            if self.validation_labels is None
-            else self.validation_labels[:count],
-        )
+        return int(n)
+
+    def _selected(self, places: dict[str, npt.NDArray[Any]]) -> "DataSet":
+        chosen = {
+            part: (_rows(images, places[part]), labels[places[part]])
+            for part, (images, labels) in self.parts.items()
+        }
+        return self.with_parts(chosen)
 
 
 def split_validation(
@@ -174,10 +211,9 @@ def _share(counts: npt.NDArray[np.intp], total: int) -> list[int]:
     return shares
 
 
-def _first(images: Images, count: int) -> Images:
-    if isinstance(images, ImageSource):
-        return images.select(np.arange(min(count, len(images))))
-    return images[:count]
+def _rows(images: Images, indices: npt.NDArray[Any]) -> Images:
+    """The images at ``indices``, none copied where these are all."""
+    return images if len(indices) == images.shape[0] else select(images, indices)
 
 
 def _check_images(what: str, images: Images) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from arraycnn.data.array_files import LabelledArrays, assembled
@@ -81,6 +82,7 @@ def _made(
         has_test_part=has_test_part,
         validation_images=validation.images if validation else None,
         validation_labels=validation.labels if validation else None,
+        named=train.named,
     )
 
 
@@ -100,6 +102,6 @@ def _split(path: Path, whole: LabelledArrays, seed: int) -> tuple[LabelledArrays
         )
         raise DataError(message)
     return (
-        LabelledArrays(select(images, kept), labels[kept], whole.where),
-        LabelledArrays(select(images, held_out), labels[held_out], whole.where),
+        replace(whole, images=select(images, kept), labels=labels[kept]),
+        replace(whole, images=select(images, held_out), labels=labels[held_out]),
     )

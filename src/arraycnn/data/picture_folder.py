@@ -1,5 +1,6 @@
 """A folder with one subfolder of pictures for each class, with or without train/ and test/."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,6 +26,8 @@ _VALIDATION_NAMES = ("val", "valid", "validation")
 # Of the one subfolder that some loaders ask for where no class is known.
 _NO_CLASS = {"unknown", "unlabelled", "unlabeled", "images", "test", "test1"}
 _TRAIN_NAMES = ("train", "training")
+_logger = logging.getLogger("arraycnn")
+
 Progress = Callable[[int, int | None], None]
 
 
@@ -131,6 +134,7 @@ def find_pictures(
         if not pictures:
             raise DataError(_without_pictures(child, others))
         left_out.take(others)
+        _tell_of_nesting(child, pictures)
         paths += pictures
         labels += [names.index(child.name)] * len(pictures)
     left_out.add_rest(folder, folders)
@@ -149,6 +153,20 @@ def _without_pictures(folder: Path, others: LeftOut) -> str:
         if str(others)
         else (f"{message}; remove the folder")
     )
+
+
+def _tell_of_nesting(folder: Path, pictures: Sequence[Path]) -> None:
+    """Ask whether ``folder``, a class, is one level too high: its pictures lie in subfolders only."""
+    inner = sorted({picture.relative_to(folder).parts[0] for picture in pictures})
+    if len(inner) > 1 and all(folder != picture.parent for picture in pictures):
+        _logger.warning(
+            "%s: is one class, whose pictures lie in %d subfolders (%s); if these are the classes, "
+            "name %s instead",
+            folder,
+            len(inner),
+            ", ".join(inner[:4]) + (" ..." if len(inner) > 4 else ""),
+            folder,
+        )
 
 
 def common_shape(paths: Sequence[Path], size: tuple[int, int] | None) -> tuple[int, int, int]:

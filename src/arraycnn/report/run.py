@@ -10,12 +10,12 @@ from typing import Any
 from arraycnn.data import DataSet, load_dataset
 from arraycnn.errors import RunFolderError
 from arraycnn.history import EpochRecord
-from arraycnn.run_folder import parse_json, read_config, read_file, read_json
+from arraycnn.run_folder import limited, parse_json, read_config, read_file, read_json, sampling_of
 
 # The first of these that is there; best.npz is the epoch that validation found best.
 MODEL_FILES = ("best.npz", "last.npz")
 # What config.json holds beside the options of `arraycnn train`.
-_NO_OPTIONS = {"data_sha256"}
+_NO_OPTIONS = {"data_sha256", "sampling"}
 # The options that are either --NAME or --no-NAME.
 _SWITCHES = {"graph"}
 
@@ -132,8 +132,7 @@ def load_run_data(
         data_dir = recorded
     seed = run.config.get("seed", 0)  # it decided which images the training did not see
     data = load_dataset(name, data_dir, progress, image_size=_image_size(run), seed=seed)
-    limit = run.config.get("limit")
-    return data if limit is None else data.limited(limit)
+    return limited(data, run.config.get("limit"), seed, sampling_of(run.config))
 
 
 def _image_size(run: Run) -> Any:

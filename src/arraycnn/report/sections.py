@@ -164,7 +164,7 @@ def _training(run: Run, prefix: str) -> list[Html]:
 
 def _test(run: Run, found: Examination, prefix: str) -> list[Html]:
     names, scores = found.class_names, found.scores
-    part = "all" if run.config.get("limit") is None else "the first"
+    part = "all" if run.config.get("limit") is None else "a sample of"
     measured = (
         f"Measured on {part} {found.total:,} images of the test part of "
         f"{run.config.get('dataset', 'the data set')}, which the training did not see, with the "
