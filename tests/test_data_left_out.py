@@ -229,6 +229,8 @@ def test_training_is_watched_on_the_sets_own_part(tmp_path, cli):
     code, _, errors = cli("train", "--resume", "own")
     assert code == 2
     assert "the data was" in " ".join(errors)
-    code, _, errors = cli("evaluate", "own/last.npz", "--part", "validation")
+    np.savez(tmp_path / "med.npz", x=sets["train_images"], y=sets["train_labels"])
+    evaluate = ("evaluate", "own/last.npz", "--dataset", "med.npz")
+    code, _, errors = cli(*evaluate, "--part", "validation")
     assert code == 2
     assert "has no validation part" in errors[-1]

@@ -216,17 +216,17 @@ def test_idx_files_by_folder_and_by_name(tmp_path, pack, colour):
     kind = "idx4" if colour else "idx3"
     ending = ".gz" if pack is gzip.compress else ""
     for part, count in (("train", 20), ("test", 6)):
-        name = f"emnist-letters-{part}-images-{kind}-ubyte{ending}"
+        name = f"mine-letters-{part}-images-{kind}-ubyte{ending}"
         (tmp_path / name).write_bytes(pack(idx(images[:count])))
         labels = name.replace("images", "labels").replace(kind, "idx1")
         (tmp_path / labels).write_bytes(pack(idx(LABELS[:count] + 1)))
-    for path in (tmp_path, tmp_path / f"emnist-letters-train-images-{kind}-ubyte{ending}"):
+    for path in (tmp_path, tmp_path / f"mine-letters-train-images-{kind}-ubyte{ending}"):
         data = load_dataset(path)
         assert data.has_test_part
         assert data.class_names == ("0", "1", "2")
         assert data.image_shape == (4, 3, 3 if colour else 1)
         assert (len(data.train_labels), len(data.test_labels)) == (20, 6)
-    only = load_dataset(tmp_path / f"emnist-letters-test-images-{kind}-ubyte{ending}")
+    only = load_dataset(tmp_path / f"mine-letters-test-images-{kind}-ubyte{ending}")
     assert not only.has_test_part
     assert len(only.train_labels) + len(only.test_labels) == 6
 

@@ -135,6 +135,22 @@ def pickles(draw):
     return bytes([draw(st.integers(0, 3))]) + content
 
 
+CELL = st.integers(0, 255).map(str) | st.sampled_from(
+    ["", " 7", "1.5", "256", "-1", "nan", '"8"', "cat", "1e2", '"a,b"', "٣", "1_0"]
+)
+
+
+@st.composite
+def tables(draw):
+    columns = draw(st.integers(4, 8))
+    names = draw(st.sampled_from(["", "label,", "id,label,"]))
+    header = names + ",".join(f"pixel{n}" for n in range(columns - 1)) + "\n"
+    rows = draw(st.lists(st.lists(CELL, min_size=columns, max_size=columns), max_size=4))
+    body = draw(st.sampled_from(["\n", "\r\n", "\n\n"])).join(",".join(row) for row in rows)
+    text = (header if draw(st.booleans()) else "") + body
+    return bytes([draw(st.integers(0, 3))]) + text.encode()
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda part: (
@@ -176,6 +192,7 @@ NEARLY_RIGHT = {
     "idx": idx_files() | edited(st.sampled_from(SEEDS["idx"]())),
     "arrays": edited(st.sampled_from(SEEDS["arrays"]())),
     "pickled": pickles() | edited(pickles()) | edited(st.sampled_from(SEEDS["pickled"]())),
+    "table": tables() | edited(tables()) | edited(st.sampled_from(SEEDS["table"]())),
     "image": edited(pictures()) | edited(st.sampled_from(SEEDS["image"]())),
     "checkpoint": changed(HEADER).map(lambda text: b"\2" + text)
     | edited(st.sampled_from(SEEDS["checkpoint"]())),

@@ -111,6 +111,27 @@ def _pickled_seeds() -> list[bytes]:
     return [bytes([place % 4]) + file for place, file in enumerate(files)]
 
 
+def _table_seeds() -> list[bytes]:
+    files = [
+        "label,pixel0,pixel1,pixel2,pixel3\n1,0,255,3,4\n0,5,6,7,8\n",
+        "1,0,255,3,4\r\n0,5,6,7,8",
+        "pixel0,pixel1,pixel2,pixel3,label\n1,2,3,4,cat\n\n5,6,7,8,caf\xe9\n",
+        '"label";"1x1";"1x2";"2x1";"2x2"\n"a;b";"1";"2.0";"3";"0.5"\n',
+        "\ufeff,label,p0,p1,p2,p3\n0,1,2,3,4,5\n",
+        "0\t1\t2\t3\t4\n1\t1\t2\t3\t1e2\n",
+        "1,2,3,4\n5,6,7,8\n",
+        "1,2,3,4,256\n",
+        "1,2,3,4,nan\n",
+        "1,2,3,4,5\n1,2,3,4\n",
+        "1,2,3,4,99999999999999999999\n",
+        "a,b,c\n",
+        "",
+        ",".join(map(str, range(300))) + "\n" + ",".join(["7"] * 300) + "\n",
+    ]
+    packed = [bytes([place % 4]) + text.encode() for place, text in enumerate(files)]
+    return [*packed, b"\0\xff\xfe1,2", b"\0\x1f\x8b\x08"]
+
+
 def _image_seeds() -> list[bytes]:
     pixels = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
     grey, colour = Image.fromarray(pixels), Image.fromarray(np.dstack([pixels] * 3))
@@ -184,6 +205,7 @@ SEEDS = {
     "idx": _idx_seeds,
     "arrays": _arrays_seeds,
     "pickled": _pickled_seeds,
+    "table": _table_seeds,
     "image": _image_seeds,
     "checkpoint": _checkpoint_seeds,
     "config": _config_seeds,
@@ -211,6 +233,10 @@ WORDS: dict[str, list[bytes]] = {
         *(b"cnumpy.core.multiarray\n", b"_reconstruct\n", b"cnumpy\ndtype\n", b"cos\nsystem\n"),
         *(b"U\x02u1", b"tR", b"tb", b"\x80\x02", b"\x8e", b"\x94", b"](", b"}(", b"_frombuffer"),
         *(b"numpy._core.numeric", b"scalar", b"\xff\xff\xff\x7f", b"__builtin__\nbytes\n"),
+    ],
+    "table": [
+        *(b"label", b"pixel0", b"1x1", b",label\n", b"\r\n", b'"', b'""', b"nan", b"inf", b"1e5"),
+        *(b"0x1", b"1_0", b"-1", b"256", b"\xef\xbb\xbf", b";", b"\t", b"id,", b"\xc2\xa0"),
     ],
     "image": [
         *(b"IHDR", b"IDAT", b"IEND", b"tRNS", b"PLTE", b"iTXt", b"acTL", b"fdAT", b"Exif\0\0"),

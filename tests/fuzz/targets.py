@@ -9,6 +9,7 @@ import array
 import atexit
 import builtins
 import codecs
+import csv
 import gzip
 import hashlib
 import io
@@ -34,6 +35,7 @@ import numpy as np
 from arraycnn import ArraycnnError, Model, NumPy, image_files
 from arraycnn.backends import numpy as numpy_backend
 from arraycnn.cli import cli, main
+from arraycnn.data.csv_table import find_layout, read_table
 from arraycnn.data.idx import read_idx
 from arraycnn.data.numpy_files import read_npy, read_npz
 from arraycnn.data.pickled import read_pickle
@@ -258,6 +260,40 @@ def _check_same(found: object, expected: object) -> None:
             require(callable(one) or isinstance(one, PickledDType), "nothing else is built", one)
 
 
+# --- tables of text
+
+
+def table(data: bytes) -> None:
+    """The first byte says whether the rest is gzipped."""
+    if not data:
+        return
+    content = data[1:]
+    FILE.write_bytes(gzip.compress(content, 1, mtime=0) if data[0] % 4 == 1 else content)
+    try:
+        with bounded(len(content), slack=2**22):
+            layout = find_layout(FILE)
+            found = None if layout is None else read_table(FILE, layout)
+    except DataFileError as error:
+        refused(error)
+        return
+    if layout is None or found is None:
+        return
+    text = content.decode("utf-8-sig")
+    lines = [line.strip("\r") for line in text.split("\n")]
+    rows = list(csv.reader([line for line in lines if line.strip()], delimiter=layout.delimiter))
+    rows = rows[1:] if layout.names is not None else rows
+    require(len(found.pixels) == len(rows), "every row is an image", len(rows))
+    for place, row in enumerate(rows):
+        require(len(row) == layout.columns, "a row has the table's columns", row)
+        label = "" if layout.label is None else row[layout.label].strip()
+        unused = {layout.label, *layout.others}
+        pixels = [float(cell) for column, cell in enumerate(row) if column not in unused]
+        require(all(0 <= pixel <= 255 for pixel in pixels), "pixels are 0 to 255", pixels)
+        close = np.allclose(found.pixels[place], pixels, rtol=1e-6, atol=1e-6)
+        require(bool(close), "the table's pixels", pixels, found.pixels[place])
+        require(layout.label is None or found.labels[place] == label, "the table's labels", label)
+
+
 # --- pictures
 
 _SHAPES = ((8, 8, 1), (28, 28, 1), (5, 7, 3), (1, 1, 1))
@@ -460,7 +496,8 @@ def _judge(**chosen: object) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (idx, arrays, pickled, image, checkpoint, config, options)
+    target.__name__: target
+    for target in (idx, arrays, pickled, table, image, checkpoint, config, options)
 }
 
 

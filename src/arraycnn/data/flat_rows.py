@@ -8,6 +8,15 @@ from arraycnn.errors import DataFileError
 Size = Sequence[int]
 
 
+def is_row_of(count: int, size: Size | None) -> bool:
+    """Whether a row of ``count`` numbers is an image, as `row_shape` has it."""
+    try:
+        row_shape(count, size, "")
+    except DataFileError:
+        return False
+    return True
+
+
 def row_shape(count: int, size: Size | None, where: str) -> tuple[int, int, int]:
     """(H, W, C) of an image that is a row of ``count`` numbers.
 

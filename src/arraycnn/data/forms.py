@@ -4,17 +4,25 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arraycnn.data.cifar import find_cifar, find_cifar_file, is_cifar_file, is_cifar_folder
+from arraycnn.data.csv_files import find_csv_file, find_csv_folder, is_csv_file, is_csv_folder
 from arraycnn.data.flat_rows import Size
 from arraycnn.data.found import Found
 from arraycnn.data.idx_files import find_idx_file, find_idx_folder, is_idx_folder
 from arraycnn.data.named_arrays import NpyFolder, find_named, find_npy
+from arraycnn.data.npz_pairs import find_pair, find_pair_folder, is_pair, is_pair_folder
 from arraycnn.data.numpy_files import read_npz
 from arraycnn.data.pickled import is_pickle
 from arraycnn.data.pickled_sets import find_pickled
 from arraycnn.data.visible_files import visible_files
-from arraycnn.errors import DataFileError
+from arraycnn.errors import DataError, DataFileError
 from arraycnn.file_kinds import kind_of
 from arraycnn.image_files import SUFFIXES
+
+# Where programs that fetch sets put them, under the folder they are given; torchvision's first.
+_INNER = (
+    *("MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "EMNIST/raw", "QMNIST/raw", "raw", "gzip"),
+    *("cifar-10-batches-py", "cifar-100-python", "cifar-10-batches-bin", "cifar-100-binary"),
+)
 
 
 def find_arrays(
@@ -26,23 +34,49 @@ def find_arrays(
 
     Raises `DataFileError` for a file that no reader takes, or that is damaged.
     """
-    if path.is_dir():
-        return _in_folder(path, class_names)
-    return _in_file(path, class_names, image_size)
+    if path.is_file():
+        return _in_file(path, class_names, image_size)
+    found = _in_folder(path, class_names, image_size)
+    return found if found is not None else _further_in(path, class_names, image_size)
 
 
-def _in_folder(folder: Path, class_names: Sequence[str] | None) -> Found | None:
+def _in_folder(
+    folder: Path, class_names: Sequence[str] | None, image_size: Size | None
+) -> Found | None:
     if is_cifar_folder(folder):
         return find_cifar(folder, class_names)
     if any(path.suffix == ".npy" for path in visible_files(folder)):
         return find_npy(folder, class_names)
     if is_idx_folder(folder):
         return find_idx_folder(folder, class_names)
+    if is_pair_folder(folder):
+        return find_pair_folder(folder, class_names)
+    if is_csv_folder(folder, image_size):
+        return find_csv_folder(folder, class_names, image_size)
     return None
+
+
+def _further_in(
+    path: Path, class_names: Sequence[str] | None, image_size: Size | None
+) -> Found | None:
+    """The set in the one subfolder that programs make; what else lies in ``path`` is counted."""
+    inner = [path / name for name in _INNER if (path / name).is_dir()]
+    inner = [folder for folder in inner if is_cifar_folder(folder) or is_idx_folder(folder)]
+    if len(inner) > 1:
+        names = ", ".join(str(folder.relative_to(path)) for folder in inner)
+        raise DataError(f"{path}: must hold one set, holds several; name one of them: {names}")
+    if not inner:
+        return None
+    found = _in_folder(inner[0], class_names, image_size)
+    if found is not None:
+        found.left_out.add_rest(path, {path / inner[0].relative_to(path).parts[0]})
+    return found
 
 
 def _in_file(path: Path, class_names: Sequence[str] | None, image_size: Size | None) -> Found:
     suffix = path.suffix.lower()
+    if is_pair(path):
+        return find_pair(path, class_names)
     if suffix == ".npz":
         return find_named(path, read_npz(path), class_names)
     if suffix == ".npy":
@@ -53,6 +87,8 @@ def _in_file(path: Path, class_names: Sequence[str] | None, image_size: Size | N
         raise DataFileError(path, reason, kind.remedy(path))
     if is_cifar_file(path):
         return find_cifar_file(path, class_names)
+    if is_csv_file(path):
+        return find_csv_file(path, class_names, image_size)
     if is_pickle(path):
         return find_pickled(path, class_names, image_size)
     if suffix in SUFFIXES:

@@ -1,9 +1,17 @@
-"""A labelled set from IDX files: images, and the labels whose file has the name that fits."""
+"""A labelled set from IDX files: images, and the labels whose file has the name that fits.
+
+MNIST, Fashion-MNIST, Kuzushiji-MNIST, EMNIST, and QMNIST, whose labels are rows of eight numbers.
+"""
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+from arraycnn.data import emnist
 from arraycnn.data.class_files import CLASS_FILES, class_file
 from arraycnn.data.found import Found, FoundPart, LeftOut
 from arraycnn.data.idx import read_idx
@@ -11,6 +19,7 @@ from arraycnn.data.visible_files import visible_files
 from arraycnn.errors import DataError, DataFileError
 
 Pair = tuple[Path, Path]
+_ROWS, _ROW_NUMBERS = "idx2-int", 8
 
 
 def is_idx_folder(folder: Path) -> bool:
@@ -23,6 +32,10 @@ def find_idx_folder(folder: Path, class_names: Sequence[str] | None) -> Found:
     found = _found(folder, _idx_pairs(folder), class_names or class_file(folder))
     used = {path for part in _idx_pairs(folder).values() for path in part}
     used |= {folder / name for name in CLASS_FILES}
+    for images, _ in _idx_pairs(folder).values():
+        split = emnist.split_of(images)
+        mapping = None if split is None else emnist.mapping_file(images, split)
+        used |= set() if mapping is None else {mapping}
     # The same file is often there twice, gzipped and not.
     used |= {path.with_name(f"{path.name}.gz") for path in used}
     found.left_out.add_rest(folder, used)
@@ -35,17 +48,35 @@ def find_idx_file(images: Path, class_names: Sequence[str] | None) -> Found:
 
 
 def _found(path: Path, pairs: dict[str, Pair], names: Sequence[str] | None) -> Found:
-    parts = {
-        part: FoundPart(read_idx(images), read_idx(labels, 1), str(images), str(labels))
-        for part, (images, labels) in pairs.items()
-    }
-    if "train" not in parts:
+    if "train" not in pairs:
         message = (
             f"{path}: must hold IDX files to train on, such as train-images-idx3-ubyte and "
             "train-labels-idx1-ubyte; has only a test part: name the file of images itself"
         )
         raise DataError(message)
+    split = emnist.split_of(pairs["train"][0])
+    known = None if split is None else emnist.classes(pairs["train"][0], split)
+    parts = {}
+    for part, (images_path, labels_path) in pairs.items():
+        images, labels = read_idx(images_path), _read_labels(labels_path)
+        if known is not None:
+            images, labels = emnist.upright(images), emnist.numbered(labels, known, labels_path)
+        parts[part] = FoundPart(images, labels, str(images_path), str(labels_path))
+    if names is None and known is not None:
+        names = tuple(known.values())
     return Found(parts, names, LeftOut())
+
+
+def _read_labels(path: Path) -> npt.NDArray[Any]:
+    """The labels, (N,); of QMNIST's rows the first column, which is the class."""
+    if _ROWS not in path.name:
+        return read_idx(path, 1)
+    rows = read_idx(path, 2)
+    if rows.shape[1] != _ROW_NUMBERS or rows.dtype != np.int32:
+        reason = f"labels in rows must be (N, {_ROW_NUMBERS}) of int32, as QMNIST has them"
+        reason += f", got {rows.dtype} of shape {rows.shape}"
+        raise DataFileError(path, reason, "write one label an image, as NAME-labels-idx1-ubyte")
+    return rows[:, 0].copy()
 
 
 def _idx_pairs(folder: Path) -> dict[str, Pair]:
@@ -86,7 +117,8 @@ def _labels_file(images: Path) -> Path | None:
     if "images" not in images.name or "idx" not in images.name:
         return None
     name = images.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
-    return _spelled(images.with_name(name))
+    rows = name.replace("idx1-ubyte", _ROWS)
+    return _spelled(images.with_name(name)) or _spelled(images.with_name(rows))
 
 
 def _spelled(path: Path) -> Path | None:

@@ -236,7 +236,8 @@ def _find(source: PublishedSet, folder: Path) -> tuple[Path, list[Path], list[st
     may be another set's, as the names are the same.
     """
     places = []
-    for place in (folder / source.name, folder):
+    of_torchvision = folder / source.torchvision / "raw"
+    for place in (folder / source.name, folder, of_torchvision, folder / "raw"):
         found = [_spelled(place, published) for published in source.files]
         missing = [
             published.name.removesuffix(".gz")

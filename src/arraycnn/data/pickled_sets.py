@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.data.cifar import is_cifar_batch, one_batch
+from arraycnn.data.csv_table import LONGEST_LABEL
 from arraycnn.data.flat_rows import Size, row_shape
 from arraycnn.data.found import PARTS, Found, FoundPart
 from arraycnn.data.named_arrays import find_named
@@ -84,6 +85,6 @@ def array_of(value: Any) -> npt.NDArray[Any] | None:
     # Looked at one by one: lists of lists that share their parts are larger than memory.
     if all(type(one) is int and abs(one) < 2**63 for one in value):
         return np.array(value)
-    if all(type(one) in (str, bytes) for one in value):
+    if all(type(one) in (str, bytes) and len(one) <= LONGEST_LABEL for one in value):
         return np.array([text_of(one) for one in value])
     return None

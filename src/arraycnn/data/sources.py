@@ -27,7 +27,10 @@ class PublishedFile:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A set of four IDX files and where to fetch them; each mirror ends with a slash."""
+    """A set of four IDX files and where to fetch them; each mirror ends with a slash.
+
+    ``torchvision`` is the folder that torchvision makes for it.
+    """
 
     name: str
     train_images: PublishedFile
@@ -36,6 +39,7 @@ class PublishedSet:
     test_labels: PublishedFile
     mirrors: tuple[str, ...]
     class_names: tuple[str, ...]
+    torchvision: str
 
     @property
     def files(self) -> tuple[PublishedFile, PublishedFile, PublishedFile, PublishedFile]:
@@ -75,6 +79,7 @@ MNIST = PublishedSet(
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
     ),
     class_names=("0", "1", "2", "3", "4", "5", "6", "7", "8", "9"),
+    torchvision="MNIST",
 )
 
 # H. Xiao, K. Rasul, R. Vollgraf (Zalando SE), MIT. The authors' bucket speaks plain http only, so
@@ -121,6 +126,7 @@ FASHION_MNIST = PublishedSet(
         "Bag",
         "Ankle boot",
     ),
+    torchvision="FashionMNIST",
 )
 
 SOURCES = {source.name: source for source in (MNIST, FASHION_MNIST)}

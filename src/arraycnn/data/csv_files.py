@@ -1,0 +1,132 @@
+"""A labelled set from tables of text: one file, or the files of a folder by their names."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arraycnn.data.class_files import CLASS_FILES, class_file
+from arraycnn.data.csv_table import Layout, count_rows, find_layout, read_table
+from arraycnn.data.flat_rows import Size, row_shape
+from arraycnn.data.found import PARTS, Found, FoundPart, LeftOut
+from arraycnn.data.visible_files import visible_files
+from arraycnn.errors import DataError, DataFileError
+
+_ENDINGS = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+# Which part a file is, by a word in its name.
+_WORDS = {
+    "train": r"train|training",
+    "validation": r"val|valid|validation|dev",
+    "test": r"test|t10k",
+}
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,9}(\.0*)?")
+
+
+def is_csv_file(path: Path) -> bool:
+    return path.is_file() and path.name.lower().endswith(_ENDINGS)
+
+
+def is_csv_folder(folder: Path, size: Size | None) -> bool:
+    """Whether ``folder`` holds a table of pixels, not only lists of names."""
+    return any(is_csv_file(path) and find_layout(path, size) for path in visible_files(folder))
+
+
+def find_csv_folder(folder: Path, class_names: Sequence[str] | None, size: Size | None) -> Found:
+    """The set of the tables in ``folder``. Raises `DataError` where there are two for one part."""
+    left_out = LeftOut()
+    tables: dict[str, tuple[Path, Layout]] = {}
+    used = [folder / name for name in CLASS_FILES]
+    for path in visible_files(folder):
+        layout = find_layout(path, size) if is_csv_file(path) else None
+        if layout is None:
+            continue
+        used.append(path)
+        if layout.label is None:
+            left_out.add("image{s} without a label", path.name, count_rows(path, layout))
+            continue
+        part = _part(path)
+        if part in tables:
+            message = (
+                f"{folder}: must hold one table to {part} with, holds {tables[part][0].name} and "
+                f"{path.name}; name the file itself"
+            )
+            raise DataError(message)
+        tables[part] = (path, layout)
+    left_out.add_rest(folder, used)
+    if "train" not in tables:
+        message = (
+            f"{folder}: must hold a table with labels to train on, holds {left_out}"
+            f"{' and one to test on: name that file itself' if 'test' in tables else ''}"
+        )
+        raise DataError(message)
+    return _read(tables, class_names or class_file(folder), size, left_out)
+
+
+def find_csv_file(path: Path, class_names: Sequence[str] | None, size: Size | None) -> Found:
+    """The set of one table, and of those beside it that have "test" for "train" in their name."""
+    layout = find_layout(path, size)
+    if layout is None or layout.label is None:
+        has = "holds another kind of table" if layout is None else "has no labels"
+        if layout is not None and layout.names is None:
+            has += (
+                f" (its {layout.columns} columns are an image: --image-size can say another shape)"
+            )
+        reason = f"must have a column of labels and columns of pixels, {has}"
+        remedy = "name the file that has: such as label,pixel0,...,pixel783, one image a row"
+        raise DataFileError(path, reason, remedy)
+    left_out = LeftOut()
+    tables = {"train": (path, layout)}
+    for part in ("validation", "test") if _part(path) == "train" else ():
+        for word in _WORDS[part].split("|"):
+            beside = path.with_name(path.name.replace("train", word))
+            if part in tables or beside == path or not is_csv_file(beside):
+                continue
+            other = find_layout(beside, size)
+            if other is not None and other.label is None:
+                left_out.add("image{s} without a label", beside.name, count_rows(beside, other))
+            elif other is not None:
+                tables[part] = (beside, other)
+    return _read(tables, class_names or class_file(path.parent), size, left_out)
+
+
+def _part(path: Path) -> str:
+    """Which part a table is, by the words in its name; one without such a word is to train on."""
+    words = re.split("[^a-z0-9]+", path.name.lower())
+    for part in PARTS:
+        if any(re.fullmatch(f"({_WORDS[part]})[0-9]*", word) for word in words):
+            return part
+    return "train"
+
+
+def _read(
+    tables: dict[str, tuple[Path, Layout]],
+    class_names: Sequence[str] | None,
+    size: Size | None,
+    left_out: LeftOut,
+) -> Found:
+    parts = {}
+    for part, (path, layout) in tables.items():
+        table = read_table(path, layout)
+        shape = row_shape(layout.pixels, size, str(path))
+        images = table.pixels.reshape(-1, *shape)
+        parts[part] = FoundPart(images, table.labels, str(path), str(path))
+        for place in layout.others:
+            left_out.add("column{s}", layout.names[place] if layout.names else "")
+    whole = all(_WHOLE_NUMBER.fullmatch(label) for part in parts.values() for label in part.labels)
+    numbered = {
+        part: FoundPart(
+            found.images, _labels(found.labels, whole), found.images_where, found.labels_where
+        )
+        for part, found in parts.items()
+    }
+    if "test" not in numbered and "validation" in numbered:
+        numbered["test"] = numbered.pop("validation")
+    return Found(numbered, class_names, left_out)
+
+
+def _labels(labels: list[str], whole: bool) -> npt.NDArray[Any]:
+    """Numbers of classes where all labels are, else texts."""
+    return np.array([int(float(label)) for label in labels]) if whole else np.array(labels)
