@@ -13,9 +13,10 @@ import numpy as np
 
 from arraycnn.backends import Backend, get_backend
 from arraycnn.backends.backend import on_its_device
+from arraycnn.batch_size import batches
 from arraycnn.batch_stream import BatchStream, StreamedTraining, check_iterable
 from arraycnn.callbacks.callback import Callback
-from arraycnn.course import Course, parts
+from arraycnn.course import Course
 from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import InvalidValueError, NonFiniteError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
@@ -44,7 +45,6 @@ from arraycnn.training import Carry
 from arraycnn.training_state import TrainingState, describe_optimizer, resumed
 from arraycnn.tree import Tree, flatten, map_leaves, with_leaves
 
-_INFERENCE_BATCH = 128
 _INITIAL = 2**32 - 1
 _log = logging.getLogger("arraycnn")
 
@@ -294,10 +294,7 @@ class Model:
             x = self.intake.images(images)
             plan = self._inference_plan()
             return np.concatenate(
-                [
-                    plan.predict(self._rows(x, part))
-                    for part in parts(x.shape[0], _INFERENCE_BATCH, progress)
-                ]
+                [plan.predict(self._read(x, b)) for _, b in batches(x, self.input_shape, progress)]
             )
 
     def summary(self) -> str:
@@ -367,8 +364,8 @@ class Model:
         self, held_out: tuple[Array, Array], progress: Callable[[int], None] | None = None
     ) -> Metrics:
         x, y = held_out
-        slices = parts(x.shape[0], _INFERENCE_BATCH, progress)
-        return self._sums((self._rows(x, part), y[part]) for part in slices)
+        pieces = batches(x, self.input_shape, progress)
+        return self._sums((self._read(x, images), y[part]) for part, images in pieces)
 
     def _sums(self, batches: Iterable[tuple[Array, Array]]) -> Metrics:
         plan, count, loss_sum, correct = self._inference_plan(), 0, 0.0, 0
@@ -380,11 +377,9 @@ class Model:
             raise InvalidValueError(message)
         return Metrics(loss_sum / count, correct / count)
 
-    def _rows(self, images: Any, part: slice) -> Array:
-        """A part of the images on the backend, read where they are on the host."""
-        if not isinstance(images, ImageSource):
-            return images[part, ...]
-        return self.intake.images(images.read(np.arange(part.start, part.stop)))
+    def _read(self, x: Any, batch: Any) -> Array:
+        """A batch of ``x`` on the backend: that of a source was read on the host."""
+        return self.intake.images(batch) if isinstance(x, ImageSource) else batch
 
     def _follow(self, fitting: Fitting, carry: Carry) -> None:
         """Take over where ``fitting`` stands, with the parameters of ``carry``."""

@@ -10,17 +10,16 @@ import click
 import numpy as np
 
 from arraycnn.backends import Backend
+from arraycnn.batch_size import batches
 from arraycnn.class_names import in_the_models_numbers
 from arraycnn.cli import options
 from arraycnn.cli.console import counted, counting_bar, download_bar, notice, show, show_json
 from arraycnn.cli.tables import table
 from arraycnn.data import DATASETS, DataSet, load_dataset
-from arraycnn.data.image_source import Images, ImageSource
+from arraycnn.data.image_source import Images
 from arraycnn.data.sampling import unmeasured
 from arraycnn.errors import DataError
 from arraycnn.model import Model
-
-_BATCH = 128
 
 
 @click.command()
@@ -151,9 +150,9 @@ def _details(
     among, confidence, number = 0, 0.0, 0
     with table(table_format if output else "text", output) as rows:
         for images, labels in chosen:
-            for start in range(0, len(labels), _BATCH):
-                expected = labels[start : start + _BATCH]
-                probabilities = trained.predict(_rows(images, start, start + len(expected)))
+            for part, held in batches(images, trained.input_shape):
+                expected = labels[part]
+                probabilities = trained.predict(held)
                 likely = np.argsort(-probabilities, axis=1, kind="stable")
                 right = likely[:, 0] == expected
                 np.add.at(counts, expected, 1)
@@ -180,9 +179,3 @@ def _details(
             for name, c, n in zip(names, correct, counts, strict=True)
         }
     return found
-
-
-def _rows(images: Images, start: int, stop: int) -> np.ndarray:
-    if isinstance(images, ImageSource):
-        return images.read(np.arange(start, stop))
-    return images[start:stop]

@@ -24,7 +24,6 @@ from arraycnn.errors import DataError, DataFileError
 from arraycnn.image_files import SUFFIXES, decode_image, read_image
 from arraycnn.image_inputs import ImageForm, ImageTaker
 
-BATCH = 128
 STDIN = "-"
 _STDIN_BYTES = 2**30
 _PICTURE_MAGIC = (
@@ -125,7 +124,7 @@ def find(arguments: Sequence[str], form: ImageForm) -> list[Shown]:
     return found
 
 
-def batches(shown: Sequence[Shown], size: int = BATCH) -> Iterator[Named]:
+def batches(shown: Sequence[Shown], size: int) -> Iterator[Named]:
     """Everything that is shown, some images at a time."""
     for part in shown:
         for start in range(0, len(part), size):

@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from arraycnn.backends import Backend
+from arraycnn.batch_size import images_to_read
 from arraycnn.cli import options, pictures
 from arraycnn.cli.console import counted, counting_bar, notice
 from arraycnn.cli.tables import Table, table
@@ -56,7 +57,7 @@ def predict(
     run = _Run(trained, invert, top or (None if kind in ("json", "jsonl") else _SHOWN))
     began = time.perf_counter()
     with counting_bar("predicting", total) as progress, table(kind, output) as rows:
-        for batch in pictures.batches(shown):
+        for batch in pictures.batches(shown, images_to_read(trained.input_shape)):
             names, pixels, errors = pictures.split_errors(batch)
             if errors and total == 1:
                 raise errors[0]

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import click
-import numpy as np
 
 from arraycnn.backends import Backend
 from arraycnn.class_names import in_the_models_numbers
 from arraycnn.cli import options
 from arraycnn.cli.console import counting_bar, download_bar, notice, show, show_json
-from arraycnn.data.image_source import rows
 from arraycnn.data.sampling import unmeasured
 from arraycnn.model import Model
 from arraycnn.report import Examination, Run, examine, load_run_data, read_run, write_report
@@ -71,7 +69,7 @@ def _examine(run: Run, data_dir: Path | None, image: int, backend: Backend) -> E
     for line in (said, unmeasured(data.name, "test", data.class_names, data.test_labels)):
         if line:
             notice(line)
-    images = rows(data.test_images, np.arange(len(data.test_images)))
+    images = data.test_images
     with counting_bar("testing", len(images)) as progress:
         return examine(model, images, data.test_labels, image, progress)
 

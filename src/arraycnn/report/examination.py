@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from arraycnn.batch_size import images_at_once
+from arraycnn.data.image_source import ImageSource, as_source, rows
 from arraycnn.errors import InvalidValueError
 from arraycnn.model import Model
 from arraycnn.report import inside, measures
@@ -13,7 +15,7 @@ from arraycnn.settings import check_count
 from arraycnn.tree import flatten
 
 BATCH = 64
-"""How many images norms and timings are taken from."""
+"""How many images norms and timings are taken from, where they are small."""
 _MISTAKES = 18
 _EXAMPLES = 12
 
@@ -24,8 +26,9 @@ class Examination:
 
     Attributes
     ----------
-    images, labels : arrays, (N, H, W, C) and (N,)
-        What the model was examined on.
+    images : array, (N, H, W, C), or ImageSource
+    labels : array, (N,)
+        What the model was examined on; `picture` gives one image, wherever they are.
     class_names : tuple of str
     probabilities : array, (N, K)
     confusion : array, (K, K), int64
@@ -53,7 +56,7 @@ class Examination:
         That layer's path; empty where there is none.
     """
 
-    images: np.ndarray
+    images: np.ndarray | ImageSource
     labels: np.ndarray
     class_names: tuple[str, ...]
     probabilities: np.ndarray
@@ -71,6 +74,10 @@ class Examination:
     batch: int
     filters: np.ndarray | None
     filters_layer: str
+
+    def picture(self, place: int) -> np.ndarray:
+        """The image at ``place``, (H, W, C)."""
+        return rows(self.images, np.array([place]))[0]
 
     @property
     def total(self) -> int:
@@ -99,7 +106,7 @@ class Examination:
 
 def examine(
     model: Model,
-    images: npt.ArrayLike,
+    images: npt.ArrayLike | ImageSource,
     labels: npt.ArrayLike,
     image: int = 0,
     progress: Callable[[int], None] | None = None,
@@ -108,8 +115,9 @@ def examine(
 
     Parameters
     ----------
-    images : array, (N, H, W, C) or (N, H, W), uint8 or floating
-        As the model takes them, on the host.
+    images : array, (N, H, W, C) or (N, H, W), uint8 or floating, or ImageSource
+        As the model takes them, on the host; those of a source or a memory-mapped array are read
+        some at a time.
     labels : array, (N,), integers in [0, classes)
     image : int
         The position of the image whose feature maps are wanted.
@@ -121,8 +129,10 @@ def examine(
     InvalidValueError
         ``image`` is not one of the images, or they do not fit the model.
     """
-    pictures = np.asarray(images)
-    pictures = pictures[..., np.newaxis] if pictures.ndim == 3 else pictures
+    pictures = as_source(images)
+    if not isinstance(pictures, ImageSource):
+        pictures = np.asarray(images)
+        pictures = pictures[..., np.newaxis] if pictures.ndim == 3 else pictures
     true = model.intake.labels(labels, len(pictures))
     check_count("image:", image, minimum=0)
     if image >= len(pictures):
@@ -132,7 +142,8 @@ def examine(
     confusion = measures.confusion_matrix(true, probabilities.argmax(axis=1), model.classes)
     _, first = np.unique(true, return_index=True)
     examples = np.array([image, *(place for place in first if place != image)])[:_EXAMPLES]
-    batch = min(BATCH, len(pictures))
+    batch = min(images_at_once(model.input_shape, BATCH), len(pictures))
+    first_batch = rows(pictures, np.arange(batch))
     filters_layer, filters = _first_filters(model)
     return Examination(
         images=pictures,
@@ -145,11 +156,11 @@ def examine(
         loss=measures.log_loss(probabilities, true),
         mistakes=measures.confident_mistakes(probabilities, true, _MISTAKES),
         image=image,
-        maps=inside.activations(model, pictures[image : image + 1]),
+        maps=inside.activations(model, rows(pictures, np.array([image]))),
         examples=examples,
-        saliency=inside.saliency(model, pictures[examples]),
-        norms=inside.layer_norms(model, pictures[:batch], true[:batch]),
-        times=inside.layer_times(model, pictures[:batch], true[:batch]),
+        saliency=inside.saliency(model, rows(pictures, examples)),
+        norms=inside.layer_norms(model, first_batch, true[:batch]),
+        times=inside.layer_times(model, first_batch, true[:batch]),
         batch=batch,
         filters=filters,
         filters_layer=filters_layer,

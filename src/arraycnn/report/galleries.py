@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from arraycnn.data.image_source import ImageSource, rows
 from arraycnn.report import tiles
 from arraycnn.report.figures import new_figure, styled
 from arraycnn.report.inside import Activation
@@ -22,7 +23,7 @@ _LINE = 0.15  # inches a line of a title
 
 @styled
 def plot_mistakes(
-    images: np.ndarray,
+    images: np.ndarray | ImageSource,
     labels: np.ndarray,
     probabilities: np.ndarray,
     positions: np.ndarray,
@@ -30,14 +31,15 @@ def plot_mistakes(
 ) -> "Figure":
     """The images at ``positions``, each with its true class, its predicted class, how sure.
 
-    ``images`` is (N, H, W, C), ``labels`` (N,), ``probabilities`` (N, K).
+    ``images`` is (N, H, W, C), an array or a source, ``labels`` (N,), ``probabilities`` (N, K).
     """
     items = []
     for place in positions:
+        image = rows(images, np.array([place]))[0]  # one at a time: they may be large
         row = probabilities[place]
         kind = f"{class_names[labels[place]]} → {class_names[row.argmax()]}"
         title = f"{kind}\n{percent(float(row.max()))} sure"
-        items.append((tiles.grey_or_colour(images[place]), title))
+        items.append((tiles.grey_or_colour(image), title))
     return _wall(items, columns=6, width=1.05)
 
 

@@ -29,7 +29,7 @@ def mistakes(found: Examination) -> list[Html]:
         items.append(
             tag(
                 "figure",
-                _tile(tiles.grey_or_colour(found.images[place]), alt, 96),
+                _tile(tiles.grey_or_colour(found.picture(place)), alt, 96),
                 tag("figcaption", caption),
             )
         )
@@ -73,9 +73,9 @@ def feature_maps(found: Examination) -> list[Html]:
         f"({words.percent(float(row.max()))} sure). Each layer on its own scale. {_legend(False)} "
         "Another image: "
     )
-    image = galleries.image_sheet(found.images[found.image])
+    image = galleries.image_sheet(found.picture(found.image))
     items = [_map_card("The image", _size(found.images.shape[1:]), "The image", image)]
-    before, previous = "the image", found.images[found.image]
+    before, previous = "the image", found.picture(found.image)
     for layer in found.maps:
         output, title = layer.output[0], f"{layer.path} {layer.layer}"
         size = _size(output.shape)
@@ -96,7 +96,7 @@ def saliency(found: Examination) -> list[Html]:
     names, items = found.class_names, []
     for place, gradient in zip(found.examples, found.saliency, strict=True):
         true, taken = names[found.labels[place]], names[found.predictions[place]]
-        sheet = galleries.saliency_sheet(found.images[place], gradient)
+        sheet = galleries.saliency_sheet(found.picture(place), gradient)
         seen = true if true == taken else f"{true} → {taken}"
         alt = f"Test image {place}, {true}, beside the gradient of the score of class {taken}"
         items.append(

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.backends.backend import on_its_device
+from arraycnn.batch_size import images_at_once
 from arraycnn.execution.blas import single_threaded_blas
 from arraycnn.layers import Layer, Sequential
 from arraycnn.layers.layer import Context, Shape
@@ -139,8 +140,9 @@ def saliency(
     if classes is not None:
         chosen = model.intake.labels(classes, x.shape[0])
     parts, gradients = _parts(model), []
-    for start in range(0, x.shape[0], _SALIENCY_BATCH):
-        batch = slice(start, min(start + _SALIENCY_BATCH, x.shape[0]))
+    size = images_at_once(model.input_shape, _SALIENCY_BATCH)
+    for start in range(0, x.shape[0], size):
+        batch = slice(start, min(start + size, x.shape[0]))
         scores, residuals = _forward(parts, x[batch, ...])
         picked = _host(model, scores).argmax(axis=1) if chosen is None else chosen[batch]
         one_hot = np.eye(model.classes, dtype=model.dtype)[picked]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn import provenance
+from arraycnn.batch_size import same_images
 from arraycnn.report import charts, words
 from arraycnn.report import inner_sections as inner
 from arraycnn.report.examination import Examination
@@ -86,7 +87,7 @@ def comparison(runs: Sequence[tuple[str, Run, Examination]]) -> Section:
         ["training time", *(_spent(run) for _, run, _ in runs)],
         ["images a second", *(_rate(run) for _, run, _ in runs)],
     ]
-    if all(np.array_equal(found.images, first.images) for _, _, found in runs):
+    if all(same_images(found.images, first.images) for _, _, found in runs):
         right = [found.predictions == found.labels for _, _, found in runs]
         rows.append(
             [f"right, {names[0]} wrong", "–", *(f"{(r & ~right[0]).sum():,}" for r in right[1:])]

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from arraycnn.data.image_source import rows
 from arraycnn.files import write_atomically
 from arraycnn.report import charts, galleries, words
 from arraycnn.report.examination import Examination
@@ -77,7 +78,10 @@ def _figures(one: Reported) -> "Iterator[tuple[str, Figure]]":
         f"{found.class_names[found.predictions[n]]}  {words.percent(found.probabilities[n].max())}"
         for n in found.examples
     ]
-    yield "saliency", galleries.plot_saliency(found.images[found.examples], found.saliency, titles)
+    yield (
+        "saliency",
+        galleries.plot_saliency(rows(found.images, found.examples), found.saliency, titles),
+    )
     yield "norms", charts.plot_norms(found.norms)
     yield "layer-times", charts.plot_layer_times(found.times)
 
