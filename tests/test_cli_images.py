@@ -110,9 +110,8 @@ def check_run(seen, folder, validated, trained):
     """That a run trained, validated and tested on what it should, and wrote what follows from it."""
     assert len(seen["trained"]) == 1
     assert sorted(seen["trained"][0]) == sorted(trained)
-    assert [sorted(numbers) for numbers in seen["validated"]] == ([sorted(validated)] or [])[
-        : bool(validated)
-    ]
+    watched = [sorted(validated)] if validated else []
+    assert [sorted(numbers) for numbers in seen["validated"]] == watched
     tested = list(range(1000, 1000 + TEST))
     assert seen["evaluated"]
     assert all(numbers == tested for numbers in seen["evaluated"])

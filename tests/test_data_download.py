@@ -102,6 +102,12 @@ class Misbehaving(BaseHTTPRequestHandler):
     def other(self):
         self.send(GOOD[::-1])
 
+    def altered_at_its_end(self):
+        self.send(GOOD[:-1] + b"!")
+
+    def altered_after_a_read(self):
+        self.send(GOOD[:65537] + b"!" + GOOD[65538:])
+
     def short(self):
         self.send(GOOD[:100_000], length=len(GOOD))
 
@@ -245,6 +251,8 @@ def test_an_older_file_is_replaced_only_by_a_checked_one(server, tmp_path):
         ("unavailable", "HTTP 503"),
         ("page", "sent a web page"),
         ("other", "not " + DIGEST),
+        ("altered_at_its_end", f"sent {len(GOOD)} bytes with SHA-256"),
+        ("altered_after_a_read", f"sent {len(GOOD)} bytes with SHA-256"),
         ("short_without_length", "sent 100000 bytes with SHA-256"),
         ("empty", "sent 0 bytes"),
         ("huge", "announces 1000000000000 bytes, more than the 1048576 allowed"),
@@ -416,7 +424,11 @@ def test_a_server_that_knows_no_ranges_begins_again(server, tmp_path, path):
 
 
 @pytest.mark.parametrize(
-    "part", [b"x" * 5, GOOD[:50_000] + b"x", b"x" * len(GOOD), b"x" * (2**20 + 1), GOOD + b"x"]
+    "part",
+    [
+        *(b"x" * 5, GOOD[:50_000] + b"x", b"x" * len(GOOD), b"x" * (2**20 + 1), GOOD + b"x"),
+        GOOD[:-1] + b"x",
+    ],
 )
 def test_a_wrong_beginning_is_thrown_away(server, tmp_path, part):
     (tmp_path / "cache").mkdir()
