@@ -131,6 +131,34 @@ def test_one_long_row_has_all_blocks():
         np.testing.assert_array_equal(found, rescaled(pixels, "float32"))
 
 
+@pytest.mark.parametrize("most", [1, 3, 5])
+def test_blocks_that_take_turns(most, monkeypatch):
+    """With few blocks allowed, each goes on to what no block has yet, along rows and across them."""
+    for module in (batch, random_bits, windows):
+        monkeypatch.setattr(module, "_MOST_WANTED", most)
+    rng, cuda = np.random.default_rng(most), HostLauncher()
+    for count, length in ((1, 1300), (1, 1301), (70, 37), (70, 150), (2, 1024)):
+        pixels = rng.integers(0, 256, (9, length), dtype=np.uint8)
+        rows = rng.integers(0, 9, count).astype(np.int32)
+        wanted = rescaled(pixels[rows], "float64")
+        np.testing.assert_array_equal(batch.gather(cuda, pixels, rows), pixels[rows])
+        np.testing.assert_array_equal(batch.gather_rescale(cuda, pixels, rows, "float64"), wanted)
+        np.testing.assert_array_equal(batch.rescale(cuda, pixels[rows], "float64"), wanted)
+    places = np.arange(11, dtype=np.int32)
+    key = seed_words(SEED), np.array([STEP], np.int32), layer_key(PATH), places
+    found = random_bits.random_bits(cuda, *key, 5)
+    words = [words_by_integers(SEED, STEP, PATH, int(index), 5) for index in places]
+    np.testing.assert_array_equal(found, np.array(words, np.uint32).view(np.int32))
+    x = rng.permutation(11 * 4 * 6 * 3).astype(float).reshape(11, 4, 6, 3)
+    y, winners = windows.max_pool2d(cuda, x, Window((2, 2), (2, 2)), "first")
+    quads = x.reshape(11, 2, 2, 3, 2, 3).transpose(0, 1, 3, 5, 2, 4).reshape(11, 2, 3, 3, 4)
+    np.testing.assert_array_equal(y, quads.max(axis=4))
+    np.testing.assert_array_equal(winners, quads.argmax(axis=4))
+    dx = windows.max_pool2d_backward(cuda, y, winners, x.shape, Window((2, 2), (2, 2)), "first")
+    where = np.repeat(np.repeat(y, 2, axis=1), 2, axis=2) == x
+    np.testing.assert_array_equal(dx, np.where(where, x, 0))
+
+
 @pytest.mark.parametrize("decay", [0.0, 0.05])
 @pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.9, False), (0.9, True)])
 def test_sgd_of_every_size(momentum, nesterov, decay):
