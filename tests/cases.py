@@ -84,6 +84,10 @@ class Arrays:
 
 CASES = [
     Case(Rescale(), (3, 3, 2), pixels=True),
+    Case(Rescale(0.1307, 0.3081), (3, 4, 1), pixels=True),
+    Case(Rescale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), (2, 3, 3), pixels=True),
+    Case(Rescale((0.1, 0.7), 2.0), (3, 2, 2), pixels=True),
+    Case(Rescale(std=(0.5, 0.25)), (3, 2, 2), pixels=True),
     Case(Conv2d(3, 1), (4, 4, 2)),
     Case(Conv2d(2, 3), (5, 6, 3)),
     Case(Conv2d(1, 3), (5, 5, 1), images=1),
@@ -266,7 +270,14 @@ def forward_by_loops(layer, params, state, x, mode, path=()):
 def _simple_by_loops(layer, params, x, mode, path):
     match layer:
         case Rescale():
-            return np.array([int(v) / 255.0 - 0.5 for v in x.ravel()]).reshape(x.shape)
+            y = np.zeros(x.shape)
+            for place in np.ndindex(x.shape):
+                mean, std = (
+                    value[place[-1]] if isinstance(value, tuple) else value
+                    for value in (layer.mean, layer.std)
+                )
+                y[place] = (int(x[place]) / 255.0 - mean) / std
+            return y
         case Conv2d():
             padding = padding_of(layer, x.shape[1], x.shape[2])
             weight, bias = params["weight"], params.get("bias")

@@ -78,6 +78,20 @@ SMALL = {
     "batch norm": (convolved(BatchNorm2d(epsilon=0.5)), (4, 3, 2)),
     "softmax of channels": (convolved(Softmax()), (4, 3, 3)),
     "rescale": (Sequential(Rescale(), Flatten(), Dense(3)), (4, 3, 2)),
+    "rescale by mean and std": (
+        Sequential(Rescale(0.1307, 0.3081), Flatten(), Dense(3)),
+        (4, 3, 2),
+    ),
+    "rescale by channel": (
+        Sequential(
+            Rescale((0.485, 0.456, 0.4), (0.229, 0.5, 0.225)), Conv2d(2, 2), Flatten(), Dense(3)
+        ),
+        (4, 3, 3),
+    ),
+    "rescale by mean of channels": (
+        Sequential(Rescale((0.2, 0.7)), Flatten(), Dense(3)),
+        (4, 3, 2),
+    ),
     "global average": (convolved(Conv2d(5, 2), GlobalAvgPool2d(), Dense(3)), (5, 4, 2)),
     "flatten at once": (Sequential(Flatten(), Dense(4), ReLU(), Dense(3)), (4, 3, 2)),
     "flatten, then rescale": (Sequential(Flatten(), Rescale(), Dense(3)), (4, 3, 2)),

@@ -126,6 +126,9 @@ MIXED = {
         cnn.GlobalAvgPool2d(),
         cnn.Dense(5),
     ),
+    "scaled": cnn.Sequential(
+        cnn.Rescale(0.1307, (0.3081,)), cnn.Conv2d(4, 3), cnn.Flatten(), cnn.Dense(5)
+    ),
     "one layer": cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(5)),
 }
 NETWORKS = [(name, network, Recorder) for name, network in OF_KERNELS.items()] + [

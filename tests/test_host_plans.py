@@ -129,6 +129,30 @@ def test_it_computes_what_the_eager_plan_computes(digits, network, batch_size, f
         np.testing.assert_allclose(values, other[1][name], rtol=0, atol=1e-9)
 
 
+SCALED = {
+    "mean and std": cnn.Sequential(cnn.Rescale(0.1307, 0.3081), *networks.scratch().layers[1:]),
+    "by channel": cnn.Sequential(cnn.Rescale((0.2,), (0.4,)), *networks.scratch().layers[1:]),
+    "a layer alone": cnn.Sequential(cnn.Rescale(0.0, 0.5), cnn.Flatten(), cnn.Dense(10)),
+}
+
+
+@kernels
+@pytest.mark.parametrize("network", SCALED.values(), ids=SCALED)
+def test_what_rescales_by_a_mean_of_its_own_is_not_taken_for_the_plain_one(digits, network, fast):
+    """The kernel that gathers and rescales knows x / 255 - 0.5 only."""
+    found = trained(digits, network, cnn.NumPy(fast=fast), 32, "float64")
+    other = trained(digits, network, "array-api-strict", 32, "float64")
+    plain = trained(
+        digits,
+        cnn.Sequential(cnn.Rescale(), *network.layers[1:]),
+        cnn.NumPy(fast=fast),
+        *(32, "float64"),
+    )
+    np.testing.assert_allclose(found[0], other[0], rtol=0, atol=1e-10)
+    np.testing.assert_allclose(found[2], other[2], rtol=0, atol=1e-10)
+    assert np.abs(found[0] - plain[0]).max() > 1e-3
+
+
 @pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed")
 @each_network
 @pytest.mark.parametrize(("threads", "batch_size"), [(1, 7), (3, 32)])

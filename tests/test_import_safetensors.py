@@ -14,9 +14,12 @@ from arraycnn import (
     Flatten,
     InvalidValueError,
     Model,
+    ReLU,
+    Rescale,
     Sequential,
 )
 from arraycnn.export import export_safetensors, import_safetensors
+from arraycnn.layers.config import network_to_config
 from arraycnn.networks import basic
 from export_cases import SMALL, images, logits, model_of
 from optional import Late, needs
@@ -274,3 +277,88 @@ def test_a_model_takes_over_arrays_or_nothing():
     check_equal(other, model)
     given["0.bias"][:] = 7.0
     check_equal(other, model)
+
+
+# --- how pixels enter -----------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[(0.1307, 0.3081), ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))])
+def normalised(request, tmp_path):
+    """A small CNN that PyTorch trained behind Normalize: (mean, std, images, its logits on them)."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    nn = torch.nn
+    mean, std = request.param
+    channels = len(mean) if isinstance(mean, tuple) else 1
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 120)
+    pixels = rng.integers(0, 90, (120, 8, 8, channels), np.uint8)
+    pixels[np.arange(120), 2 * labels] += 120  # a bright row tells the class
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
+    shape = (-1, 1, 1) if channels > 1 else ()
+    by_channel = [torch.tensor(value).reshape(shape) for value in (mean, std)]
+    x = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+    x = (x - by_channel[0]) / by_channel[1]
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(module(x), torch.from_numpy(labels)).backward()
+        optimizer.step()
+    found = module(x).detach().numpy()
+    assert (found.argmax(axis=1) == labels).mean() > 0.95
+    arrays = {name: array.numpy() for name, array in module.state_dict().items()}
+    library.save_file(arrays, tmp_path / "w.safetensors")
+    return mean, std, pixels, found
+
+
+TRAINED = Sequential(Rescale(), Conv2d(4, 3), ReLU(), Flatten(), Dense(3))
+RENAMED = {"0": "1", "3": "4"}
+
+
+def test_weights_trained_behind_normalize_see_the_same_numbers(normalised, tmp_path):
+    mean, std, pixels, expected = normalised
+    shape = pixels.shape[1:]
+    path = tmp_path / "w.safetensors"
+    scaled = Rescale(mean, std)
+    model = import_safetensors(path, TRAINED, shape, rename=RENAMED, scaling=scaled)
+    np.testing.assert_allclose(logits(model, pixels), expected, rtol=1e-4, atol=1e-4)
+    shares = np.exp(expected - expected.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    for backend in ("numpy", "array-api-strict"):
+        model.save(tmp_path / "m.npz")
+        again = Model.load(tmp_path / "m.npz", backend=backend)
+        assert again.network.layers[0] == scaled
+        np.testing.assert_allclose(again.predict(pixels), shares, rtol=1e-4, atol=1e-5)
+    plain = import_safetensors(path, TRAINED, shape, rename=RENAMED)
+    assert np.abs(logits(plain, pixels) - expected).max() > 0.1
+
+
+def test_the_command_takes_mean_and_std(normalised, tmp_path, cli):
+    mean, std, pixels, expected = normalised
+    network = {"network": network_to_config(TRAINED), "input_shape": list(pixels.shape[1:])}
+    (tmp_path / "net.json").write_text(json.dumps(network))
+    text = [str(value).strip("()").replace(" ", "") for value in (mean, std)]
+    renames = [word for pair in RENAMED.items() for word in ("--rename", "=".join(pair))]
+    base = ("import", "w.safetensors", "--network", "net.json", *renames)
+    code, out, _ = cli(*base, "--mean", text[0], "--std", text[1])
+    assert code == 0
+    assert f"pixels enter as (x / 255 - {mean}) / {std}" in out.splitlines()
+    assert f"Rescale(mean={mean}, std={std})" in out
+    model = Model.load("w.npz")
+    np.testing.assert_allclose(logits(model, pixels), expected, rtol=1e-4, atol=1e-4)
+    code, out, _ = cli(*base, "--force")
+    assert "pixels enter as x / 255 - 0.5; were the weights trained behind another Normalize" in out
+    code, _, errors = cli(*base, "--force", "--mean", "0.5")
+    assert (code, len(errors)) == (2, 1)
+    assert "--mean and --std go together" in errors[0]
+    code, _, errors = cli(*base, "--force", "--mean", "0.5,0.5", "--std", "1")
+    assert (code, len(errors)) == (2, 1)
+    assert "Rescale: mean must be one number, or one for each channel of images" in errors[0]
+    code, _, errors = cli(*base, "--force", "--mean", "x", "--std", "1")
+    assert (code, "got x" in errors[0]) == (2, True)
+
+
+def test_a_network_without_rescale_has_no_place_for_a_scaling(tiny):
+    _, path = tiny
+    with pytest.raises(InvalidValueError, match="this network has none; begin it with Rescale"):
+        import_safetensors(path, scaling=Rescale(0.1, 0.3))

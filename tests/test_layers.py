@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import cases
-from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.errors import ArraycnnError, InvalidTypeError, InvalidValueError
 from arraycnn.layers import (
     LAYERS,
     AvgPool2d,
@@ -30,7 +30,7 @@ from arraycnn.tree import flatten, map_leaves
 from cases import CASES, Case
 
 FLOATING_CASES = [case for case in CASES if not case.pixels]
-LEARNING_CASES = [case for case in CASES if case.layer != Rescale()]
+LEARNING_CASES = [case for case in CASES if not isinstance(case.layer, Rescale)]
 INFER = Context(GENERIC, "infer", "float64")
 
 
@@ -108,6 +108,41 @@ def test_backward_of_rescale():
     dx, gradients = Rescale().backward({}, (), dy, INFER, need_dx=True)
     np.testing.assert_allclose(dx, [[1.0, 0.0, -0.2]], rtol=1e-15)
     assert gradients == {}
+    image = np.array([[[[255.0, -51.0]]]])
+    dx, _ = Rescale(0.3, (0.5, 4.0)).backward({}, (), image, INFER, need_dx=True)
+    np.testing.assert_allclose(dx, [[[[2.0, -0.05]]]], rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape", "said"),
+    [
+        ({"std": 0.0}, (3, 3, 1), "std must be finite and above 0, got 0.0"),
+        ({"std": (0.5, -1.0)}, (3, 3, 2), "std must be finite and above 0, got -1.0"),
+        ({"mean": float("nan")}, (3, 3, 1), "mean must be finite, got nan"),
+        ({"std": float("inf")}, (3, 3, 1), "std must be finite and above 0, got inf"),
+        ({"mean": "0.5"}, (3, 3, 1), "mean must be a number, got '0.5'"),
+        ({"mean": ()}, (3, 3, 1), r"mean must be a number, got \(\)"),
+        (
+            {"mean": (0.1, 0.2)},
+            (3, 3, 3),
+            "mean must be one .* images, got 2",
+        ),
+        (
+            {"std": (0.1, 0.2)},
+            (2,),
+            "std must be one .* images, got 2",
+        ),
+    ],
+)
+def test_what_rescale_refuses(settings, shape, said):
+    with pytest.raises(ArraycnnError, match=f"Rescale: {said}"):
+        Rescale(**settings).init(np.random.default_rng(0), shape)
+
+
+def test_rescale_is_written_in_short():
+    assert repr(Rescale()) == repr(Rescale(0.5, 1.0)) == "Rescale()"
+    assert repr(Rescale((0.1, 0.2))) == "Rescale(mean=(0.1, 0.2), std=1.0)"
+    assert Rescale([0.1, 0.2]) == Rescale((0.1, 0.2))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

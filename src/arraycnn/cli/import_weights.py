@@ -12,7 +12,8 @@ from arraycnn.cli.console import show, show_json
 from arraycnn.cli.export import check_free
 from arraycnn.errors import CheckpointError, InvalidValueError
 from arraycnn.export import import_safetensors
-from arraycnn.layers import Layer
+from arraycnn.export.safetensors_import import scaling_of
+from arraycnn.layers import Layer, Rescale
 from arraycnn.layers.config import network_from_config
 from arraycnn.model import Model
 from arraycnn.networks import NETWORKS
@@ -46,6 +47,21 @@ class Renaming(click.ParamType):
         return old, new
 
 
+class ByChannel(click.ParamType):
+    """0.1307, or 0.485,0.456,0.406: a number for each channel."""
+
+    name = "X[,Y,Z]"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | tuple[float, ...]:
+        try:
+            numbers = tuple(map(float, str(value).strip("()[] ").split(",")))
+        except ValueError:
+            self.fail(f"must be a number, or one for each channel as 0.4,0.5,0.6, got {value}")
+        return numbers[0] if len(numbers) == 1 else numbers
+
+
 @click.command("import")
 @click.argument("weights", type=click.Path(path_type=Path))
 @click.option(
@@ -66,6 +82,13 @@ class Renaming(click.ParamType):
     multiple=True,
     help="A module's name in WEIGHTS and the layer's path, such as conv1=1; once for each.",
 )
+@click.option(
+    "--mean",
+    type=ByChannel(),
+    help="Of the Normalize that the weights were trained behind; with --std. Pixels enter as "
+    "(x / 255 - mean) / std.  [default: the network's own, x / 255 - 0.5 of a named one]",
+)
+@click.option("--std", type=ByChannel(), help="With --mean; 1 where it was only subtracted.")
 @click.option("--out", type=click.Path(path_type=Path), help="[default: WEIGHTS with .npz]")
 @options.force
 @options.as_json
@@ -76,6 +99,8 @@ def import_weights(
     input_shape: tuple[int, ...] | None,
     classes: int | None,
     rename: tuple[tuple[str, str], ...],
+    mean: float | tuple[float, ...] | None,
+    std: float | tuple[float, ...] | None,
     out: Path | None,
     force: bool,
     as_json: bool,
@@ -87,17 +112,37 @@ def import_weights(
     if network not in NETWORKS and (input_shape is not None or classes is not None):
         message = "import: --input-shape and --classes belong to a named network; leave them out"
         raise InvalidValueError(message)
+    if (mean is None) != (std is None):
+        message = "import: --mean and --std go together; where one was not used give 0 or 1 for it"
+        raise InvalidValueError(message)
+    scaling = None if mean is None or std is None else Rescale(mean, std)
     layer, shape, names = _described(network, input_shape or (28, 28), classes or 10)
-    model = import_safetensors(weights, layer, shape, class_names=names, rename=dict(rename))
+    model = import_safetensors(
+        weights, layer, shape, class_names=names, rename=dict(rename), scaling=scaling
+    )
     out = weights.with_suffix(".npz") if out is None else out
     check_free([out], force)
     model.save(out)
     if as_json:
         count = sum(array.size for array in model.parameters.values())
-        show_json({"weights": str(weights), "model": str(out), "parameters": count})
+        described = {"weights": str(weights), "model": str(out), "parameters": count}
+        show_json({**described, "pixels": _pixels(model)})
         return
     show(model.summary())
+    unsaid = scaling is None and network is not None
+    more = "; were the weights trained behind another Normalize, give its --mean and --std"
+    show(f"pixels enter as {_pixels(model)}{more if unsaid else ''}")
     show(f"wrote {out}")
+
+
+def _pixels(model: Model) -> str:
+    """What the network makes of a pixel, in words."""
+    scaling = scaling_of(model.network)
+    if scaling is None:
+        return "floating numbers, as they are"
+    if scaling.is_plain:
+        return "x / 255 - 0.5"
+    return f"(x / 255 - {scaling.mean}) / {scaling.std}"
 
 
 def _described(

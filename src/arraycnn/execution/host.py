@@ -121,8 +121,11 @@ class HostPlans:
         if not isinstance(fused, Chain):
             return False
         layers = [layer for _, layer in fused.layers]
-        # Bytes are gathered and rescaled by one kernel: no other takes them.
-        late = any(type(layer) is Rescale for layer in layers[1:])
+        # Bytes are gathered and rescaled by one kernel: no other takes them, and it knows no mean.
+        late = any(
+            type(layer) is Rescale and (place > 0 or not layer.is_plain)
+            for place, layer in enumerate(layers)
+        )
         return not late and all(map(self._has_kernel, layers))
 
     def _has_kernel(self, layer: Layer) -> bool:

@@ -299,11 +299,12 @@ def _read(what: str, source: ImageSource, indices: np.ndarray) -> np.ndarray:
 
 
 def _without_rescale(network: Layer) -> tuple[Layer, bool]:
-    """``network`` without a `Rescale` at its start, and whether there was one.
+    """``network`` without a plain `Rescale` at its start, and whether there was one.
 
     Bytes that are gathered can become numbers on the way.
     """
-    if isinstance(network, Chain) and type(network.layers[0][1]) is Rescale:
+    first = network.layers[0][1] if isinstance(network, Chain) else None
+    if isinstance(network, Chain) and type(first) is Rescale and first.is_plain:
         return Chain(network.layers[1:]), True
     return network, False
 

@@ -92,6 +92,12 @@ def _weights(model: Model, layout: Plan) -> dict[str, np.ndarray]:
     }
 
 
+def _by_channel(value: float | tuple[float, ...]) -> np.ndarray:
+    """One number, or one for each channel of images with the channels first."""
+    array = np.asarray(value, np.float32)
+    return array.reshape(-1, 1, 1) if array.ndim else array
+
+
 class _Graph:
     """The nodes made so far. A layer's path names its nodes, its weights and its output."""
 
@@ -126,7 +132,7 @@ class _Graph:
             case Dropout():
                 return x
             case Rescale():
-                return self._rescale(path, x)
+                return self._rescale(layer, path, x)
             case Conv2d():
                 return self._convolution(layer, path, x)
             case Dense():
@@ -157,11 +163,15 @@ class _Graph:
                 return self.node("Softmax", [x], path, axis=1)
         raise NotImplementedError(layer)  # a new layer of this library; the tests ask for all
 
-    def _rescale(self, path: str, x: str) -> str:
+    def _rescale(self, layer: Rescale, path: str, x: str) -> str:
         numbers = self.node("Cast", [x], path, to=self._onnx.TensorProto.FLOAT)
         largest = self._constant(f"{path}.largest", np.float32(255.0))
-        shift = self._constant(f"{path}.shift", np.float32(0.5))
-        return self.node("Sub", [self.node("Div", [numbers, largest], path), shift], path)
+        shift = self._constant(f"{path}.shift", _by_channel(layer.mean))
+        y = self.node("Sub", [self.node("Div", [numbers, largest], path), shift], path)
+        if layer.std == 1.0:
+            return y
+        scale = self._constant(f"{path}.scale", _by_channel(layer.std))
+        return self.node("Div", [y, scale], f"{path}/scale")
 
     def _convolution(self, layer: Conv2d, path: str, x: str) -> str:
         height, width, _ = self._layout.input_shapes[path]

@@ -13,7 +13,7 @@ from arraycnn.export.channels_first import plan
 from arraycnn.export.safetensors import NETWORK, check_digest
 from arraycnn.export.tensors import tensors
 from arraycnn.extras import import_extra
-from arraycnn.layers import Layer
+from arraycnn.layers import Layer, Rescale, Sequential
 from arraycnn.layers.config import network_from_config
 from arraycnn.model import Model
 
@@ -28,6 +28,7 @@ def import_safetensors(
     *,
     class_names: Sequence[str] | None = None,
     rename: Mapping[str, str] | None = None,
+    scaling: Rescale | None = None,
     backend: str | Backend = "numpy",
 ) -> Model:
     """A `Model` with the weights of a safetensors file, in the layouts that PyTorch has.
@@ -41,6 +42,9 @@ def import_safetensors(
     rename : mapping of str to str, or None
         Names of modules in the file to paths in the network: {"conv1": "1", "fc": "4"}; an empty
         path takes a prefix away: {"module": ""}.
+    scaling : Rescale or None
+        How the weights were trained to see pixels, such as ``Rescale(mean=0.1307, std=0.3081)`` for
+        torchvision's ``Normalize``; takes the place of the network's own `Rescale`.
     backend : str or Backend
 
     Raises
@@ -48,7 +52,8 @@ def import_safetensors(
     CheckpointError
         The file is missing or damaged, its digest differs, or its tensors are not the network's.
     InvalidValueError
-        ``network`` comes without ``input_shape``, or a name of ``rename`` is not in the file.
+        ``network`` comes without ``input_shape``, a name of ``rename`` is not in the file, or
+        the network has no `Rescale` whose place ``scaling`` could take.
     MissingPackageError
         safetensors, of the extra ``safetensors``, is not installed.
     """
@@ -70,6 +75,8 @@ def import_safetensors(
     arrays = {key: array for key, array in arrays.items() if not key.endswith(_IGNORED)}
     if network is None:
         network, input_shape, class_names = _described(path, labels, class_names)
+    if scaling is not None:
+        network = _with_scaling(network, scaling)
     if input_shape is None:
         message = "import safetensors: a network needs its input_shape, got None; give (H, W, C)"
         raise InvalidValueError(message)
@@ -82,6 +89,25 @@ def import_safetensors(
     )
     _fill(path, model, _renamed(path, arrays, rename or {}))
     return model
+
+
+def scaling_of(network: Layer) -> Rescale | None:
+    """The `Rescale` that ``network`` begins with, None where it takes numbers as they are."""
+    if isinstance(network, Sequential):
+        return scaling_of(network.layers[0])
+    return network if isinstance(network, Rescale) else None
+
+
+def _with_scaling(network: Layer, scaling: Rescale) -> Layer:
+    if isinstance(network, Rescale):
+        return scaling
+    if scaling_of(network) is None or not isinstance(network, Sequential):
+        message = (
+            "import: mean and std are settings of the Rescale that a network begins with, "
+            "and this network has none; begin it with Rescale()"
+        )
+        raise InvalidValueError(message)
+    return Sequential(_with_scaling(network.layers[0], scaling), *network.layers[1:])
 
 
 def _described(path: str | Path, labels: dict[str, str], class_names: Any) -> tuple[Any, Any, Any]:

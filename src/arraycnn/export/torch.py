@@ -132,8 +132,10 @@ def _single(layer: Layer, layout: Plan, path: str) -> str:
             return "nn.Softmax(dim=1)"
         case ReLU():
             return "nn.ReLU()"
-        case Rescale() | GlobalAvgPool2d():
-            return f"{type(layer).__name__}()"
+        case Rescale():
+            return repr(layer)
+        case GlobalAvgPool2d():
+            return "GlobalAvgPool2d()"
     raise NotImplementedError(layer)  # a new layer of this library; the tests ask for all
 
 

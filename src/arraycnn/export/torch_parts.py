@@ -43,17 +43,20 @@ def load() -> nn.Module:
 CLASSES = {
     "Rescale": '''
 class Rescale(nn.Module):
-    """Pixels of one byte to x / 255 - 0.5."""
+    """Pixels of one byte to (x / 255 - mean) / std; both may be a number for each channel."""
 
-    def __init__(self):
+    def __init__(self, mean=0.5, std=1.0):
         super().__init__()
-        # Not a weight; as a buffer it follows the module to its device and dtype.
-        self.register_buffer("largest", torch.tensor(255.0), persistent=False)
+        # No weights; as buffers they follow the module to its device and dtype.
+        for name, value in (("largest", 255.0), ("mean", mean), ("std", std)):
+            numbers = torch.tensor(value, dtype=torch.float64)
+            numbers = numbers[:, None, None] if numbers.ndim else numbers
+            self.register_buffer(name, numbers, persistent=False)
 
     def forward(self, x):
         if x.dtype != torch.uint8:
             raise TypeError(f"images must be uint8, 0 to 255, got {x.dtype}")
-        return x.to(self.largest.dtype) / self.largest - 0.5
+        return (x.to(self.largest.dtype) / self.largest - self.mean) / self.std
 
 ''',
     "PaddedConv2d": '''
