@@ -130,6 +130,7 @@ def test_import_takes_the_network_from_its_name_a_model_or_json(folder, safetens
             "weights": "w.safetensors",
             "model": "w.npz",
             "parameters": count,
+            "pixels": "x / 255 - 0.5",
         }
         model = Model.load(folder / "w.npz")
         assert (model.input_shape, model.classes) == ((32, 20, 1), 7)
