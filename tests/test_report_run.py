@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arraycnn import DataError, RunFolderError
+from arraycnn import RunFolderError
 from arraycnn.cli.train import run_config, train
 from arraycnn.data import load_dataset
 from arraycnn.report import load_run_data, read_run
@@ -133,7 +133,7 @@ def test_pictures_of_ones_own_are_split_and_stretched_as_in_the_run(folder, tmp_
     [
         ({}, RunFolderError, "names no data set"),
         ({"dataset": "mnist", "data_dir": "absent"}, RunFolderError, "say where it is with --data"),
-        ({"dataset": "cifar"}, DataError, "or one of mnist, fashion-mnist, digits"),
+        ({"dataset": "cifar"}, RunFolderError, "say where it is now with --dataset"),
         ({"dataset": "x", "image_size": "wide"}, RunFolderError, "must be a size such as 32x32"),
     ],
 )

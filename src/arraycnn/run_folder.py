@@ -7,7 +7,9 @@ from types import TracebackType
 from typing import Any
 
 from arraycnn.callbacks.logs import read_json_lines
+from arraycnn.data import DATASETS
 from arraycnn.data.dataset import DataSet
+from arraycnn.data.digest import training_digest
 from arraycnn.errors import RunFolderError
 from arraycnn.files import (
     is_leftover,
@@ -143,6 +145,47 @@ def limited(data: DataSet, limit: int | None, seed: int, sampling: str) -> DataS
     if limit is None:
         return data
     return data.first(limit) if sampling == "first" else data.limited(limit, seed)
+
+
+def recorded_data(path: Path, config: dict[str, Any]) -> tuple[str, str | None]:
+    """The data set of the run at ``path`` and its data folder, as ``config`` has them.
+
+    Raises RunFolderError where it names none, or what it names is gone.
+    """
+    name, folder = config.get("dataset"), config.get("data_dir")
+    if not isinstance(name, str):
+        message = (
+            f"run folder {path}: config.json names no data set; say what it is with --dataset, or "
+            "hand the images over in Python: arraycnn.report.examine(model, images, labels)"
+        )
+        raise RunFolderError(message)
+    if name not in DATASETS and not Path(name).exists():
+        message = (
+            f"run folder {path}: the data set it was trained on must exist, {name} does not; "
+            "say where it is now with --dataset"
+        )
+        raise RunFolderError(message)
+    if name == "digits":
+        return name, None
+    if folder is not None and not Path(folder).is_dir():
+        message = (
+            f"run folder {path}: the data folder it was trained from must exist, {folder} does "
+            "not; say where it is with --data-dir"
+        )
+        raise RunFolderError(message)
+    return name, folder
+
+
+def is_training_data(config: dict[str, Any], data: DataSet) -> bool | None:
+    """Whether ``data``, limited as the run of ``config`` was, are those it was trained on.
+
+    None where the run does not say.
+    """
+    known = config.get("data_sha256")
+    if not isinstance(known, str):
+        return None
+    own_part = config.get("validation") is None and data.validation_images is not None
+    return training_digest(data, own_part) == known
 
 
 def new_run_path(name: str) -> Path:

@@ -20,11 +20,17 @@ from arraycnn.data.image_source import Images
 from arraycnn.data.sampling import unmeasured
 from arraycnn.errors import DataError
 from arraycnn.model import Model
+from arraycnn.run_folder import read_config, recorded_data
 
 
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@options.dataset
+@click.option(
+    "--dataset",
+    type=options.DataSetName(),
+    help=f"{', '.join(DATASETS)}; or the path of your own.  [default: what the run whose folder MODEL "
+    "lies in was trained on, else digits]",
+)
 @options.data_dir
 @click.option(
     "--part",
@@ -43,7 +49,7 @@ from arraycnn.model import Model
 @options.debug
 def evaluate(
     model: Path,
-    dataset: str,
+    dataset: str | None,
     data_dir: Path | None,
     part: str,
     top: int | None,
@@ -60,6 +66,8 @@ def evaluate(
     says how. --top K adds the share of images whose class is among the K most likely.
     """
     trained = Model.load(model, backend=backend)
+    if dataset is None:
+        dataset, data_dir = _recorded(model, data_dir)
     data, said = in_the_models_numbers(
         _load(trained, dataset, data_dir), trained.class_names, trained.classes
     )
@@ -124,6 +132,17 @@ def evaluate(
 
 def _count_on(progress: Callable[[int], None], before: int, done: int) -> None:
     progress(before + done)
+
+
+def _recorded(model: Path, data_dir: Path | None) -> tuple[str, Path | None]:
+    """The data set of the run that ``model`` is of, and its data folder unless one is given."""
+    if not (model.parent / "config.json").is_file():
+        return "digits", data_dir
+    config = read_config(model.parent)
+    if data_dir is not None:
+        config = config | {"data_dir": str(data_dir)}
+    name, folder = recorded_data(model.parent, config)
+    return name, None if folder is None else Path(folder)
 
 
 def _load(trained: Model, dataset: str, data_dir: Path | None) -> DataSet:

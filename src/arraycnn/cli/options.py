@@ -50,6 +50,14 @@ class DataSetName(click.ParamType):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if value not in DATASETS and not os.path.exists(value):
             known = ", ".join(DATASETS)
+            if ctx is not None and param is not None and param.name is not None:
+                source = ctx.get_parameter_source(param.name)
+                if source is ParameterSource.DEFAULT_MAP:
+                    message = (
+                        f"the run to resume was trained on {value}, which is gone; say where it is "
+                        "now with --dataset"
+                    )
+                    self.fail(message, param, ctx)
             self.fail(f"{value!r} is not one of {known}, and no such path exists", param, ctx)
         return str(value)
 

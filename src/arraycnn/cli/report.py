@@ -8,9 +8,19 @@ from arraycnn.backends import Backend
 from arraycnn.class_names import in_the_models_numbers
 from arraycnn.cli import options
 from arraycnn.cli.console import counting_bar, download_bar, notice, show, show_json
+from arraycnn.data import DataSet
+from arraycnn.data.image_source import ImageSource
 from arraycnn.data.sampling import unmeasured
 from arraycnn.model import Model
-from arraycnn.report import Examination, Run, examine, load_run_data, read_run, write_report
+from arraycnn.report import (
+    Examination,
+    Run,
+    examine,
+    is_data_of,
+    load_run_data,
+    read_run,
+    write_report,
+)
 from arraycnn.report.figures import require_matplotlib
 from arraycnn.report.words import accuracy
 
@@ -21,6 +31,11 @@ from arraycnn.report.words import accuracy
     "--out",
     type=click.Path(path_type=Path),
     help="Folder for the report.  [default: RUN/report; report for several runs]",
+)
+@click.option(
+    "--dataset",
+    type=options.DataSetName(),
+    help="Where the data set of the runs is now, or another to report on.  [default: where it was]",
 )
 @options.data_dir
 @click.option(
@@ -36,6 +51,7 @@ from arraycnn.report.words import accuracy
 def report(
     runs: tuple[Path, ...],
     out: Path | None,
+    dataset: str | None,
     data_dir: Path | None,
     image: int,
     backend: Backend,
@@ -48,7 +64,7 @@ def report(
     """
     require_matplotlib()
     known = [read_run(path) for path in runs]
-    pairs = [(run, _examine(run, data_dir, image, backend)) for run in known]
+    pairs = [(run, _examine(run, dataset, data_dir, image, backend)) for run in known]
     folder = out if out is not None else (runs[0] / "report" if len(runs) == 1 else Path("report"))
     path = write_report(pairs, folder)
     if as_json:
@@ -59,19 +75,33 @@ def report(
     show(f"report in {path}")
 
 
-def _examine(run: Run, data_dir: Path | None, image: int, backend: Backend) -> Examination:
+def _examine(
+    run: Run, dataset: str | None, data_dir: Path | None, image: int, backend: Backend
+) -> Examination:
     if not run.summary:
         notice(f"run folder {run.path}: is not finished; reporting on {run.model_file.name}")
     model = Model.load(run.model_file, backend=backend)
     with download_bar() as progress:
-        data = load_run_data(run, data_dir, progress)
+        data = load_run_data(run, data_dir, progress, dataset)
     data, said = in_the_models_numbers(data, model.class_names, model.classes)
     for line in (said, unmeasured(data.name, "test", data.class_names, data.test_labels)):
         if line:
             notice(line)
+    elsewhere = dataset is not None or data_dir is not None
+    if (elsewhere or not isinstance(data.train_images, ImageSource)) and not is_data_of(run, data):
+        notice(_other_data(run, data))
     images = data.test_images
     with counting_bar("testing", len(images)) as progress:
         return examine(model, images, data.test_labels, image, progress)
+
+
+def _other_data(run: Run, data: DataSet) -> str:
+    if run.config.get("data_sha256") is None:
+        return f"run folder {run.path}: does not say which data it was trained on; not compared"
+    return (
+        f"run folder {run.path}: {data.name} is not the data it was trained on (the training images "
+        "and labels have another digest), so its test images may be such as the training saw"
+    )
 
 
 def _result(run: Run, found: Examination) -> dict[str, object]:

@@ -53,8 +53,11 @@ def check_settings(
 
     Raises RunFolderError where there are some that ``override`` does not allow.
     """
+    free = FREE
+    if now.get("data_sha256") == before.get("data_sha256"):
+        free = FREE | {"dataset"}  # it lies elsewhere, and is the same
     differing = [
-        name for name in now if name in before and name not in FREE and now[name] != before[name]
+        name for name in now if name in before and name not in free and now[name] != before[name]
     ]
     differences = [_difference(name, before[name], now[name]) for name in differing]
     if fixed := [text for name, text in zip(differing, differences, strict=True) if name in FIXED]:

@@ -1,6 +1,5 @@
 """arraycnn train."""
 
-import hashlib
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +20,8 @@ from arraycnn.cli.resume import (
 )
 from arraycnn.cli.run import ImageSet, Job, carry_out, say_finished
 from arraycnn.data import DataSet, load_dataset, split_validation
-from arraycnn.data.image_source import rows, select
+from arraycnn.data.digest import training_digest
+from arraycnn.data.image_source import select
 from arraycnn.data.sampling import check_can_be_learned, gaps
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers import Layer
@@ -197,7 +197,7 @@ def train(
         backend=backend.name,
         batch_size=batch_size,
         validation=validation,
-        data_sha256=_digest(data, own_part),
+        data_sha256=training_digest(data, with_validation=own_part is not None),
         sampling=sampling,
     )
     training = None
@@ -274,20 +274,6 @@ def _tell_of_gaps(data: DataSet, train: np.ndarray, watched: ImageSet | None) ->
     validation = train[:0] if watched is None else watched[1]
     for line in gaps(data.name, data.class_names, train, validation, data.test_labels):
         notice(line)
-
-
-def _digest(data: DataSet, validation: ImageSet | None) -> str:
-    """The SHA-256 of the training images and labels: a run must not go on with others.
-
-    Those of ``validation`` are part of it where the set has a validation part that is used.
-    """
-    digest = hashlib.sha256(repr((data.train_images.shape, data.class_names)).encode())
-    for images, labels in filter(None, ((data.train_images, data.train_labels), validation)):
-        for start in range(0, len(labels), 1024):
-            part = np.arange(start, min(start + 1024, len(labels)))
-            digest.update(np.ascontiguousarray(rows(images, part)).data)
-        digest.update(np.ascontiguousarray(labels).data)
-    return digest.hexdigest()
 
 
 def _network(name: str, data: DataSet) -> Layer:

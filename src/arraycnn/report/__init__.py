@@ -42,7 +42,7 @@ from arraycnn.report.measures import (
     log_loss,
     wilson_interval,
 )
-from arraycnn.report.run import Run, StepRecord, load_run_data, read_run
+from arraycnn.report.run import Run, StepRecord, is_data_of, load_run_data, read_run
 from arraycnn.report.writing import write_report
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "confusion_matrix",
     "confusions",
     "examine",
+    "is_data_of",
     "layer_norms",
     "layer_times",
     "load_run_data",

@@ -10,7 +10,16 @@ from typing import Any
 from arraycnn.data import DataSet, load_dataset
 from arraycnn.errors import RunFolderError
 from arraycnn.history import EpochRecord
-from arraycnn.run_folder import limited, parse_json, read_config, read_file, read_json, sampling_of
+from arraycnn.run_folder import (
+    is_training_data,
+    limited,
+    parse_json,
+    read_config,
+    read_file,
+    read_json,
+    recorded_data,
+    sampling_of,
+)
 
 # The first of these that is there; best.npz is the epoch that validation found best.
 MODEL_FILES = ("best.npz", "last.npz")
@@ -96,43 +105,45 @@ def load_run_data(
     run: Run,
     data_dir: str | Path | None = None,
     progress: Callable[[int, int | None], None] | None = None,
+    dataset: str | Path | None = None,
 ) -> DataSet:
     """The data set that ``run`` was trained on, with the run's own limit.
 
     Parameters
     ----------
-    data_dir : path or None
-        Where its files are; None is where they were when it was trained.
+    data_dir, dataset : path or None
+        Where its files are, and what it is called or where it is; None is as it was when the run
+        was trained. `is_data_of` says whether they are the same data.
     progress : callable
         As `load_dataset` takes it.
 
     Raises
     ------
     RunFolderError
-        The run does not name its data set, or the folder its data came from is gone.
+        The run does not name its data set, or its data are gone.
     DataError
         As of `load_dataset`.
     """
-    name, recorded = run.config.get("dataset"), run.config.get("data_dir")
-    if not isinstance(name, str):
-        message = (
-            f"run folder {run.path}: config.json names no data set; "
-            "hand the images over in Python: arraycnn.report.examine(model, images, labels)"
-        )
-        raise RunFolderError(message)
-    if name == "digits":
-        data_dir = None
-    elif data_dir is None and recorded is not None:
-        if not Path(recorded).is_dir():
-            message = (
-                f"run folder {run.path}: the data folder it was trained from must exist, "
-                f"{recorded} does not; say where it is with --data-dir"
-            )
-            raise RunFolderError(message)
-        data_dir = recorded
+    name: str | Path
+    size = _image_size(run)
+    if dataset is not None:
+        name = dataset
+    elif data_dir is not None and isinstance(run.config.get("dataset"), str):
+        name = run.config["dataset"]
+        data_dir = None if name == "digits" else data_dir
+    else:
+        name, data_dir = recorded_data(run.path, run.config)
     seed = run.config.get("seed", 0)  # it decided which images the training did not see
-    data = load_dataset(name, data_dir, progress, image_size=_image_size(run), seed=seed)
+    data = load_dataset(name, data_dir, progress, image_size=size, seed=seed)
     return limited(data, run.config.get("limit"), seed, sampling_of(run.config))
+
+
+def is_data_of(run: Run, data: DataSet) -> bool | None:
+    """Whether the training images of ``data``, from `load_run_data`, are those of ``run``.
+
+    By their digest, for which all are read; None where the run has none.
+    """
+    return is_training_data(run.config, data)
 
 
 def _image_size(run: Run) -> Any:
