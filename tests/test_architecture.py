@@ -264,3 +264,16 @@ def test_importing_the_package_imports_nothing_optional():
     loaded = set(result.stdout.split())
     assert "arraycnn.layers.conv2d" in loaded
     assert loaded & LAZY == set()
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        *("networks.scratch()", "export.to_onnx", "report.examine", "scratch.Conv3x3"),
+        *("data.load_dataset", "layers.LAYERS", "callbacks.Callback", "backends.BACKENDS"),
+    ],
+)
+def test_public_modules_are_there_after_importing_the_package(expression):
+    program = f"import arraycnn; assert arraycnn.{expression} is not None; assert "
+    program += f"{expression.partition('.')[0]!r} in dir(arraycnn)"
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -7,6 +7,7 @@ Axes everywhere: N images, H rows, W columns, C channels (last), F filters, KH x
 OH x OW output, K classes.
 """
 
+from importlib import import_module
 from typing import Any
 
 from arraycnn.backends import (
@@ -134,15 +135,21 @@ __all__ = [
 ]
 
 
+_MODULES = ("export", "networks", "report", "scratch")
+"""Public modules that nothing above imports: each is imported when it is first asked for."""
+
+
 def __getattr__(name: str) -> Any:
     # Not in __all__: it is there only where scikit-learn is, and is imported when first asked for.
     if name == "CNNClassifier":
         from arraycnn.estimator import CNNClassifier
 
         return CNNClassifier
+    if name in _MODULES:
+        return import_module(f"{__name__}.{name}")
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), "CNNClassifier"])
+    return sorted({*globals(), "CNNClassifier", *_MODULES})
