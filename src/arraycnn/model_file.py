@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from arraycnn.errors import CheckpointError, one_line
 from arraycnn.inputs import check_input_shape
 from arraycnn.layers.config import check_parameter_count, network_from_config, network_to_config
 from arraycnn.polarity import check_background
+from arraycnn.provenance import versions
 from arraycnn.settings import check_count
 from arraycnn.training import Carry
 from arraycnn.training_state import TrainingState, training_state_from_plain
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from arraycnn.model import Model
 
 _OPTIMIZER = "optimizer"
+_log = logging.getLogger("arraycnn")
 
 
 def model_header(model: Model, training: TrainingState | None) -> dict[str, Any]:
@@ -41,7 +45,9 @@ def model_header(model: Model, training: TrainingState | None) -> dict[str, Any]
         "epochs_done": at.epochs_done,
         "steps_done": at.steps_done,
     }
-    return header if training is None else {**header, "training": training.to_plain()}
+    if training is None:
+        return header
+    return {**header, "training": training.to_plain(), "versions": _versions()}
 
 
 def write_model(model: Model, path: str | Path, training: TrainingState | None) -> None:
@@ -83,6 +89,7 @@ def read_training(
 ) -> tuple[Model, TrainingState]:
     """(model, the training to go on with) of a file; see `Model.load_training`."""
     model, header, arrays = read_model(make, path, backend, layers)
+    _tell_other_versions(path, header.get("versions"))
     for name, array in arrays.items():
         if array.dtype != model.dtype:
             message = (
@@ -92,6 +99,29 @@ def read_training(
     optimizer_state = unflatten({n: model.backend.asarray(a) for n, a in arrays.items()})
     carry = Carry(*model.trees, optimizer_state)
     return model, training_from_header(path, header, model, carry)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """What decides how sums round: where one is another, bits may be."""
+    return {name: version for name, version in versions().items() if name != "python"}
+
+
+def _tell_other_versions(path: str | Path, saved: Any) -> None:
+    """Warn on the logger "arraycnn" where a training was saved by versions other than these."""
+    if saved == _versions():
+        return
+    before = "a version of arraycnn that did not note itself"
+    if isinstance(saved, dict):  # numba may be there or not without having been used
+        before = ", ".join(f"{one_line(name)} {one_line(saved[name])}" for name in saved)
+    now = ", ".join(f"{name} {version}" for name, version in _versions().items())
+    _log.warning(
+        "model file %s: was saved by %s; this is %s: its training goes on, but may not go on to "
+        "the same bit",
+        path,
+        before,
+        now,
+    )
 
 
 def model_from_header(
