@@ -41,7 +41,7 @@ EVERY_PYTHON = (
     "layers",
     "no_network",
 )
-EVERY_PYTHON += ("numpy_files", "ops", "passes", "readme")
+EVERY_PYTHON += ("numpy_files", "ops", "passes", "readme", "saved")
 """Files of tests of what the standard library does for us: text, files, processes, arguments."""
 NEVER = ("no CUDA device", "a device runs them", "compute-sanitizer", "beside the project")
 NEVER += ("this machine", "this user", "the superuser", "tests/test_gpu.py", "layer by layer")

@@ -141,10 +141,9 @@ def test_runs_go_on_and_are_evaluated(commit, run, cli, tmp_path, caplog):
     for key, array in model.parameters.items():
         check(array, kept[f"parameters/{key}"], commit, plain, "float32")
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
-    code, out, errors = cli("evaluate", folder / "best.npz", "--limit", "60", "--json")
+    code, out, errors = cli("evaluate", folder / "best.npz", "--backend", "numpy", "--json")
     assert code == 0, errors
-    before = json.loads((SAVED / commit / "run" / "summary.json").read_text())["test_loss"]
-    assert json.loads(out)["loss"] == pytest.approx(before, abs=1e-5)
+    assert json.loads(out)["loss"] == pytest.approx(float(kept["loss"]), abs=1e-5)
 
 
 @pytest.mark.parametrize("commit", COMMITS)
@@ -219,7 +218,10 @@ def one_step(path):
     callbacks = [Checkpoint(model, path)]
     model.fit(
         *(np.ones((2, 2, 2), "float32"), [0, 1]),
-        **{"epochs": 1, "batch_size": 2, "optimizer": SGD(0.1), "callbacks": callbacks},
+        epochs=1,
+        batch_size=2,
+        optimizer=SGD(0.1),
+        callbacks=callbacks,
     )
 
 

@@ -121,6 +121,10 @@ class Model:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_inference": None}  # plans may hold threads
 
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        # Here stands, too, what a pickle of an earlier version lacks.
+        self.__dict__.update({"_say": SaidOnce(), **kept})
+
     @property
     def parameters(self) -> dict[str, np.ndarray]:
         """Copies of the parameters on the host, by path: {"1.weight": (KH, KW, C, F), ...}."""

@@ -179,9 +179,11 @@ def write_run(folder):
         train(folder / "interrupted", "--save-every", "1")
     Fitting._run_chunk = run_chunk
     model = Model.load(folder / "run" / "last.npz", backend=PLAIN)
-    test = load_dataset("digits").test_images[:8]
+    data = load_dataset("digits")
+    loss, test = model.evaluate(data.test_images, data.test_labels).loss, data.test_images[:8]
     arrays = {f"parameters/{name}": array for name, array in model.parameters.items()}
-    np.savez_compressed(folder / "run.npz", images=test, predictions=model.predict(test), **arrays)
+    arrays |= {"images": test, "predictions": model.predict(test), "loss": np.asarray(loss)}
+    np.savez_compressed(folder / "run.npz", **arrays)
 
 
 def write_exports(folder):
