@@ -1,4 +1,4 @@
-"""README's tables, of what bench/cpu.py or bench/gpu.py wrote: python bench/table.py FILE.json"""
+"""docs/PERFORMANCE.md's tables, of what bench/cpu.py or bench/gpu.py wrote: bench/table.py FILE.json"""
 
 import json
 import sys

@@ -1,24 +1,38 @@
-"""What README.md promises, run as it is written there."""
+"""What README.md and docs/*.md promise, run as it is written there."""
 
+import json
 import re
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
+from xml.etree import ElementTree
 
 import pytest
 
+from arraycnn.cli import cli
+
+COMMANDS = ("train", "evaluate", "predict", "report", "export", "import", "info")
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+DOCS = {path: path.read_text() for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
+NEWEST = sorted((ROOT / "bench" / "results").glob("cpu-*.json"))[-1]
 MNIST = ROOT.parent / "shared" / "data" / "mnist"
 
 
-def blocks(language):
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
-    return [text for name, text in fenced if name == language]
+def blocks(language, *texts):
+    """What stands fenced as ``language`` in ``texts``, or in README.md and docs/*.md."""
+    pattern = re.compile(r"^```(\w*)\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
+    found = [pair for text in texts or DOCS.values() for pair in pattern.findall(text)]
+    return [text for name, text in found if name == language]
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 150
 
 
 def test_the_two_commands_are_there():
-    commands = "".join(blocks(""))
+    commands = "".join(blocks("", README))
     assert "pip install . && arraycnn train\n" in commands
     assert 'pip install ".[test]" && pytest -n auto\n' in commands
 
@@ -54,18 +68,50 @@ network = cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(10))
     assert 0 < int(result.stdout) <= 20
 
 
-@pytest.mark.parametrize(
-    "command", ["train", "evaluate", "predict", "report", "export", "import", "info"]
-)
+def options_of(command):
+    parameters = cli.commands[command].params
+    return {option for one in parameters for option in (*one.opts, *one.secondary_opts)}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_in_the_shell_examples_exists(command):
-    arraycnn = Path(sys.executable).parent / "arraycnn"
-    text = subprocess.run(
-        [arraycnn, command, "--help"], capture_output=True, text=True, check=True
-    ).stdout
-    shown = [line for line in "".join(blocks("")).splitlines() if f"arraycnn {command}" in line]
+    lines = [line.partition("#") for line in "".join(blocks("")).splitlines()]
+    shown = [line for line in lines if f"arraycnn {command}" in line[0]]
     assert shown
-    for option in {option for line in shown for option in re.findall(r"--[a-z-]+", line)}:
-        assert option in text
+    # Of what stands behind a "#", options that are named are this command's, too.
+    named = {
+        option for parts in shown for option in re.findall(r"(?<=\s)--[a-z-]+", "".join(parts))
+    }
+    assert named <= options_of(command)
+
+
+def test_every_option_in_the_text_exists():
+    known = set().union(*map(options_of, COMMANDS)) | {"--help"}
+    others = {"python", "pytest", "docker", "pip"}  # commands with options of their own
+    for path, text in DOCS.items():
+        spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M))
+        spans = [span for span in spans if span.split()[0] not in others]
+        named = {option for span in spans for option in re.findall(r"(?<![\w-])--[a-z-]+", span)}
+        assert named <= known, path.name
+
+
+def test_every_name_of_the_package_in_the_text_exists():
+    named = {
+        name
+        for text in DOCS.values()
+        for name in re.findall(r"(?<![\w/.-])arraycnn((?:\.[A-Za-z_]\w*)+)", text)
+    }
+    assert ".networks.scratch" in named
+    program = "import sys, arraycnn\n"
+    program += "".join(f"arraycnn{name}\n" for name in sorted(named) if not name.endswith(".py"))
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_report_is_where_the_guide_says(tmp_path):
+    assert "`RUN/report/report.html`" in DOCS[ROOT / "docs" / "GUIDE.md"]
+    assert "# writes runs/fashion/report/report.html" in README
+    (out,) = [one for one in cli.commands["report"].params if "--out" in one.opts]
+    assert "RUN/report;" in out.help
 
 
 def test_the_tutorial_command_runs(tmp_path):
@@ -80,14 +126,59 @@ def test_the_tutorial_command_runs(tmp_path):
     assert 0.77 < accuracy < 0.85
 
 
-def test_every_link_leads_somewhere():
-    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+def anchors(path):
+    """What the headings of a Markdown file are called in links."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
-def test_the_cpu_table_is_that_of_the_newest_result():
-    newest = sorted((ROOT / "bench" / "results").glob("cpu-*.json"))[-1]
-    command = [sys.executable, ROOT / "bench" / "table.py", newest]
-    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    assert table.strip() in README
-    assert newest.name in README
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
+def test_every_link_leads_somewhere(path):
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", DOCS[path]):
+        file, _, anchor = target.partition("#")
+        found = path.parent / file if file else path
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), target
+
+
+def test_every_page_is_linked_from_the_readme():
+    for path in DOCS:
+        assert path.name == "README.md" or f"(docs/{path.name})" in README, path.name
+
+
+def run_bench(script):
+    command = [sys.executable, ROOT / "bench" / script, NEWEST]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_cpu_tables_are_those_of_the_newest_result():
+    page = DOCS[ROOT / "docs" / "PERFORMANCE.md"]
+    assert run_bench("table.py").strip() in page
+    assert NEWEST.name in page
+
+
+def test_the_chart_is_that_of_the_newest_result():
+    chart = (ROOT / "docs" / "speed.svg").read_text()
+    assert run_bench("chart.py") == chart
+    assert "(docs/speed.svg)" in README
+
+
+def test_the_chart_shows_every_cell():
+    chart = ElementTree.parse(ROOT / "docs" / "speed.svg")
+    texts = [text for text in chart.getroot().itertext() if "images/s" in text and "x  " in text]
+    rates = json.loads(NEWEST.read_text())["images_per_second"]
+    expected = []
+    for by_name in rates.values():
+        middle = {name: median(rounds) for name, rounds in by_name.items() if rounds}
+        best = max(rate for name, rate in middle.items() if not name.startswith("arraycnn"))
+        expected += [
+            f"{middle[name] / best:.2f}x  {middle[name]:,.0f} images/s"
+            for name in ("arraycnn fast", "arraycnn numpy")
+        ]
+    assert sorted(texts) == sorted(expected)
+
+
+def test_no_figure_of_a_gpu_stands_where_none_was_measured():
+    if not list((ROOT / "bench" / "results").glob("gpu-*.json")):
+        assert "On a GPU nothing is measured yet" in README
+        assert "Not yet measured" in DOCS[ROOT / "docs" / "PERFORMANCE.md"]
