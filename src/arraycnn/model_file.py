@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arraycnn.backends import Backend, get_backend
+from arraycnn.backends import Backend, NumPy, get_backend
 from arraycnn.checkpoint import read_checkpoint, take_tree, write_checkpoint
 from arraycnn.errors import CheckpointError, one_line
 from arraycnn.inputs import check_input_shape
@@ -144,6 +144,7 @@ def model_from_header(
         model = make(
             network,
             shape,
+            backend=NumPy(fast=False),  # numba may be broken, which is no matter here
             seed=header["seed"],
             dtype=header["dtype"],
             class_names=header["class_names"],

@@ -67,8 +67,12 @@ class RunFolder:
             )
             raise RunFolderError(message)
         folder = cls(path, lock)
-        folder.write_config(config)
-        sync_folder(path.parent)
+        try:
+            folder.write_config(config)
+            sync_folder(path.parent)
+        except BaseException:
+            folder.close()  # or this process could not try again
+            raise
         return folder
 
     @classmethod
