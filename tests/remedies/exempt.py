@@ -1,0 +1,60 @@
+"""The remedies that no test can follow, and why: a list that may become shorter, never longer.
+
+Beside it those that a test of another file follows, since it has the machine that they are about.
+"""
+
+from remedies.listing import Remedy
+
+_HARDWARE = "needs a CUDA device, or a driver, in the state that the message is about"
+_INSTALL = "would install or remove packages; tests/test_cupy_probe.py provokes the message"
+_LARGE = "needs an array of 2^31 numbers; tests of the kernel provoke the message"
+_SYSTEM = "is about the machine: other programs, its disk, its network"
+
+EXEMPT: dict[Remedy, str] = {
+    Remedy("backends/cupy.py", "end other programs on it (nvidia-smi)"): _HARDWARE,
+    Remedy("backends/cupy.py", "check the driver and the device with nvidia-smi"): _HARDWARE,
+    Remedy("backends/cupy.py", "pip uninstall -y {}, then {}"): _INSTALL,
+    Remedy("backends/cupy.py", "reinstall it: pip uninstall -y {}, then {}"): _INSTALL,
+    Remedy("backends/cupy.py", "unset it or name a device, for example 0"): _HARDWARE,
+    Remedy(
+        "backends/cupy.py", 'install one (nvidia-smi shows it), or use backend="numpy"'
+    ): _HARDWARE,
+    Remedy("backends/cupy.py", "update the driver{}"): _HARDWARE,
+    Remedy(
+        "backends/cupy.py", 'check that nvidia-smi lists one, or use backend="numpy"'
+    ): _HARDWARE,
+    Remedy("backends/cupy.py", "nvidia-smi lists them"): _HARDWARE,
+    Remedy("backends/cupy.py", "install CUDA's libraries with CuPy: {}"): _INSTALL,
+    Remedy(
+        "backends/cupy.py", 'check the driver with nvidia-smi, or use backend="numpy"'
+    ): _HARDWARE,
+    Remedy("backends/cupy.py", "use fp32"): _HARDWARE,
+    Remedy("ops/cuda/convolution.py", "use smaller images"): _LARGE,
+    Remedy("ops/cuda/windows.py", "use smaller images"): _LARGE,
+    Remedy(
+        "guarding.py",
+        "what was on it is lost, and this process cannot use it again: check it with nvidia-smi, "
+        "and go on from the last save in a new process",
+    ): _HARDWARE,
+    Remedy(
+        "guarding.py", "end other programs, or use fewer or smaller images, or a smaller network"
+    ): _SYSTEM,
+    Remedy(
+        "guarding.py", "not even one image fits: free memory, or use smaller images or networks"
+    ): _SYSTEM,
+}
+
+MOST_EXEMPT = 17
+
+ELSEWHERE: dict[Remedy, str] = {
+    Remedy(
+        "model_file.py", "this is {}: its training goes on, but may not go on to the same bit"
+    ): "test_saved.py::test_a_training_of_other_versions_says_that_bits_may_differ",
+    Remedy("ops/compiled/caching.py", "it runs all the same"): (
+        "test_kernel_cache.py::test_a_full_disk_is_said_once_and_stops_nothing"
+    ),
+    Remedy("ops/compiled/caching.py", "set NUMBA_CACHE_DIR to a folder that you may write"): (
+        "test_kernel_cache.py::"
+        "test_where_that_folder_is_not_ours_nothing_is_kept_and_nothing_in_it_is_run"
+    ),
+}

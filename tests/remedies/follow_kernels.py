@@ -1,0 +1,57 @@
+"""Remedies of launchers and of kernels for CUDA, run on the host."""
+
+import numpy as np
+
+from host_cuda import HostLauncher
+from remedies.following import Here, follows
+
+
+def _update(record, parameter: np.ndarray) -> None:
+    settings = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
+    rate = np.array(0.1, "float32")
+    record([parameter], [np.ones(parameter.shape, "float32")], [], rate, **settings)
+
+
+@follows("ops/cuda/optimizers.py", "copy it first")
+def cuda_updates_in_place(here: Here) -> None:
+    from functools import partial
+
+    from arraycnn.ops.cuda.optimizers import sgd_update
+
+    update = partial(sgd_update, HostLauncher(), in_place=True)
+    turned = np.ones((3, 4), "float32").T
+    with here.refused():
+        _update(update, turned)
+    _update(update, turned.copy("C"))
+
+
+@follows("ops/cuda/launcher.py", "use launcher.contiguous")
+def a_launch_of_another_order(here: Here) -> None:
+    launcher = HostLauncher()
+    x = np.asfortranarray(np.ones((4, 5), "float32"))
+    with here.refused():
+        launcher.launch("steps", "none", (1,), (32,), (x,))
+    assert launcher.contiguous(x).flags.c_contiguous
+
+
+@follows("ops/cuda/launcher.py", "use a smaller batch")
+def a_grid_too_large(here: Here) -> None:
+    from arraycnn.ops.cuda.launcher import MOST_BLOCKS, _check_launch
+
+    launcher = HostLauncher()
+    with here.refused():
+        launcher.launch("steps", "none", (1, MOST_BLOCKS[1] + 1), (32,), ())
+    _check_launch("none", (1, MOST_BLOCKS[1]), (32,), 0)
+
+
+@follows("ops/host_launcher.py", "copy them before")
+def a_recording_of_another_order(here: Here) -> None:
+    from arraycnn.execution.thread_pool import thread_pool
+    from arraycnn.ops.plain.launcher import Launcher
+
+    launcher = Launcher(thread_pool(1))
+    x = np.asfortranarray(np.ones((4, 5), "float32"))
+    with here.refused():
+        launcher.capture(lambda: launcher.contiguous(x))
+    copied = x.copy("C")
+    launcher.capture(lambda: launcher.contiguous(copied))
