@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.errors import DataError, DataFileError, one_line
+from arraycnn.picture_values import Say, eight_bits, on_paper
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -21,15 +22,25 @@ SUFFIXES = frozenset(
 )
 # A camera's pictures have up to 50 million pixels; a bomb's file of some kilobytes has billions.
 MAX_PIXELS = 2**26
-_WHITE = 255
+# In the name of the decoder of a file with 16 bits a colour.
+_SIXTEEN = ";16"
+_STRETCHED = 2
+
+
+def _to_nobody(_: str) -> None:
+    """Where nobody wants to know."""
 
 
 def read_image(
-    path: str | Path, input_shape: tuple[int, int, int], invert: bool = False
+    path: str | Path,
+    input_shape: tuple[int, int, int],
+    invert: bool = False,
+    say: Say = _to_nobody,
 ) -> npt.NDArray[np.uint8]:
     """A picture as (H, W, C) uint8, stretched to ``input_shape``.
 
-    Rotated as its EXIF data say; what is transparent becomes white; 16-bit grey is scaled to 8.
+    Rotated as its EXIF data say; what is transparent becomes white paper, or black where the ink is
+    light; values of more than 8 bits are scaled by the bits that they use (`picture_values`).
 
     Parameters
     ----------
@@ -38,6 +49,8 @@ def read_image(
         C is 1 (grey) or 3 (colour).
     invert : bool
         Whether to swap dark and light: MNIST's digits are white on black.
+    say : callable
+        Is told what had to be decided, such as a first frame taken; see `PictureNotes`.
 
     Raises
     ------
@@ -46,14 +59,18 @@ def read_image(
     DataFileError
         The file cannot be read as a picture, or has more than 2^26 pixels.
     """
-    return _decoded(path, path, input_shape, invert)
+    return _decoded(path, path, input_shape, invert, say)
 
 
 def decode_image(
-    content: bytes, name: str, input_shape: tuple[int, int, int], invert: bool = False
+    content: bytes,
+    name: str,
+    input_shape: tuple[int, int, int],
+    invert: bool = False,
+    say: Say = _to_nobody,
 ) -> npt.NDArray[np.uint8]:
     """As `read_image`, from the bytes of a file; errors call it ``name``."""
-    return _decoded(BytesIO(content), name, input_shape, invert)
+    return _decoded(BytesIO(content), name, input_shape, invert, say)
 
 
 def image_shape(path: str | Path) -> tuple[int, int, int]:
@@ -71,7 +88,7 @@ def image_shape(path: str | Path) -> tuple[int, int, int]:
 
 
 def _decoded(
-    file: Any, name: object, input_shape: tuple[int, int, int], invert: bool
+    file: Any, name: object, input_shape: tuple[int, int, int], invert: bool, say: Say
 ) -> npt.NDArray[np.uint8]:
     height, width, channels = input_shape
     if channels not in (1, 3):
@@ -81,14 +98,28 @@ def _decoded(
     def decode(picture: Image) -> npt.NDArray[np.uint8]:
         from PIL import Image, ImageOps
 
-        shown = _on_white(ImageOps.exif_transpose(_eight_bits(picture)))
-        shown = shown.convert("L" if channels == 1 else "RGB")
+        if getattr(picture, "is_animated", False):
+            say("the first of several frames or pages")
+        deep = any(_SIXTEEN in str(tile[3]) for tile in picture.tile)
+        upright = ImageOps.exif_transpose(picture)
+        shown = on_paper(eight_bits(upright, deep, say), say)
+        shown = _in_mode(shown, "L" if channels == 1 else "RGB")
         if shown.size != (width, height):
+            across, down = width / shown.width, height / shown.height
+            if max(across / down, down / across) > _STRETCHED:
+                say(f"stretched more than {_STRETCHED} times as much one way as the other")
             shown = shown.resize((width, height), Image.Resampling.LANCZOS)
         return np.array(shown, dtype=np.uint8).reshape(height, width, channels)
 
     pixels = _opened(file, name, decode)
     return 255 - pixels if invert else pixels
+
+
+def _in_mode(picture: Image, mode: str) -> Image:
+    """``picture`` in grey or RGB, whatever its own colours are."""
+    if picture.mode in ("1", "L", "RGB", "P"):
+        return picture.convert(mode)
+    return picture.convert("RGB").convert(mode)  # no other mode has every way
 
 
 def _opened(file: Any, name: object, use: Any) -> Any:
@@ -120,26 +151,3 @@ def _opened(file: Any, name: object, use: Any) -> Any:
 
 def _is_grey(picture: Image) -> bool:
     return picture.mode in ("1", "L", "LA", "La", "I", "F") or picture.mode.startswith("I;16")
-
-
-def _eight_bits(picture: Image) -> Image:
-    """``picture`` in a mode of 8 bits: Pillow's own conversion cuts 16 bits off at 255."""
-    from PIL import Image
-
-    if not picture.mode.startswith("I"):
-        return picture
-    values = np.asarray(picture).astype(np.int64).clip(0, 2**16 - 1) // 257
-    turned = Image.fromarray(values.astype(np.uint8))
-    turned.info = picture.info
-    return turned
-
-
-def _on_white(picture: Image) -> Image:
-    """``picture`` without transparency, as it looks on white paper."""
-    from PIL import Image
-
-    if not picture.has_transparency_data:
-        return picture
-    layer = picture.convert("RGBA")
-    paper = Image.new("RGBA", layer.size, (_WHITE, _WHITE, _WHITE, 255))
-    return Image.alpha_composite(paper, layer).convert("RGB")

@@ -1,6 +1,7 @@
 """Dark on light or light on dark? A network trained on the one does not know the other.
 
-The background is judged by the outermost ring of pixels, which a centred figure leaves free.
+The background is judged by the outermost ring of pixels, which a centred figure leaves free, and by
+nothing absolute: grey paper is light where its ink is darker, unevenly lit or not.
 """
 
 from collections.abc import Callable
@@ -13,9 +14,13 @@ from arraycnn.data.image_source import ImageSource, as_source
 
 Background: TypeAlias = Literal["dark", "light"]
 
-# Between these grey values (of 255) a background is neither.
-_DARK, _LIGHT = 64, 191
-_AGREEING_PIXELS = 0.5
+# Shares of an image's own contrast, found on the real sets: how far the ring may vary where it is
+# background, and how much of it must be; and how far figure must outweigh its opposite.
+_VARIATION, _AGREEING_PIXELS, _ONE_SIDED = 0.3, 0.5, 0.85
+# A slope of light across the ring counts where it leaves this share of the variation or less.
+_LEFT_BY_SLOPE = 0.8
+# Less of 255 cannot be told from noise.
+_LEAST_CONTRAST = 8
 # A set counts as having one background where at least this share of its images does.
 _AGREEING_IMAGES = 0.9
 _MOST_LOOKED_AT = 1000
@@ -25,19 +30,50 @@ _AT_A_TIME = 16  # large images need not all be in memory
 def backgrounds(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
     """-1 for a dark background, 1 for a light one, 0 for neither; (N,) for images (N, H, W, C).
 
-    An image counts only where at least half of its outermost pixels agree, and what is inside is on
-    average on the other side of them: a picture that is light all over is no figure. Of the images
+    The background is the median of the outermost pixels, or a plane through them where the light is
+    uneven. An image counts where at least half of these pixels keep to it, and nearly all of what does
+    not keep to it lies on one side: brighter, so that the background is dark, or darker. Of the images
     of MNIST, the digits and Fashion-MNIST none is taken for a light one, and of the inverted ones
     fewer than one in a thousand is not.
     """
-    grey = images.mean(axis=3)
-    ring = np.concatenate([grey[:, 0], grey[:, -1], grey[:, 1:-1, 0], grey[:, 1:-1, -1]], axis=1)
-    inside = grey[:, 1:-1, 1:-1].reshape(len(grey), -1)
-    middle = inside.mean(axis=1) if inside.size else ring.mean(axis=1)
-    dark = (ring < _DARK).mean(axis=1) >= _AGREEING_PIXELS
-    light = (ring > _LIGHT).mean(axis=1) >= _AGREEING_PIXELS
-    outside = ring.mean(axis=1)
-    return (light & (middle < outside)).astype(np.int8) - (dark & (middle > outside))
+    count, height, width, _ = images.shape
+    grey = images.mean(axis=3, dtype=np.float32).reshape(count, -1)
+    places = np.arange(height * width).reshape(height, width)
+    ring = np.unique(np.concatenate([places[0], places[-1], places[:, 0], places[:, -1]]))
+    differences = grey - _lighting(grey, ring, height, width)
+    low, high = np.percentile(differences, [1, 99], axis=1)
+    contrast = (high - low)[:, np.newaxis]
+    figure = np.abs(differences) > _VARIATION * contrast
+    is_background = 1 - figure[:, ring].mean(axis=1) >= _AGREEING_PIXELS
+    differences *= figure
+    one_sided = differences.sum(axis=1) / np.maximum(np.abs(differences).sum(axis=1), 1e-9)
+    clear = is_background & (contrast[:, 0] >= _LEAST_CONTRAST)
+    dark, light = one_sided > _ONE_SIDED, one_sided < -_ONE_SIDED
+    return (clear & light).astype(np.int8) - (clear & dark)
+
+
+def blank(images: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which images (N, H, W, C) have no contrast: less than 8 of 255 grey levels, (N,).
+
+    Floating images, of which nobody knows what white is, are blank where all is one number.
+    """
+    flat = images.reshape(len(images), -1, images.shape[-1])
+    spread = (flat.max(axis=1) - flat.min(axis=1)).max(axis=1)
+    found: npt.NDArray[np.bool_] = spread < (_LEAST_CONTRAST if images.dtype == np.uint8 else 1e-6)
+    return found
+
+
+def _lighting(
+    grey: npt.NDArray[np.float32], ring: npt.NDArray[np.intp], height: int, width: int
+) -> npt.NDArray[np.float32]:
+    """What the pixels, (N, H * W), would be if all were background: one number, or a plane."""
+    y, x = np.divmod(np.arange(height * width), width)
+    plane = np.stack([np.ones_like(y), y - (height - 1) / 2, x - (width - 1) / 2])
+    level = np.median(grey[:, ring], axis=1)[:, np.newaxis]
+    slope = (grey[:, ring] @ np.linalg.pinv(plane[:, ring]) @ plane).astype(np.float32)
+    varies = np.median(np.abs(grey[:, ring] - level), axis=1)
+    left = np.median(np.abs(grey[:, ring] - slope[:, ring]), axis=1)
+    return np.where((left < _LEFT_BY_SLOPE * varies)[:, np.newaxis], slope, level)
 
 
 def background(

@@ -23,6 +23,7 @@ from arraycnn.data.picture_folder import picture_files
 from arraycnn.errors import DataError, DataFileError
 from arraycnn.image_files import SUFFIXES, decode_image, read_image
 from arraycnn.image_inputs import ImageForm, ImageTaker
+from arraycnn.picture_values import PictureNotes
 
 STDIN = "-"
 _STDIN_BYTES = 2**30
@@ -52,6 +53,7 @@ class PictureFiles:
 
     paths: Sequence[Path]
     shape: Shape
+    notes: PictureNotes
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -59,7 +61,7 @@ class PictureFiles:
     def read(self, start: int, stop: int) -> Named:
         def decode(path: Path) -> tuple[str, np.ndarray | DataFileError]:
             try:
-                return str(path), read_image(path, self.shape)
+                return str(path), read_image(path, self.shape, say=self.notes.about(str(path)))
             except DataFileError as error:
                 return str(path), error
 
@@ -96,8 +98,10 @@ class Single:
         return [(self.name, self.image)][start:stop]
 
 
-def find(arguments: Sequence[str], form: ImageForm) -> list[Shown]:
+def find(arguments: Sequence[str], form: ImageForm, notes: PictureNotes) -> list[Shown]:
     """What ``arguments`` name, in their order; as a network takes them.
+
+    What has to be decided about pictures as they are read goes to ``notes``.
 
     Raises `DataError` where one names nothing, or a file of arrays does not fit.
     """
@@ -106,13 +110,13 @@ def find(arguments: Sequence[str], form: ImageForm) -> list[Shown]:
 
     def take_pictures() -> None:
         if pictures:
-            found.append(PictureFiles(list(pictures), form.shape))
+            found.append(PictureFiles(list(pictures), form.shape, notes))
             pictures.clear()
 
     for argument in arguments:
         if argument == STDIN:
             take_pictures()
-            found += _standard_input(form)
+            found += _standard_input(form, notes)
             continue
         for path in _expanded(argument):
             if path.suffix.lower() in SUFFIXES or not _is_array_file(path):
@@ -192,7 +196,7 @@ def _read_arrays(path: Path, name: str, form: ImageForm) -> np.ndarray | ImageSo
         raise DataFileError(name, f"images {broken.reason}", broken.remedy) from None
 
 
-def _standard_input(form: ImageForm) -> list[Shown]:
+def _standard_input(form: ImageForm, notes: PictureNotes) -> list[Shown]:
     """A picture or a file of arrays by its first bytes, else paths, one a line."""
     content = sys.stdin.buffer.read(_STDIN_BYTES + 1)
     name = "standard input"
@@ -200,7 +204,7 @@ def _standard_input(form: ImageForm) -> list[Shown]:
         message = f"{name}: may have at most {_STDIN_BYTES} bytes, has more; save it to a file"
         raise DataError(message)
     if content.startswith(_PICTURE_MAGIC):
-        return [Single(name, decode_image(content, name, form.shape))]
+        return [Single(name, decode_image(content, name, form.shape, say=notes.about(name)))]
     if _array_reader(content[:8]) is not None:
         with tempfile.NamedTemporaryFile() as file:
             file.write(content)
@@ -216,7 +220,7 @@ def _standard_input(form: ImageForm) -> list[Shown]:
     if not paths:
         message = f"{name}: must name at least one picture, is empty; write its paths, one a line"
         raise DataError(message)
-    return find(paths, form)
+    return find(paths, form, notes)
 
 
 def split_errors(

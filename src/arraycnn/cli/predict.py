@@ -14,7 +14,8 @@ from arraycnn.cli.console import counted, counting_bar, notice
 from arraycnn.cli.tables import Table, table
 from arraycnn.errors import DataError
 from arraycnn.model import Model
-from arraycnn.polarity import inverted
+from arraycnn.picture_values import PictureNotes
+from arraycnn.polarity import blank, inverted
 
 _SHOWN = 3
 
@@ -50,7 +51,8 @@ def predict(
     pictures, "patterns*" in quotes, or - for one of these on standard input or paths, one a line.
     """
     trained = Model.load(model, backend=backend)
-    shown = pictures.find(images, trained.intake.form)
+    notes = PictureNotes()
+    shown = pictures.find(images, trained.intake.form, notes)
     total = sum(len(part) for part in shown)
     kind = "json" if as_json else table_format
     # JSON has room for every class, a line has not.
@@ -70,7 +72,10 @@ def predict(
         if not run.done:
             message = f"predict: must read at least one image, could read none of {total}"
             raise DataError(f"{message}; see the lines above")
-    _report(run, invert, time.perf_counter() - began, total)
+    seconds = time.perf_counter() - began
+    for line in notes.take():
+        notice(line)
+    _report(run, invert, seconds, total)
 
 
 class _Run:
@@ -79,12 +84,14 @@ class _Run:
     def __init__(self, model: Model, invert: bool | None, top: int | None) -> None:
         self._model, self._invert, self._top = model, invert, top
         self._names = model.class_names or tuple(str(n) for n in range(model.classes))
-        self.done = self.bad = self.inverted = 0
+        self.done = self.bad = self.inverted = self.blank = 0
         self.confidence = 0.0
 
     def predict(self, names: list[str], images: np.ndarray, rows: Table) -> None:
         images, flipped = self._polarised(images)
-        for name, row, was in zip(names, self._model.predict(images), flipped, strict=True):
+        nothing = blank(images)
+        answers = self._model.predict(images)
+        for name, row, was, empty in zip(names, answers, flipped, nothing, strict=True):
             likely = row.argsort(kind="stable")[::-1]
             best = likely[0]
             chosen = range(len(row)) if self._top is None else likely[: self._top]
@@ -94,12 +101,15 @@ class _Run:
                 "class": self._names[best],
                 "probability": float(row[best]),
                 "inverted": bool(was),
+                "blank": bool(empty),
                 "probabilities": {self._names[n]: float(row[n]) for n in chosen},
             }
-            rows.add(f"{name}: {self._names[best]} ({text})", values)
+            said = "blank, nothing to see: " if empty else ""
+            rows.add(f"{name}: {said}{self._names[best]} ({text})", values)
             self.confidence += float(row[best])
         self.done += len(names)
         self.inverted += int(flipped.sum())
+        self.blank += int(nothing.sum())
 
     def _polarised(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if images.dtype != np.uint8 or self._invert is False:
@@ -114,6 +124,11 @@ def _report(run: _Run, invert: bool | None, seconds: float, total: int) -> None:
         notice(
             f"{run.inverted} of {counted(run.done, 'image')} inverted, whose background is the "
             "opposite of the training images'; --no-invert leaves them as they are"
+        )
+    if run.blank:
+        notice(
+            f"{run.blank} of {counted(run.done, 'image')} blank, all of one grey value: what the "
+            "network says of them means nothing"
         )
     notice(
         f"{counted(run.done, 'image')} in {seconds:.2f} s ({run.done / seconds:,.0f} images/s), "

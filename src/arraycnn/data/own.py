@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from arraycnn.data.array_files import LabelledArrays, assembled
 from arraycnn.data.dataset import DataSet, split_test
 from arraycnn.data.forms import find_arrays
@@ -17,7 +19,9 @@ from arraycnn.data.picture_folder import (
     load_pictures,
 )
 from arraycnn.errors import DataError
+from arraycnn.polarity import blank
 
+_AT_A_TIME = 4096
 _logger = logging.getLogger("arraycnn")
 
 
@@ -41,6 +45,7 @@ def load_own(
     parts, names = assembled(found)
     if str(found.left_out):
         _logger.warning("%s: not used: %s", path, found.left_out)
+    _tell_of_blank_images(path, parts)
     return _made(path, parts, names, seed)
 
 
@@ -84,6 +89,20 @@ def _made(
         validation_labels=validation.labels if validation else None,
         named=train.named,
     )
+
+
+def _tell_of_blank_images(path: Path, parts: dict[str, LabelledArrays]) -> None:
+    """Count the images in memory in which there is nothing to see."""
+    count = total = 0
+    for images in (part.images for part in parts.values()):
+        if isinstance(images, np.ndarray):  # a source tells as it reads
+            total += len(images)
+            count += sum(
+                int(blank(images[start : start + _AT_A_TIME]).sum())
+                for start in range(0, len(images), _AT_A_TIME)
+            )
+    if count:
+        _logger.warning("%s: %d of %d images are blank, all of one grey value", path, count, total)
 
 
 def _split(path: Path, whole: LabelledArrays, seed: int) -> tuple[LabelledArrays, LabelledArrays]:

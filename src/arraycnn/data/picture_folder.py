@@ -18,6 +18,8 @@ from arraycnn.data.visible_files import is_hidden
 from arraycnn.errors import DataError
 from arraycnn.file_kinds import kind_of
 from arraycnn.image_files import SUFFIXES, image_shape, read_image
+from arraycnn.picture_values import PictureNotes
+from arraycnn.polarity import blank
 
 # What fits is decoded once and kept; a larger set is decoded batch by batch.
 RESIDENT_BYTES = 2**28
@@ -47,12 +49,17 @@ class PictureSource(ImageSource):
         self.shape = (len(paths), *shape)
         self.dtype = np.dtype(np.uint8)
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, "arraycnn-pictures")
+        self.notes = PictureNotes(_logger.warning)
 
     def read(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
         images = np.empty((len(indices), *self.shape[1:]), np.uint8)
 
         def decode(place: int) -> None:
-            images[place] = read_image(self._paths[int(indices[place])], self.shape[1:])
+            path = self._paths[int(indices[place])]
+            say = self.notes.about(str(path))
+            images[place] = read_image(path, self.shape[1:], say=say)
+            if blank(images[place : place + 1])[0]:
+                say("blank, all of one grey value")
 
         list(self._threads.map(decode, range(len(indices))))
         return images
@@ -201,12 +208,15 @@ def load_pictures(
     source = PictureSource(paths, shape)
     if len(source) * int(np.prod(shape)) > RESIDENT_BYTES:
         return source
+    source.notes = PictureNotes()
     images = np.empty(source.shape, np.uint8)
     for start in range(0, len(paths), 256):
         stop = min(start + 256, len(paths))
         images[start:stop] = source.read(np.arange(start, stop))
         if progress is not None:
             progress(stop, len(paths))
+    for line in source.notes.take():
+        _logger.warning(line)
     return images
 
 
