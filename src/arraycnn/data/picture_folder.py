@@ -49,6 +49,8 @@ class PictureSource(ImageSource):
         self.shape = (len(paths), *shape)
         self.dtype = np.dtype(np.uint8)
         self._threads = ThreadPoolExecutor(os.cpu_count() or 1, "arraycnn-pictures")
+        self.is_streamed = True
+        """Whether pictures are read again and again: what is said of them is said at once."""
         self.notes = PictureNotes(_logger.warning)
 
     def read(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
@@ -58,7 +60,7 @@ class PictureSource(ImageSource):
             path = self._paths[int(indices[place])]
             say = self.notes.about(str(path))
             images[place] = read_image(path, self.shape[1:], say=say)
-            if blank(images[place : place + 1])[0]:
+            if self.is_streamed and blank(images[place : place + 1])[0]:
                 say("blank, all of one grey value")
 
         list(self._threads.map(decode, range(len(indices))))
@@ -208,7 +210,7 @@ def load_pictures(
     source = PictureSource(paths, shape)
     if len(source) * int(np.prod(shape)) > RESIDENT_BYTES:
         return source
-    source.notes = PictureNotes()
+    source.notes, source.is_streamed = PictureNotes(), False
     images = np.empty(source.shape, np.uint8)
     for start in range(0, len(paths), 256):
         stop = min(start + 256, len(paths))
