@@ -5,8 +5,9 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, features
 
+from arraycnn import image_files
 from arraycnn.errors import DataError, DataFileError
 from arraycnn.image_files import decode_image, image_shape, read_image
 from arraycnn.picture_values import PictureNotes, eight_bits
@@ -236,13 +237,46 @@ def test_every_truncation_is_read_or_refused(tmp_path):
             decode_image(content[:length], "cut", (6, 8, 1))
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "packbits"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "1", "P"])
+def test_tiff(tmp_path, mode, compression):
+    picture = Image.fromarray(PIXELS).convert(mode)
+    picture.save(tmp_path / "a.tif", compression=compression)
+    picture.convert("RGB").save(tmp_path / "a.png")
+    expected = read_image(tmp_path / "a.png", (6, 8, 3))
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif", (6, 8, 3)), expected)
+    assert image_shape(tmp_path / "a.tif") == (6, 8, 1 if mode in ("L", "1") else 3)
+
+
+def test_the_first_page_of_a_tiff(tmp_path):
+    pages = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
+    pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tiff", (6, 8, 1))[..., 0], PIXELS)
+
+
+def test_avif_where_pillow_reads_it(tmp_path):
+    if not features.check("avif"):
+        pytest.skip("this Pillow was built without AVIF")
+    picture = Image.fromarray(np.dstack([PIXELS] * 3))
+    picture.save(tmp_path / "a.avif", quality=100, subsampling="4:4:4")
+    found = read_image(tmp_path / "a.avif", (6, 8, 3)).astype(int)
+    assert np.abs(found - PIXELS[..., None]).max() <= 8
+
+
+def test_avif_where_pillow_does_not_read_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_files, "_formats", lambda: image_files.FORMATS)
+    (tmp_path / "a.avif").write_bytes(b"\0\0\0\x1cftypavif" + bytes(40))
+    message = refusal(tmp_path / "a.avif")
+    assert "is an AVIF file, which is not read; convert it to PNG or JPEG" in message
+
+
 def test_what_is_no_picture(tmp_path):
     (tmp_path / "a.png").write_text("hello")
     assert "is not a picture" in refusal(tmp_path / "a.png")
     assert "No such file" in refusal(tmp_path / "absent.png")
     refusal(tmp_path)
     # Formats with a large and rarely tested decoder are not opened at all.
-    assert "is not a picture" in refusal(saved(tmp_path, Image.fromarray(PIXELS), "a.tiff"))
+    assert "is not a picture" in refusal(saved(tmp_path, Image.fromarray(PIXELS), "a.tga"))
     assert "is not a picture" in refusal(saved(tmp_path, Image.fromarray(PIXELS), "a.eps"))
     path = saved(tmp_path, Image.fromarray(PIXELS), "good.png")
     with pytest.raises(DataError, match="1 or 3 channels"):

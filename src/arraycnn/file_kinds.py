@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from arraycnn.errors import one_line
+
 _START = 512
-_TO_PICTURES = 'convert it to PNG or JPEG, such as with ImageMagick: magick "{name}" "{stem}.png"'
+_TO_PICTURES = 'convert it to PNG or JPEG, such as with ImageMagick: magick "{name}" "{png}"'
 _TO_ARRAYS = (
     "read it with the program that wrote it, and save images and labels with "
     "numpy.savez('{stem}.npz', images=..., labels=...)"
@@ -21,14 +23,22 @@ _UNPACK = "unpack it and name the folder: {how}"
 
 @dataclass(frozen=True)
 class FileKind:
-    """A kind of file that is not read: its name, as in "a NAME file", and what helps."""
+    """A kind of file that is not read: its name, and what helps."""
 
     name: str
     _remedy: str
 
+    @property
+    def with_article(self) -> str:
+        """Such as "a zip file" or "an HDF5 file"."""
+        vowel = self.name[0] in "AEIOaeio" or self.name in ("HDF5", "xz")
+        return f"{'an' if vowel else 'a'} {self.name} file"
+
     def remedy(self, path: str | os.PathLike[str]) -> str:
-        name = Path(path).name
-        return self._remedy.replace("{name}", name).replace("{stem}", Path(name).stem)
+        name, stem = one_line(Path(path).name), one_line(Path(path).stem)
+        png = f"{stem}.png" if name != f"{stem}.png" else f"{stem}-converted.png"
+        text = self._remedy.replace("{png}", png).replace("{stem}", stem)
+        return text.replace("{name}", name)
 
 
 def _unpacked(name: str, how: str) -> FileKind:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,15 +11,19 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.errors import DataError, DataFileError, one_line
+from arraycnn.file_kinds import FileKind, kind_of, kind_of_bytes
 from arraycnn.picture_values import Say, eight_bits, on_paper
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 # Each decoder is a door for hostile files, so only these are opened.
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM")
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
+# Where Pillow was built with it.
+_AVIF = "AVIF"
 SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".pgm", ".ppm", ".pnm", ".pbm"}
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+    | {".pgm", ".ppm", ".pnm", ".pbm", ".avif"}
 )
 # A camera's pictures have up to 50 million pixels; a bomb's file of some kilobytes has billions.
 MAX_PIXELS = 2**26
@@ -44,7 +49,8 @@ def read_image(
 
     Parameters
     ----------
-    path : path of a PNG, JPEG, BMP, GIF (first frame), WebP or PGM/PPM file
+    path : path of a PNG, JPEG, BMP, GIF, WebP, TIFF (of these the first frame), PGM/PPM file, or of
+        an AVIF file where Pillow reads those
     input_shape : (H, W, C)
         C is 1 (grey) or 3 (colour).
     invert : bool
@@ -127,13 +133,14 @@ def _opened(file: Any, name: object, use: Any) -> Any:
     try:
         from PIL import Image, UnidentifiedImageError
 
-        # Pillow would load the decoders of all its formats to look for this one.
-        from PIL import WebPImagePlugin as _  # noqa: F401
+        # Pillow would load the decoders of all its formats to look for these.
+        from PIL import TiffImagePlugin as _tiff  # noqa: F401
+        from PIL import WebPImagePlugin as _webp  # noqa: F401
     except ModuleNotFoundError as error:
         message = 'image files: Pillow is not installed; pip install "arraycnn[images]"'
         raise DataError(message) from error
     try:
-        with Image.open(file, formats=FORMATS) as picture:
+        with Image.open(file, formats=_formats()) as picture:
             width, height = picture.size
             if width * height > MAX_PIXELS:
                 reason = f"may have at most {MAX_PIXELS} pixels, its header says {width}x{height}"
@@ -142,11 +149,34 @@ def _opened(file: Any, name: object, use: Any) -> Any:
     except DataFileError:
         raise
     except UnidentifiedImageError:
+        kind = _kind(file)
+        if kind is not None:
+            reason = f"is {kind.with_article}, which is not read"
+            raise DataFileError(f"image {name}", reason, kind.remedy(str(name))) from None
         reason = "is not a picture Pillow can read"
         raise DataFileError(f"image {name}", reason, "use PNG or JPEG") from None
     except Exception as error:  # a decoder raises whatever a damaged file leads it to
         reason = f"cannot be read ({one_line(getattr(error, 'strerror', None) or error)})"
         raise DataFileError(f"image {name}", reason, "check the file") from None
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    from PIL import features
+
+    if not features.check("avif"):
+        return FORMATS
+    from PIL import AvifImagePlugin as _avif  # noqa: F401
+
+    return (*FORMATS, _AVIF)
+
+
+def _kind(file: Any) -> FileKind | None:
+    """What a file that is no picture is, by its first bytes."""
+    if not isinstance(file, BytesIO):
+        return kind_of(Path(file))
+    content = file.getbuffer()
+    return kind_of_bytes(bytes(content[:512]), len(content))
 
 
 def _is_grey(picture: Image) -> bool:

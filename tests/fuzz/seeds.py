@@ -142,6 +142,7 @@ def _image_seeds() -> list[bytes]:
     pictures += [(clear, "PNG"), (grey.convert("1"), "PNG"), (colour.convert("P"), "PNG")]
     pictures += [(grey.convert("LA"), "PNG"), (colour.convert("CMYK"), "JPEG"), (clear, "WEBP")]
     pictures += [(Image.fromarray(pixels.astype(np.uint16) * 200), "PNG")]
+    pictures += [(grey, "TIFF"), (colour, "TIFF"), (clear, "TIFF"), (grey.convert("1"), "TIFF")]
     seeds = []
     for number, (picture, kind) in enumerate(pictures):
         buffer = io.BytesIO()
@@ -150,6 +151,11 @@ def _image_seeds() -> list[bytes]:
         options = {"exif": exif} if kind in ("PNG", "JPEG", "WEBP") else {}
         picture.save(buffer, kind, **options)
         seeds.append(bytes([number % 4]) + buffer.getvalue())
+    for compression in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "group4"):
+        buffer = io.BytesIO()
+        mode = "1" if compression == "group4" else "L"
+        grey.convert(mode).save(buffer, "TIFF", compression=compression)
+        seeds.append(b"\0" + buffer.getvalue())
     bomb = bytearray(seeds[0])
     bomb[17:25] = struct.pack(">II", 60_000, 60_000)
     return [*seeds, bytes(bomb), b"\0<html>", b"\0P5 3 2 255\n123456", b"\0P2 2 1 9\n1 2"]
@@ -240,7 +246,18 @@ WORDS: dict[str, list[bytes]] = {
     ],
     "image": [
         *(b"IHDR", b"IDAT", b"IEND", b"tRNS", b"PLTE", b"iTXt", b"acTL", b"fdAT", b"Exif\0\0"),
-        *(b"\xff\xd8", b"\xff\xc0", b"GIF89a", b"RIFF", b"WEBPVP8 ", b"VP8L", b"P6", b"BM"),
+        *(
+            b"\xff\xd8",
+            b"\xff\xc0",
+            b"GIF89a",
+            b"RIFF",
+            b"WEBPVP8 ",
+            b"VP8L",
+            b"P6",
+            b"BM",
+            b"II*\0",
+            b"MM\0*",
+        ),
     ],
     "checkpoint": [
         *(b"PK\3\4", b"PK\1\2", b"PK\5\6", b"\x93NUMPY", b"'descr'", b"'shape': ("),

@@ -32,6 +32,7 @@ from arraycnn.run_folder import read_config, recorded_data
     "lies in was trained on, else digits]",
 )
 @options.data_dir
+@options.skip_damaged
 @click.option(
     "--part",
     type=click.Choice(["test", "train", "validation", "all"]),
@@ -51,6 +52,7 @@ def evaluate(
     model: Path,
     dataset: str | None,
     data_dir: Path | None,
+    skip_damaged: bool,
     part: str,
     top: int | None,
     per_class: bool,
@@ -67,9 +69,10 @@ def evaluate(
     """
     trained = Model.load(model, backend=backend)
     if dataset is None:
-        dataset, data_dir = _recorded(model, data_dir)
+        dataset, data_dir, skipped = _recorded(model, data_dir)
+        skip_damaged = skip_damaged or skipped
     data, said = in_the_models_numbers(
-        _load(trained, dataset, data_dir), trained.class_names, trained.classes
+        _load(trained, dataset, data_dir, skip_damaged), trained.class_names, trained.classes
     )
     if said:
         notice(said)
@@ -134,22 +137,25 @@ def _count_on(progress: Callable[[int], None], before: int, done: int) -> None:
     progress(before + done)
 
 
-def _recorded(model: Path, data_dir: Path | None) -> tuple[str, Path | None]:
-    """The data set of the run that ``model`` is of, and its data folder unless one is given."""
+def _recorded(model: Path, data_dir: Path | None) -> tuple[str, Path | None, bool]:
+    """The data set of the run that ``model`` is of, and its data folder unless one is given.
+
+    And whether the run left damaged pictures out.
+    """
     if not (model.parent / "config.json").is_file():
-        return "digits", data_dir
+        return "digits", data_dir, False
     config = read_config(model.parent)
     if data_dir is not None:
         config = config | {"data_dir": str(data_dir)}
     name, folder = recorded_data(model.parent, config)
-    return name, None if folder is None else Path(folder)
+    return name, None if folder is None else Path(folder), config.get("skip_damaged") is True
 
 
-def _load(trained: Model, dataset: str, data_dir: Path | None) -> DataSet:
+def _load(trained: Model, dataset: str, data_dir: Path | None, skip_damaged: bool) -> DataSet:
     """The set; one of the user's own in the sizes and the split of the model."""
-    own: dict[str, Any] = {}
+    own: dict[str, Any] = {"skip_damaged": skip_damaged}
     if dataset not in DATASETS:
-        own = {"image_size": trained.input_shape, "seed": trained.seed}
+        own |= {"image_size": trained.input_shape, "seed": trained.seed}
     with download_bar() as progress:
         return load_dataset(dataset, data_dir, progress, **own)
 

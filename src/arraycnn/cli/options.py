@@ -89,7 +89,7 @@ dataset: Decorator = click.option(
     default="digits",
     show_default=True,
     help=f"{', '.join(DATASETS)}; or the path of your own: a folder with one subfolder of pictures "
-    "a class, an .npz with images and labels, IDX files.",
+    "a class, an .npz with images and labels, IDX files, CSV, CIFAR (docs/DATA.md).",
 )
 image_size: Decorator = click.option(
     "--image-size",
@@ -100,6 +100,9 @@ data_dir: Decorator = click.option(
     "--data-dir",
     type=click.Path(path_type=Path),
     help="Folder with the data set's IDX files; without it, ARRAYCNN_DATA, the cache, a download.",
+)
+skip_damaged: Decorator = click.option(
+    "--skip-damaged", is_flag=True, help="Leave pictures out that cannot be read, and count them."
 )
 limit: Decorator = click.option(
     "--limit",

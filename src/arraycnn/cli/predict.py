@@ -12,6 +12,7 @@ from arraycnn.batch_size import images_to_read
 from arraycnn.cli import options, pictures
 from arraycnn.cli.console import counted, counting_bar, notice
 from arraycnn.cli.tables import Table, table
+from arraycnn.data.found import LeftOut
 from arraycnn.errors import DataError
 from arraycnn.model import Model
 from arraycnn.picture_values import PictureNotes
@@ -29,6 +30,7 @@ _SHOWN = 3
     help="Swap dark and light, or never do.  [default: for images whose background is the opposite "
     "of the training images', such as dark digits on white for MNIST's white on black]",
 )
+@options.skip_damaged
 @options.top
 @options.table_format
 @options.output
@@ -39,6 +41,7 @@ def predict(
     model: Path,
     images: tuple[str, ...],
     invert: bool | None,
+    skip_damaged: bool,
     top: int | None,
     table_format: str,
     output: Path | None,
@@ -57,14 +60,17 @@ def predict(
     kind = "json" if as_json else table_format
     # JSON has room for every class, a line has not.
     run = _Run(trained, invert, top or (None if kind in ("json", "jsonl") else _SHOWN))
+    left_out = LeftOut()
     began = time.perf_counter()
     with counting_bar("predicting", total) as progress, table(kind, output) as rows:
         for batch in pictures.batches(shown, images_to_read(trained.input_shape)):
             names, pixels, errors = pictures.split_errors(batch)
             if errors and total == 1:
                 raise errors[0]
-            for error in errors:
+            for error in [] if skip_damaged else errors:
                 notice(str(error))
+            for error in errors if skip_damaged else []:
+                left_out.add("damaged picture{s}", error.path.removeprefix("image "))
             run.bad += len(errors)
             if pixels:
                 run.predict(names, np.stack(pixels), rows)
@@ -75,6 +81,9 @@ def predict(
     seconds = time.perf_counter() - began
     for line in notes.take():
         notice(line)
+    if str(left_out):
+        notice(f"not used: {left_out}")
+        run.bad = 0
     _report(run, invert, seconds, total)
 
 
@@ -136,5 +145,6 @@ def _report(run: _Run, invert: bool | None, seconds: float, total: int) -> None:
     )
     if run.bad:
         raise DataError(
-            f"predict: {run.bad} of {total} files could not be read; see the lines above"
+            f"predict: {run.bad} of {total} files could not be read; see the lines above, or leave "
+            "damaged files out with --skip-damaged"
         )

@@ -38,6 +38,7 @@ from arraycnn.report.words import accuracy
     help="Where the data set of the runs is now, or another to report on.  [default: where it was]",
 )
 @options.data_dir
+@options.skip_damaged
 @click.option(
     "--image",
     type=click.IntRange(min=0),
@@ -53,6 +54,7 @@ def report(
     out: Path | None,
     dataset: str | None,
     data_dir: Path | None,
+    skip_damaged: bool,
     image: int,
     backend: Backend,
     as_json: bool,
@@ -64,7 +66,7 @@ def report(
     """
     require_matplotlib()
     known = [read_run(path) for path in runs]
-    pairs = [(run, _examine(run, dataset, data_dir, image, backend)) for run in known]
+    pairs = [(run, _examine(run, dataset, data_dir, skip_damaged, image, backend)) for run in known]
     folder = out if out is not None else (runs[0] / "report" if len(runs) == 1 else Path("report"))
     path = write_report(pairs, folder)
     if as_json:
@@ -76,13 +78,18 @@ def report(
 
 
 def _examine(
-    run: Run, dataset: str | None, data_dir: Path | None, image: int, backend: Backend
+    run: Run,
+    dataset: str | None,
+    data_dir: Path | None,
+    skip_damaged: bool,
+    image: int,
+    backend: Backend,
 ) -> Examination:
     if not run.summary:
         notice(f"run folder {run.path}: is not finished; reporting on {run.model_file.name}")
     model = Model.load(run.model_file, backend=backend)
     with download_bar() as progress:
-        data = load_run_data(run, data_dir, progress, dataset)
+        data = load_run_data(run, data_dir, progress, dataset, skip_damaged)
     data, said = in_the_models_numbers(data, model.class_names, model.classes)
     for line in (said, unmeasured(data.name, "test", data.class_names, data.test_labels)):
         if line:

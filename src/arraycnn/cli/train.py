@@ -62,6 +62,7 @@ _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 @options.dataset
 @options.data_dir
 @options.image_size
+@options.skip_damaged
 @click.option("--network", type=click.Choice(list(NETWORKS)), default="basic", show_default=True)
 @options.backend
 @click.option(
@@ -138,6 +139,7 @@ def train(
     dataset: str,
     data_dir: Path | None,
     image_size: tuple[int, int] | None,
+    skip_damaged: bool,
     network: str,
     backend: Backend,
     epochs: int | None,
@@ -166,7 +168,12 @@ def train(
     context = click.get_current_context()
     _check_together(context.params)
     with download_bar() as progress:
-        data = load_dataset(dataset, data_dir, progress, image_size=image_size, seed=seed)
+        data = load_dataset(
+            *(dataset, data_dir, progress),
+            image_size=image_size,
+            seed=seed,
+            skip_damaged=skip_damaged,
+        )
     data, sampling = as_the_run_has_it(resume, data, limit, seed)
     check_can_be_learned(data.name, data.class_names, data.train_labels)
     own_part = _own_validation(data, validation)

@@ -27,13 +27,15 @@ _logger = logging.getLogger("arraycnn")
 class LabelledArrays:
     """Images, (N, H, W, C) uint8, and the label of each, (N,) int32, from the files ``where``.
 
-    ``named`` is False where nothing says what the classes are called.
+    ``named`` is False where nothing says what the classes are called; ``damaged``, (N,), marks the
+    images that could not be read.
     """
 
     images: Images
     labels: npt.NDArray[np.int32]
     where: str
     named: bool = True
+    damaged: npt.NDArray[np.bool_] | None = None
 
 
 def assembled(found: Found) -> tuple[dict[str, LabelledArrays], tuple[str, ...]]:
@@ -53,7 +55,11 @@ def assembled(found: Found) -> tuple[dict[str, LabelledArrays], tuple[str, ...]]
         names, numbers = _numbers_as_names(numbers, where["train"])
     made = {
         part: LabelledArrays(
-            _images(arrays.images, arrays.images_where), numbers[part], arrays.images_where, named
+            _images(arrays.images, arrays.images_where),
+            numbers[part],
+            arrays.images_where,
+            named,
+            arrays.damaged,
         )
         for part, arrays in found.parts.items()
     }

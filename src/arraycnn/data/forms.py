@@ -83,7 +83,7 @@ def _in_file(path: Path, class_names: Sequence[str] | None, image_size: Size | N
         return find_named(path, NpyFolder(path.parent), class_names)
     kind = kind_of(path)
     if kind is not None:
-        reason = f"must be a data set, is a {kind.name} file, which is not read"
+        reason = f"must be a data set, is {kind.with_article}, which is not read"
         raise DataFileError(path, reason, kind.remedy(path))
     if is_cifar_file(path):
         return find_cifar_file(path, class_names)

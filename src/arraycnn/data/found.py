@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from arraycnn.data.visible_files import is_hidden
 from arraycnn.errors import one_line
 from arraycnn.file_kinds import kind_of
@@ -64,13 +67,15 @@ class FoundPart:
     """Images and labels as a file holds them, and the place of each for errors.
 
     ``images`` is (N, H, W), (N, H, W, C) or, one row an image, (N, H*W*C); an `ImageSource` is
-    taken as it is. ``labels`` are whole numbers or texts.
+    taken as it is. ``labels`` are whole numbers or texts. ``damaged``, (N,), marks the images that
+    could not be read.
     """
 
     images: Any
     labels: Any
     images_where: str
     labels_where: str
+    damaged: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)

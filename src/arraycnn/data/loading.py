@@ -49,6 +49,7 @@ def load_dataset(
     image_size: tuple[int, int] | tuple[int, int, int] | None = None,
     seed: int = 0,
     class_names: Sequence[str] | None = None,
+    skip_damaged: bool = False,
 ) -> DataSet:
     """Load "mnist", "fashion-mnist" or "digits" (see `DATASETS`), or a set of your own.
 
@@ -63,19 +64,26 @@ def load_dataset(
 
     A set of your own is the path of
 
-    - a folder with one subfolder of pictures (PNG, JPEG, BMP, GIF, WebP, PGM/PPM) for each class,
-      or with two such folders train/ and test/ (or val/). Classes are numbered in the order of
+    - a folder with one subfolder of pictures (PNG, JPEG, BMP, GIF, WebP, TIFF, PGM/PPM) for each
+      class, or with such folders train/, test/ and val/. Classes are numbered in the order of
       their names. Pictures of different sizes are stretched to ``image_size``, (H, W) or (H, W, C);
-      above 256 MiB they stay on the disk and are decoded batch by batch;
+      above 256 MiB they stay on the disk and are decoded batch by batch. With ``skip_damaged``
+      each is decoded once before, and those that cannot be read are left out and counted;
     - an .npz file, or a folder of .npy files, with arrays called images and labels, or
-      train_images, train_labels, test_images, test_labels, or x_train, y_train, x_test, y_test;
-      images (N, H, W) or (N, H, W, C) with whole numbers 0 to 255, labels numbers or texts;
-    - an IDX file of images with its labels beside it, or a folder of such files; raw or gzipped.
+      train_images, train_labels, test_images, test_labels, or x_train, y_train, x_test, y_test, and
+      perhaps val_images and val_labels; images (N, H, W) or (N, H, W, C), labels numbers or texts;
+      or a pair of .npz files, each with one array;
+    - an IDX file of images with its labels beside it, or a folder of such files; raw or gzipped;
+    - tables of text (CSV) with a label and the pixels of one image in each row, which are a square
+      image or one of ``image_size``;
+    - CIFAR-10 and CIFAR-100, as pickles or binary, and mnist.pkl.gz. Pickles are never run.
 
-    Raw IDX, .npy and uncompressed .npz arrays above 64 MiB are mapped, not read. Class names are
-    the subfolders', an array class_names, the lines of class_names.txt (or classes.txt) beside the
-    files, or the numbers; with ``class_names`` given, classes are numbered as there. Where there is
-    no test part, one image in five of each class is held out, by ``seed``.
+    docs/DATA.md has all forms. Raw IDX, .npy and uncompressed .npz arrays above 64 MiB are mapped,
+    not read. Class names are the subfolders', an array class_names, the lines of class_names.txt
+    (or classes.txt) beside the files, or the numbers; with ``class_names`` given, classes are
+    numbered as there. Where there is no test part, one image in five of each class is held out, by
+    ``seed``. What is found at the path and not used is counted by reason, in one warning on the
+    logger "arraycnn".
 
     Returns a `DataSet`: images uint8 (N, H, W, C), labels int32 (N,).
 
@@ -90,7 +98,7 @@ def load_dataset(
                 f"data set {path}: is a path of its own and takes no data folder, "
                 f"got {str(data_dir)!r}; leave the folder out"
             )
-        return load_own(path, image_size, seed, class_names, progress)
+        return load_own(path, image_size, seed, class_names, progress, skip_damaged)
     if name == "digits":
         if data_dir is not None:
             raise DataError(

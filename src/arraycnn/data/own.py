@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from arraycnn.data.array_files import LabelledArrays, assembled
 from arraycnn.data.dataset import DataSet, split_test
@@ -15,6 +16,7 @@ from arraycnn.data.image_source import select
 from arraycnn.data.picture_folder import (
     Progress,
     common_shape,
+    find_damaged,
     find_picture_parts,
     load_pictures,
 )
@@ -31,6 +33,7 @@ def load_own(
     seed: int = 0,
     class_names: Sequence[str] | None = None,
     progress: Progress | None = None,
+    skip_damaged: bool = False,
 ) -> DataSet:
     """The data set at ``path``; `arraycnn.data.load_dataset` documents what it may be."""
     if not path.exists():
@@ -38,7 +41,7 @@ def load_own(
     try:
         found = find_arrays(path, class_names, image_size)
         if found is None:
-            found = _find_pictures(path, image_size, class_names, progress)
+            found = _find_pictures(path, image_size, class_names, progress, skip_damaged)
     except OSError as error:
         message = f"data set {path}: must be readable, the system says: {error.strerror or error}"
         raise DataError(f"{message}; check its permissions") from None
@@ -54,18 +57,27 @@ def _find_pictures(
     image_size: tuple[int, ...] | None,
     class_names: Sequence[str] | None,
     progress: Progress | None,
+    skip_damaged: bool,
 ) -> Found:
     left_out = LeftOut()
     parts, names = find_picture_parts(path, class_names, left_out)
-    paths = [picture for part in parts.values() for picture in part.paths]
+    damaged = {name: np.zeros(len(part.paths), np.bool_) for name, part in parts.items()}
+    if skip_damaged:
+        damaged = {name: find_damaged(part.paths, path, left_out) for name, part in parts.items()}
+    paths = [
+        picture
+        for name, part in parts.items()
+        for picture, bad in zip(part.paths, damaged[name], strict=True)
+        if not bad
+    ]
     if image_size is not None and len(image_size) == 3:
         shape = (image_size[0], image_size[1], image_size[2])
     else:
         shape = common_shape(paths, None if image_size is None else (image_size[0], image_size[1]))
-    found = {
-        name: FoundPart(load_pictures(part.paths, shape, progress), part.labels, str(path), name)
-        for name, part in parts.items()
-    }
+    found = {}
+    for name, part in parts.items():
+        images = load_pictures(part.paths, shape, progress, damaged[name])
+        found[name] = FoundPart(images, part.labels, str(path), str(path), damaged[name])
     return Found(found, names, left_out)
 
 
@@ -77,6 +89,9 @@ def _made(
     has_test_part = test is not None
     if test is None:
         train, test = _split(path, train, seed)
+    # After the split, which is the same whatever is damaged by the day it is drawn again.
+    train, test = _whole(train), _whole(test)
+    validation = None if validation is None else _whole(validation)
     return DataSet(
         name=path.resolve().name.partition(".")[0] or "data",
         train_images=train.images,
@@ -94,7 +109,7 @@ def _made(
 def _tell_of_blank_images(path: Path, parts: dict[str, LabelledArrays]) -> None:
     """Count the images in memory in which there is nothing to see."""
     count = total = 0
-    for images in (part.images for part in parts.values()):
+    for images in (_whole(part).images for part in parts.values()):
         if isinstance(images, np.ndarray):  # a source tells as it reads
             total += len(images)
             count += sum(
@@ -120,7 +135,20 @@ def _split(path: Path, whole: LabelledArrays, seed: int) -> tuple[LabelledArrays
             "give it a test part of its own, or more images"
         )
         raise DataError(message)
-    return (
-        replace(whole, images=select(images, kept), labels=labels[kept]),
-        replace(whole, images=select(images, held_out), labels=labels[held_out]),
+    return _chosen(whole, kept), _chosen(whole, held_out)
+
+
+def _whole(part: LabelledArrays) -> LabelledArrays:
+    """``part`` without its damaged images."""
+    if part.damaged is None or not part.damaged.any():
+        return part
+    return _chosen(part, np.flatnonzero(~part.damaged))
+
+
+def _chosen(part: LabelledArrays, indices: npt.NDArray[np.int64]) -> LabelledArrays:
+    return replace(
+        part,
+        images=select(part.images, indices),
+        labels=part.labels[indices],
+        damaged=None if part.damaged is None else part.damaged[indices],
     )

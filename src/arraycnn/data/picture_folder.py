@@ -3,8 +3,9 @@
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ import numpy.typing as npt
 from arraycnn.data.found import LeftOut
 from arraycnn.data.image_source import Images, ImageSource
 from arraycnn.data.visible_files import is_hidden
-from arraycnn.errors import DataError
+from arraycnn.errors import DataError, DataFileError
 from arraycnn.file_kinds import kind_of
 from arraycnn.image_files import SUFFIXES, image_shape, read_image
 from arraycnn.picture_values import PictureNotes
 from arraycnn.polarity import blank
 
+DAMAGED = "damaged picture{s}"
 # What fits is decoded once and kept; a larger set is decoded batch by batch.
 RESIDENT_BYTES = 2**28
 TEST_NAMES = ("test", "testing")
@@ -59,7 +61,8 @@ class PictureSource(ImageSource):
         def decode(place: int) -> None:
             path = self._paths[int(indices[place])]
             say = self.notes.about(str(path))
-            images[place] = read_image(path, self.shape[1:], say=say)
+            with _remedy_named():
+                images[place] = read_image(path, self.shape[1:], say=say)
             if self.is_streamed and blank(images[place : place + 1])[0]:
                 say("blank, all of one grey value")
 
@@ -183,7 +186,7 @@ def common_shape(paths: Sequence[Path], size: tuple[int, int] | None) -> tuple[i
 
     Raises `DataError` where they have different sizes and ``size``, (H, W), does not choose one.
     """
-    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads, _remedy_named():
         shapes = Counter(threads.map(image_shape, paths))
     channels = max(shape[2] for shape in shapes)
     if size is not None:
@@ -204,22 +207,59 @@ def common_shape(paths: Sequence[Path], size: tuple[int, int] | None) -> tuple[i
 
 
 def load_pictures(
-    paths: Sequence[Path], shape: tuple[int, int, int], progress: Progress | None = None
+    paths: Sequence[Path],
+    shape: tuple[int, int, int],
+    progress: Progress | None = None,
+    damaged: npt.NDArray[np.bool_] | None = None,
 ) -> Images:
-    """The pictures as an array, or as a source where that would have more than 256 MiB."""
+    """The pictures as an array, or as a source where that would have more than 256 MiB.
+
+    Those that are ``damaged``, (N,), are not read: in an array, they are black.
+    """
     source = PictureSource(paths, shape)
     if len(source) * int(np.prod(shape)) > RESIDENT_BYTES:
         return source
     source.notes, source.is_streamed = PictureNotes(), False
-    images = np.empty(source.shape, np.uint8)
+    images = np.zeros(source.shape, np.uint8)
     for start in range(0, len(paths), 256):
-        stop = min(start + 256, len(paths))
-        images[start:stop] = source.read(np.arange(start, stop))
+        chosen = np.arange(start, min(start + 256, len(paths)))
+        chosen = chosen if damaged is None else chosen[~damaged[chosen]]
+        images[chosen] = source.read(chosen)
         if progress is not None:
-            progress(stop, len(paths))
+            progress(min(start + 256, len(paths)), len(paths))
     for line in source.notes.take():
         _logger.warning(line)
     return images
+
+
+def find_damaged(paths: Sequence[Path], folder: Path, left_out: LeftOut) -> npt.NDArray[np.bool_]:
+    """Which pictures cannot be read to their end; each is decoded once, and counted if it fails."""
+
+    def fails(path: Path) -> bool:
+        try:
+            read_image(path, (1, 1, 1))
+        except DataFileError:
+            return True
+        return False
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        damaged = np.fromiter(threads.map(fails, paths), np.bool_, len(paths))
+    for place in np.flatnonzero(damaged):
+        left_out.add(DAMAGED, os.path.relpath(paths[int(place)], folder))
+    if damaged.all():
+        reason = f"must hold pictures that can be read, all {len(paths)} are damaged"
+        raise DataFileError(folder, reason, "copy them again from where they came from")
+    return damaged
+
+
+@contextmanager
+def _remedy_named() -> Iterator[None]:
+    """What is wrong with one picture of a set, with the option that goes on without it."""
+    try:
+        yield
+    except DataFileError as error:
+        remedy = f"{error.remedy}, or leave damaged pictures out with --skip-damaged"
+        raise DataFileError(error.path, error.reason, remedy, error.offset) from None
 
 
 def picture_files(folder: Path, left_out: LeftOut) -> list[Path]:

@@ -12,6 +12,7 @@ from arraycnn.errors import CheckpointError, InvalidValueError
 from arraycnn.export.channels_first import plan
 from arraycnn.export.safetensors import NETWORK, check_digest
 from arraycnn.export.tensors import tensors
+from arraycnn.export.torch_files import check_is_no_torch_file
 from arraycnn.extras import import_extra
 from arraycnn.layers import Layer, Rescale, Sequential
 from arraycnn.layers.config import network_from_config
@@ -63,6 +64,7 @@ def import_safetensors(
     except OSError as error:
         message = f"weights file {path}: cannot be read ({error.strerror}); check the path"
         raise CheckpointError(message) from error
+    check_is_no_torch_file(path, content)
     labels = check_digest(path, content)
     try:
         arrays = library.load(content)

@@ -106,6 +106,7 @@ def load_run_data(
     data_dir: str | Path | None = None,
     progress: Callable[[int, int | None], None] | None = None,
     dataset: str | Path | None = None,
+    skip_damaged: bool = False,
 ) -> DataSet:
     """The data set that ``run`` was trained on, with the run's own limit.
 
@@ -116,6 +117,8 @@ def load_run_data(
         was trained. `is_data_of` says whether they are the same data.
     progress : callable
         As `load_dataset` takes it.
+    skip_damaged : bool
+        Whether to leave pictures out that cannot be read; a run that did so does it in any case.
 
     Raises
     ------
@@ -134,7 +137,12 @@ def load_run_data(
     else:
         name, data_dir = recorded_data(run.path, run.config)
     seed = run.config.get("seed", 0)  # it decided which images the training did not see
-    data = load_dataset(name, data_dir, progress, image_size=size, seed=seed)
+    data = load_dataset(
+        *(name, data_dir, progress),
+        image_size=size,
+        seed=seed,
+        skip_damaged=skip_damaged or run.config.get("skip_damaged") is True,
+    )
     return limited(data, run.config.get("limit"), seed, sampling_of(run.config))
 
 
