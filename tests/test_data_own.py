@@ -165,6 +165,16 @@ def test_class_names_from_an_array_or_a_file(tmp_path):
     assert "must be lines of text" in refusal(tmp_path / "a.npz")
 
 
+def test_arrays_are_not_stretched_in_silence(tmp_path):
+    np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS)
+    for size in [(8, 8), (4, 3, 3), (3, 4)]:
+        message = refusal(tmp_path / "a.npz", image_size=size)
+        assert f"are 4x3x1, {'x'.join(map(str, size))} is asked for" in message
+        assert "leave --image-size out" in message
+    for size in [None, (4, 3), (4, 3, 1)]:
+        assert load_dataset(tmp_path / "a.npz", image_size=size).image_shape == (4, 3, 1)
+
+
 def test_large_arrays_stay_on_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("arraycnn.data.numpy_files.MAPPED_BYTES", 10)
     monkeypatch.setattr("arraycnn.data.array_files.MAPPED_BYTES", 10)

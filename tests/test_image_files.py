@@ -248,6 +248,19 @@ def test_tiff(tmp_path, mode, compression):
     assert image_shape(tmp_path / "a.tif") == (6, 8, 1 if mode in ("L", "1") else 3)
 
 
+def test_tiles_larger_than_the_picture_are_not_allocated(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(PIXELS).save(path, compression="tiff_lzw")
+    content = path.read_bytes()
+    # RowsPerStrip and StripOffsets become TileWidth and TileLength: 16 million by 16 million.
+    for old, new in ((278, 322), (273, 323)):
+        place = content.index(struct.pack("<H", old), 8)
+        changed = struct.pack("<HHII", new, 4, 1, 2**24)
+        content = content[:place] + changed + content[place + 12 :]
+    path.write_bytes(content)
+    assert "has tiles larger than itself, 8x6" in refusal(path)
+
+
 def test_the_first_page_of_a_tiff(tmp_path):
     pages = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
     pages[0].save(tmp_path / "a.tiff", save_all=True, append_images=pages[1:])

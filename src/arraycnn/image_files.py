@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -27,6 +28,9 @@ SUFFIXES = frozenset(
 )
 # A camera's pictures have up to 50 million pixels; a bomb's file of some kilobytes has billions.
 MAX_PIXELS = 2**26
+# Programs write tiles of up to 1024 x 1024, in small pictures as well.
+_TILE_PIXELS = 2**22
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
 # In the name of the decoder of a file with 16 bits a colour.
 _SIXTEEN = ";16"
 _STRETCHED = 2
@@ -145,6 +149,9 @@ def _opened(file: Any, name: object, use: Any) -> Any:
             if width * height > MAX_PIXELS:
                 reason = f"may have at most {MAX_PIXELS} pixels, its header says {width}x{height}"
                 raise DataFileError(f"image {name}", reason, "make it smaller")
+            if _tile_pixels(picture) > max(width * height, _TILE_PIXELS):
+                reason = f"has tiles larger than itself, {width}x{height}"
+                raise DataFileError(f"image {name}", reason, "save it without tiles")
             return use(picture)
     except DataFileError:
         raise
@@ -158,6 +165,13 @@ def _opened(file: Any, name: object, use: Any) -> Any:
     except Exception as error:  # a decoder raises whatever a damaged file leads it to
         reason = f"cannot be read ({one_line(getattr(error, 'strerror', None) or error)})"
         raise DataFileError(f"image {name}", reason, "check the file") from None
+
+
+def _tile_pixels(picture: Image) -> int:
+    """How many pixels the decoder allocates for a tile of a TIFF, which its header says."""
+    tags = getattr(picture, "tag_v2", {})
+    sides = (tags.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_LENGTH))
+    return math.prod(max(side) if isinstance(side, tuple) else int(side) for side in sides)
 
 
 @cache

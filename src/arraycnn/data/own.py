@@ -46,10 +46,23 @@ def load_own(
         message = f"data set {path}: must be readable, the system says: {error.strerror or error}"
         raise DataError(f"{message}; check its permissions") from None
     parts, names = assembled(found)
+    if image_size is not None:
+        _check_size(path, parts["train"].images.shape[1:], image_size)
     if str(found.left_out):
         _logger.warning("%s: not used: %s", path, found.left_out)
     _tell_of_blank_images(path, parts)
     return _made(path, parts, names, seed)
+
+
+def _check_size(path: Path, shape: Sequence[int], asked: Sequence[int]) -> None:
+    """Pictures have the size that was asked for; arrays are as they are."""
+    if tuple(shape[: len(asked)]) != tuple(asked):
+        has, wanted = ("x".join(map(str, size)) for size in (shape, asked))
+        message = (
+            f"{path}: the images are {has}, {wanted} is asked for, and only pictures are stretched; "
+            "leave --image-size out, or resize the arrays"
+        )
+        raise DataError(message)
 
 
 def _find_pictures(
