@@ -1,0 +1,36 @@
+"""Faults in what reads data, measures, says, exports: the commands, the report, the estimator."""
+
+REPORT = "test_report_measures.py test_report_cells.py"
+CLI = "test_cli_images.py test_cli.py"
+ESTIMATOR = "test_estimator.py"
+DATA = "test_data_dataset.py test_data_idx.py test_data_own.py test_streaming.py"
+
+FAULTS = [
+    ("cli/train.py", "watched = (select(data.train_images, held_out), data.train_labels[held_out])", "watched = (select(data.train_images, kept), data.train_labels[kept])", CLI),
+    ("cli/train.py", "watched = (select(data.train_images, held_out), data.train_labels[held_out])", "watched = (data.test_images, data.test_labels)", CLI),
+    ("cli/train.py", "steps = epochs * -(-len(kept) // batch_size)", "steps = epochs * (len(kept) // batch_size)", CLI),
+    ("cli/train.py", "OneCycle(rate)", "OneCycle(rate / 2)", CLI),
+    ("cli/run.py", "if best.steps_done != job.model.steps_done:", "if best.steps_done > job.model.steps_done:", CLI),
+    ("cli/run.py", 'record["seconds"] * record["images_per_second"]', 'record["images_per_second"]', REPORT),
+    ("cli/evaluate.py", "loss_sum += metrics.loss * len(labels)", "loss_sum += metrics.loss * total / len(chosen)", CLI),
+    ("cli/tables.py", "enumerate(likely[1:], start=2)", "enumerate(likely[:1], start=2)", REPORT),
+    ("estimator.py", "batch_size=self.batch_size", "batch_size=32", ESTIMATOR),
+    ("estimator.py", "AdamW(OneCycle(rate))", "AdamW(rate)", ESTIMATOR),
+    ("estimator.py", "return int(self.random_state)", "return int(bool(self.random_state))", ESTIMATOR),
+    ("report/measures.py", 'side="left"', 'side="right"', REPORT),
+    ("report/measures.py", "precision=_ratio(right, taken)", "precision=_ratio(right, support)", REPORT),
+    ("report/measures.py", "_Z_95 = 1.959963984540054", "_Z_95 = 1.645", REPORT),
+    ("report/sections.py", '"training accuracy": "train_accuracy"', '"training accuracy": "validation_accuracy"', REPORT),
+    ("report/sections.py", "(r & ~right[0])", "(r & right[0])", REPORT),
+    ("report/inner_sections.py", "(output > 0)", "(output >= 0)", REPORT),
+    ("report/examination.py", "rows(pictures, np.arange(batch))", "rows(pictures, np.arange(batch)[::-1])", REPORT),
+    ("export/torch_parts.py", "hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256", "len(content) < 64", "test_digests.py"),
+    ("export/torch.py", "names = model.class_names or", "names =", "test_export_torch.py"),
+    ("export/onnx.py", "json.dumps(model.class_names)", "json.dumps(sorted(model.class_names))", "test_export_onnx.py test_cli_export.py"),
+    ("export/safetensors.py", '"input_shape": model.input_shape,', '"input_shape": (*model.input_shape[1::-1], model.input_shape[2]),', "test_import_safetensors.py"),
+    ("data/dataset.py", "[seed, _TEST_STREAM]", "[0, _TEST_STREAM]", DATA),
+    ("data/dataset.py", "min(size * total // whole, size - 1)", "min(size * total // whole, size)", DATA),
+    ("data/idx.py", "    if stream.read(1):\n", "    if False:\n", DATA),
+    ("data/image_source.py", "_Selection(self._source, self._indices[indices])", "_Selection(self._source, indices)", DATA),
+    ("data/download.py", "span is not None and int(span[1]) == done", "span is not None", "test_data_download.py"),
+]  # fmt: skip
