@@ -199,6 +199,39 @@ def test_a_limit_leaves_out_the_same_images_of_every_part(cli, dataset, seen):
     assert all(set(numbers) <= set(range(1000, 1000 + TEST)) for numbers in seen["evaluated"])
 
 
+def test_the_best_epoch_is_measured_by_itself_where_it_is_not_the_last(cli, dataset, tmp_path):
+    """On labels that cannot be learned, where no epoch is much better than another."""
+    dataset()
+    with np.load(tmp_path / "set.npz") as content:
+        arrays = dict(content)
+    rng = np.random.default_rng(1)
+    for part in ("train", "test"):
+        arrays[f"{part}_labels"] = rng.integers(0, CLASSES, len(arrays[f"{part}_labels"]))
+    np.savez(tmp_path / "set.npz", **arrays)
+    settings = ("--epochs", "6", "--learning-rate", "0.03", "--schedule", "constant")
+    code, out, _ = cli(*BASE, *settings, "--monitor", "validation_accuracy", "--out", "run")
+    assert code == 0
+    records, tested = lines("run/metrics.jsonl"), arrays["test_labels"]
+    accuracies = [record["validation_accuracy"] for record in records]
+    best = accuracies.index(max(accuracies)) + 1  # of equals the first
+    assert best < 6
+    summary, found = json.loads(Path("run/summary.json").read_text()), {}
+    for name in ("best", "last"):
+        shares = Model.load(f"run/{name}.npz").predict(arrays["test_images"]).astype(float)
+        loss = -np.log(shares[np.arange(TEST), tested]).mean()
+        found[name] = loss, (shares.argmax(axis=1) == tested).mean()
+    assert found["best"] != found["last"]
+    assert summary["best"]["epoch"] == best
+    assert summary["best"]["test_loss"] == pytest.approx(found["best"][0], rel=1e-5)
+    assert summary["best"]["test_accuracy"] == pytest.approx(found["best"][1], rel=1e-12)
+    assert summary["test_loss"] == pytest.approx(found["last"][0], rel=1e-5)
+    said = out.splitlines()[1]
+    assert said == (
+        f"best epoch {best} by validation accuracy: test loss {found['best'][0]:.4f}  "
+        f"test accuracy {found['best'][1]:.2%}"
+    )
+
+
 @pytest.fixture
 def run(cli, dataset, seen):
     dataset(own=True)

@@ -47,9 +47,9 @@ OPTIMIZERS = {
 
 
 def by_hand(optimizer, images, labels, weight, bias):
-    """(losses of the steps, weight, bias) after all steps."""
+    """(losses and accuracies of the steps, weight, bias) after all steps."""
     rows = images.reshape(len(images), -1) / 255 - 0.5
-    values, memory, losses = [weight, bias], {}, []
+    values, memory, losses, shares_right = [weight, bias], {}, [], []
     for epoch in range(EPOCHS):
         order = np.random.default_rng([SEED, epoch]).permutation(IMAGES)
         for start in range(0, IMAGES, BATCH):
@@ -58,12 +58,13 @@ def by_hand(optimizer, images, labels, weight, bias):
             logits = x @ values[0] + values[1]
             shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
             losses.append(-np.log(shares[np.arange(len(y)), y]).mean())
+            shares_right.append((logits.argmax(axis=1) == y).mean())
             dlogits = (shares - np.eye(CLASSES)[y]) / len(y)
             step = len(losses) - 1
             for place, gradient in enumerate((x.T @ dlogits, dlogits.sum(axis=0))):
                 held = memory.setdefault(place, [np.zeros_like(gradient) for _ in range(2)])
                 values[place] = _step(optimizer, step, values[place], gradient, held)
-    return np.array(losses), *values
+    return np.array(losses), np.array(shares_right), *values
 
 
 def _step(optimizer, step, p, g, held):
@@ -84,6 +85,17 @@ def _step(optimizer, step, p, g, held):
     return p - now * held[0] / (1 - beta1**count) / scale
 
 
+class Told(cnn.Callback):
+    """Keeps what callbacks are told of the steps."""
+
+    def __init__(self):
+        self.accuracies, self.rates = [], []
+
+    def on_steps(self, progress):
+        self.accuracies.append(progress.accuracies)
+        self.rates.append(progress.learning_rates)
+
+
 @pytest.mark.parametrize("name", BACKENDS)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_every_step_has_its_own_rate(name, optimizer, request):
@@ -96,9 +108,15 @@ def test_every_step_has_its_own_rate(name, optimizer, request):
     )
     before = [np.array(array) for array in model.parameters.values()]
     weight, bias = sorted(before, key=np.ndim, reverse=True)
-    losses, weight, bias = by_hand(optimizer, images, labels, weight, bias)
-    history = model.fit(images, labels, epochs=EPOCHS, batch_size=BATCH, optimizer=optimizer)
+    losses, right, weight, bias = by_hand(optimizer, images, labels, weight, bias)
+    told = Told()
+    history = model.fit(
+        images, labels, epochs=EPOCHS, batch_size=BATCH, optimizer=optimizer, callbacks=[told]
+    )
     np.testing.assert_allclose(history.step_losses, losses, rtol=1e-9)
+    np.testing.assert_allclose(np.concatenate(told.accuracies), right, rtol=1e-12)
+    np.testing.assert_allclose(np.concatenate(told.rates), [rate(n, STEPS) for n in range(STEPS)])
+    assert right[5::6].any()  # of the short batches, too, or it shows nothing
     after = sorted(model.parameters.values(), key=np.ndim, reverse=True)
     np.testing.assert_allclose(after[0], weight, rtol=0, atol=1e-10)
     np.testing.assert_allclose(after[1], bias, rtol=0, atol=1e-10)
@@ -106,4 +124,6 @@ def test_every_step_has_its_own_rate(name, optimizer, request):
         assert record.learning_rate == rate(6 * number + 5, STEPS)
         sizes = np.array([BATCH] * 5 + [3])
         mean = (losses[6 * number : 6 * number + 6] * sizes).sum() / IMAGES
+        hits = (right[6 * number : 6 * number + 6] * sizes).sum()
+        assert record.train_accuracy == pytest.approx(hits / IMAGES, rel=1e-12)
         assert record.train_loss == pytest.approx(mean, rel=1e-9)

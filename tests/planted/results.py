@@ -1,30 +1,31 @@
 """Faults in what reads data, measures, says, exports: the commands, the report, the estimator."""
 
-REPORT = "test_report_measures.py test_report_cells.py"
-CLI = "test_cli_images.py test_cli.py"
+MEASURES, CELLS = "test_report_measures.py", "test_report_cells.py"
+CLI = "test_cli_images.py -k 'share or own'"
+SCHEDULES = "test_cli_schedules.py"
 ESTIMATOR = "test_estimator.py"
 DATA = "test_data_dataset.py test_data_idx.py test_data_own.py test_streaming.py"
 
 FAULTS = [
     ("cli/train.py", "watched = (select(data.train_images, held_out), data.train_labels[held_out])", "watched = (select(data.train_images, kept), data.train_labels[kept])", CLI),
     ("cli/train.py", "watched = (select(data.train_images, held_out), data.train_labels[held_out])", "watched = (data.test_images, data.test_labels)", CLI),
-    ("cli/train.py", "steps = epochs * -(-len(kept) // batch_size)", "steps = epochs * (len(kept) // batch_size)", CLI),
-    ("cli/train.py", "OneCycle(rate)", "OneCycle(rate / 2)", CLI),
-    ("cli/run.py", "if best.steps_done != job.model.steps_done:", "if best.steps_done > job.model.steps_done:", CLI),
-    ("cli/run.py", 'record["seconds"] * record["images_per_second"]', 'record["images_per_second"]', REPORT),
-    ("cli/evaluate.py", "loss_sum += metrics.loss * len(labels)", "loss_sum += metrics.loss * total / len(chosen)", CLI),
-    ("cli/tables.py", "enumerate(likely[1:], start=2)", "enumerate(likely[:1], start=2)", REPORT),
-    ("estimator.py", "batch_size=self.batch_size", "batch_size=32", ESTIMATOR),
-    ("estimator.py", "AdamW(OneCycle(rate))", "AdamW(rate)", ESTIMATOR),
-    ("estimator.py", "return int(self.random_state)", "return int(bool(self.random_state))", ESTIMATOR),
-    ("report/measures.py", 'side="left"', 'side="right"', REPORT),
-    ("report/measures.py", "precision=_ratio(right, taken)", "precision=_ratio(right, support)", REPORT),
-    ("report/measures.py", "_Z_95 = 1.959963984540054", "_Z_95 = 1.645", REPORT),
-    ("report/sections.py", '"training accuracy": "train_accuracy"', '"training accuracy": "validation_accuracy"', REPORT),
-    ("report/sections.py", "(r & ~right[0])", "(r & right[0])", REPORT),
-    ("report/inner_sections.py", "(output > 0)", "(output >= 0)", REPORT),
-    ("report/examination.py", "rows(pictures, np.arange(batch))", "rows(pictures, np.arange(batch)[::-1])", REPORT),
-    ("export/torch_parts.py", "hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256", "len(content) < 64", "test_digests.py"),
+    ("cli/train.py", "steps = epochs * -(-len(kept) // batch_size)", "steps = epochs * (len(kept) // batch_size)", SCHEDULES),
+    ("cli/train.py", "OneCycle(rate)", "OneCycle(rate / 2)", SCHEDULES),
+    ("cli/run.py", "if best.steps_done != job.model.steps_done:", "if best.steps_done > job.model.steps_done:", "test_cli_images.py -k best_epoch"),
+    ("cli/run.py", 'record["seconds"] * record["images_per_second"]', 'record["images_per_second"]', "test_report_cells.py -k train_says"),
+    ("cli/evaluate.py", "loss_sum += metrics.loss * len(labels)", "loss_sum += metrics.loss * total / len(chosen)", "test_cli_images.py -k measures_the_part"),
+    ("cli/tables.py", "enumerate(likely[1:], start=2)", "enumerate(likely[:1], start=2)", "test_report_cells.py -k predict"),
+    ("estimator.py", "batch_size=self.batch_size", "batch_size=32", "test_estimator.py -k 'model_of_the_same or random_state or default_learns'"),
+    ("estimator.py", "AdamW(OneCycle(rate))", "AdamW(rate)", "test_estimator.py -k 'model_of_the_same or random_state or default_learns'"),
+    ("estimator.py", "return int(self.random_state)", "return int(bool(self.random_state))", "test_estimator.py -k 'model_of_the_same or random_state or default_learns'"),
+    ("report/measures.py", 'side="left"', 'side="right"', MEASURES),
+    ("report/measures.py", "precision=_ratio(right, taken)", "precision=_ratio(right, support)", MEASURES),
+    ("report/measures.py", "_Z_95 = 1.959963984540054", "_Z_95 = 1.645", MEASURES),
+    ("report/sections.py", '"training accuracy": "train_accuracy"', '"training accuracy": "validation_accuracy"', CELLS),
+    ("report/sections.py", "(r & ~right[0])", "(r & right[0])", CELLS),
+    ("report/inner_sections.py", "(output > 0)", "(output >= 0)", CELLS),
+    ("report/examination.py", "rows(pictures, np.arange(batch))", "rows(pictures, np.arange(batch)[::-1])", CELLS),
+    ("export/torch_parts.py", "hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256", "len(content) < 64", "test_digests.py -k exported"),
     ("export/torch.py", "names = model.class_names or", "names =", "test_export_torch.py"),
     ("export/onnx.py", "json.dumps(model.class_names)", "json.dumps(sorted(model.class_names))", "test_export_onnx.py test_cli_export.py"),
     ("export/safetensors.py", '"input_shape": model.input_shape,', '"input_shape": (*model.input_shape[1::-1], model.input_shape[2]),', "test_import_safetensors.py"),

@@ -1,0 +1,154 @@
+"""Every figure of the published speed tables, computed anew from the rounds that were measured."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PAGES = [path for path in (ROOT / "README.md", ROOT / "docs" / "PERFORMANCE.md") if path.exists()]
+NEWEST = sorted((ROOT / "bench" / "results").glob("cpu-*.json"))[-1]
+MEASURED = json.loads(NEWEST.read_text())
+
+NETS = {"tutorial's network": "a", "PyTorch's basic MNIST network": "b"}
+OURS = {"with numba": "arraycnn fast", "plain NumPy": "arraycnn numpy"}
+
+FIRST, SECOND = 26 * 26 * 8 * 9, 13 * 13 * 8 * 10
+CONV1, CONV2 = 26 * 26 * 32 * 9, 24 * 24 * 64 * 9 * 32
+DENSE1, DENSE2 = 12 * 12 * 64 * 128, 128 * 10
+FLOP = {  # forward; then both gradients of each layer but the first's for its image
+    "a": 2 * (2 * FIRST + 3 * SECOND),
+    "b": 2 * (2 * CONV1 + 3 * (CONV2 + DENSE1 + DENSE2)),
+}
+
+
+def tables():
+    """(heading words, rows) of each Markdown table, rows as lists of cells."""
+    for page in PAGES:
+        for block in re.findall(r"((?:^\|.*\|\n)+)", page.read_text("utf-8"), re.MULTILINE):
+            lines = [
+                [cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines()
+            ]
+            yield lines[0], lines[2:]
+
+
+def rows_of(*head):
+    """The rows of all tables with this heading: each a dict by column."""
+    found = [dict(zip(h, row, strict=True)) for h, rows in tables() if h == list(head)
+             for row in rows]  # fmt: skip
+    assert found
+    return found
+
+
+def middle(numbers):
+    ordered = sorted(numbers)
+    assert len(ordered) % 2 == 1
+    return ordered[len(ordered) // 2]
+
+
+def shown(rounds, digits=0):
+    text = f"{middle(rounds):,.{digits}f}"
+    if len(rounds) == 1:
+        return text
+    return f"{text} ({min(rounds):,.{digits}f}-{max(rounds):,.{digits}f})"
+
+
+def check_against_best(row, rounds, better, digits=0):
+    """Ours with the ratio to the best of the others, and that one."""
+    others = {name: middle(found) for name, found in rounds.items() if name not in OURS.values()}
+    best = better(others.values())
+    (name,) = (name for name, value in others.items() if value == best)
+    assert row["best peer"] == f"{name} {shown(rounds[name], digits)}"
+    for column, peer in OURS.items():
+        ratio = middle(rounds[peer]) / best
+        assert row[column] == f"{shown(rounds[peer], digits)}, {ratio:.2f}x"
+
+
+def test_training():
+    head = "network", "batch", "with numba", "plain NumPy", "best peer", "share of sgemm"
+    rows, measured = rows_of(*head), MEASURED["images_per_second"]
+    assert len(rows) == sum(cell.startswith("train") for cell in measured)
+    sgemm = MEASURED["sgemm_gflops"][str(MEASURED["threads"])] * 1e9
+    for row in rows:
+        net = NETS[row["network"]]
+        rounds = measured[f"train {net} {row['batch']}"]
+        check_against_best(row, rounds, max)
+        fastest = max(middle(rounds[peer]) for peer in OURS.values())
+        share = fastest * FLOP[net] / sgemm
+        assert int(row["share of sgemm"].rstrip("%")) == pytest.approx(100 * share, abs=0.6)
+
+
+def test_inference():
+    rows = rows_of("network", "batch", "with numba", "plain NumPy", "best peer")
+    assert len(rows) == sum(cell.startswith("infer") for cell in MEASURED["images_per_second"])
+    for row in rows:
+        cell = f"infer {NETS[row['network']]} {row['batch']}"
+        check_against_best(row, MEASURED["images_per_second"][cell], max)
+
+
+def test_memory():
+    for row in rows_of("network", "with numba", "plain NumPy", "best peer"):
+        (peaks,) = (
+            found for cell, found in MEASURED["peak_mib"].items()
+            if cell.split()[0] == NETS[row["network"]]
+        )  # fmt: skip
+        check_against_best(row, {name: [mib] for name, mib in peaks.items()}, min)
+
+
+def test_threads():
+    rows = [
+        dict(zip(head, row, strict=True))
+        for head, found in tables()
+        if head[:3] == ["network", "batch", "kernels"] and head[3].isdigit()
+        for row in found
+    ]
+    assert rows
+    for row in rows:
+        cell = MEASURED["threads_images_per_second"][f"{NETS[row['network']]} {row['batch']}"]
+        by_count = cell[OURS[row["kernels"]]]
+        counts = [column for column in row if column.isdigit()]
+        assert counts
+        for count in counts:
+            ratio = middle(by_count[count]) / middle(by_count["1"])
+            assert row[count] == f"{shown(by_count[count])}, {ratio:.2f}x"
+
+
+def test_batches():
+    rows = [row for head, found in tables() if head[:2] == ["network", "kernels"]
+            for row in (dict(zip(head, r, strict=True)) for r in found)]  # fmt: skip
+    assert rows
+    for row in rows:
+        by_batch = MEASURED["batches_images_per_second"][NETS[row["network"]]][OURS[row["kernels"]]]
+        for size in (column for column in row if column.isdigit()):
+            assert float(row[size].replace(",", "")) == pytest.approx(
+                1e6 / middle(by_batch[size]), abs=0.051
+            )
+
+
+def test_where_the_time_goes():
+    for row in rows_of("network", "batch", "kernels", "a step", "each kernel alone", "of these"):
+        cell = MEASURED["profile"][f"{NETS[row['network']]} {row['batch']}"]
+        found = cell[OURS[row["kernels"]]]
+        total = sum(part["microseconds"] for part in found["rows"])
+        assert float(row["a step"].replace(",", "")) == pytest.approx(found["step"], abs=0.051)
+        alone = float(row["each kernel alone"].replace(",", ""))
+        assert alone == pytest.approx(total, abs=0.051)
+        shares = [
+            (part["microseconds"] / total, part["kernel"], "x".join(map(str, part["shape"])))
+            for part in found["rows"]
+        ]
+        named = re.findall(r"(\w+) ([\dx]+) (\d+)%", row["of these"])
+        wanted = sorted((part for part in shares if part[0] >= 0.03), reverse=True)
+        assert [(kernel, shape) for kernel, shape, _ in named] == [part[1:] for part in wanted]
+        for (_, _, percent), (share, _, _) in zip(named, wanted, strict=True):
+            assert int(percent) == pytest.approx(100 * share, abs=0.51)
+
+
+def test_cold_starts():
+    rows, measured = rows_of("command", "time"), MEASURED["cold_seconds"]
+    assert len(rows) == len(measured)
+    for row in rows:
+        rounds = measured[row["command"].strip("`")]
+        ratio = middle(rounds) / middle(measured["import torch"])
+        assert row["time"] == f"{shown(rounds, 2)}, {ratio:.2f}x"
