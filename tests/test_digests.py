@@ -15,12 +15,13 @@ import pytest
 
 import arraycnn as cnn
 from arraycnn.callbacks import Checkpoint
-from arraycnn.cli.train import _digest
 from arraycnn.data import DataSet
+from arraycnn.data.digest import _AT_ONCE, training_digest
 from arraycnn.data.image_source import MappedImages
 from arraycnn.data.loading import load_dataset
 from arraycnn.errors import CheckpointError, DataError
 from arraycnn.export import export_safetensors, export_torch, import_safetensors
+from kernel_cases import around
 from test_data_sources import NAMES, published
 from test_data_sources import place as placed
 
@@ -104,7 +105,8 @@ def test_the_weights_beside_an_exported_module(model, tmp_path):
 
 # -- data ------------------------------------------------------------------------------------------
 
-IMAGES = 2100  # the digest takes 1024 at a time
+IMAGES = 2100
+TAKEN = 2 * _AT_ONCE, 1024  # images at a time
 
 
 def data_set(images, labels, validation=None, names=("a", "b", "c")):
@@ -128,12 +130,12 @@ def test_the_digest_of_the_training_images(pixels, source):
     images, labels = pixels
 
     def digest(images, labels, **more):
-        return _digest(data_set(source(images), labels, **more), None)
+        return training_digest(data_set(source(images), labels, **more), False)
 
     before = digest(images, labels)
     assert digest(images.copy(), labels.copy()) == before
     others = []
-    for place in (0, 1, 1022, 1023, 1024, 1025, 2047, 2048, IMAGES - 1):
+    for place in (*around(*TAKEN), 2047, 2048, IMAGES - 1):
         for pixel in (0, 5):
             other = images.copy()
             other.reshape(IMAGES, -1)[place, pixel] ^= 1
@@ -152,14 +154,14 @@ def test_the_digest_of_a_validation_part(pixels):
     images, labels = pixels
     part = images[:1100].copy(), labels[:1100].copy()
     data = data_set(images, labels, part)
-    before, others = _digest(data, part), [_digest(data, None)]
-    for place in (0, 1023, 1024, 1099):
+    before, others = training_digest(data, True), [training_digest(data, False)]
+    for place in (*around(*TAKEN), 1099):
         other = part[0].copy()
         other[place, -1, -1, 0] ^= 1
-        others.append(_digest(data, (other, part[1])))
+        others.append(training_digest(data_set(images, labels, (other, part[1])), True))
         other = part[1].copy()
         other[place] = (other[place] + 1) % 3
-        others.append(_digest(data, (part[0], other)))
+        others.append(training_digest(data_set(images, labels, (part[0], other)), True))
     assert len({before, *others}) == 1 + len(others)
 
 
