@@ -96,8 +96,9 @@ def test_pairs_that_are_none(tmp_path):
     np.savez(tmp_path / "a-test-labels.npz", labels)
     assert "holds only a test part" in refusal(tmp_path)
     load_dataset(tmp_path / "a-test-imgs.npz")
-    (tmp_path / "a_classmap.csv").write_text("index,codepoint,char\n1,U+3042,x\n")
-    assert "must be a table index,codepoint,char" in refusal(tmp_path / "a-test-imgs.npz")
+    for table in ("index,codepoint,char\n1,U+3042,x\n", "", "index,codepoint,char\n", '0,"\n0,0'):
+        (tmp_path / "a_classmap.csv").write_text(table)
+        assert "must be a table index,codepoint,char" in refusal(tmp_path / "a-test-imgs.npz")
 
 
 # --- MedMNIST

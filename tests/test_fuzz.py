@@ -151,6 +151,21 @@ def tables(draw):
     return bytes([draw(st.integers(0, 3))]) + text.encode()
 
 
+@st.composite
+def published_files(draw):
+    form = draw(st.integers(0, 3))
+    if form == 0:
+        content = bytes(draw(st.sampled_from([3072, 3073, 6146]))) + draw(st.binary(max_size=1))
+    elif form == 3:
+        rows = draw(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=16, max_size=16))
+        content = struct.pack(">HBB2I16i", 0, 12, 2, 2, 8, *rows)
+    else:
+        cell = st.integers(0, 3).map(str) | st.sampled_from(["48", "65", "x", "", "猫", '"'])
+        lines = draw(st.lists(st.lists(cell, min_size=2, max_size=4), max_size=4))
+        content = "\n".join((" ,"[form - 1]).join(line) for line in lines).encode()
+    return bytes([form]) + content
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
     lambda part: (
@@ -193,6 +208,9 @@ NEARLY_RIGHT = {
     "arrays": edited(st.sampled_from(SEEDS["arrays"]())),
     "pickled": pickles() | edited(pickles()) | edited(st.sampled_from(SEEDS["pickled"]())),
     "table": tables() | edited(tables()) | edited(st.sampled_from(SEEDS["table"]())),
+    "published": published_files()
+    | edited(published_files())
+    | edited(st.sampled_from(SEEDS["published"]())),
     "image": edited(pictures()) | edited(st.sampled_from(SEEDS["image"]())),
     "checkpoint": changed(HEADER).map(lambda text: b"\2" + text)
     | edited(st.sampled_from(SEEDS["checkpoint"]())),

@@ -26,7 +26,17 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 
 HERE = Path(__file__).parent
-NAMES = ("idx", "arrays", "pickled", "table", "image", "checkpoint", "config", "options")
+NAMES = (
+    "idx",
+    "arrays",
+    "pickled",
+    "table",
+    "published",
+    "image",
+    "checkpoint",
+    "config",
+    "options",
+)
 MEMORY_MB = 2048
 INPUT_SECONDS = 60
 """Traced and counted, a BMP with the largest palette takes 11 s, which is 0.04 s for a user."""

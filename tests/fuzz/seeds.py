@@ -132,6 +132,30 @@ def _table_seeds() -> list[bytes]:
     return [*packed, b"\0\xff\xfe1,2", b"\0\x1f\x8b\x08"]
 
 
+def _published_seeds() -> list[bytes]:
+    row = bytes(n % 251 for n in range(3073))
+    rows = struct.pack(">HBB2I", 0, 12, 2, 2, 8) + struct.pack(">16i", *range(16))
+    mapping = [
+        b"0 48\n1 49\n",
+        b"1 65 97\r\n0 66 98\r\n",
+        b"0 48\n",
+        b"0 300\n1 x\n",
+        b"\xef\xbb\xbf0 48\n1 50",
+    ]
+    letters = [
+        "index,codepoint,char\n0,U+304A,\u304a\n1,U+304D,\u304d\n",
+        "a\n1,2,3\n",
+        "",
+        'x\n0,,"a\nb"\n',
+    ]
+    return [
+        *(b"\0" + part for part in (row, row[:-1], b"")),
+        *(b"\1" + part for part in mapping),
+        *(b"\2" + part.encode() for part in letters),
+        *(b"\3" + part for part in (rows, rows[:-1], rows.replace(b"\0\0\x0c\2", b"\0\0\x08\2"))),
+    ]
+
+
 def _image_seeds() -> list[bytes]:
     pixels = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
     grey, colour = Image.fromarray(pixels), Image.fromarray(np.dstack([pixels] * 3))
@@ -212,6 +236,7 @@ SEEDS = {
     "arrays": _arrays_seeds,
     "pickled": _pickled_seeds,
     "table": _table_seeds,
+    "published": _published_seeds,
     "image": _image_seeds,
     "checkpoint": _checkpoint_seeds,
     "config": _config_seeds,
@@ -243,6 +268,15 @@ WORDS: dict[str, list[bytes]] = {
     "table": [
         *(b"label", b"pixel0", b"1x1", b",label\n", b"\r\n", b'"', b'""', b"nan", b"inf", b"1e5"),
         *(b"0x1", b"1_0", b"-1", b"256", b"\xef\xbb\xbf", b";", b"\t", b"id,", b"\xc2\xa0"),
+    ],
+    "published": [
+        b"\0\0\x0c\2",
+        b" 48\n",
+        b"index,codepoint,char",
+        b",U+304A,",
+        b"\n2,",
+        b'"',
+        b"\r",
     ],
     "image": [
         *(b"IHDR", b"IDAT", b"IEND", b"tRNS", b"PLTE", b"iTXt", b"acTL", b"fdAT", b"Exif\0\0"),

@@ -35,8 +35,12 @@ import numpy as np
 from arraycnn import ArraycnnError, Model, NumPy, image_files
 from arraycnn.backends import numpy as numpy_backend
 from arraycnn.cli import cli, main
+from arraycnn.data.cifar import find_cifar_file
 from arraycnn.data.csv_table import find_layout, read_table
+from arraycnn.data.found import Found
 from arraycnn.data.idx import read_idx
+from arraycnn.data.idx_files import find_idx_file
+from arraycnn.data.npz_pairs import find_pair
 from arraycnn.data.numpy_files import read_npy, read_npz
 from arraycnn.data.pickled import read_pickle
 from arraycnn.data.pickled_arrays import PickledArray, PickledDType
@@ -294,6 +298,97 @@ def table(data: bytes) -> None:
         require(layout.label is None or found.labels[place] == label, "the table's labels", label)
 
 
+# --- the files of published sets
+
+
+def published(data: bytes) -> None:
+    """The first byte chooses the form, the rest is one of its files; the others are as they must be."""
+    if not data:
+        return
+    folder = _FOLDER / "set"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    form = (_cifar, _mapping, _letters, _rows)[data[0] % 4]
+    form(folder, data[1:])
+
+
+def _found(path: Path, find: Callable[..., Found], declared: int) -> Found | None:
+    try:
+        with bounded(declared, slack=2**21):
+            return find(path, None)
+    except DataFileError as error:
+        refused(error)
+        return None
+
+
+def _cifar(folder: Path, content: bytes) -> None:
+    """A batch of CIFAR-10's binary form."""
+    (folder / "data_batch_1.bin").write_bytes(content)
+    found = _found(folder / "data_batch_1.bin", find_cifar_file, 2 * len(content))
+    whole = len(content) > 0 and len(content) % 3073 == 0
+    require((found is not None) == whole, "whole rows are read, and nothing else", len(content))
+    if found is not None:
+        part = found.parts["train"]
+        for number in range(len(content) // 3073):
+            row = content[number * 3073 : (number + 1) * 3073]
+            require(part.labels[number] == row[0], "a row's first byte is the label")
+            colours = [part.images[number, :, :, colour].tobytes() for colour in range(3)]
+            require(b"".join(colours) == row[1:], "colours follow one another")
+
+
+_IDX_IMAGES = b"\0\0\x08\x03" + struct.pack(">3I", 2, 3, 2) + bytes(range(12))
+_IDX_LABELS = b"\0\0\x08\x01" + struct.pack(">I", 2) + b"\0\1"
+
+
+def _mapping(folder: Path, content: bytes) -> None:
+    """EMNIST's table of labels and character codes."""
+    images = folder / "emnist-digits-train-images-idx3-ubyte"
+    images.write_bytes(_IDX_IMAGES)
+    (folder / "emnist-digits-train-labels-idx1-ubyte").write_bytes(_IDX_LABELS)
+    (folder / "emnist-digits-mapping.txt").write_bytes(content)
+    found = _found(images, find_idx_file, len(content))
+    if found is None:
+        return
+    text = content.decode("utf-8-sig")
+    rows = sorted(
+        (int(row[0]), chr(int(row[1]))) for row in map(str.split, text.splitlines()) if row
+    )
+    require(list(found.class_names) == [name for _, name in rows], "names by label", rows)
+    known = [label for label, _ in rows]
+    require([known[n] for n in found.parts["train"].labels] == [0, 1], "labels are of the mapping")
+    upright = found.parts["train"].images[0].tolist()
+    require(upright == [[0, 2, 4], [1, 3, 5]], "images are upright", upright)
+
+
+def _letters(folder: Path, content: bytes) -> None:
+    """Kuzushiji-MNIST's table of letters."""
+    images = folder / "kmnist-train-imgs.npz"
+    np.savez(images, np.zeros((2, 3, 3), np.uint8))
+    np.savez(folder / "kmnist-train-labels.npz", np.array([0, 1]))
+    (folder / "kmnist_classmap.csv").write_bytes(content)
+    found = _found(images, find_pair, len(content))
+    if found is None:
+        return
+    lines = [line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()]
+    require(len(found.class_names) == len(lines) - 1, "a name for each line", found.class_names)
+
+
+def _rows(folder: Path, content: bytes) -> None:
+    """QMNIST's labels."""
+    images = folder / "qmnist-train-images-idx3-ubyte"
+    images.write_bytes(_IDX_IMAGES)
+    (folder / "qmnist-train-labels-idx2-int").write_bytes(content)
+    found = _found(images, find_idx_file, len(content))
+    if found is None:
+        return
+    expected = _expected_idx(content)
+    require(expected is not None, "a whole IDX file")
+    shape, values = expected
+    require(len(shape) == 2 and shape[1] == 8, "rows of eight", shape)
+    first = list(values[::8])
+    require(found.parts["train"].labels.tolist() == first, "the first column", first)
+
+
 # --- pictures
 
 _SHAPES = ((8, 8, 1), (28, 28, 1), (5, 7, 3), (1, 1, 1))
@@ -497,7 +592,7 @@ def _judge(**chosen: object) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
-    for target in (idx, arrays, pickled, table, image, checkpoint, config, options)
+    for target in (idx, arrays, pickled, table, published, image, checkpoint, config, options)
 }
 
 

@@ -6,7 +6,6 @@ classes are.
 """
 
 import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,9 +123,16 @@ def _class_map(images: Path) -> Path | None:
 
 def _letters(path: Path) -> tuple[str, ...]:
     """The names of the classes of a table index,codepoint,char."""
-    rows = list(csv.reader(io.StringIO("\n".join(lines_of(path)))))
+    try:  # each line on its own: a quote that is not closed would take the next ones in
+        rows = [next(csv.reader([line])) for line in lines_of(path)]
+    except csv.Error:
+        rows = []
     letters = {row[0]: row[2] for row in rows[1:] if len(row) == 3}
-    if len(letters) != len(rows) - 1 or list(letters) != [str(n) for n in range(len(letters))]:
+    if (
+        not letters
+        or len(letters) != len(rows) - 1
+        or list(letters) != [str(n) for n in range(len(letters))]
+    ):
         reason = "must be a table index,codepoint,char with the classes from 0 on"
         raise DataFileError(path, reason, "fetch it again, or write class_names.txt beside it")
     return tuple(letters.values())
