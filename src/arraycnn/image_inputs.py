@@ -48,15 +48,15 @@ def takes_bytes(network: Layer) -> bool:
 
 
 class SaidOnce:
-    """A notice on the logger, the first time only."""
+    """A notice on the logger, the first one of its kind only; none where there is nothing to say."""
 
     def __init__(self) -> None:
         self._said: set[str] = set()
 
-    def __call__(self, line: str) -> None:
-        if line not in self._said:
-            self._said.add(line)
-            _log.warning(line)
+    def __call__(self, line: str, kind: str = "") -> None:
+        if line and (kind or line) not in self._said:
+            self._said.add(kind or line)
+            _log.warning("%s", line)
 
 
 @contextmanager

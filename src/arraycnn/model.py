@@ -20,6 +20,7 @@ from arraycnn.course import Course
 from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import InvalidValueError, NonFiniteError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
+from arraycnn.familiarity import PixelStatistics, pixel_statistics, tell_strange
 from arraycnn.fitting import Fitting
 from arraycnn.guarding import GuardedTraining, failures_in_words
 from arraycnn.history import History, Metrics
@@ -108,6 +109,7 @@ class Model:
         self.steps_done = 0
         self.unfinished: TrainingState | None = None
         self.background: Background | None = None
+        self.pixels: PixelStatistics | None = None
         self._params, self._state = self._place(params), self._place(state)
         self._say = SaidOnce()
         self._inference: tuple[tuple[Backend, Tree, Tree], InferencePlan] | None = None
@@ -226,7 +228,9 @@ class Model:
         stream = BatchStream(images, self.intake.batches()) if labels is None else None
         if stream is None:
             x, y = self.intake.pair(images, labels)
+            tell_strange("fit", self, self._say, x, y)
             self.background = self.background or background(x, self.backend.to_numpy)
+            self.pixels = self.pixels or pixel_statistics(x, self.backend.to_numpy)
         else:
             x, y, batch_size = stream.images, stream.labels, stream.batch_size
         held_out = None
@@ -286,7 +290,9 @@ class Model:
             if labels is None:
                 check_iterable(images)
                 return self._sums(map(self.intake.batches(), images))
-            return self._measure(self.intake.pair(images, labels), progress)
+            pair = self.intake.pair(images, labels)
+            tell_strange("evaluate", self, self._say, *pair)
+            return self._measure(pair, progress)
 
     @on_its_device
     def predict(self, images: Any, progress: Callable[[int], None] | None = None) -> np.ndarray:
@@ -296,6 +302,7 @@ class Model:
         """
         with failures_in_words(self.backend):
             x = self.intake.images(images)
+            tell_strange("predict", self, self._say, x)
             plan = self._inference_plan()
             return np.concatenate(
                 [plan.predict(self._read(x, b)) for _, b in batches(x, self.input_shape, progress)]

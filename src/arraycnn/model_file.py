@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 from arraycnn.backends import Backend, NumPy, get_backend
 from arraycnn.checkpoint import read_checkpoint, take_tree, write_checkpoint
 from arraycnn.errors import CheckpointError, one_line
+from arraycnn.familiarity import check_pixels
 from arraycnn.inputs import check_input_shape
 from arraycnn.layers.config import check_parameter_count, network_from_config, network_to_config
 from arraycnn.polarity import check_background
@@ -42,6 +44,7 @@ def model_header(model: Model, training: TrainingState | None) -> dict[str, Any]
         "seed": model.seed,
         "class_names": model.class_names,
         "background": model.background,
+        "pixels": None if model.pixels is None else asdict(model.pixels),
         "epochs_done": at.epochs_done,
         "steps_done": at.steps_done,
     }
@@ -150,6 +153,7 @@ def model_from_header(
             class_names=header["class_names"],
         )
         model.background = check_background(header.get("background"))
+        model.pixels = check_pixels(header.get("pixels"))
         model.epochs_done = check_count("epochs_done:", header["epochs_done"], minimum=0)
         model.steps_done = check_count("steps_done:", header["steps_done"], minimum=0)
     except CheckpointError as error:

@@ -89,8 +89,9 @@ def evaluate(
         )
     chosen = list(sets.values()) if part == "all" else [sets[part]]
     total = sum(len(labels) for _, labels in chosen)
-    every = np.concatenate([labels for _, labels in chosen])
-    if said := unmeasured(data.name, "" if part == "all" else part, data.class_names, every):
+    every, shown = np.concatenate([labels for _, labels in chosen]), "" if part == "all" else part
+    said = unmeasured(data.name, shown, data.class_names, every)
+    if said and len(np.unique(every)) > 1:  # of one class the model tells itself
         notice(said)
     began = time.perf_counter()
     loss_sum = hits = 0.0

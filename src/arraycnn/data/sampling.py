@@ -62,12 +62,9 @@ def gaps(
 
     say((trained == 0) & (tested == 0), "no images", "an output of which nothing is known")
     say((trained == 0) & (tested > 0), "no training images", "tested, but never learned")
-    if one := one_class(name, "test", class_names, test):
-        lines.append(one)
-    else:
-        once = (trained == 1) & (tested == 0)
-        say(once, "1 image", "trained on, never tested")
-        say((trained > 0) & (tested == 0) & ~once, "no test images", "trained on, never tested")
+    once = (trained == 1) & (tested == 0)
+    say(once, "1 image", "trained on, never tested")
+    say((trained > 0) & (tested == 0) & ~once, "no test images", "trained on, never tested")
     if one := one_class(name, "validation", class_names, validation):
         lines.append(one)
     return lines
