@@ -85,6 +85,17 @@ def test_images_like_those_of_the_training_are_passed_in_silence(kind, backend, 
     assert notices(caplog) == []
 
 
+def test_scaled_as_told_they_pass_in_silence(saved, caplog):
+    model = Model.load(saved / "numbers.npz")
+    strange = NUMBERS * 200
+    model.evaluate(strange, LABELS)
+    (line,) = notices(caplog)
+    assert "of the training images 0 to 1," in line
+    again = Model.load(saved / "numbers.npz")
+    again.evaluate(strange / strange.max(), LABELS)
+    assert notices(caplog) == []
+
+
 def test_another_background(saved, caplog, cli):
     model = Model.load(saved / "bytes.npz")
     assert model.background == "dark"

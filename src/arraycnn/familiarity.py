@@ -69,6 +69,13 @@ def check_pixels(value: Any) -> PixelStatistics | None:
 _NUMBERS = ("mean", "std", "low", "high")
 
 
+def look_of(model: "Model", x: Any) -> tuple[Background | None, PixelStatistics | None]:
+    """What ``model`` keeps of the look of its training images: that of the first set, else of ``x``."""
+    to_numpy = model.backend.to_numpy
+    ground = model.background or background(x, to_numpy)
+    return ground, model.pixels or pixel_statistics(x, to_numpy)
+
+
 def tell_strange(
     who: str, model: "Model", say: Callable[[str, str], None], x: Any, y: Any = None
 ) -> None:

@@ -20,7 +20,7 @@ from arraycnn.course import Course
 from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import InvalidValueError, NonFiniteError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
-from arraycnn.familiarity import PixelStatistics, pixel_statistics, tell_strange
+from arraycnn.familiarity import PixelStatistics, look_of, tell_strange
 from arraycnn.fitting import Fitting
 from arraycnn.guarding import GuardedTraining, failures_in_words
 from arraycnn.history import History, Metrics
@@ -39,7 +39,7 @@ from arraycnn.layers import Layer
 from arraycnn.model_file import read_model, read_training, write_model
 from arraycnn.ops import Array
 from arraycnn.optimizers import SGD, Optimizer, learning_rates
-from arraycnn.polarity import Background, background
+from arraycnn.polarity import Background
 from arraycnn.settings import check_count
 from arraycnn.summary import table
 from arraycnn.training import Carry
@@ -125,7 +125,7 @@ class Model:
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         # Here stands, too, what a pickle of an earlier version lacks.
-        self.__dict__.update({"_say": SaidOnce(), **kept})
+        self.__dict__.update({"_say": SaidOnce(), "pixels": None, **kept})
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
@@ -229,8 +229,7 @@ class Model:
         if stream is None:
             x, y = self.intake.pair(images, labels)
             tell_strange("fit", self, self._say, x, y)
-            self.background = self.background or background(x, self.backend.to_numpy)
-            self.pixels = self.pixels or pixel_statistics(x, self.backend.to_numpy)
+            self.background, self.pixels = look_of(self, x)
         else:
             x, y, batch_size = stream.images, stream.labels, stream.batch_size
         held_out = None

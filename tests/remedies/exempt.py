@@ -50,6 +50,10 @@ ELSEWHERE: dict[Remedy, str] = {
     Remedy(
         "model_file.py", "this is {}: its training goes on, but may not go on to the same bit"
     ): "test_saved.py::test_a_training_of_other_versions_says_that_bits_may_differ",
+    Remedy(
+        "familiarity.py", "of the training images {}: scale both in one way"
+    ): "test_familiarity.py::test_scaled_as_told_they_pass_in_silence",
+    Remedy("familiarity.py", "pass 255 - images"): "test_familiarity.py::test_another_background",
     Remedy("ops/compiled/caching.py", "it runs all the same"): (
         "test_kernel_cache.py::test_a_full_disk_is_said_once_and_stops_nothing"
     ),
