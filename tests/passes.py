@@ -43,8 +43,14 @@ EVERY_PYTHON = (
 )
 EVERY_PYTHON += ("numpy_files", "ops", "passes", "readme", "saved")
 """Files of tests of what the standard library does for us: text, files, processes, arguments."""
-NEVER = ("no CUDA device", "a device runs them", "compute-sanitizer", "beside the project")
-NEVER += ("this machine", "this user", "the superuser", "tests/test_gpu.py", "layer by layer")
+NEVER = (
+    "no NVIDIA driver",
+    "no CUDA device",
+    "a device runs them",
+    "compute-sanitizer",
+    "beside the project",
+)
+NEVER += ("this machine", "this user", "the superuser", "layer by layer", "this Pillow")
 """Words in the reasons of what an ordinary machine cannot run in either pass."""
 
 HERE = Path(__file__).parent

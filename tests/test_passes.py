@@ -100,7 +100,9 @@ def test_a_test_in_neither_pass_is_told():
     assert "3 tests collected: 1 settled by the bare pass, 2 run" in passes.both(tests, bare, full)
 
 
-@pytest.mark.parametrize("reason", ["numba is not installed", "", "chromium is missing"])
+@pytest.mark.parametrize(
+    "reason", ["numba is not installed", "", "backend cupy: cupy is not installed; pip install it"]
+)
 def test_a_skip_in_both_passes_is_told(reason):
     ran = {"tests/test_a.py::x": row("skipped", asked=True, reason=f"Skipped: {reason}")}
     with pytest.raises(SystemExit, match="what was skipped for"):
