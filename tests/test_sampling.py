@@ -205,3 +205,53 @@ def test_a_run_keeps_the_rule_that_its_images_were_drawn_by(cli, tmp_path):
     assert cli("train", "--resume", "now", "--override", "--epochs", "2")[0] == 0
     assert json.loads((tmp_path / "now" / "config.json").read_text())["sampling"] == "first"
     assert "is finished" in cli("train", "--resume", "now")[2][0]
+
+
+# --- images that the model was trained on ---------------------------------------------------------
+
+
+def test_measuring_on_the_training_images_says_so(cli):
+    save_set("mine.npz", (30, 30, 30))
+    assert cli(*TRAIN, "--dataset", "mine.npz", "--limit", "50", "--out", "run")[0] == 0
+    base = ("evaluate", "run/last.npz", "--dataset", "mine.npz")
+    said = "images that the model was trained on"
+    assert not any(said in line for line in cli(*base)[2])
+    assert f"mine: these are {said}" in "\n".join(cli(*base, "--part", "train")[2])
+    assert f"mine: these hold {said}" in "\n".join(cli(*base, "--part", "all", "--limit", "20")[2])
+    save_set("other.npz", (0, 0, 30, 30))
+    np.savez("other.npz", **{**np.load("mine.npz"), "labels": np.load("mine.npz")["labels"][::-1]})
+    other = ("evaluate", "run/last.npz", "--dataset", "other.npz", "--part", "train")
+    assert not any(said in line for line in cli(*other)[2])
+
+
+def test_a_set_that_has_changed_may_test_what_was_trained_on(cli):
+    save_set("mine.npz", (30, 30, 30))
+    assert cli(*TRAIN, "--dataset", "mine.npz", "--out", "run")[0] == 0
+    said = "mine: is not the data set, as it was, that the model was trained on: some of the images"
+    base = ("evaluate", "run/last.npz", "--dataset", "mine.npz")
+    assert not any(said in line for line in cli(*base)[2])
+    save_set("mine.npz", (30, 30, 29))
+    assert any(said in line for line in cli(*base)[2])
+
+
+def test_a_class_without_test_images_has_no_scores_in_the_report():
+    from arraycnn.report import class_scores
+    from arraycnn.report.words import classes
+
+    confusion = np.array([[5, 0, 1], [1, 4, 0], [0, 0, 0]])  # one image is taken for the third
+    text = classes(class_scores(confusion), ("a", "b", "never tested"))
+    assert "never tested" not in text
+
+
+def test_the_estimator_refuses_to_score_classes_of_which_it_knows_none():
+    pytest.importorskip("sklearn", reason="sklearn (scikit-learn) is not installed")
+    from arraycnn import CNNClassifier
+
+    few = DIGITS.train_labels < 3
+    images, labels = DIGITS.train_images[few], DIGITS.train_labels[few]
+    known = CNNClassifier("scratch", epochs=1).fit(images, labels)
+    assert known.score(images, labels) == (known.predict(images) == labels).mean()
+    for wrong in (labels.astype(str), labels + 10, np.array(["cat", "dog", "eel"])[labels]):
+        with pytest.raises(ValueError, match="must have classes that fit saw, 0, 1, 2, got"):
+            known.score(images, wrong)
+    assert known.score(images, labels + 1) < 1  # some are known: the others count as wrong

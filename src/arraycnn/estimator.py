@@ -24,6 +24,7 @@ except ImportError as missing:
     raise MissingPackageError(f'{_reason}; pip install "arraycnn[sklearn]"') from missing
 
 from arraycnn.backends import Backend
+from arraycnn.class_names import listed
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import Layer, Rescale, Sequential
 from arraycnn.model import Model
@@ -164,6 +165,23 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         """The most probable class of each image: (N,), of the kind that y had."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(axis=1)]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of images classified correctly, weighted by ``sample_weight``, (N,).
+
+        Raises InvalidValueError where y has none of the classes that fit saw: text instead of
+        numbers, say, of which none could be right.
+        """
+        check_is_fitted(self, "model_")
+        shown = np.unique(np.asarray(y))
+        common = set(shown.tolist()) & set(self.classes_.tolist())
+        if len(shown) and not common:
+            message = (
+                f"CNNClassifier: y must have classes that fit saw, {listed(map(str, self.classes_))}, "
+                f"got {listed(map(str, shown))}; give them as fit had them"
+            )
+            raise InvalidValueError(message)
+        return float(super().score(X, y, sample_weight))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

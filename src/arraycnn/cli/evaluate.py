@@ -16,11 +16,17 @@ from arraycnn.cli import options
 from arraycnn.cli.console import counted, counting_bar, download_bar, notice, show, show_json
 from arraycnn.cli.tables import table
 from arraycnn.data import DATASETS, DataSet, load_dataset
-from arraycnn.data.image_source import Images
+from arraycnn.data.image_source import Images, ImageSource
 from arraycnn.data.sampling import unmeasured
 from arraycnn.errors import DataError
 from arraycnn.model import Model
-from arraycnn.run_folder import read_config, recorded_data
+from arraycnn.run_folder import (
+    is_training_data,
+    limited,
+    read_config,
+    recorded_data,
+    sampling_of,
+)
 
 
 @click.command()
@@ -76,6 +82,7 @@ def evaluate(
     )
     if said:
         notice(said)
+    _tell_of_training(model.parent, data, part)
     if limit is not None:
         data = data.limited(limit, trained.seed)
     sets = data.parts
@@ -159,6 +166,32 @@ def _load(trained: Model, dataset: str, data_dir: Path | None, skip_damaged: boo
         own |= {"image_size": trained.input_shape, "seed": trained.seed}
     with download_bar() as progress:
         return load_dataset(dataset, data_dir, progress, **own)
+
+
+def _tell_of_training(run: Path, data: DataSet, part: str) -> None:
+    """Say where the images to be measured are, or may be, such as the model was trained on.
+
+    That is known where the model lies in the folder of its ``run``. Images that are not in memory
+    are not compared: all of them would be read for it.
+    """
+    of_training = part in ("train", "all")
+    compared = (of_training or not data.has_test_part) and (run / "config.json").is_file()
+    if not compared or isinstance(data.train_images, ImageSource):
+        return
+    config = read_config(run)
+    drawn = limited(data, config.get("limit"), config.get("seed", 0), sampling_of(config))
+    same = is_training_data(config, drawn)
+    if same and of_training:
+        among = "are" if part == "train" else "hold"
+        notice(
+            f"{data.name}: these {among} images that the model was trained on: "
+            "the accuracy does not show how it does on new ones"
+        )
+    elif same is False and not of_training:
+        notice(
+            f"{data.name}: is not the data set, as it was, that the model was trained on: "
+            "some of the images measured may be among those of the training"
+        )
 
 
 def _details(

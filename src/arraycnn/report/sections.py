@@ -198,7 +198,8 @@ def _test(run: Run, found: Examination, prefix: str) -> list[Html]:
         ),
     ]
     rows = [
-        [names[n], *(_score(s[n]) for s in (scores.precision, scores.recall, scores.f1)),
+        [names[n], *(_score(s[n]) if scores.support[n] else "–"
+           for s in (scores.precision, scores.recall, scores.f1)),
          f"{scores.support[n]:,}"]
         for n in range(len(names))
     ]  # fmt: skip

@@ -85,7 +85,7 @@ def training(epochs: Sequence[EpochRecord], finished: bool) -> str:
 
 def classes(scores: ClassScores, names: Sequence[str]) -> str:
     """Which class is recognised best, and which worst."""
-    known = [n for n in range(len(names)) if np.isfinite(scores.f1[n])]
+    known = [n for n in range(len(names)) if scores.support[n] and np.isfinite(scores.f1[n])]
     if len(known) < 2:
         return "Precision, recall and F1 of each class."
     best, worst = (pick(known, key=lambda n: scores.f1[n]) for pick in (max, min))
