@@ -254,4 +254,5 @@ def test_the_estimator_refuses_to_score_classes_of_which_it_knows_none():
     for wrong in (labels.astype(str), labels + 10, np.array(["cat", "dog", "eel"])[labels]):
         with pytest.raises(ValueError, match="must have classes that fit saw, 0, 1, 2, got"):
             known.score(images, wrong)
+    assert known.score(images, labels.astype(str).astype(int)) == known.score(images, labels)
     assert known.score(images, labels + 1) < 1  # some are known: the others count as wrong
