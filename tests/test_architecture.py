@@ -30,6 +30,7 @@ ORDER = [
     {"ops"},
     {"layers", "losses", "optimizers", "schedules"},
     {"training"},
+    {"program"},
     {"execution"},
     {"backends"},
     {"model"},

@@ -41,7 +41,7 @@ from arraycnn.ops import Array
 from arraycnn.optimizers import SGD, Optimizer, learning_rates
 from arraycnn.polarity import Background
 from arraycnn.settings import check_count
-from arraycnn.summary import table
+from arraycnn.summary import Described
 from arraycnn.training import Carry
 from arraycnn.training_state import TrainingState, describe_optimizer, resumed
 from arraycnn.tree import Tree, flatten, map_leaves, with_leaves
@@ -50,7 +50,7 @@ _INITIAL = 2**32 - 1
 _log = logging.getLogger("arraycnn")
 
 
-class Model:
+class Model(Described):
     """A network, its parameters and the backend they live on.
 
     Parameters
@@ -306,10 +306,6 @@ class Model:
             return np.concatenate(
                 [plan.predict(self._read(x, b)) for _, b in batches(x, self.input_shape, progress)]
             )
-
-    def summary(self) -> str:
-        """The layers with their output shapes and numbers of parameters, as text."""
-        return table(self.network, self.input_shape)
 
     def save(self, path: str | Path, training: TrainingState | None = None) -> None:
         """Write network, parameters and state to one .npz file, atomically.

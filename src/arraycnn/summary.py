@@ -1,11 +1,15 @@
-"""The table of a network: its layers, their output shapes, their parameters."""
+"""What a model shows of itself: the table of its layers, and the program of its step."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from arraycnn.inputs import check_optimizer
 from arraycnn.layers import Sequential
 from arraycnn.layers.layer import Layer, Shape, with_n
+from arraycnn.optimizers import SGD, Optimizer
+from arraycnn.program.compose import Program, step_program
+from arraycnn.settings import check_count
 from arraycnn.tree import leaves
 
 
@@ -46,3 +50,42 @@ def table(network: Layer, input_shape: Shape) -> str:
         f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:<{widths[2]}}  {d:>{widths[3]}}".rstrip()
         for a, b, c, d in cells
     )
+
+
+class Described:
+    """The part of a `Model` that shows what it is made of."""
+
+    network: Layer
+    input_shape: tuple[int, int, int]
+    dtype: str
+    trees: property
+
+    def summary(self) -> str:
+        """The layers with their output shapes and numbers of parameters, as text."""
+        return table(self.network, self.input_shape)
+
+    def program(
+        self, batch_size: int = 64, optimizer: Optimizer | None = None, mode: str = "train"
+    ) -> Program:
+        """The step of ``batch_size`` images as it is traced and fused: print it.
+
+        It shows the fused loops, the operations with kernels of their own, what they read and
+        write, the memory that values take, and by which of them each layer is computed.
+
+        Parameters
+        ----------
+        batch_size : int
+        optimizer : Optimizer or None
+            Whose update is part of a training step; None is ``SGD(0.05)``.
+        mode : "train" or "infer"
+
+        Raises
+        ------
+        TracingError
+            An InvalidTypeError: a layer or the optimizer, which the message names, does what
+            cannot be traced.
+        """
+        chosen = check_optimizer(optimizer or SGD(0.05))
+        params, state = self.trees
+        shape = (check_count("batch_size:", batch_size), *self.input_shape)
+        return step_program(self.network, params, state, shape, chosen, mode, self.dtype)

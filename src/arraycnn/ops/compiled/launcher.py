@@ -70,14 +70,21 @@ class Launcher(HostLauncher):
         """
         if blocks == 0:
             return
-        launch = [address(kernel, like.dtype.name), blocks, *map(_word, words)]
+        code = address(kernel, like.dtype.name)
+        self.launch_code(code, blocks, *words, dtype=like.dtype, room=room)
+
+    def launch_code(
+        self, code: int, blocks: int, *words: Any, dtype: np.dtype, room: int = 0
+    ) -> None:
+        """As `launch`, of machine code at the address ``code``; ``dtype`` is the scratch's."""
+        launch = [code, blocks, *map(_word, words)]
         launch += [0] * (WORDS - len(launch))
         if self._recording is None:
-            self._run(np.array([launch], np.int64), like.dtype, room)
+            self._run(np.array([launch], np.int64), dtype, room)
             return
         self._recording.append(launch)
         self._room = max(self._room, room)
-        self._kinds.add(like.dtype.name)
+        self._kinds.add(dtype.name)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record the launches that ``work`` makes; the result runs them all again.

@@ -1,0 +1,76 @@
+"""A step of a network, traced, simplified and scheduled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from arraycnn.errors import InvalidValueError
+from arraycnn.layers import Rescale, Sequential
+from arraycnn.layers.layer import Layer, Tree
+from arraycnn.optimizers import Optimizer
+from arraycnn.program.description import StepProgram as Program
+from arraycnn.program.passes.schedule import Schedule, scheduled
+from arraycnn.program.passes.simplify import simplified
+from arraycnn.program.steps import Form, inference_program, named, training_program
+from arraycnn.training import Carry
+from arraycnn.tree import map_leaves
+
+
+def training_schedule(
+    network: Layer,
+    optimizer: Optimizer,
+    carry: Carry,
+    images: Any,
+    batch_size: int,
+    dtype: str,
+    gather: bool = False,
+) -> Schedule:
+    """`training_program`, scheduled: the new carry takes the place of the old."""
+    program = training_program(network, optimizer, carry, images, batch_size, dtype, gather)
+    return scheduled(simplified(program), {name: name for name in named(carry)})
+
+
+def inference_schedule(
+    network: Layer, params: Tree, state: Tree, images: Any, dtype: str
+) -> Schedule:
+    """`inference_program`, scheduled."""
+    return scheduled(simplified(inference_program(network, params, state, images, dtype)))
+
+
+def step_program(
+    network: Layer,
+    params: Tree,
+    state: Tree,
+    images_shape: tuple[int, ...],
+    optimizer: Optimizer,
+    mode: str,
+    dtype: str,
+) -> Program:
+    """The step of a batch in a form to print, in ``mode`` "train" or "infer"."""
+    images = Form(images_shape, image_dtype(network, dtype))
+    if mode == "infer":
+        return Program(inference_schedule(network, params, state, images, dtype))
+    if mode != "train":
+        message = f'program: mode must be "train" or "infer", got {mode!r}'
+        raise InvalidValueError(message)
+    moments = map_leaves(lambda a: np.asarray(a, dtype), optimizer.init(params))
+    carry = Carry(params, state, moments)
+    return Program(training_schedule(network, optimizer, carry, images, images_shape[0], dtype))
+
+
+def image_dtype(network: Layer, dtype: str) -> str:
+    """In which dtype ``network`` takes images: uint8 where its first layer is `Rescale`."""
+    while isinstance(network, Sequential):
+        network = network.layers[0]
+    return "uint8" if isinstance(network, Rescale) else dtype
+
+
+__all__ = [
+    "Program",
+    "image_dtype",
+    "inference_schedule",
+    "step_program",
+    "training_schedule",
+]

@@ -1,0 +1,98 @@
+"""A schedule in words: what runs, how much it reads and writes, and where each layer went."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from arraycnn.program.nodes import Node
+from arraycnn.program.passes.loops import Step, expression_of
+from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.text import bytes_in_words
+
+_NOT_COUNTED = frozenset(["load", "number", "coordinate", "gather"])
+
+
+@dataclass(frozen=True, eq=False)
+class StepProgram:
+    """What `Model.program` gives: print it.
+
+    Attributes
+    ----------
+    schedule : Schedule
+        The steps, in order, and their program.
+    """
+
+    schedule: Schedule
+
+    def __str__(self) -> str:
+        return description(self.schedule)
+
+
+def description(schedule: Schedule) -> str:
+    """Heads, fused loops, memory, and for each layer the steps that compute it."""
+    lines = []
+    for number, step in enumerate(schedule.steps):
+        where = ", ".join(places(schedule, step))
+        lines.append(f"{number:4}  {_words(step, schedule):<72}  {where}".rstrip())
+    counts = Counter("heads" if step.head else "loops" for step in schedule.steps)
+    inputs = sum(node.nbytes for node in schedule.program.inputs.values())
+    moved = sum(map(traffic, schedule.steps))
+    what = f"{len(schedule.program.nodes)} operations in {counts['loops']} fused loops"
+    memory = f"memory: {bytes_in_words(schedule.peak_bytes)} for values at the most"
+    summary = [
+        f"{what} and {counts['heads']} heads (operations with a kernel of their own)",
+        f"{memory}, without {bytes_in_words(inputs)} of inputs and what heads need to work",
+        f"read and written by loops and heads: {bytes_in_words(moved)}",
+    ]
+    return "\n".join([*summary, "", *lines, "", *_layers(schedule)])
+
+
+def traffic(step: Step) -> int:
+    """Bytes that a step reads and writes, each operand once."""
+    return sum(node.nbytes for node in {*step.reads, *step.writes})
+
+
+def places(schedule: Schedule, step: Step) -> list[str]:
+    """The layers whose work a step does, as "3 BatchNorm2d, forward"."""
+    held = set(schedule.held)
+    found: dict[str, None] = {}
+    waiting: list[Node] = [step.head] if step.head else [root.value for root in step.roots]
+    targets = {root.target for root in step.roots}
+    seen: set[Node] = set()
+    while waiting:
+        node = waiting.pop()
+        if node in seen or (node in held and node not in targets and node is not step.head):
+            continue
+        seen.add(node)
+        if node.kind in ("pointwise", "reduce", "head", "take"):
+            found[node.where] = None
+        if node is not step.head:
+            waiting += node.operands
+    found.update(dict.fromkeys(root.target.where for root in step.roots))
+    return sorted(place for place in found if place)
+
+
+def _words(step: Step, schedule: Schedule) -> str:
+    read = bytes_in_words(sum(node.nbytes for node in step.reads))
+    written = bytes_in_words(sum(node.nbytes for node in dict.fromkeys(step.writes)))
+    if step.head is not None:
+        operand = step.head.operands[0].shape
+        return f"head {step.head.op} {operand} to {step.writes[0].shape}, {read} to {written}"
+    expression, _ = expression_of(step.roots, set(schedule.held))
+    count = sum(i.op not in _NOT_COUNTED for i in expression.instructions)
+    made = Counter(root.op for root in step.roots)
+    results = ", ".join(f"{op}" if n == 1 else f"{n} {op}" for op, n in made.items())
+    space = step.roots[0].space
+    numbers = f"{math.prod(space):,}"
+    return f"loop {space} of {count} operations on {numbers}, {results}, {read} to {written}"
+
+
+def _layers(schedule: Schedule) -> list[str]:
+    where: dict[str, list[int]] = {}
+    for number, step in enumerate(schedule.steps):
+        for place in places(schedule, step):
+            where.setdefault(place, []).append(number)
+    width = max(map(len, where), default=0)
+    return [f"{place:<{width}}  {' '.join(map(str, steps))}" for place, steps in where.items()]

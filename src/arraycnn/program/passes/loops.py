@@ -1,0 +1,221 @@
+"""Loops: what is not a head is grouped into loops over one space, each of which reads its operands
+once. The result of this pass is what renderers turn into code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from arraycnn.program.access import dense, sliced
+from arraycnn.program.expression import Expression, NotAffineError
+from arraycnn.program.nodes import Node, Program
+from arraycnn.program.passes.buffers import BIG, MANY_RESULTS, base, buffers
+
+
+@dataclass(frozen=True, eq=False)
+class Root:
+    """A value that a loop leaves in memory.
+
+    Attributes
+    ----------
+    target : Node
+        The buffer that is written.
+    value : Node
+        What is written, or reduced: its shape is the loop's space.
+    op : str
+        "write"; or the reduction, over ``axes``.
+    index : tuple or None
+        The part of the target that is written, as a slice's; None for all of it.
+    """
+
+    target: Node
+    value: Node
+    op: str = "write"
+    axes: tuple[int, ...] = ()
+    index: tuple | None = None
+
+    @property
+    def space(self) -> tuple[int, ...]:
+        return self.value.shape
+
+
+@dataclass(eq=False)
+class Step:
+    """A loop, or a head: what is run as one.
+
+    Attributes
+    ----------
+    roots : list of Root
+        Of a loop.
+    head : Node or None
+    reads : set of Node
+        Buffers read from memory.
+    writes : list of Node
+    after : set of Step
+        What must have run before.
+    closed : bool
+        Whether no other root may join.
+    """
+
+    roots: list[Root] = field(default_factory=list)
+    head: Node | None = None
+    reads: set[Node] = field(default_factory=set)
+    writes: list[Node] = field(default_factory=list)
+    after: set[Step] = field(default_factory=set, repr=False)
+    closed: bool = False
+
+
+def expression_of(roots: list[Root], held: set[Node]) -> tuple[Expression, list[int]]:
+    """The instructions of a loop, and which of them each root writes or reduces."""
+    own = {root.target for root in roots if root.op == "write" and root.value is root.target}
+    expression = Expression(held - own)
+    numbers = []
+    for root in roots:
+        number = expression.add(root.value, compute=root.value is root.target)
+        if root.op in ("write", "sum", "prod"):  # added up in the dtype of the result
+            number = expression.converted(number, root.target.dtype)
+        numbers.append(number)
+    return expression, numbers
+
+
+def loops(program: Program) -> tuple[list[Step], set[Node]]:
+    """The steps of a program, each after those it needs, and the buffers between them."""
+    held = buffers(program)
+    while True:
+        try:
+            return _Grouping(program, held).steps, held
+        except NotAffineError as error:
+            held.add(base(error.view.inputs[0]))
+
+
+class _Grouping:
+    def __init__(self, program: Program, held: set[Node]) -> None:
+        self._held = held
+        self._maker: dict[Node, Step] = {}
+        self.steps: list[Step] = []
+        for node in program.nodes:
+            if node.kind == "head":
+                self._add_head(node, program)
+            elif node in held and node.kind not in ("input", "part") and node.op != "constant":
+                for root in roots_of(node):
+                    self._add_root(root)
+
+    def _add_head(self, node: Node, program: Program) -> None:
+        reads = {base(operand) for operand in node.operands}
+        writes = [node]
+        if node.op in MANY_RESULTS:
+            writes = [
+                part for part in program.nodes if part.kind == "part" and part.inputs[0] is node
+            ]
+        step = Step(head=node, reads=reads, writes=writes, closed=True)
+        step.after = {self._maker[read] for read in reads if read in self._maker}
+        self.steps.append(step)
+        for written in writes:
+            self._maker[written] = step
+
+    def _add_root(self, root: Root) -> None:
+        reads, identical = self._reads(root)
+        needed = {self._maker[read] for read in reads if read in self._maker}
+        if root.target in self._maker:  # another part of it
+            needed.add(self._maker[root.target])
+        step = self._joinable(root, reads, identical, needed)
+        if step is None:
+            step = Step(closed=root.target.op == "update")
+            self.steps.append(step)
+        step.roots.append(root)
+        step.writes.append(root.target)
+        step.reads |= {read for read in reads if self._maker.get(read) is not step}
+        step.after |= needed - {step}
+        self._maker[root.target] = step
+
+    def _reads(self, root: Root) -> tuple[set[Node], set[Node]]:
+        """The buffers that a root reads, and those of them that it reads point by point only."""
+        expression, _ = expression_of([root], self._held)
+        reads: set[Node] = set()
+        other: set[Node] = set()
+        whole = dense(root.space)
+        for instruction in expression.instructions:
+            if instruction.buffer is None:
+                continue
+            reads.add(instruction.buffer)
+            if instruction.op != "load" or instruction.access != whole:
+                other.add(instruction.buffer)
+        return reads, reads - other
+
+    def _joinable(
+        self, root: Root, reads: set[Node], identical: set[Node], needed: set[Step]
+    ) -> Step | None:
+        """The latest loop that may take the root as well, and gains by it."""
+        if root.target.op == "update":
+            return None
+        for step in reversed(self.steps):
+            if step.closed or step.roots[0].space != root.space:
+                continue
+            made = {other.target: other for other in step.roots}
+            if any(
+                read in made and (read not in identical or made[read].op != "write")
+                for read in reads
+            ):
+                continue
+            if any(made[read].index is not None for read in reads if read in made):
+                continue
+            axes = {other.axes for other in step.roots if other.op != "write"}
+            if root.op != "write" and axes and axes != {root.axes}:
+                continue
+            if "arg" in root.op or any("arg" in other.op for other in step.roots):
+                continue
+            shared = (step.reads | set(made)) & reads
+            if not any(read.size * 4 >= min(BIG, _size(root)) > 1 for read in shared):
+                continue
+            if any(_depends(other, step) for other in needed if other is not step):
+                continue
+            return step
+        return None
+
+
+def roots_of(node: Node) -> Iterator[Root]:
+    """What must be written for a buffer that is no head's."""
+    if node.kind == "reduce":
+        yield Root(node, node.inputs[0], node.op, node.attrs[0])
+    elif node.op == "concat":
+        (axis,), first = node.attrs, 0
+        for part in node.inputs:
+            last = first + part.shape[axis]
+            yield Root(node, part, index=(slice(None),) * axis + (slice(first, last),))
+            first = last
+    elif node.op == "update":
+        yield Root(node, node.inputs[0])
+        yield Root(node, update_value(node), index=node.attrs)
+    else:
+        yield Root(node, node)
+
+
+def update_value(node: Node) -> Node:
+    """What an update writes, in the shape of the part that is written."""
+    shape = sliced(dense(node.shape), node.attrs).shape
+    value = node.inputs[1]
+    if not isinstance(value, Node):
+        return Node("full", (), (value,), shape, node.dtype, node.where)
+    if value.dtype != node.dtype:
+        value = Node("astype", (value,), (), value.shape, node.dtype, node.where)
+    return value if value.shape == shape else Node("broadcast", (value,), (), shape, node.dtype)
+
+
+def _size(root: Root) -> int:
+    size = 1
+    for extent in root.space:
+        size *= extent
+    return size
+
+
+def _depends(step: Step, other: Step) -> bool:
+    """Whether ``step`` needs ``other``, itself or through what it needs."""
+    waiting, seen = [step], set[Step]()
+    while waiting:
+        current = waiting.pop()
+        if current is other:
+            return True
+        if current not in seen:
+            seen.add(current)
+            waiting += current.after
+    return False

@@ -1,0 +1,209 @@
+"""Schedule: the order in which steps run, and when memory of a value is free again.
+
+What the values of a program take at the most is known before any step is run. Kernels of heads have
+working memory of their own beside that, and so have the sums of blocks of a reduction.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from arraycnn.program.access import Access, dense, sliced
+from arraycnn.program.nodes import Node, Program
+from arraycnn.program.passes.buffers import base
+from arraycnn.program.passes.loops import Root, Step, expression_of, loops
+
+_ALIGNMENT = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """A program as it is run.
+
+    Attributes
+    ----------
+    program : Program
+    steps : tuple of Step
+        In order.
+    held : frozenset of Node
+        The buffers: values that lie in memory.
+    memory_of : dict of Node to Node
+        Buffers that lie where another one did: an update in place, an output in its input.
+    freed : tuple of tuple of Node
+        For each step, the buffers that are not needed after it.
+    carried : dict of str to str
+        Which output takes the place of which input.
+    """
+
+    program: Program
+    steps: tuple[Step, ...]
+    held: frozenset[Node]
+    memory_of: dict[Node, Node]
+    freed: tuple[tuple[Node, ...], ...]
+    carried: dict[str, str]
+
+    @property
+    def peak_bytes(self) -> int:
+        """What values that are neither inputs nor constants take at the most."""
+        held = peak = 0
+        known = set(self.memory_of)
+        for step, freed in zip(self.steps, self.freed, strict=True):
+            new = set(step.writes) - known
+            known |= new
+            held += sum(map(aligned_bytes, new))
+            peak = max(peak, held)
+            held -= sum(map(aligned_bytes, freed))
+        return peak
+
+    def copies(self) -> list[tuple[Node, Node]]:
+        """(output, input) for the outputs that must be copied to the places they take."""
+        pairs = []
+        for name, source in self.carried.items():
+            node, place = self.program.outputs[name], self.program.inputs[source]
+            if node is not place and self.memory_of.get(node) is not place:
+                pairs.append((node, place))
+        return pairs
+
+
+def scheduled(program: Program, carried: dict[str, str] | None = None) -> Schedule:
+    """The schedule of ``program``.
+
+    Parameters
+    ----------
+    carried : dict of str to str
+        Outputs that are to lie, at the end, where inputs do: parameters and the like.
+    """
+    carried = carried or {}
+    program = _without_aliases(program, carried)
+    steps, held = loops(program)
+    steps = _in_order(steps, program)
+    memory_of = _in_place(program, steps, carried)
+    freed = _last_uses(program, steps, memory_of)
+    return Schedule(program, tuple(steps), frozenset(held), memory_of, freed, carried)
+
+
+def aligned_bytes(node: Node) -> int:
+    return -(-max(node.nbytes, 1) // _ALIGNMENT) * _ALIGNMENT
+
+
+def _without_aliases(program: Program, carried: dict[str, str]) -> Program:
+    """An output that is another input, or a constant, becomes a copy: it may be written over."""
+    nodes, outputs = list(program.nodes), dict(program.outputs)
+    for name, node in outputs.items():
+        source = base(node)
+        if source.kind not in ("input", "make"):
+            continue
+        if name in carried and program.inputs[carried[name]] is node:
+            continue
+        copy = Node("astype", (node,), (), node.shape, node.dtype, node.where)
+        nodes.append(copy)
+        outputs[name] = copy
+    return Program(tuple(nodes), program.inputs, outputs)
+
+
+def _in_order(steps: list[Step], program: Program) -> list[Step]:
+    """As traced, as far as what belongs together allows."""
+    position = {node: number for number, node in enumerate(program.nodes)}
+    rank = {step: max(position[node] for node in step.writes) for step in steps}
+    waiting = {step: len(step.after) for step in steps}
+    following: dict[Step, list[Step]] = {step: [] for step in steps}
+    for step in steps:
+        for before in step.after:
+            following[before].append(step)
+    number = {step: place for place, step in enumerate(steps)}
+    ready = [(rank[step], number[step]) for step in steps if not waiting[step]]
+    heapq.heapify(ready)
+    ordered = []
+    while ready:
+        step = steps[heapq.heappop(ready)[1]]
+        ordered.append(step)
+        for after in following[step]:
+            waiting[after] -= 1
+            if not waiting[after]:
+                heapq.heappush(ready, (rank[after], number[after]))
+    assert len(ordered) == len(steps), "steps must not need each other"
+    return ordered
+
+
+def _in_place(program: Program, steps: list[Step], carried: dict[str, str]) -> dict[Node, Node]:
+    """Which buffers may lie where another one does."""
+    memory_of: dict[Node, Node] = {}
+    outputs = {base(node) for node in program.outputs.values()}
+    for number, step in enumerate(steps):
+        for root in step.roots:
+            if root.target.op == "update" and root.index is None:
+                old = base(root.value)
+                whole = old.kind != "input" and old not in outputs and old.op != "constant"
+                if whole and _updates_in_place(root.target, old, number, steps):
+                    memory_of[root.target] = old
+    for name, source in carried.items():
+        node, place = program.outputs[name], program.inputs[source]
+        if node in memory_of or node is place or place in memory_of.values():
+            continue
+        if _overwrites(node, place, steps):
+            memory_of[node] = place
+    return memory_of
+
+
+def _updates_in_place(update: Node, old: Node, number: int, steps: list[Step]) -> bool:
+    """Whether nobody reads ``old`` once ``update`` is written but the update itself, in its place."""
+    part = sliced(dense(update.shape), update.attrs)
+    for later in steps[number + 1 :]:
+        if old not in later.reads:
+            continue
+        own = [root for root in later.roots if root.target is update and root.index is not None]
+        if not own or not _reads_only(later.roots, later, old, part):
+            return False
+    return any(old in step.writes for step in steps[:number])
+
+
+def _overwrites(node: Node, place: Node, steps: list[Step]) -> bool:
+    """Whether a loop may write ``node`` where it reads ``place``, which nobody reads any more."""
+    for number, step in enumerate(steps):
+        if node not in step.writes:
+            continue
+        roots = [root for root in step.roots if root.target is node]
+        if len(roots) != 1 or roots[0].op != "write" or roots[0].index is not None:
+            return False
+        if any(place in later.reads for later in steps[number + 1 :]):
+            return False
+        return place not in step.reads or _reads_only(
+            step.roots, step, place, dense(roots[0].space)
+        )
+    return False
+
+
+def _reads_only(roots: list[Root], step: Step, buffer: Node, access: Access) -> bool:
+    """Whether a loop reads ``buffer`` point by point at ``access`` only."""
+    held = step.reads | {root.target for root in roots}
+    expression, _ = expression_of(roots, held)
+    return all(
+        instruction.op == "load" and instruction.access == access
+        for instruction in expression.instructions
+        if instruction.buffer is buffer
+    )
+
+
+def _last_uses(
+    program: Program, steps: list[Step], memory_of: dict[Node, Node]
+) -> tuple[tuple[Node, ...], ...]:
+    """After which step the memory of each buffer is free."""
+    kept = {base(node) for node in program.outputs.values()}
+    last: dict[Node, int] = {}
+
+    def memory(node: Node) -> Node:
+        while node in memory_of:
+            node = memory_of[node]
+        return node
+
+    for number, step in enumerate(steps):
+        for node in (*step.writes, *step.reads):
+            last[memory(node)] = number
+    for node in kept:
+        last.pop(memory(node), None)
+    freed: list[list[Node]] = [[] for _ in steps]
+    for node, number in last.items():
+        if node.kind != "input" and node.op != "constant":
+            freed[number].append(node)
+    return tuple(map(tuple, freed))

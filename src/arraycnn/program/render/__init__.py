@@ -1,0 +1,1 @@
+"""Renderers: a loop of a schedule as code of one engine."""

@@ -1,0 +1,200 @@
+"""A schedule on the CPU's launcher: loops as rendered kernels, heads as the kernels written by hand,
+all in one list of launches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+
+from arraycnn.ops import Kernels
+from arraycnn.program.nodes import Node
+from arraycnn.program.passes.buffers import base
+from arraycnn.program.passes.loops import Root, Step
+from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.render.layout import Layout, layout
+from arraycnn.program.render.loop_code import fields, loop_code
+from arraycnn.program.render.machine import Kernel, KernelCache, kernel_cache
+
+
+class Launcher(Protocol):
+    """The part of `arraycnn.ops.compiled.launcher.Launcher` that is needed."""
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray: ...
+
+    def launch_code(self, code: int, blocks: int, *words: Any, dtype: np.dtype) -> None: ...
+
+
+class Launches:
+    """The launches of a schedule, ready to be made for arrays of its inputs.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    dtype : str
+        Of the scratch that a recording's kernels share: the step's own.
+    kernels : KernelCache, optional
+
+    Raises
+    ------
+    UnsupportedError
+        An operation that there is no code for.
+    """
+
+    def __init__(self, schedule: Schedule, dtype: str, kernels: KernelCache | None = None) -> None:
+        self._schedule = schedule
+        self._dtype = np.dtype(dtype)
+        kernels = kernel_cache() if kernels is None else kernels
+        held = set(schedule.held)
+        self._loops = {
+            step: _Loop(layout(step, held), kernels) for step in schedule.steps if step.head is None
+        }
+        self._constants = {
+            node: node.attrs[0].array for node in schedule.program.nodes if node.op == "constant"
+        }
+        self._copies = [_copy_loop(place, node, kernels) for node, place in schedule.copies()]
+
+    def __call__(
+        self, launcher: Launcher, ops: Kernels, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], list[Any]]:
+        """Launch all for ``arrays``, C order, by the names of the inputs.
+
+        Carried outputs end in the arrays of their inputs.
+
+        Returns
+        -------
+        outputs : dict of str to array
+        kept : list
+            To be held as long as the launches may be made again.
+        """
+        schedule, kept = self._schedule, list[Any]()
+        held: dict[Node, np.ndarray] = dict(self._constants)
+        for name, node in schedule.program.inputs.items():
+            held[node] = arrays[name]
+        for step, freed in zip(schedule.steps, schedule.freed, strict=True):
+            if step.head is not None:
+                self._run_head(step, ops, held)
+            else:
+                for node in dict.fromkeys(step.writes):
+                    if node not in held:
+                        held[node] = self._memory(node, held, launcher)
+                self._loops[step].launch(launcher, held, kept, self._dtype)
+            for node in freed:
+                for other in self._lying_at(node):
+                    held.pop(other, None)
+        for copy in self._copies:
+            copy.launch(launcher, held, kept, self._dtype)
+        outputs = {
+            name: held[base(node)].reshape(node.shape)
+            for name, node in schedule.program.outputs.items()
+        }
+        return outputs, [kept, held, self]
+
+    def _memory(self, node: Node, held: dict[Node, np.ndarray], launcher: Launcher) -> np.ndarray:
+        place = self._schedule.memory_of.get(node)
+        if place is not None:
+            return held[place].reshape(node.shape)
+        return launcher.empty(node.shape, node.dtype)
+
+    def _lying_at(self, place: Node) -> list[Node]:
+        """A buffer and all that lie in its memory."""
+        found = [place]
+        for node, other in self._schedule.memory_of.items():
+            if other in found:
+                found.append(node)
+        return found
+
+    def _run_head(self, step: Step, ops: Kernels, held: dict[Node, np.ndarray]) -> None:
+        node = step.head
+        assert node is not None
+        inputs: list[Any] = [held[base(n)].reshape(n.shape) for n in node.operands]
+        kernel: Callable[..., Any] = getattr(ops, node.op)
+        if node.op in ("dense", "conv2d") and len(inputs) == 2:
+            inputs.append(None)
+        first = () if node.op in ("matmul", "max_pool2d", "max_pool2d_backward") else (ops,)
+        result = kernel(*first, *inputs, *node.attrs)
+        if step.writes == [node]:
+            held[node] = result
+        else:
+            for part in step.writes:
+                held[part] = result[part.attrs[0]]
+
+
+class _Loop:
+    """One kernel with all of its launch's struct but the addresses."""
+
+    def __init__(self, layout: Layout, kernels: KernelCache) -> None:
+        self._layout = layout
+        self._kernel: Kernel = kernels.kernel(loop_code(layout))
+        self._fields = fields(layout)
+        self._partial = layout.partial
+        self._combining = [_Combining(layout, root, kernels) for root in self._reductions()]
+
+    def _reductions(self) -> list[Root]:
+        return [root for root in self._layout.roots if root.op != "write"]
+
+    def launch(
+        self,
+        launcher: Launcher,
+        held: Mapping[Node, np.ndarray],
+        kept: list[Any],
+        dtype: np.dtype,
+    ) -> None:
+        values = dict(self._fields)
+        for number, instruction in enumerate(self._layout.instructions):
+            if instruction.buffer is not None:
+                values[f"line {number} address"] = held[instruction.buffer].ctypes.data
+        place, partial_sums = 0, []
+        for number, root in enumerate(self._layout.roots):
+            if root.op == "write":
+                values[f"result {number} address"] = held[root.target].ctypes.data
+                continue
+            array = held[root.target]
+            if self._partial:
+                lanes = 1 if self._layout.lanes_reduced else self._layout.lanes
+                array = launcher.empty((self._layout.blocks, lanes), root.target.dtype)
+                partial_sums.append(array)
+            values[f"reduction {place} address"] = array.ctypes.data
+            place += 1
+        struct = self._kernel.struct.pack(values)
+        kept += [struct, self._kernel]
+        launcher.launch_code(
+            self._kernel.address, self._layout.blocks, struct.ctypes.data, dtype=dtype
+        )
+        for combining, sums in zip(self._combining, partial_sums, strict=False):
+            combining.launch(launcher, sums, held, kept, dtype)
+
+
+class _Combining:
+    """The sum, or another reduction, of what the blocks of a loop have left."""
+
+    def __init__(self, whole: Layout, root: Root, kernels: KernelCache) -> None:
+        self._loop: _Loop | None = None
+        if not whole.partial:
+            return
+        lanes = 1 if whole.lanes_reduced else whole.lanes
+        self._parts = Node("input", (), ("parts",), (whole.blocks, lanes), root.target.dtype)
+        self._total = root.target
+        step = Step(roots=[Root(self._total, self._parts, root.op, (0,))])
+        combined = layout(step, {self._parts})
+        self._loop = _Loop(replace(combined, one_block=True), kernels)
+
+    def launch(
+        self,
+        launcher: Launcher,
+        parts: np.ndarray,
+        held: Mapping[Node, np.ndarray],
+        kept: list[Any],
+        dtype: np.dtype,
+    ) -> None:
+        assert self._loop is not None
+        arrays = {self._parts: parts, self._total: held[self._total]}
+        self._loop.launch(launcher, arrays, kept, dtype)
+
+
+def _copy_loop(target: Node, value: Node, kernels: KernelCache) -> _Loop:
+    """A copy of an output to the input whose place it takes."""
+    step = Step(roots=[Root(target, base(value))])
+    return _Loop(layout(step, {base(value)}), kernels)

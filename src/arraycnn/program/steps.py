@@ -1,0 +1,151 @@
+"""The steps of a network as programs: training and inference, traced through the very functions
+that the eager plan calls (`arraycnn.training`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from arraycnn.layers import Residual, Sequential
+from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
+from arraycnn.ops import Array
+from arraycnn.optimizers import Optimizer
+from arraycnn.program.heads import HEADS
+from arraycnn.program.nodes import Program
+from arraycnn.program.trace import Recorder, Traced, recorder, trace
+from arraycnn.training import Carry, infer, train_step
+from arraycnn.tree import flatten
+
+TREES = ("params", "state", "optimizer")
+"""The names of a carry's trees in the names of inputs and outputs: "params.1.weight"."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """Shape and dtype of an array that is yet to come."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+def training_program(
+    network: Layer,
+    optimizer: Optimizer,
+    carry: Carry,
+    images: Any,
+    batch_size: int,
+    dtype: str,
+    gather: bool = False,
+) -> Program:
+    """One training step.
+
+    Parameters
+    ----------
+    carry : Carry
+        Arrays, or `Form`s, of what the step begins with.
+    images : array or Form
+        One batch, (batch_size, H, W, C); with ``gather``, a set of which the step takes ``rows``.
+
+    Returns
+    -------
+    Program
+        Inputs: ``images``; ``rows`` with ``gather``, (N,) int32; ``labels``, ``indices``, (N,)
+        int32; ``rate`` (); ``seed`` (2,) and ``step`` (1,), int32; and the carry, as `named` has it.
+        Outputs: ``loss``, the mean, (); ``correct``, () int32; the new carry.
+    """
+
+    def step(note: Recorder) -> dict[str, Traced]:
+        whole = note.input("images", images.shape, images.dtype)
+        batch = whole
+        if gather:
+            batch = HEADS.gather(whole, note.input("rows", (batch_size,), np.int32))
+        labels = note.input("labels", (batch_size,), np.int32)
+        random = Randomness(
+            note.input("seed", (2,), np.int32),
+            note.input("step", (1,), np.int32),
+            note.input("indices", (batch_size,), np.int32),
+        )
+        rate = note.input("rate", (), dtype)
+        before = Carry(*(_inputs(note, name, t) for name, t in zip(TREES, carry, strict=True)))
+        with note.at("loss and update", f"the loss, or {type(optimizer).__name__}"):
+            after, loss, correct = train_step(
+                *(located(network), optimizer, before, batch, labels, rate),
+                Context(HEADS, "train", dtype, random),
+            )
+        return {"loss": loss, "correct": correct, **named(after)}
+
+    return trace(step)
+
+
+def inference_program(
+    network: Layer, params: Tree, state: Tree, images: Any, dtype: str
+) -> Program:
+    """A pass forward: outputs ``logits`` and ``probabilities``, (N, K), from ``images``, (N, ...)."""
+
+    def step(note: Recorder) -> dict[str, Traced]:
+        batch = note.input("images", images.shape, images.dtype)
+        trees = (_inputs(note, "params", params), _inputs(note, "state", state))
+        with note.at("outputs", "the network"):
+            logits = infer(located(network), *trees, batch, Context(HEADS, "infer", dtype))
+            return {"logits": logits, "probabilities": HEADS.softmax(logits)}
+
+    return trace(step)
+
+
+def named(carry: Carry) -> dict[str, Any]:
+    """The arrays of a carry by name: "params.1.weight", "state.2.mean", "optimizer.velocity..."."""
+    return {
+        f"{name}.{path}": leaf
+        for name, tree in zip(TREES, carry, strict=True)
+        for path, leaf in flatten(tree).items()
+    }
+
+
+def _inputs(note: Recorder, prefix: str, tree: Tree) -> Tree:
+    return {
+        key: _inputs(note, f"{prefix}.{key}", value)
+        if isinstance(value, dict)
+        else note.input(f"{prefix}.{key}", value.shape, np.dtype(str(value.dtype)))
+        for key, value in tree.items()
+    }
+
+
+def located(layer: Layer) -> Layer:
+    """``layer`` with every part of it telling the recorder when it is at work."""
+    if type(layer) is Sequential:
+        return Sequential(*map(located, layer.layers))
+    if type(layer) is Residual:
+        shortcut = layer.shortcut and located(layer.shortcut)
+        return _Located(replace(layer, body=located(layer.body), shortcut=shortcut))
+    return _Located(layer)
+
+
+@dataclass(frozen=True)
+class _Located:
+    layer: Layer
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
+        return self.layer.init(rng, input_shape)
+
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        with self._at(context, "forward"):
+            return self.layer.forward(params, state, x, context)
+
+    def backward(
+        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
+    ) -> tuple[Array | None, Tree]:
+        with self._at(context, "backward"):
+            return self.layer.backward(params, residuals, dy, context, need_dx)
+
+    @contextmanager
+    def _at(self, context: Context, direction: str) -> Iterator[None]:
+        path, name = ".".join(context.path), type(self.layer).__name__
+        owner = f"layer {path}, {name}" if path else name
+        with recorder().at(f"{path or '0'} {name}, {direction}", owner):
+            yield

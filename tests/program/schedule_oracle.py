@@ -1,0 +1,134 @@
+"""Runs a schedule on NumPy with its memory as declared: what is freed is spoilt, what shares memory
+shares it. An oracle for the passes that needs no compiler."""
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from arraycnn.program.access import Access, dense, sliced
+from arraycnn.program.interpret import _HANDLERS, _NUMPY_NAMES
+from arraycnn.program.nodes import Node
+from arraycnn.program.passes.buffers import base
+from arraycnn.program.passes.loops import expression_of
+from arraycnn.program.passes.schedule import aligned_bytes
+
+
+def run(schedule, values):
+    """(outputs, the most bytes that values took at once); ``values`` are overwritten as declared."""
+    memory = {
+        node: np.ascontiguousarray(values[name]) for name, node in schedule.program.inputs.items()
+    }
+    memory |= {n: n.attrs[0].array.copy() for n in schedule.program.nodes if n.op == "constant"}
+    taken = peak = 0
+    for step, freed in zip(schedule.steps, schedule.freed, strict=True):
+        for node in dict.fromkeys(step.writes):
+            if node in memory:
+                continue
+            if node in schedule.memory_of:
+                memory[node] = memory[schedule.memory_of[node]].reshape(node.shape)
+            else:
+                memory[node] = spoilt(node)
+                taken += aligned_bytes(node)
+        peak = max(peak, taken)
+        if step.head is not None:
+            run_head(step, memory)
+        else:
+            run_loop(step, schedule, memory)
+        for node in freed:
+            memory[node][...] = spoilt(node)
+            taken -= aligned_bytes(node)
+    for node, place in schedule.copies():
+        memory[place][...] = memory[base(node)].reshape(node.shape)
+    outputs = {
+        name: memory[base(node)].reshape(node.shape)
+        for name, node in schedule.program.outputs.items()
+    }
+    return outputs, peak
+
+
+def spoilt(node: Node) -> np.ndarray:
+    kind = node.dtype.kind
+    return np.full(node.shape, np.nan if kind == "f" else kind == "b" or 111, node.dtype)
+
+
+def run_head(step, memory):
+    inputs = [memory[base(operand)].reshape(operand.shape) for operand in step.head.operands]
+    result = _HANDLERS[step.head.op](step.head, inputs)
+    if step.writes == [step.head]:
+        memory[step.head][...] = result
+    else:
+        for part in step.writes:
+            memory[part][...] = result[part.attrs[0]]
+
+
+def run_loop(step, schedule, memory):
+    expression, numbers = expression_of(step.roots, set(schedule.held))
+    space = step.roots[0].space
+    results = []
+    for instruction in expression.instructions:
+        results.append(evaluate(instruction, results, memory, space))
+    # A loop reads a point before it writes it, but may write one before it reads another: so what
+    # is written where something is read must be read there only.
+    for root in step.roots:
+        if root.op != "write":
+            continue
+        for instruction in expression.instructions:
+            if instruction.buffer is None:
+                continue
+            if np.shares_memory(memory[instruction.buffer], memory[root.target]):
+                assert instruction.op == "load"
+                assert instruction.access == target_access(root), "reads what is written elsewhere"
+    for root, number in zip(step.roots, numbers, strict=True):
+        value = np.broadcast_to(results[number], space)
+        target = memory[root.target]
+        if root.op == "write":
+            strided(target, target_access(root))[...] = value
+        elif "arg" in root.op:
+            target[...] = getattr(np, root.op)(value, axis=root.axes[0]).reshape(target.shape)
+        else:
+            dtype = {"dtype": target.dtype} if root.op in ("sum", "prod") else {}
+            total = getattr(np, root.op)(value, axis=root.axes, **dtype)
+            target[...] = np.reshape(total, target.shape)
+
+
+def target_access(root):
+    return dense(root.space) if root.index is None else sliced(dense(root.target.shape), root.index)
+
+
+def strided(array: np.ndarray, access: Access) -> np.ndarray:
+    """The numbers of an access; it must stay within the array."""
+    ends = [access.offset, access.offset]
+    for size, stride in zip(access.shape, access.strides, strict=True):
+        ends[stride > 0] += (size - 1) * stride
+    assert 0 <= ends[0] <= ends[1] < max(array.size, 1), "reaches beyond the array"
+    flat = array.reshape(-1)[access.offset :]
+    strides = [stride * array.itemsize for stride in access.strides]
+    return as_strided(flat, access.shape, strides)
+
+
+@np.errstate(all="ignore")
+def evaluate(instruction, results, memory, space):
+    if instruction.op == "number":
+        return np.asarray(instruction.value, instruction.dtype)
+    if instruction.op == "coordinate":
+        return coordinates(instruction.access, space).astype(instruction.dtype)
+    if instruction.op == "load":
+        return strided(memory[instruction.buffer], instruction.access).copy()
+    if instruction.op == "gather":
+        stride, _ = instruction.axis
+        places = coordinates(instruction.access, space) + stride * results[instruction.inputs[0]]
+        return memory[instruction.buffer].reshape(-1)[places]
+    inputs = [results[number] for number in instruction.inputs]
+    if instruction.op == "astype":
+        return inputs[0].astype(instruction.dtype)
+    if instruction.op == "pow":
+        return inputs[0] ** inputs[1]
+    return getattr(np, _NUMPY_NAMES.get(instruction.op, instruction.op))(*inputs)
+
+
+def coordinates(access, space):
+    total = np.full(space, access.offset, np.int64)
+    for axis, stride in enumerate(access.strides):
+        shape = [1] * len(space)
+        shape[axis] = space[axis]
+        total = total + stride * np.arange(space[axis]).reshape(shape)
+    return total

@@ -1,0 +1,256 @@
+"""Rendered programs: the eager step's numbers, on all threads the same bits, in their memory."""
+
+import numpy as np
+import program_cases
+import pytest
+import test_program_passes
+import test_program_trace
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from program_cases import NETWORKS, OPTIMIZERS
+from test_program_trace import traced
+
+from arraycnn.execution.thread_pool import thread_pool
+from arraycnn.ops import array_namespace
+from arraycnn.program.interpret import interpret
+from arraycnn.program.passes.schedule import scheduled
+from arraycnn.program.passes.simplify import simplified
+from optional import Late, needs
+
+pytestmark = needs("numba")
+launching = Late("arraycnn.program.render.launching")
+layouts = Late("arraycnn.program.render.layout")
+machine = Late("arraycnn.program.render.machine")
+launchers = Late("arraycnn.ops.compiled.launcher")
+compiled = Late("arraycnn.ops.compiled")
+
+THREADS = (1, 2, 3, 16)
+_CANARY = 123
+
+
+class Guarded:
+    """A launcher that puts bytes that must not change before and behind every array."""
+
+    def __init__(self, threads):
+        self._launcher = launchers.Launcher(thread_pool(threads))
+        self._guarded = []
+
+    def __getattr__(self, name):
+        return getattr(self._launcher, name)
+
+    def empty(self, shape, dtype):
+        dtype = np.dtype(dtype)
+        size = int(np.prod(shape, dtype=int)) * dtype.itemsize
+        memory = np.full(size + 256, _CANARY, np.uint8)
+        self._guarded.append((memory, size))
+        return memory[128 : 128 + size].view(dtype).reshape(shape)
+
+    def check(self):
+        for memory, size in self._guarded:
+            assert (memory[:128] == _CANARY).all()
+            assert (memory[128 + size :] == _CANARY).all()
+
+
+def rendered(schedule, values, dtype="float64", threads=2):
+    """The outputs of a schedule on so many threads; carried ones are written over ``values``."""
+    launcher = Guarded(threads)
+    arrays = {name: np.array(value) for name, value in values.items()}
+    launches = launching.Launches(schedule, dtype)
+    outputs, kept = launches(launcher, compiled.compiled_kernels(launcher), arrays)
+    assert kept
+    launcher.check()
+    outputs = {name: np.array(array) for name, array in outputs.items()}
+    for name, source in schedule.carried.items():
+        outputs[name] = arrays[source]
+    return outputs
+
+
+def check_rendered(schedule, values, expected, tolerance=1e-10):
+    outputs = rendered(schedule, values)
+    for name, array in expected.items():
+        assert outputs[name].dtype == np.asarray(array).dtype
+        np.testing.assert_allclose(
+            outputs[name], array, rtol=tolerance, atol=tolerance, err_msg=name
+        )
+    for threads in THREADS:
+        again = rendered(schedule, values, threads=threads)
+        for name, array in outputs.items():
+            np.testing.assert_array_equal(again[name], array)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_rendered_step_is_the_eager_step(network, optimizer):
+    step = program_cases.trial(*NETWORKS[network], optimizer)
+    schedule = test_program_passes.schedule_of(step)
+    check_rendered(schedule, step.values(), step.eager())
+
+
+FUNCTIONS = [
+    function
+    for test in (
+        test_program_trace.test_the_recordable_part_of_the_standard_is_numpys,
+        test_program_passes.test_schedules_of_functions_of_all_kinds,
+    )
+    for function in test.pytestmark[0].args[1]
+]
+
+
+@pytest.mark.parametrize("number", range(len(FUNCTIONS)))
+def test_all_that_is_traced_is_rendered(number):
+    function = FUNCTIONS[number]
+    arrays = [test_program_trace.X, test_program_trace.Y, test_program_trace.ROWS]
+    if function.__code__.co_argcount == 1:
+        arrays = [test_program_passes.X]
+
+    def run(*inputs):
+        if len(inputs) == 1:
+            return function(*inputs)
+        return function(array_namespace(inputs[0]), *inputs)
+
+    program, values = traced(run, *arrays)
+    check_rendered(scheduled(simplified(program)), values, interpret(program, values), 1e-13)
+
+
+FLOATS = ["exp", "expm1", "log", "log1p", "tanh", "sqrt", "abs", "sign", "floor", "ceil", "square"]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", FLOATS)
+def test_functions_of_reals(name, dtype):
+    rng = np.random.default_rng(4)
+    info = np.finfo(dtype)
+    special = [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, info.max, -info.max, info.tiny]
+    special += [info.tiny / 4, -info.tiny / 4, 88.7, 89.0, -87.5, -104.5, 709.7, 710.0, -745.0, 0.5]
+    x = np.concatenate(
+        [
+            *(special, rng.normal(size=1000), rng.uniform(-120, 120, 1000)),
+            *(np.exp(rng.uniform(-80, 80, 1000)), rng.normal(size=500) * 1e-6),
+        ]
+    ).astype(dtype)
+    program, values = traced(lambda x: getattr(array_namespace(x), name)(x), x)
+    got = rendered(scheduled(program), values, dtype)["0"]
+    with np.errstate(all="ignore"):
+        expected = getattr(np, name)(x.astype(np.float64) if dtype == "float32" else x).astype(
+            dtype
+        )
+    bound = 4 * float(info.eps)
+    np.testing.assert_allclose(got, expected, rtol=bound, atol=4 * float(info.tiny))
+
+
+@pytest.mark.parametrize("exponent", [0, 1, 2, 3, 7, -1, -3, 0.5, 1.7, -0.3, 2.0])
+def test_powers(exponent):
+    x = np.random.default_rng(5).uniform(0.1, 9.0, 300)
+    program, values = traced(lambda x: x**exponent, x)
+    got = rendered(scheduled(program), values)["0"]
+    np.testing.assert_allclose(got, x**exponent, rtol=1e-14)
+
+
+REDUCTIONS = ["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"]
+
+
+@st.composite
+def reductions(draw):
+    shape = tuple(draw(st.lists(st.sampled_from([1, 2, 3, 7, 16, 17, 40]), min_size=1, max_size=4)))
+    axes = tuple(axis for axis in range(len(shape)) if draw(st.booleans()))
+    name = draw(st.sampled_from(REDUCTIONS))
+    turned = tuple(draw(st.permutations(range(len(shape)))))
+    return shape, axes or (0,), name, turned, draw(st.sampled_from(["float64", "float32", "int32"]))
+
+
+@given(reductions())
+@settings(max_examples=40)
+def test_reductions_of_every_shape(case):
+    shape, axes, name, turned, dtype = case
+    axis = axes[0] if "arg" in name else axes
+    x = np.random.default_rng(6).normal(size=shape) * 4
+    x = np.where(np.abs(x) < 1, 1, x).astype(dtype)
+
+    def function(x):
+        xp = array_namespace(x)
+        return getattr(xp, name)(xp.permute_dims(x, turned), axis=axis)
+
+    program, values = traced(function, x)
+    got = rendered(scheduled(program), values)["0"]
+    expected = interpret(program, values)["0"]
+    bound = 1e-12 if dtype == "float64" else 1e-5
+    np.testing.assert_allclose(got, expected, rtol=bound, atol=bound * 100)
+    for threads in (1, 3):
+        again = rendered(scheduled(program), values, threads=threads)["0"]
+        np.testing.assert_array_equal(again, got)
+
+
+def test_reductions_meet_nan_as_numpy_does():
+    x = np.array([[1.0, np.nan, 3.0, np.nan], [-np.inf, -np.inf, -np.inf, -np.inf]])
+
+    def function(x):
+        xp = array_namespace(x)
+        names = ("max", "min", "argmax", "argmin", "sum")
+        return tuple(getattr(xp, name)(x, axis=1) for name in names)
+
+    program, values = traced(function, x)
+    expected = interpret(program, values)
+    for name, array in rendered(scheduled(program), values).items():
+        np.testing.assert_array_equal(array, expected[name])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (3, 70000), (70000, 3), (300, 16, 40)])
+def test_loops_of_many_blocks(shape):
+    x = np.random.default_rng(7).normal(size=shape)
+
+    def function(x):
+        xp = array_namespace(x)
+        total = xp.sum(x, axis=0)
+        return x - total, total, xp.sum(x), xp.max(x, axis=-1), xp.tanh(x * 2.0)
+
+    program, values = traced(function, x)
+    check_rendered(scheduled(program), values, interpret(program, values), 1e-9)
+
+
+def test_other_sizes_need_no_other_code():
+    cache = machine.KernelCache(None)
+    for images in (5, 6, 64):
+        step = program_cases.trial(*NETWORKS["resnet"], OPTIMIZERS["Adam"], images=images)
+        schedule = test_program_passes.schedule_of(step, images)
+        launching.Launches(schedule, "float64", cache)
+        if images == 5:
+            first = cache.compiled
+    assert cache.compiled <= first + 4
+    assert cache.sizes()["in memory"] == cache.compiled
+
+
+def test_kernels_are_kept_on_disk_and_a_damaged_file_is_none(tmp_path):
+    program, _ = traced(lambda x: x * 2.0 + 1.0, test_program_trace.X)
+    schedule = scheduled(program)
+    for damage in (lambda content: content, lambda content: content[:-1], lambda content: b""):
+        first = machine.KernelCache(tmp_path)
+        launching.Launches(schedule, "float64", first)
+        for path in tmp_path.glob("*.kernel"):
+            intact = damage(path.read_bytes()) == path.read_bytes()
+            path.write_bytes(damage(path.read_bytes()))
+        second = machine.KernelCache(tmp_path)
+        launching.Launches(schedule, "float64", second)
+        assert (second.compiled == 0) == intact
+    sizes = second.sizes()
+    assert sizes["files"] == len(list(tmp_path.glob("*.kernel"))) == 1
+    assert sizes["bytes"] > 0
+
+
+def test_the_disk_cache_is_bounded(tmp_path, monkeypatch):
+    monkeypatch.setattr("arraycnn.program.render.machine.MOST_ON_DISK", 6000)
+    cache = machine.KernelCache(tmp_path)
+    for number in range(6):
+        program, _ = traced(lambda x, n=number: x**n, test_program_trace.X)
+        launching.Launches(scheduled(program), "float64", cache)
+    assert cache.sizes()["bytes"] <= 6000
+    assert cache.sizes()["in memory"] >= 4
+
+
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: x**x, lambda x: array_namespace(x).astype(x, "int32") ** 2],
+)
+def test_what_has_no_code_is_said(function):
+    program, _ = traced(function, test_program_trace.X)
+    with pytest.raises(layouts.UnsupportedError, match="a power"):
+        launching.Launches(scheduled(program), "float64")
