@@ -134,6 +134,18 @@ def test_arrays_of_an_npz(tmp_path, caplog):
     assert np.array_equal(data.validation_images[..., 0], IMAGES[:6])
 
 
+def test_the_one_file_of_a_folder(tmp_path, caplog):
+    np.savez(tmp_path / "a.npz", images=IMAGES, labels=LABELS)
+    (tmp_path / "classes.txt").write_text("no\nyes\n")
+    (tmp_path / "readme.txt").touch()
+    data, said = not_used(tmp_path, caplog)
+    assert data.class_names == ("no", "yes")
+    assert said == "1 .txt file (readme.txt)"
+    np.savez(tmp_path / "b.npz", images=IMAGES, labels=LABELS)
+    with pytest.raises(DataError, match=r"holds several; name one of them: a.npz, b.npz"):
+        load_dataset(tmp_path)
+
+
 def test_validation_alone_is_the_test_part(tmp_path, caplog):
     np.savez(tmp_path / "a.npz", x_train=IMAGES, y_train=LABELS, x_val=IMAGES[:6], y_val=LABELS[:6])
     data, said = not_used(tmp_path / "a.npz", caplog)

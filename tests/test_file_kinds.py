@@ -104,6 +104,26 @@ def test_a_picture_that_is_something_else_is_named(tmp_path, kind):
     assert message.count("IMG_1.jpg") >= 1
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar", "Parquet"])
+def test_a_folder_that_holds_only_such_a_file(tmp_path, kind):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "pets.data").write_bytes(KINDS[kind])
+    message = refusal(tmp_path / "set")
+    assert f"but a {kind} file (pets.data); " in message
+    assert "pets" in message.partition("; ")[2]
+
+
+@pytest.mark.parametrize("kind", ["HEIC", "PDF", "zip", "RAR", "PyTorch", "HDF5"])
+def test_predict_names_what_it_is_shown(tmp_path, cli, kind):
+    (tmp_path / "a.dat").write_bytes(KINDS[kind])
+    train = ("train", "--limit", "40", "--epochs", "1", "--backend", "numpy", "--no-fast")
+    assert cli(*train, "--out", "run")[0] == 0
+    code, _, errors = cli("predict", "run/last.npz", "a.dat", "--backend", "numpy", "--no-fast")
+    assert code == 2
+    assert len(errors) == 1
+    assert f"is an {kind} file" in errors[0] or f"is a {kind} file" in errors[0]
+
+
 def test_names_do_not_make_a_kind(tmp_path):
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
     (tmp_path / "a.heic").write_bytes((tmp_path / "a.png").read_bytes())

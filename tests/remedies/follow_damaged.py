@@ -86,3 +86,16 @@ def weights_that_pytorch_saved(here: Here) -> None:
     exec(here.message.partition("run in Python: ")[2], {})
     assert "torch" in sys.modules
     import_safetensors(here.path / "x.safetensors", network, (2, 3, 1))
+
+
+@follows("data/picture_folder.py", "convert them to PNG or JPEG, or take the folder away")
+def a_class_of_files_that_are_not_read(here: Here) -> None:
+    folder = making.write_pictures(here.path / "pets", ("cat", "dog", "eel"))
+    for path in (folder / "eel").iterdir():
+        Image.open(path).save(path.with_suffix(".tga"))
+        path.unlink()
+    with here.refused():
+        load_dataset(folder)
+    for path in (folder / "eel").iterdir():
+        Image.open(path).save(path.with_suffix(".png"))
+    load_dataset(folder)

@@ -21,6 +21,7 @@ from arraycnn.data.image_source import ImageSource, rows
 from arraycnn.data.numpy_files import read_npy, read_npz
 from arraycnn.data.picture_folder import picture_files
 from arraycnn.errors import DataError, DataFileError
+from arraycnn.file_kinds import kind_of
 from arraycnn.image_files import SUFFIXES, decode_image, read_image
 from arraycnn.image_inputs import ImageForm, ImageTaker
 from arraycnn.picture_values import PictureNotes
@@ -161,7 +162,8 @@ def _expanded(argument: str) -> list[Path]:
 def _is_array_file(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return _array_reader(file.read(8)) is not None
+            is_array = _array_reader(file.read(8)) is not None
+        return is_array and (path.suffix.lower() == ".npz" or kind_of(path) is None)
     except OSError:
         return False  # reading it as a picture says what is wrong
 

@@ -50,7 +50,7 @@ def predict(
 ) -> None:
     """Say what MODEL sees in each image.
 
-    IMAGES are pictures (PNG, JPEG, BMP, GIF, WebP, PGM), .npy, .npz and IDX files, folders of
+    IMAGES are pictures (PNG, JPEG, BMP, GIF, WebP, TIFF, PGM), .npy, .npz and IDX files, folders of
     pictures, "patterns*" in quotes, or - for one of these on standard input or paths, one a line.
     """
     trained = Model.load(model, backend=backend)

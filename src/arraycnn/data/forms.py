@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from arraycnn.data.cifar import find_cifar, find_cifar_file, is_cifar_file, is_cifar_folder
+from arraycnn.data.class_files import CLASS_FILES
 from arraycnn.data.csv_files import find_csv_file, find_csv_folder, is_csv_file, is_csv_folder
 from arraycnn.data.flat_rows import Size
 from arraycnn.data.found import Found
@@ -13,7 +14,7 @@ from arraycnn.data.npz_pairs import find_pair, find_pair_folder, is_pair, is_pai
 from arraycnn.data.numpy_files import read_npz
 from arraycnn.data.pickled import is_pickle
 from arraycnn.data.pickled_sets import find_pickled
-from arraycnn.data.visible_files import visible_files
+from arraycnn.data.visible_files import is_hidden, visible_files
 from arraycnn.errors import DataError, DataFileError
 from arraycnn.file_kinds import kind_of
 from arraycnn.image_files import SUFFIXES
@@ -53,7 +54,25 @@ def _in_folder(
         return find_pair_folder(folder, class_names)
     if is_csv_folder(folder, image_size):
         return find_csv_folder(folder, class_names, image_size)
-    return None
+    return _only_file(folder, class_names, image_size)
+
+
+def _only_file(
+    folder: Path, class_names: Sequence[str] | None, image_size: Size | None
+) -> Found | None:
+    """The set in the one .npz file or pickle of a folder that has no folders for classes."""
+    visible = [path for path in folder.iterdir() if not is_hidden(path.name)]
+    files = sorted(
+        path for path in visible if path.is_file() and (path.suffix == ".npz" or is_pickle(path))
+    )
+    if not files or any(path.is_dir() for path in visible):
+        return None
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise DataError(f"{folder}: must hold one set, holds several; name one of them: {names}")
+    found = _in_file(files[0], class_names, image_size)
+    found.left_out.add_rest(folder, [files[0], *(folder / name for name in CLASS_FILES)])
+    return found
 
 
 def _further_in(

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from arraycnn.data.found import LeftOut
 from arraycnn.data.image_source import Images, ImageSource
 from arraycnn.data.visible_files import is_hidden
-from arraycnn.errors import DataError, DataFileError
+from arraycnn.errors import DataError, DataFileError, one_line
 from arraycnn.file_kinds import kind_of
 from arraycnn.image_files import SUFFIXES, image_shape, read_image
 from arraycnn.picture_values import PictureNotes
@@ -126,11 +126,7 @@ def find_pictures(
     children = [child for child in sorted(folder.iterdir()) if not is_hidden(child.name)]
     folders = [child for child in children if child.is_dir()]
     if not folders:
-        message = (
-            f"{folder}: a folder of pictures must have one subfolder for each class, has none; "
-            "put the pictures of each class into a folder with its name"
-        )
-        raise DataError(message)
+        raise DataError(_without_classes(folder, children))
     names = tuple(child.name for child in folders) if class_names is None else tuple(class_names)
     paths: list[Path] = []
     labels: list[int] = []
@@ -153,6 +149,17 @@ def find_pictures(
     return LabelledPictures(paths, np.array(labels, np.int32)), names
 
 
+def _without_classes(folder: Path, children: Sequence[Path]) -> str:
+    message = f"{folder}: a folder of pictures must have one subfolder for each class, has none"
+    for child in children:
+        kind = kind_of(child)
+        if kind is not None:
+            return (
+                f"{message}, but {kind.with_article} ({one_line(child.name)}); {kind.remedy(child)}"
+            )
+    return f"{message}; put the pictures of each class into a folder with its name"
+
+
 def _without_pictures(folder: Path, others: LeftOut) -> str:
     message = f"{folder}: a class must have at least one picture, has none"
     for parent, _, names in os.walk(folder):
@@ -160,11 +167,9 @@ def _without_pictures(folder: Path, others: LeftOut) -> str:
             kind = kind_of(Path(parent, name))
             if kind is not None:
                 return f"{message}, but {others}; {kind.remedy(name)}"
-    return (
-        f"{message}, but {others}; remove the folder"
-        if str(others)
-        else (f"{message}; remove the folder")
-    )
+    if str(others):
+        return f"{message}, but {others}; convert them to PNG or JPEG, or take the folder away"
+    return f"{message}; remove the folder"
 
 
 def _tell_of_nesting(folder: Path, pictures: Sequence[Path]) -> None:
