@@ -137,6 +137,7 @@ def _published_seeds() -> list[bytes]:
     rows = struct.pack(">HBB2I", 0, 12, 2, 2, 8) + struct.pack(">16i", *range(16))
     mapping = [
         b"0 48\n1 49\n",
+        b"0 48\n0 50\n1 49\n",
         b"1 65 97\r\n0 66 98\r\n",
         b"0 48\n",
         b"0 300\n1 x\n",
