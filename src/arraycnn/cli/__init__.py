@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from arraycnn.cli.console import notice
+from arraycnn.cli.console import OneLine, notice, prepare_streams
 from arraycnn.cli.signals import end_on_sigterm
 from arraycnn.errors import ArraycnnError
 
@@ -41,7 +41,10 @@ def cli() -> None:
 
 def main() -> None:
     """The entry point ``arraycnn``; always ends in SystemExit."""
-    logging.basicConfig(format="arraycnn: %(message)s", stream=sys.stderr, level=logging.WARNING)
+    prepare_streams()
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLine())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     debug = "--debug" in sys.argv
     end_on_sigterm()
     try:

@@ -1,6 +1,8 @@
 """What the command line shows: progress on stderr, results on stdout."""
 
 import json
+import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,25 +24,52 @@ from rich.text import Text
 
 from arraycnn import history
 from arraycnn.callbacks import Callback
+from arraycnn.text import PLAIN, printable
 from arraycnn.training_state import TrainingState
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def prepare_streams() -> None:
+    """Let nothing that is shown fail: for an encoding that lacks a letter, or a closed stream."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:  # or a file of ours would get its number, and what others print
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            mode = "w" if number else "r"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+        if number and hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(errors=PLAIN)
+
+
+class OneLine(logging.Formatter):
+    """Of what is logged, as `notice` shows it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return f"arraycnn: {_flat(record.getMessage())}"
+
+
 def show(text: str) -> None:
     """A line of the result, on stdout."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{printable(text)}\n")
     sys.stdout.flush()
 
 
 def show_json(value: Any) -> None:
     """The machine-readable result, on stdout."""
-    show(json.dumps(value, indent=2))
+    sys.stdout.write(f"{json.dumps(value, indent=2)}\n")
+    sys.stdout.flush()
 
 
 def notice(text: str) -> None:
     """One line worth knowing, on stderr."""
-    sys.stderr.write(f"arraycnn: {' '.join(text.split())}\n")
+    sys.stderr.write(f"arraycnn: {_flat(text)}\n")
+
+
+def _flat(text: str) -> str:
+    return printable(" ".join(text.split()))
 
 
 def counted(number: int, what: str) -> str:

@@ -27,6 +27,7 @@ from arraycnn.run_folder import (
     recorded_data,
     sampling_of,
 )
+from arraycnn.text import printable
 
 
 @click.command()
@@ -132,7 +133,7 @@ def evaluate(
     if top is not None:
         show(f"among the {top} most likely: {result['top_accuracy']:.2%}")
     for name, accuracy in result.get("per_class", {}).items():
-        show(f"  {name:<20} {'no images' if accuracy is None else f'{accuracy:.2%}'}")
+        show(f"  {printable(name):<20} {'no images' if accuracy is None else f'{accuracy:.2%}'}")
     confidence = ""
     if "confidence" in result:
         confidence = f", mean confidence {result['confidence']:.1%}"
@@ -227,7 +228,7 @@ def _details(
                         "probability": float(probabilities[place, best]),
                         "correct": bool(right[place]),
                     }
-                    rows.add("  ".join(str(value) for value in row.values()), row)
+                    rows.add("  ".join(map(printable, row.values())), row)
                 number += len(expected)
     found: dict[str, Any] = {"confidence": confidence / number}
     if top is not None:

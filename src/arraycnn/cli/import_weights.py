@@ -128,7 +128,8 @@ def import_weights(
         described = {"weights": str(weights), "model": str(out), "parameters": count}
         show_json({**described, "pixels": _pixels(model)})
         return
-    show(model.summary())
+    for line in model.summary().splitlines():
+        show(line)
     unsaid = scaling is None and network is not None
     more = "; were the weights trained behind another Normalize, give its --mean and --std"
     show(f"pixels enter as {_pixels(model)}{more if unsaid else ''}")

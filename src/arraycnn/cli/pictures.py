@@ -1,7 +1,6 @@
 """What `arraycnn predict` is shown: files, folders, patterns, standard input."""
 
 import glob
-import io
 import os
 import sys
 import tempfile
@@ -213,11 +212,12 @@ def _standard_input(form: ImageForm, notes: PictureNotes) -> list[Shown]:
             file.flush()
             images = _read_arrays(Path(file.name), name, form)
             return [Arrays(name, rows(images, np.arange(len(images))))]
-    try:
-        lines = io.StringIO(content.decode()).read().splitlines()
-    except UnicodeDecodeError:
+    # As the system has names, which need not be text; nothing but a line break ends one.
+    lines = os.fsdecode(content.replace(b"\r\n", b"\n")).split("\n")
+    is_text = not any("\udc80" <= letter <= "\udcff" for line in lines for letter in line)
+    if b"\0" in content or not (is_text or any(map(os.path.exists, lines))):
         reason = "must be a picture, an array file or lines of paths, is something else"
-        raise DataFileError(name, reason, "name a file") from None
+        raise DataFileError(name, reason, "name a file")
     paths = [line for line in lines if line and line != STDIN]
     if not paths:
         message = f"{name}: must name at least one picture, is empty; write its paths, one a line"

@@ -17,6 +17,7 @@ from arraycnn.errors import DataError
 from arraycnn.model import Model
 from arraycnn.picture_values import PictureNotes
 from arraycnn.polarity import blank, inverted
+from arraycnn.text import printable
 
 _SHOWN = 3
 
@@ -104,7 +105,7 @@ class _Run:
             likely = row.argsort(kind="stable")[::-1]
             best = likely[0]
             chosen = range(len(row)) if self._top is None else likely[: self._top]
-            text = ", ".join(f"{self._names[n]} {row[n]:.1%}" for n in chosen)
+            text = ", ".join(f"{printable(self._names[n])} {row[n]:.1%}" for n in chosen)
             values: dict[str, Any] = {
                 "image": name,
                 "class": self._names[best],
@@ -114,7 +115,8 @@ class _Run:
                 "probabilities": {self._names[n]: float(row[n]) for n in chosen},
             }
             said = "blank, nothing to see: " if empty else ""
-            rows.add(f"{name}: {said}{self._names[best]} ({text})", values)
+            shown = printable(self._names[best])
+            rows.add(f"{printable(name)}: {said}{shown} ({text})", values)
             self.confidence += float(row[best])
         self.done += len(names)
         self.inverted += int(flipped.sum())

@@ -1,4 +1,8 @@
-"""Rows of results as text, CSV, JSON lines or one JSON value; on stdout or into a file."""
+"""Rows of results as text, CSV, JSON lines or one JSON value; on stdout or into a file.
+
+Names are exact in all but text. JSON is ASCII, so it has what is no text as escapes (a byte 0xe9 of a
+file name is \\udce9, which Python's json gives back); CSV is UTF-8 and has such a byte as it is.
+"""
 
 import csv
 import json
@@ -7,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
+
+from arraycnn.text import EXACT
 
 FORMATS = ("text", "csv", "jsonl", "json")
 
@@ -55,6 +61,7 @@ class _Csv(_Text):
     def __init__(self, file: IO[str]) -> None:
         super().__init__(file)
         self._writer = csv.writer(file, lineterminator="\n")
+        self._quoting = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
         self._begun = False
 
     def add(self, text: str, row: dict[str, Any]) -> None:
@@ -62,7 +69,9 @@ class _Csv(_Text):
         if not self._begun:
             self._begun = True
             self._writer.writerow(flat)
-        self._writer.writerow(flat.values())
+        # csv quotes a cell with this table's line break only; readers take the other one for it, too.
+        returns = any("\r" in value for value in flat.values() if isinstance(value, str))
+        (self._quoting if returns else self._writer).writerow(flat.values())
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -82,12 +91,14 @@ _TABLES = {"text": _Text, "csv": _Csv, "jsonl": _JsonLines, "json": _Json}
 def table(kind: str, path: Path | None) -> Iterator[Table]:
     """A table on stdout, or in the file ``path``; not ended where an error leaves the block."""
     if path is None:
+        if kind == "csv" and hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(encoding="utf-8", errors=EXACT)
         rows: Table = _TABLES[kind](sys.stdout)
         yield rows
         rows.end()
         sys.stdout.flush()
         return
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", errors=EXACT, newline="") as file:
         rows = _TABLES[kind](file)
         yield rows
         rows.end()

@@ -82,7 +82,7 @@ def torch_source(model: Model, name: str, digest: str) -> str:
         width=width,
         classes=model.classes,
         pixels="uint8, 0 to 255" if layout.takes_pixels else model.dtype,
-        class_names="".join(f"    {json.dumps(text, ensure_ascii=False)},\n" for text in names),
+        class_names="".join(f"    {_literal(text)},\n" for text in names),
         digest=digest,
         dtype=model.dtype,
         expression=expression,
@@ -90,6 +90,11 @@ def torch_source(model: Model, name: str, digest: str) -> str:
             source for part, source in torch_parts.CLASSES.items() if f"{part}(" in expression
         ),
     )
+
+
+def _literal(text: str) -> str:
+    """``text`` as Python source; with escapes where it would not be read as it is."""
+    return json.dumps(text, ensure_ascii=False) if text.isprintable() else repr(text)
 
 
 def _expression(layer: Layer, layout: Plan, path: str, indent: int) -> str:

@@ -19,6 +19,7 @@ from arraycnn.report.figures import (
 )
 from arraycnn.report.inside import LayerNorms, LayerTime
 from arraycnn.report.measures import Calibration, ClassScores, wilson_interval
+from arraycnn.report.names import in_pictures
 from arraycnn.report.run import StepRecord
 
 if TYPE_CHECKING:
@@ -72,11 +73,14 @@ def plot_comparison(
 ) -> "Figure":
     """The curves of several runs by their names: validation, or training where there was none."""
     figure = new_figure(3.35 * len(panels), 2.35 + 0.17 * len(runs))
+    names = in_pictures(list(runs), "run", first=1, most=48)
     for axes, panel in zip(_row(figure, len(panels)), panels, strict=True):
-        for number, (name, epochs) in enumerate(runs.items()):
+        for number, (name, epochs) in enumerate(zip(names, runs.values(), strict=True)):
             watched = any(record.validation_loss is not None for record in epochs)
             kind = "validation_" if watched else "train_"
             field = panel if panel == "learning_rate" else f"{kind}{panel}"
+            # matplotlib leaves what begins with an underscore out of legends.
+            name = f" {name}" if name.startswith("_") else name
             label = name if watched or panel == "learning_rate" else f"{name} (training)"
             colour = SERIES[number % len(SERIES)]
             dash = _DASHES[number // len(SERIES) % len(_DASHES)]
@@ -113,10 +117,11 @@ def plot_confusion_matrix(confusion: np.ndarray, class_names: Sequence[str]) -> 
     axes.set_xlim(-0.5, classes - 0.5)
     axes.set_ylim(classes - 0.5, -0.5)
     axes.set_aspect("equal")
-    turned = 90 if max(map(len, class_names)) > 3 else 0
+    shown = in_pictures(class_names)
+    turned = 90 if max(map(len, shown)) > 3 else 0
     every = range(0, classes, -(-classes // 40))
-    axes.set_xticks(every, [class_names[n] for n in every], rotation=turned)
-    axes.set_yticks(every, [class_names[n] for n in every])
+    axes.set_xticks(every, [shown[n] for n in every], rotation=turned)
+    axes.set_yticks(every, [shown[n] for n in every])
     axes.tick_params(length=0)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -128,8 +133,9 @@ def plot_confusion_matrix(confusion: np.ndarray, class_names: Sequence[str]) -> 
 @styled
 def plot_class_scores(scores: ClassScores, class_names: Sequence[str]) -> "Figure":
     """Precision, recall and F1, a row for each class. A score that is undefined is left out."""
-    count = len(class_names)
-    figure = new_figure(3.35, 0.9 + 0.22 * count)
+    count, shown = len(class_names), in_pictures(class_names)
+    # Beyond a usual name's length, the room for it is added to that of the scores.
+    figure = new_figure(3.35 + 0.065 * max(0, max(map(len, shown)) - 10), 0.9 + 0.22 * count)
     axes = figure.add_subplot()
     rows = np.arange(count)
     every = np.stack([scores.precision, scores.recall, scores.f1])
@@ -146,7 +152,7 @@ def plot_class_scores(scores: ClassScores, class_names: Sequence[str]) -> "Figur
     least = min((float(span.min()) for span in spans if span.size), default=0.0)
     axes.set_xlim(left=max(0.0, least - 0.05 * (1 - least) - 0.002), right=1.0)
     axes.set_ylim(count - 0.4, -0.6)
-    axes.set_yticks(rows, class_names)
+    axes.set_yticks(rows, shown)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="y")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=3, columnspacing=1, borderpad=0)

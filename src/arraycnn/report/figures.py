@@ -12,6 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from arraycnn.errors import MissingPackageError
+from arraycnn.report.names import families
+from arraycnn.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,6 +71,7 @@ _STYLE = {
     "legend.fontsize": 8.5,
     "legend.handlelength": 1.6,
     "image.interpolation": "nearest",
+    "text.parse_math": False,  # names are names, whatever signs are in them
     "svg.fonttype": "none",
     "svg.hashsalt": "arraycnn",
 }
@@ -145,15 +148,22 @@ def to_inline_svg(figure: "Figure", name: str, description: str) -> str:
     root.attrib = {
         "class": "chart",
         "role": "img",
-        "aria-label": description,
+        "aria-label": printable(description),
         "viewBox": f"0 0 {width} {height}",
         "width": f"{float(width) * points:.0f}",
         "height": f"{float(height) * points:.0f}",
     }
-    text = ElementTree.tostring(root, encoding="unicode")
+    for element in root.iter():  # and not in the texts, which may be names of any kind
+        for key, value in element.attrib.items():
+            if key != "aria-label":
+                element.set(key, _as_the_page_has_it(value))
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _as_the_page_has_it(value: str) -> str:
     for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, f"var(--{variable})")
-    return re.sub(r"(font: [^;\"]*?px) [^;\"]*", r"\1 var(--sans)", text)
+        value = value.replace(colour, f"var(--{variable})")
+    return re.sub(r"(font: [^;\"]*?px) [^;]*", r"\1 var(--sans)", value)
 
 
 def to_picture(pixels: np.ndarray) -> bytes:
@@ -173,6 +183,7 @@ def styled(plot: "Callable[_P, Figure]") -> "Callable[_P, Figure]":
     def draw(*arguments: _P.args, **options: _P.kwargs) -> "Figure":
         with style():
             figure = plot(*arguments, **options)
+            _choose_fonts(figure)
             # Once: laying out takes longer than drawing, and every file would do it again.
             if figure.get_layout_engine() is not None:
                 figure.draw_without_rendering()
@@ -180,6 +191,16 @@ def styled(plot: "Callable[_P, Figure]") -> "Callable[_P, Figure]":
             return figure
 
     return draw
+
+
+def _choose_fonts(figure: "Figure") -> None:
+    """Give texts the fonts that have their letters, beside the usual one."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        words = text.get_text() if isinstance(text, Text) else ""
+        if not words.isascii() and (more := families([words])):
+            text.set_fontfamily(["sans-serif", *more])
 
 
 def _saved(

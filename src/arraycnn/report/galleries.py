@@ -9,6 +9,7 @@ from arraycnn.data.image_source import ImageSource, rows
 from arraycnn.report import tiles
 from arraycnn.report.figures import new_figure, styled
 from arraycnn.report.inside import Activation
+from arraycnn.report.names import in_pictures
 from arraycnn.report.words import percent
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ def plot_mistakes(
 
     ``images`` is (N, H, W, C), an array or a source, ``labels`` (N,), ``probabilities`` (N, K).
     """
-    items = []
+    items, names = [], in_pictures(class_names)
     for place in positions:
         image = rows(images, np.array([place]))[0]  # one at a time: they may be large
         row = probabilities[place]
-        kind = f"{class_names[labels[place]]} → {class_names[row.argmax()]}"
+        kind = f"{names[labels[place]]} → {names[row.argmax()]}"
         title = f"{kind}\n{percent(float(row.max()))} sure"
         items.append((tiles.grey_or_colour(image), title))
     return _wall(items, columns=6, width=1.05)

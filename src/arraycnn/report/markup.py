@@ -5,6 +5,8 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
+from arraycnn.text import printable
+
 _VOID = {"img", "meta", "link"}
 
 
@@ -24,7 +26,7 @@ def escaped(content: Any) -> Html:
     if isinstance(content, Html):
         return content
     if isinstance(content, str | int | float):
-        return Html(html.escape(str(content)))
+        return Html(html.escape(printable(content)))
     return Html("".join(map(escaped, content)))
 
 
@@ -39,7 +41,7 @@ def tag(name: str, /, *content: Any, **attributes: Any) -> Html:
         if value is None or value is False:
             continue
         key = key.rstrip("_").replace("_", "-")
-        words.append(key if value is True else f'{key}="{html.escape(str(value))}"')
+        words.append(key if value is True else f'{key}="{html.escape(printable(value))}"')
     opening = f"<{' '.join(words)}>"
     return Html(opening if name in _VOID else f"{opening}{escaped(content)}</{name}>")
 

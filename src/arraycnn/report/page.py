@@ -1,13 +1,14 @@
 """report.html: one page that holds all it shows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 
 from arraycnn.report import sections, words
 from arraycnn.report.examination import Examination
 from arraycnn.report.markup import Html, tag
 from arraycnn.report.run import Run, unique_names
+from arraycnn.text import isolated
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,8 +22,11 @@ class Reported:
 
 def reported(pairs: Sequence[tuple[Run, Examination]]) -> list[Reported]:
     """The pairs, with names that tell the runs apart."""
-    names = unique_names([run for run, _ in pairs])
-    return [Reported(name, run, found) for name, (run, found) in zip(names, pairs, strict=True)]
+    names = map(isolated, unique_names([run for run, _ in pairs]))
+    return [
+        Reported(name, run, replace(found, class_names=tuple(map(isolated, found.class_names))))
+        for name, (run, found) in zip(names, pairs, strict=True)
+    ]
 
 
 def page(runs: Sequence[Reported]) -> str:

@@ -1,7 +1,6 @@
 """Reading the folder of a training; nothing here writes to it."""
 
 import math
-import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -20,6 +19,7 @@ from arraycnn.run_folder import (
     recorded_data,
     sampling_of,
 )
+from arraycnn.text import for_shell
 
 # The first of these that is there; best.npz is the epoch that validation found best.
 MODEL_FILES = ("best.npz", "last.npz")
@@ -213,4 +213,4 @@ def _command(config: dict[str, Any]) -> str:
             words.append(f"--{option}" if value else f"--no-{option}")
         else:
             words += [f"--{option}", str(value)]
-    return shlex.join(words)
+    return " ".join(map(for_shell, words))

@@ -15,6 +15,7 @@ from arraycnn.report.examination import Examination
 from arraycnn.report.figures import to_inline_svg
 from arraycnn.report.inner_sections import chart
 from arraycnn.report.markup import Html, escaped, table, tag
+from arraycnn.report.names import in_tables
 from arraycnn.report.run import Run
 
 _MOST_CELLS = 32
@@ -197,8 +198,9 @@ def _test(run: Run, found: Examination, prefix: str) -> list[Html]:
             "as often as it is sure; bars are 95 % intervals.",
         ),
     ]
+    listed = in_tables(names)
     rows = [
-        [names[n], *(_score(s[n]) if scores.support[n] else "–"
+        [listed[n], *(_score(s[n]) if scores.support[n] else "–"
            for s in (scores.precision, scores.recall, scores.f1)),
          f"{scores.support[n]:,}"]
         for n in range(len(names))

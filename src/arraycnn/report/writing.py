@@ -9,6 +9,7 @@ from arraycnn.files import write_atomically
 from arraycnn.report import charts, galleries, words
 from arraycnn.report.examination import Examination
 from arraycnn.report.figures import require_matplotlib, to_png, to_svg
+from arraycnn.report.names import in_pictures
 from arraycnn.report.page import Reported, page, reported
 from arraycnn.report.run import Run
 
@@ -74,8 +75,9 @@ def _figures(one: Reported) -> "Iterator[tuple[str, Figure]]":
     if found.filters is not None:
         yield "filters", galleries.plot_filters(found.filters, found.images.shape[1:])
     yield "feature-maps", galleries.plot_feature_maps(found.maps)
+    names = in_pictures(found.class_names)
     titles = [
-        f"{found.class_names[found.predictions[n]]}  {words.percent(found.probabilities[n].max())}"
+        f"{names[found.predictions[n]]}  {words.percent(found.probabilities[n].max())}"
         for n in found.examples
     ]
     yield (
