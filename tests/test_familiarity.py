@@ -119,6 +119,10 @@ def test_models_of_before_know_nothing_of_pixels(saved, caplog, tmp_path):
     assert old.pixels is None
     old.predict(NUMBERS * 255)
     assert notices(caplog) == []
+    other = Model.load(saved / "bytes.npz")
+    other.pixels = None  # but of their background, since long
+    other.evaluate(255 - BYTES, LABELS)
+    assert "their background is light" in notices(caplog)[0]
     old.fit(NUMBERS, LABELS)
     assert old.pixels == Model.load(saved / "numbers.npz").pixels
 

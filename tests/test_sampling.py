@@ -53,7 +53,8 @@ def test_two_sets_side_by_side_are_asked_about(tmp_path, caplog):
     assert caplog.text.count("whose pictures lie in 2 subfolders (cat, dog)") == 2
     caplog.clear()
     save_pictures(tmp_path / "plain" / "a", {"one": 6, "two": 6})
-    Image.new("L", (8, 8)).save(tmp_path / "plain" / "a" / "beside.png")
+    beside = Image.fromarray(DIGITS.train_images[9, ..., 0])
+    beside.save(tmp_path / "plain" / "a" / "beside.png")
     save_pictures(tmp_path / "plain", {"b": 6})
     load_dataset(tmp_path / "plain")
     assert caplog.text == ""
@@ -256,3 +257,16 @@ def test_the_estimator_refuses_to_score_classes_of_which_it_knows_none():
             known.score(images, wrong)
     assert known.score(images, labels.astype(str).astype(int)) == known.score(images, labels)
     assert known.score(images, labels + 1) < 1  # some are known: the others count as wrong
+
+
+@pytest.mark.parametrize("twice", [0, 1, 7, 30])
+def test_test_images_that_are_trained_on_are_counted(twice, cli):
+    images, labels = DIGITS.train_images, DIGITS.train_labels
+    parts = {"train_images": images[:60], "train_labels": labels[:60]}
+    chosen = np.r_[np.arange(twice), np.arange(100, 130)]
+    np.savez("set.npz", **parts, test_images=images[chosen], test_labels=labels[chosen])
+    code, _, errors = cli(*TRAIN, "--dataset", "set.npz")
+    assert code == 0
+    said = f"set: {twice} of {twice + 30} test images are among the training images, to the pixel"
+    assert any(said in line for line in errors) == (twice > 0)
+    assert any("among the training images" in line for line in errors) == (twice > 0)

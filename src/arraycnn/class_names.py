@@ -107,7 +107,7 @@ def in_the_models_numbers(
 def listed(names: Iterable[str]) -> str:
     """The names on one line; the first dozen where there are more."""
     every = list(names)
-    text = ", ".join(one_line(name) for name in every[:_LISTED])
+    text = ", ".join(one_line(name) if name.strip() else repr(name) for name in every[:_LISTED])
     return text if len(every) <= _LISTED else f"{text} and {len(every) - _LISTED} more"
 
 

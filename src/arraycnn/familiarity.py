@@ -102,7 +102,7 @@ def strange_pixels(
 
     ``known`` and ``ground`` are of the images trained on; a ``ground`` of None is not compared.
     """
-    if known is None or int(images.shape[0]) < _FEWEST:
+    if int(images.shape[0]) < _FEWEST:
         return ""
     if ground is not None:
         found = background(images, to_numpy)
@@ -111,8 +111,8 @@ def strange_pixels(
                 f"images: their background is {found}, that of the training images {ground}: "
                 "nothing is inverted here, and what is told of them means little; pass 255 - images"
             )
-    shown = pixel_statistics(images, to_numpy)
-    if shown is None or shown.bytes != known.bytes or not _differ(known, shown):
+    shown = None if known is None else pixel_statistics(images, to_numpy)
+    if known is None or shown is None or shown.bytes != known.bytes or not _differ(known, shown):
         return ""
     return f"images: values are {shown}; of the training images {known}: scale both in one way"
 

@@ -19,8 +19,8 @@ from arraycnn.cli.resume import (
     take_defaults,
 )
 from arraycnn.cli.run import ImageSet, Job, carry_out, say_finished
-from arraycnn.data import DataSet, load_dataset, split_validation
-from arraycnn.data.digest import training_digest
+from arraycnn.data import DATASETS, DataSet, load_dataset, split_validation
+from arraycnn.data.digest import shared_images, training_digest
 from arraycnn.data.image_source import select
 from arraycnn.data.sampling import check_can_be_learned, gaps
 from arraycnn.errors import InvalidValueError
@@ -281,6 +281,13 @@ def _tell_of_gaps(data: DataSet, train: np.ndarray, watched: ImageSet | None) ->
     validation = train[:0] if watched is None else watched[1]
     for line in gaps(data.name, data.class_names, train, validation, data.test_labels):
         notice(line)
+    # The published sets have no such images.
+    shared = 0 if data.name in DATASETS else shared_images(data.train_images, data.test_images)
+    if shared:
+        notice(
+            f"{data.name}: {shared} of {counted(len(data.test_labels), 'test image')} are among the "
+            "training images, to the pixel: the accuracy counts them as new ones"
+        )
 
 
 def _network(name: str, data: DataSet) -> Layer:
