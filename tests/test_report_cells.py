@@ -6,9 +6,13 @@ computed from the model's probabilities, its parameters and the run's own lines,
 """
 
 import csv
+import io
 import json
 import math
 import re
+import signal
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +20,7 @@ import numpy as np
 import pytest
 
 from arraycnn import Model
-from conftest import run_arraycnn
+from arraycnn.cli import main
 
 CLASSES, TRAIN, TEST = ("crow", "duck", "gull", "wren"), 200, 150
 EPOCHS = 3
@@ -38,22 +42,44 @@ def data():
     return arrays | {"class_names": np.array(CLASSES)}
 
 
+def run(*arguments, cwd):
+    """(stdout, stderr) of a command, in this process."""
+    out, errors = io.StringIO(), io.StringIO()
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(errors):
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["arraycnn", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    assert not ended.value.code, errors.getvalue()
+    return out.getvalue(), errors.getvalue()
+
+
+TRAIN_IT = ("train", "--dataset", "birds.npz", "--backend", "numpy", "--epochs", EPOCHS)
+
+
 @pytest.fixture(scope="module")
 def folder(data, tmp_path_factory):
-    """Two runs, the report on the first, and the report on both."""
+    """A run, and the report on it."""
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     folder = tmp_path_factory.mktemp("cells")
     np.savez(folder / "birds.npz", **data)
-    train = ("train", "--dataset", "birds.npz", "--backend", "numpy", "--epochs", EPOCHS)
-    for name, arguments in {
-        "one": (*train, "--network", "scratch", "--log-steps", "--csv", "--out", "one"),
-        "two": (*train, "--network", "basic", "--seed", "3", "--batch-size", "20", "--out", "two"),
-        "report": ("report", "one", "--backend", "numpy", "--image", "7"),
-        "both": ("report", "one", "two", "--backend", "numpy", "--json"),
-    }.items():
-        result = run_arraycnn(*arguments, cwd=folder)
-        assert result.returncode == 0, result.stderr
-        (folder / f"{name}.txt").write_text(result.stdout)
+    options = ("--network", "scratch", "--log-steps", "--csv", "--out", "one")
+    (folder / "one.txt").write_text(run(*TRAIN_IT, *options, cwd=folder)[0])
+    report = run("report", "one", "--backend", "numpy", "--image", "7", cwd=folder)[0]
+    (folder / "report.txt").write_text(report)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    """The same folder with a second run, and the report on both."""
+    options = ("--network", "basic", "--seed", "3", "--batch-size", "20", "--out", "two")
+    (folder / "two.txt").write_text(run(*TRAIN_IT, *options, cwd=folder)[0])
+    report = run("report", "one", "two", "--backend", "numpy", "--json", cwd=folder)[0]
+    (folder / "both.txt").write_text(report)
     return folder
 
 
@@ -184,10 +210,16 @@ class Expected:
 
 @pytest.fixture(scope="module")
 def expected(folder, data):
-    one, two = Expected(folder / "one", data), Expected(folder / "two", data)
+    one = Expected(folder / "one", data)
     assert 5 < one.right < TEST - 5  # or there is nothing to tell
-    assert one.right != two.right
-    return one, two
+    return one
+
+
+@pytest.fixture(scope="module")
+def pair(both, expected, data):
+    two = Expected(both / "two", data)
+    assert expected.right != two.right
+    return expected, two
 
 
 @pytest.fixture(scope="module")
@@ -199,8 +231,8 @@ def test_the_numbers_at_the_top(page, expected):
     numbers = dict(
         zip(
             ("test accuracy", "test loss, nats", "calibration error", "parameters", "training time"),
-            (expected[0].accuracy, expected[0].loss, expected[0].ece, expected[0].parameters,
-             expected[0].seconds),
+            (expected.accuracy, expected.loss, expected.ece, expected.parameters,
+             expected.seconds),
             strict=True,
         )
     )  # fmt: skip
@@ -221,13 +253,13 @@ def test_every_epoch(page, expected, folder):
         "images a second": "images_per_second",
     }
     assert head == ["epoch", *names]
-    assert len(rows) == len(expected[0].records) == EPOCHS
+    assert len(rows) == len(expected.records) == EPOCHS
     steps = [json.loads(x) for x in (folder / "one" / "steps.jsonl").read_text().splitlines()]
     kept = TRAIN - round(TRAIN / 12)
     sizes = [32] * (kept // 32) + [kept % 32]
     with (folder / "one" / "metrics.csv").open() as file:
         table_of_epochs = list(csv.DictReader(file))
-    for number, (row, record) in enumerate(zip(rows, expected[0].records, strict=True), start=1):
+    for number, (row, record) in enumerate(zip(rows, expected.records, strict=True), start=1):
         assert row[0] == str(number) == str(record["epoch"])
         for cell, name in zip(row[1:], names.values(), strict=True):
             check(cell, record[name])
@@ -246,9 +278,9 @@ def test_scores_of_the_classes(page, expected):
     assert head == ["class", "precision", "recall", "F1", "images"]
     assert [row[0] for row in rows] == list(CLASSES)
     for label, row in enumerate(rows):
-        for cell, value in zip(row[1:4], expected[0].scores(label), strict=True):
+        for cell, value in zip(row[1:4], expected.scores(label), strict=True):
             check(cell, value)
-        assert row[4] == str(expected[0].labels.count(label))
+        assert row[4] == str(expected.labels.count(label))
 
 
 def test_confusions(page, expected):
@@ -256,7 +288,7 @@ def test_confusions(page, expected):
     assert head == ["true", *CLASSES]
     for label, row in enumerate(rows):
         assert row[0] == CLASSES[label]
-        assert [int(cell or 0) for cell in row[1:]] == expected[0].confusion[label]
+        assert [int(cell or 0) for cell in row[1:]] == expected.confusion[label]
 
 
 def test_layers(page, expected, data, tmp_path):
@@ -264,17 +296,15 @@ def test_layers(page, expected, data, tmp_path):
     head, *rows = table(page, "Layers, from input to output")
     assert head == ["layer", "output", "parameters", "norm", "gradient norm", "forward", "backward"]
     assert f"times for {BATCH} images" in next(c for c in page.tables if c.startswith("Layers"))
-    parameters = expected[0].model.parameters
-    gradients = _gradients_of_torch(expected[0].model, data, tmp_path)
+    parameters = expected.model.parameters
+    gradients = _gradients_of_torch(expected.model, data, tmp_path)
     outputs = {"0": "8 × 8 × 1"}
-    for place, layer in enumerate(expected[0].model.network.layers):
+    for place, layer in enumerate(expected.model.network.layers):
         _, _, shape = layer.init(np.random.default_rng(0), _shape(outputs[str(place)]))
         outputs[str(place + 1)] = " × ".join(map(str, shape))
-    assert len(rows) == len(expected[0].model.network.layers)
+    assert len(rows) == len(expected.model.network.layers)
     for place, row in enumerate(rows):
-        assert row[0].startswith(
-            f"{place} {type(expected[0].model.network.layers[place]).__name__}"
-        )
+        assert row[0].startswith(f"{place} {type(expected.model.network.layers[place]).__name__}")
         assert row[1] == outputs[str(place + 1)]
         own = [array for name, array in parameters.items() if name.split(".")[0] == str(place)]
         if not own:
@@ -331,7 +361,7 @@ def _learns(model, place):
 
 
 def test_settings_and_origin(page, expected):
-    config = expected[0].config
+    config = expected.config
     head, *rows = table(page, "Settings of the run")
     assert head == ["setting", "value"]
     wanted = {key.replace("_", " "): "–" if v is None else str(v) for key, v in config.items()}
@@ -340,7 +370,7 @@ def test_settings_and_origin(page, expected):
     assert ("seed", str(config["seed"])) in origin
     assert ("model", "best.npz") in origin
     assert ("data set", "birds.npz") in origin
-    assert ("trained on", expected[0].summary["device"]) in origin
+    assert ("trained on", expected.summary["device"]) in origin
 
 
 def wilson(right, total):
@@ -355,7 +385,7 @@ PERCENT = r"([>\d. ]+\N{NARROW NO-BREAK SPACE}%)"
 
 
 def test_sentences_on_the_result(page, expected, folder):
-    one = expected[0]
+    one = expected
     kinds = [(one.confusion[t][p], t, p) for t in range(4) for p in range(4) if t != p]
     count, true, taken = max(kinds, key=lambda kind: (kind[0], -kind[1], -kind[2]))
     sentence = re.search(
@@ -376,7 +406,7 @@ def test_sentences_on_the_result(page, expected, folder):
 
 
 def test_sentences_on_training_classes_and_calibration(page, expected):
-    one = expected[0]
+    one = expected
     pattern = (
         rf"After the last, {PERCENT} of the training images were right and "
         rf"{PERCENT} of those held out .* lowest after (.*?)\."
@@ -402,7 +432,7 @@ def test_sentences_on_training_classes_and_calibration(page, expected):
 
 
 def test_mistakes_and_examples(page, expected, data):
-    one = expected[0]
+    one = expected
     wrong = [n for n in range(TEST) if one.labels[n] != one.taken[n]]
     wrong.sort(key=lambda n: -max(one.shares[n]))
     start = page.text.index("images that were taken for another")
@@ -434,41 +464,41 @@ def test_mistakes_and_examples(page, expected, data):
         check(share, float((x > 0).sum()) / x.size, 1e-3)
 
 
-def test_the_comparison(folder, expected):
-    page = Tables(folder / "report" / "report.html")
+def test_the_comparison(both, pair):
+    page = Tables(both / "report" / "report.html")
     head, *rows = table(page, "Results, and the settings")
     assert head == ["", "one", "two"]
     cells = {row[0]: row[1:] for row in rows}
     for name, values in {
-        "test accuracy": [run.accuracy for run in expected],
-        "test loss, nats": [run.loss for run in expected],
-        "calibration error": [run.ece for run in expected],
-        "parameters": [run.parameters for run in expected],
+        "test accuracy": [run.accuracy for run in pair],
+        "test loss, nats": [run.loss for run in pair],
+        "calibration error": [run.ece for run in pair],
+        "parameters": [run.parameters for run in pair],
         "epochs done": [EPOCHS, EPOCHS],
-        "training time": [run.seconds for run in expected],
-        "images a second": [run.rate for run in expected],
+        "training time": [run.seconds for run in pair],
+        "images a second": [run.rate for run in pair],
     }.items():
         for cell, value in zip(cells.pop(name), values, strict=True):
             check(cell, value)
-    assert cells.pop("wrong") == [f"{TEST - run.right} of {TEST}" for run in expected]
-    one, two = ([t == p for t, p in zip(run.labels, run.taken, strict=True)] for run in expected)
+    assert cells.pop("wrong") == [f"{TEST - run.right} of {TEST}" for run in pair]
+    one, two = ([t == p for t, p in zip(run.labels, run.taken, strict=True)] for run in pair)
     gained = sum(b and not a for a, b in zip(one, two, strict=True))
     lost = sum(a and not b for a, b in zip(one, two, strict=True))
     assert cells.pop("right, one wrong") == ["–", str(gained)]
     assert cells.pop("wrong, one right") == ["–", str(lost)]
-    configs = [run.config for run in expected]
+    configs = [run.config for run in pair]
     differing = {key for key in configs[0] if configs[0][key] != configs[1][key]}
     assert differing >= {"network", "seed", "batch_size", "log_steps", "csv"}
     assert cells == {
         key.replace("_", " "): ["–" if c[key] is None else str(c[key]) for c in configs]
         for key in differing
     }
-    best = max(expected, key=lambda run: run.right)
-    name = ("one", "two")[expected.index(best)]
+    best = max(pair, key=lambda run: run.right)
+    name = ("one", "two")[pair.index(best)]
     sentence = re.search(rf"Most accurate is (\w+), with {PERCENT} of (\d+) test images", page.text)
     assert (sentence[1], sentence[3]) == (name, str(TEST))
     check(sentence[2], best.accuracy)
-    for run, result in zip(expected, json.loads((folder / "both.txt").read_text())["runs"],
+    for run, result in zip(pair, json.loads((both / "both.txt").read_text())["runs"],
                            strict=True):  # fmt: skip
         assert (result["images"], result["dataset"]) == (TEST, "birds.npz")
         assert result["accuracy"] == run.accuracy
@@ -476,13 +506,13 @@ def test_the_comparison(folder, expected):
         assert result["expected_calibration_error"] == pytest.approx(run.ece, rel=1e-5)
 
 
-def test_each_run_of_a_comparison_has_its_own_tables(folder, expected):
+def test_each_run_of_a_comparison_has_its_own_tables(both, pair):
     """By place on the page, where captions come twice."""
-    text = (folder / "report" / "report.html").read_text("utf-8")
+    text = (both / "report" / "report.html").read_text("utf-8")
     parts = re.split(r'(?=<section id="run-\d")', text)[1:]
     assert len(parts) == 2
-    for part, run in zip(parts, expected, strict=True):
-        path = Path(folder / "part.html")
+    for part, run in zip(parts, pair, strict=True):
+        path = Path(both / "part.html")
         path.write_text(part, "utf-8")
         page = Tables(path)
         for label, row in enumerate(table(page, "Precision, recall and F1")[1:]):
@@ -493,11 +523,11 @@ def test_each_run_of_a_comparison_has_its_own_tables(folder, expected):
             check(row[4], record["validation_accuracy"])
 
 
-def test_what_train_says_and_its_summary(folder, expected):
-    for name, run in zip(("one", "two"), expected, strict=True):
-        out, summary = (folder / f"{name}.txt").read_text().splitlines(), run.summary
-        last = Model.load(folder / name / "last.npz")
-        with np.load(folder / "birds.npz") as data:
+def test_what_train_says_and_its_summary(both, pair):
+    for name, run in zip(("one", "two"), pair, strict=True):
+        out, summary = (both / f"{name}.txt").read_text().splitlines(), run.summary
+        last = Model.load(both / name / "last.npz")
+        with np.load(both / "birds.npz") as data:
             shares, labels = last.predict(data["test_images"]), data["test_labels"]
         losses = [-math.log(row[label]) for row, label in zip(shares, labels, strict=True)]
         hits = sum(int(row.argmax()) == label for row, label in zip(shares, labels, strict=True))
@@ -526,14 +556,12 @@ def test_what_predict_says(folder, expected, data, tmp_path):
         paths.append(tmp_path / f"{number}.png")
         image.fromarray(data["test_images"][number]).save(paths[-1])
     command = ("predict", model, *paths, "--no-invert", "--backend", "numpy")
-    shares = expected[0].shares[:5]
-    values = json.loads(run_arraycnn(*command, "--json", cwd=tmp_path).stdout)
-    plain = run_arraycnn(*command, cwd=tmp_path)
-    table_ = run_arraycnn(*command, "--format", "csv", "--top", "2", cwd=tmp_path).stdout
+    shares = expected.shares[:5]
+    values = json.loads(run(*command, "--json", cwd=tmp_path)[0])
+    plain, notices = run(*command, cwd=tmp_path)
+    table_, _ = run(*command, "--format", "csv", "--top", "2", cwd=tmp_path)
     rows = list(csv.DictReader(table_.splitlines()))
-    for row, value, line, cells in zip(
-        shares, values, plain.stdout.splitlines(), rows, strict=True
-    ):
+    for row, value, line, cells in zip(shares, values, plain.splitlines(), rows, strict=True):
         order = sorted(range(4), key=lambda n, row=row: -row[n])
         assert value["class"] == cells["class"] == CLASSES[order[0]]
         for probability in (value["probability"], float(cells["probability"])):
@@ -545,4 +573,4 @@ def test_what_predict_says(folder, expected, data, tmp_path):
         likely = ", ".join(f"{CLASSES[n]} {row[n]:.1%}" for n in order[:3])
         assert line.endswith(f": {CLASSES[order[0]]} ({likely})")
     sure = np.mean([max(row) for row in shares])
-    assert f"mean confidence {sure:.1%}" in plain.stderr
+    assert f"mean confidence {sure:.1%}" in notices
