@@ -511,6 +511,7 @@ def put_record(name, value):
         put("step", "2"),
         put("step", 2),  # not the model's steps_done
         put("correct", 11),
+        put("correct", 5),  # of the four images of the one step that is done
         put("loss_sum", "1"),
         put("loss_sum", None),
         put("records", [{}]),
