@@ -76,8 +76,8 @@ class BatchStream:
         images, labels = check(first)
         self.batch_size = len(images)
         count = self.steps * self.batch_size
-        self.images: ImageSource = _Present(self, 0, (count, *images.shape[1:]), images.dtype)
-        self.labels: ImageSource = _Present(self, 1, (count,), labels.dtype)
+        self.images: ImageSource = BatchImages(self, 0, (count, *images.shape[1:]), images.dtype)
+        self.labels: ImageSource = BatchImages(self, 1, (count,), labels.dtype)
         self.present: tuple[np.ndarray, np.ndarray] = (images, labels)
         self.place = np.zeros(count, np.int32)
         # The batches of the last steps, as a training that met NaN runs them again.
@@ -126,7 +126,7 @@ class BatchStream:
         return images[:size], labels[:size]
 
 
-class _Present(ImageSource):
+class BatchImages(ImageSource):
     """Images (column 0) or labels (1) of a stream's present batch."""
 
     def __init__(

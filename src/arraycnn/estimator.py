@@ -15,8 +15,9 @@ import numpy as np
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin
     from sklearn.utils import check_random_state
+    from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.multiclass import check_classification_targets
-    from sklearn.utils.validation import check_is_fitted, validate_data
+    from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 except ImportError as missing:
     from arraycnn.errors import MissingPackageError
 
@@ -26,13 +27,17 @@ except ImportError as missing:
 from arraycnn.backends import Backend
 from arraycnn.class_names import listed
 from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.estimator_rows import flat, pixels_or_numbers, shape_of
 from arraycnn.layers import Layer, Rescale, Sequential
+from arraycnn.logits import log_probabilities
 from arraycnn.model import Model
 from arraycnn.networks import NETWORKS
 from arraycnn.optimizers import AdamW, Optimizer
-from arraycnn.schedules import OneCycle
+from arraycnn.schedules import Constant, OneCycle
 
 _LEARNING_RATE = 0.003
+# Whole numbers so many times as high as those of fit were not scaled as these.
+_FAR = 10
 
 
 class CNNClassifier(ClassifierMixin, BaseEstimator):
@@ -46,8 +51,9 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     network : str, Layer, or callable
         A name such as "basic", "lenet5" or "scratch"; a network that ends with one output a class;
         or a function from the number of classes to such a network. Networks called by name begin
-        with `Rescale` for uint8 images, and without it for any other dtype: such numbers go in as
-        they are, so scale them to about -1 to 1 before.
+        with `Rescale` for pixels, which are whole numbers 0 to 255 of any integer dtype, or such
+        floating ones that go beyond 127; and without it for all else: other numbers go in as they
+        are, so scale them to about -1 to 1 before.
     image_shape : (H, W), (H, W, C) or None
         What one row of a flat X is; one -1 stands for what is left, as in NumPy's reshape. None
         takes the shape from X where it has more than two axes, and else a square of one channel.
@@ -60,6 +66,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     dtype : "float32" or "float64"
     random_state : int, numpy.random.RandomState or None
         The seed. An int gives the same model at every fit; None does not.
+    class_weight : dict, "balanced" or None
+        What the images of each class count: by class, or so that all classes count alike.
 
     Attributes
     ----------
@@ -87,6 +95,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         backend: str | Backend = "numpy",
         dtype: str = "float32",
         random_state: int | np.random.RandomState | None = 0,
+        class_weight: str | dict[Any, float] | None = None,
     ) -> None:
         self.network = network
         self.image_shape = image_shape
@@ -97,15 +106,18 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         self.backend = backend
         self.dtype = dtype
         self.random_state = random_state
+        self.class_weight = class_weight
 
-    def fit(self, X: Any, y: Any) -> CNNClassifier:
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CNNClassifier:
         """Train anew on images X and their classes y.
 
         Parameters
         ----------
         X : array, (N, H * W * C), (N, H, W) or (N, H, W, C)
-            uint8 or numbers; integers other than uint8 are taken as floating numbers.
+            Whole numbers 0 to 255 are taken as uint8; other integers as floating numbers.
         y : array, (N,)
+        sample_weight : array, (N,), at least 0, or None
+            What each image counts, relative to their mean; see `Model.fit`.
 
         Raises
         ------
@@ -114,35 +126,64 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             (InvalidValueError).
         """
         optimizer = self._optimizer()
-        shape = _shape_of(X)
-        rows, y = validate_data(self, _flat(X), y, dtype=self._dtypes())
-        check_classification_targets(y)
+        rows, y, shape = self._checked(X, y, reset=True)
+        weights = self._weights(sample_weight, rows, y)
         classes, labels = np.unique(y, return_inverse=True)
-        image_shape = self._image_shape(shape)
-        model = Model(
-            self._network(rows.dtype, len(classes)),
-            image_shape,
-            backend=self.backend,
-            seed=self._seed(),
-            dtype=self.dtype,
-        )
-        if model.classes != len(classes):
-            message = (
-                f"CNNClassifier: the network must have one output for each class, got "
-                f"{model.classes} outputs for {len(classes)} classes; "
-                "give a function of the number of classes as network"
-            )
-            raise InvalidValueError(message)
-        model.class_names = tuple(map(str, classes))
+        model = self._new_model(pixels_or_numbers(rows, self.dtype), shape, classes)
+        images = self._as_in_fit(rows, shape, model, math.inf)
         history = model.fit(
-            rows.reshape(-1, *image_shape),
+            images,
             labels,
             epochs=self.epochs,
             batch_size=self.batch_size,
             optimizer=optimizer,
+            sample_weight=weights,
         )
-        self.classes_, self.image_shape_ = classes, image_shape
-        self.model_, self.history_ = model, history
+        self._keep(model, classes, history, rows)
+        return self
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> CNNClassifier:
+        """Train one epoch more on images X and their classes y, as a part of a larger set.
+
+        The learning rate does not change over the calls, and the optimizer begins afresh with each.
+
+        Parameters
+        ----------
+        X, y, sample_weight : as in `fit`
+        classes : array, (K,)
+            All classes there will be; needed in the first call, and the same in later ones.
+
+        Raises
+        ------
+        ValueError
+            As `fit`; or ``classes`` is missing or another than before, or y has others.
+        """
+        optimizer = self._optimizer(Constant)
+        first = not hasattr(self, "model_")
+        known = self._classes(classes, first)
+        rows, y, shape = self._checked(X, y, reset=first)
+        unknown = np.setdiff1d(y, known)
+        if unknown.size:
+            message = (
+                f"CNNClassifier: y must be of the classes {known.tolist()}, got "
+                f"{unknown.tolist()[0]!r}; give all classes in the first call of partial_fit"
+            )
+            raise InvalidValueError(message)
+        weights = self._weights(sample_weight, rows, y)
+        if first:
+            model, highest = self._new_model(pixels_or_numbers(rows, self.dtype), shape, known), math.inf
+        else:
+            model, highest = self.model_, self._highest
+        history = model.fit(
+            self._as_in_fit(rows, shape, model, highest),
+            np.searchsorted(known, y),
+            batch_size=self.batch_size,
+            optimizer=optimizer,
+            sample_weight=weights,
+        )
+        self._keep(model, known, history, rows)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -150,16 +191,11 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
 
         X is as in `fit`, with as many numbers an image.
         """
-        check_is_fitted(self, "model_")
-        shape = _shape_of(X)
-        rows = validate_data(self, _flat(X), dtype=self._dtypes(), reset=False)
-        if shape is not None and shape != self.image_shape_:
-            message = (
-                f"CNNClassifier: images must be {self.image_shape_}, as in fit, got {shape}; "
-                "resize or reshape them"
-            )
-            raise InvalidValueError(message)
-        return self.model_.predict(rows.reshape(-1, *self.image_shape_))
+        return self.model_.predict(self._shown(X))
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Logarithms of these probabilities, (N, K), finite where a probability rounds to 0."""
+        return log_probabilities(self.model_, self._shown(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each image: (N,), of the kind that y had."""
@@ -189,10 +225,97 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         tags.non_deterministic = not isinstance(self.random_state, numbers.Integral)
         return tags
 
-    def _optimizer(self) -> Optimizer:
+    def _checked(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, Any]:
+        """(rows, classes of the images, shape that X itself shows)."""
+        shape = shape_of(X)
+        rows, y = validate_data(self, flat(X), y, dtype=self._dtypes(), reset=reset)
+        check_classification_targets(y)
+        return rows, y, shape
+
+    def _shown(self, X: Any) -> np.ndarray:
+        """X as images for the model, scaled as those of fit were."""
+        check_is_fitted(self, "model_")
+        shape = shape_of(X)
+        rows = validate_data(self, flat(X), dtype=self._dtypes(), reset=False)
+        highest = getattr(self, "_highest", math.inf)  # a pickle of an earlier version has none
+        return self._as_in_fit(rows, shape, self.model_, highest)
+
+    def _as_in_fit(
+        self, rows: np.ndarray, shape: tuple[int, ...] | None, model: Model, highest: float
+    ) -> np.ndarray:
+        """``rows`` as images for ``model``, whose numbers in fit went up to ``highest``."""
+        if shape is not None and shape != model.input_shape:
+            message = (
+                f"CNNClassifier: images must be {model.input_shape}, as in fit, got {shape}; "
+                "resize or reshape them"
+            )
+            raise InvalidValueError(message)
+        whole = rows.dtype.kind in "iu"
+        if model.intake.form.takes_bytes:
+            rows = pixels_or_numbers(rows, self.dtype)
+        elif whole and rows.max(initial=0) > _FAR * max(highest, 1):
+            message = (
+                f"CNNClassifier: images must be scaled as in fit, where they went up to "
+                f"{highest:g}, got whole numbers up to {rows.max()}; scale them in the same way"
+            )
+            raise InvalidValueError(message)
+        elif whole and (rows.dtype != np.uint8 or highest < math.inf):
+            rows = rows.astype(self.dtype)
+        return rows.reshape(-1, *model.input_shape)
+
+    def _weights(self, sample_weight: Any, rows: np.ndarray, y: np.ndarray) -> np.ndarray | None:
+        if sample_weight is None and self.class_weight is None:
+            return None
+        weights = _check_sample_weight(sample_weight, rows, dtype=np.float64)
+        return weights * compute_sample_weight(self.class_weight, y)
+
+    def _classes(self, classes: Any, first: bool) -> np.ndarray:
+        """All classes, sorted, for `partial_fit`."""
+        if classes is None and first:
+            message = (
+                "CNNClassifier: classes must be given in the first call of partial_fit, got None; "
+                "pass classes=numpy.unique(all labels)"
+            )
+            raise InvalidValueError(message)
+        if classes is None:
+            return self.classes_
+        known = np.unique(np.asarray(classes))
+        if not first and not np.array_equal(known, self.classes_):
+            message = (
+                f"CNNClassifier: classes must be those of the first call, {self.classes_.tolist()}, "
+                f"got {known.tolist()}; leave classes out, or call fit to begin anew"
+            )
+            raise InvalidValueError(message)
+        return known
+
+    def _new_model(self, rows: np.ndarray, shape: Any, classes: np.ndarray) -> Model:
+        image_shape = self._image_shape(shape)
+        model = Model(
+            self._network(rows.dtype, len(classes)),
+            image_shape,
+            backend=self.backend,
+            seed=self._seed(),
+            dtype=self.dtype,
+        )
+        if model.classes != len(classes):
+            message = (
+                f"CNNClassifier: the network must have one output for each class, got "
+                f"{model.classes} outputs for {len(classes)} classes; "
+                "give a function of the number of classes as network"
+            )
+            raise InvalidValueError(message)
+        model.class_names = tuple(map(str, classes))
+        return model
+
+    def _keep(self, model: Model, classes: np.ndarray, history: Any, rows: np.ndarray) -> None:
+        self.classes_, self.image_shape_ = classes, model.input_shape
+        self.model_, self.history_ = model, history
+        self._highest = float(np.abs(rows.astype(np.float64)).max(initial=0))
+
+    def _optimizer(self, schedule: Callable[[float], Any] = OneCycle) -> Optimizer:
         if self.optimizer is None:
             rate = _LEARNING_RATE if self.learning_rate is None else self.learning_rate
-            return AdamW(OneCycle(rate))
+            return AdamW(schedule(rate))
         if self.learning_rate is not None:
             message = (
                 "CNNClassifier: learning_rate must be None where optimizer is given, "
@@ -203,12 +326,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
 
     def _dtypes(self) -> list[Any]:
         # What is none of these is made the first of them.
-        return [
-            self.dtype if self.dtype == "float64" else np.float32,
-            np.float32,
-            np.float64,
-            np.uint8,
-        ]
+        floating = [self.dtype if self.dtype == "float64" else np.float32, np.float32, np.float64]
+        return [*floating, *(np.dtype(kind) for kind in "bBhHiIlLqQ")]
 
     def _seed(self) -> int:
         if isinstance(self.random_state, numbers.Integral):
@@ -264,16 +383,3 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             f"classes, got {self.network!r}"
         )
         raise InvalidTypeError(message)
-
-
-def _shape_of(images: Any) -> tuple[int, ...] | None:
-    """(H, W, C) of what has more than two axes, else None."""
-    shape = tuple(getattr(images, "shape", ()))
-    if len(shape) not in (3, 4):
-        return None
-    return tuple(map(int, shape[1:] if len(shape) == 4 else (*shape[1:], 1)))
-
-
-def _flat(images: Any) -> Any:
-    """``images`` with one row an image; what has two axes already is left as it is."""
-    return images if _shape_of(images) is None else np.asarray(images).reshape(len(images), -1)

@@ -8,7 +8,8 @@ import numpy as np
 
 from arraycnn.backends.backend import Backend
 from arraycnn.backends.numpy import NumPy
-from arraycnn.data.array_rules import BrokenRule
+from arraycnn.batch_stream import BatchImages
+from arraycnn.data.array_rules import BrokenRule, plain_array
 from arraycnn.data.image_source import ImageSource
 from arraycnn.data.label_rules import class_numbers, in_range
 from arraycnn.errors import InvalidTypeError, InvalidValueError
@@ -69,6 +70,26 @@ class Intake:
                 raise BrokenRule(reason, "take both from the same set")
             return in_range(y, self.classes, f"the network has {self.classes} outputs")
 
+    def weights(self, weights: Any, images: Array) -> Array | None:
+        """The weight of each of ``images`` on the backend, (N,), mean 1; None where all are alike.
+
+        Raises as `check_sample_weight`, and for batches as they come, whose images have no number.
+        """
+        if weights is None:
+            return None
+        if isinstance(images, BatchImages):
+            message = (
+                "sample_weight: must be None for an iterable of batches, got "
+                f"{type(weights).__name__}; pass images and labels as arrays or an ImageSource"
+            )
+            raise InvalidValueError(message)
+        if hasattr(weights, "__dlpack__") and not isinstance(weights, np.ndarray | np.generic):
+            weights = self.backend.to_numpy(self.backend.asarray(weights))
+        checked = check_sample_weight(weights, images.shape[0])
+        if self.backend.name in ("numpy", "cupy"):
+            self.say("fit: with sample_weight, steps run kernel by kernel, not from a recording")
+        return self.backend.asarray(checked.astype(self.form.dtype))
+
     def pair(self, images: Any, labels: Any) -> tuple[Array, Array]:
         """(images, labels) on the backend."""
         x = self.images(images)
@@ -104,6 +125,33 @@ class BatchCheck:
                 raise BrokenRule(reason, "prepare all in the same way", of_kind=True)
         self._dtype = images.dtype
         return images, self._intake.labels(batch[1], images.shape[0])
+
+
+def check_sample_weight(weights: Any, count: int) -> np.ndarray:
+    """``weights`` as (count,) float64 whose mean is 1, so that learning rates mean what they did.
+
+    Raises InvalidValueError or InvalidTypeError where they are not one number of at least 0 for each
+    image, or all 0.
+    """
+    with refused("sample_weight"):
+        w = plain_array(weights)
+        w = w[:, 0] if w.ndim == 2 and w.shape[1] == 1 else w
+        if w.dtype.kind not in "biuf":
+            raise BrokenRule(f"must be numbers, got {w.dtype}", "give floats", of_kind=True)
+        if w.shape != (count,):
+            reason = f"must be one number for each of {count} images, got shape {w.shape}"
+            raise BrokenRule(reason, "take both from the same set")
+        w = w.astype(np.float64)
+        wrong = ~(np.isfinite(w) & (w >= 0))
+        if wrong.any():
+            place = int(wrong.argmax())
+            reason = f"must be finite and at least 0, got {w[place]} at position {place}"
+            raise BrokenRule(reason, "give an image that is not to count the weight 0")
+        if not w.any():
+            reason = "must be above 0 for at least one image, are all 0"
+            raise BrokenRule(reason, "leave sample_weight out to count all alike")
+        w = w / w.max()  # or the sum of large ones would be infinite
+        return np.asarray(w / w.mean())
 
 
 def check_optimizer(optimizer: Any) -> Any:

@@ -170,6 +170,7 @@ class Model(Described):
         epochs: int = 1,
         batch_size: int = 64,
         optimizer: Optimizer | None = None,
+        sample_weight: Any = None,
         validation: tuple[Any, Any] | None = None,
         callbacks: Sequence[Callback] = (),
         resume: TrainingState | None = None,
@@ -193,6 +194,9 @@ class Model(Described):
             The last batch of an epoch may be smaller; a batch larger than the set is clipped.
         optimizer : Optimizer or None
             Its state begins afresh, or where ``resume`` says; None is ``SGD(0.05)``.
+        sample_weight : array, (N,), numbers of at least 0, or None
+            What the loss of each image counts, relative to their mean: whole numbers do what as
+            many copies of the image do. Training losses are weighted, accuracies are not.
         validation : (images, labels) or None
             Measured after each epoch.
         callbacks : sequence of Callback
@@ -252,7 +256,8 @@ class Model(Described):
         state = TrainingState(course, settings, (), 0, 0.0, 0, carry)
         if resume is not None:
             state = resumed(resume, course, settings, carry, override)
-        task = Task(self.network, optimizer, x, y, self.seed, self.dtype)
+        weights = self.intake.weights(sample_weight, x)
+        task = Task(self.network, optimizer, x, y, self.seed, self.dtype, weights)
         plan: TrainingPlan = GuardedTraining(self.backend.plan(task, state.carry), self.backend)
         if stream is not None:
             plan = StreamedTraining(plan, stream, course.first_epoch, course.first_step)

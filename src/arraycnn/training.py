@@ -7,7 +7,8 @@ eagerly, and may as well compile or record them.
 from typing import NamedTuple
 
 from arraycnn.layers.layer import Context, Layer, Tree
-from arraycnn.ops import Array
+from arraycnn.ops import Array, array_namespace
+from arraycnn.ops.arrays import device
 from arraycnn.optimizers import Optimizer
 
 
@@ -26,6 +27,7 @@ def loss_and_gradients(
     images: Array,
     labels: Array,
     context: Context,
+    weights: Array | None = None,
 ) -> tuple[Array, Array, Tree, Tree]:
     """Forward, loss and backward.
 
@@ -33,6 +35,8 @@ def loss_and_gradients(
     ----------
     images : array, (N, H, W, C)
     labels : array, (N,), int32
+    weights : array, (N,), floating, or None
+        What the loss of each image is multiplied by.
 
     Returns
     -------
@@ -43,6 +47,8 @@ def loss_and_gradients(
     """
     logits, state, residuals = network.forward(params, state, images, context)
     loss_sum, dlogits, correct = context.ops.softmax_cross_entropy(logits, labels, images.shape[0])
+    if weights is not None:
+        loss_sum, dlogits = _weighted(logits, labels, weights), dlogits * weights[:, None]
     _, gradients = network.backward(params, residuals, dlogits, context, need_dx=False)
     return loss_sum, correct, gradients, state
 
@@ -55,15 +61,26 @@ def train_step(
     labels: Array,
     learning_rate: Array,
     context: Context,
+    weights: Array | None = None,
 ) -> tuple[Carry, Array, Array]:
     """One update: (new carry, mean loss (), number of correct images ())."""
     loss_sum, correct, gradients, state = loss_and_gradients(
-        network, carry.params, carry.state, images, labels, context
+        network, carry.params, carry.state, images, labels, context, weights
     )
     params, optimizer_state = optimizer.update(
         context.ops, carry.params, gradients, carry.optimizer_state, learning_rate
     )
     return Carry(params, state, optimizer_state), loss_sum / float(images.shape[0]), correct
+
+
+def _weighted(logits: Array, labels: Array, weights: Array) -> Array:
+    """The sum of the images' losses, each times its weight: (), nats."""
+    xp = array_namespace(logits, labels)
+    shifted = logits - xp.max(logits, axis=1, keepdims=True)
+    total = xp.log(xp.sum(xp.exp(shifted), axis=1))
+    classes = xp.arange(logits.shape[1], dtype=labels.dtype, device=device(labels))
+    at_label = xp.sum(xp.where(labels[:, None] == classes[None, :], shifted, 0.0), axis=1)
+    return xp.sum(weights * (total - at_label))
 
 
 def infer(network: Layer, params: Tree, state: Tree, images: Array, context: Context) -> Array:

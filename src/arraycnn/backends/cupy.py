@@ -138,13 +138,13 @@ class CuPy(Backend):
         return self._library().asnumpy(array)
 
     def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        if not self.graph:
+        if not self.graph or task.weights is not None:
             return super().training_plan(task, carry)
         kernels = cupy_kernels(self.device, self.precision, in_place=True)
         return RecordedTraining(cupy_launcher(self.device), steps, kernels, task, carry)
 
     def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        if not self.graph:
+        if not self.graph or task.weights is not None:
             return super().streaming_plan(task, carry)
         return self.training_plan(task, carry)
 

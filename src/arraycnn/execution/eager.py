@@ -7,7 +7,7 @@ import numpy as np
 from arraycnn.execution.memory import whole_step_memory
 from arraycnn.execution.plan import Placement, StepMemory, Task
 from arraycnn.layers.layer import Context, Layer, Randomness, Tree
-from arraycnn.ops import Array
+from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.training import Carry, evaluate_batch, infer, train_step
 
@@ -50,6 +50,7 @@ class EagerTraining:
                 place.kernels.gather(task.labels, indices),
                 rates[number],
                 context,
+                weights=None if task.weights is None else _take(task.weights, indices),
             )
             losses.append(loss)
             hits.append(correct)
@@ -66,6 +67,10 @@ class EagerTraining:
 
     def memory(self) -> StepMemory:
         return whole_step_memory(self._task, self._carry, columns=True)
+
+
+def _take(weights: Array, indices: Array) -> Array:
+    return array_namespace(weights).take(weights, indices, axis=0)
 
 
 class EagerInference:

@@ -63,7 +63,8 @@ class HostPlans:
 
     def training_plan(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
         """A plan for images in memory, or for a source of them."""
-        if type(task.optimizer) in (SGD, Adam, AdamW) and self._is_recordable(task.network):
+        is_known = type(task.optimizer) in (SGD, Adam, AdamW) and task.weights is None
+        if is_known and self._is_recordable(task.network):
             carry = Carry(*(map_leaves(_in_order, tree) for tree in carry))
             if isinstance(task.images, np.ndarray) and not task.images.flags.c_contiguous:
                 # Put in order batch by batch.

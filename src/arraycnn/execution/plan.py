@@ -39,6 +39,8 @@ class Task:
         Of the random bits drawn inside the network.
     dtype : str
         "float32" or "float64".
+    weights : array, (M,), floating, or None
+        What the loss of each image counts; on the backend's device. Only eager plans take them.
     """
 
     network: Layer
@@ -47,6 +49,7 @@ class Task:
     labels: Array
     seed: int
     dtype: str
+    weights: Array | None = None
 
 
 @dataclass(frozen=True)

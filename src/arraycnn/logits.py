@@ -1,0 +1,35 @@
+"""The numbers a network gives before the softmax, and the logarithms of its probabilities."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from arraycnn.course import parts
+from arraycnn.data.image_source import ImageSource
+from arraycnn.layers.layer import Context
+from arraycnn.model import Model
+from arraycnn.training import infer
+
+_BATCH = 128
+
+
+def log_probabilities(model: Model, images: Any) -> npt.NDArray[np.float64]:
+    """The logarithm of `Model.predict`'s probabilities, (N, classes), finite where these round to 0.
+
+    z - max - log(sum(exp(z - max))), in float64. ``images`` and errors are as of `Model.predict`.
+    """
+    with model.backend.active():
+        x = model.intake.images(images)
+        context = Context(ops=model.backend.kernels, mode="infer", dtype=model.dtype)
+        found = []
+        for part in parts(x.shape[0], _BATCH, None):
+            if isinstance(x, ImageSource):
+                batch = model.intake.images(x.read(np.arange(part.start, part.stop)))
+            else:
+                batch = x[part, ...]
+            logits = infer(model.network, *model.trees, batch, context)
+            found.append(np.asarray(model.backend.to_numpy(logits), np.float64))
+    z = np.concatenate(found)
+    z -= z.max(axis=1, keepdims=True)
+    return np.asarray(z - np.log(np.exp(z).sum(axis=1, keepdims=True)))
