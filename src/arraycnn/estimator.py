@@ -175,7 +175,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         if first:
             model, highest = self._new_model(pixels_or_numbers(rows, self.dtype), shape, known), math.inf
         else:
-            model, highest = self.model_, self._highest
+            model, highest = self.model_, getattr(self, "_highest", math.inf)
         history = model.fit(
             self._as_in_fit(rows, shape, model, highest),
             np.searchsorted(known, y),
@@ -191,11 +191,13 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
 
         X is as in `fit`, with as many numbers an image.
         """
-        return self.model_.predict(self._shown(X))
+        images = self._shown(X)
+        return self.model_.predict(images)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Logarithms of these probabilities, (N, K), finite where a probability rounds to 0."""
-        return log_probabilities(self.model_, self._shown(X))
+        images = self._shown(X)
+        return log_probabilities(self.model_, images)
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable class of each image: (N,), of the kind that y had."""

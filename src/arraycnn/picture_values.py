@@ -43,7 +43,7 @@ class PictureNotes:
                 is_new = self._counts[kind] == 1
                 self._first[kind] = min(name, self._first.get(kind, name))
             if is_new and self._at_once is not None:
-                self._at_once(f"{name}: {kind}; others like it are not listed")
+                self._at_once(f"{name}, and perhaps others: {kind}")
 
         return say
 
