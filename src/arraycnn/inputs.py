@@ -95,6 +95,14 @@ class Intake:
         x = self.images(images)
         return x, self.backend.asarray(self.labels(labels, x.shape[0]))
 
+    def validation(self, validation: Any, images: Array) -> tuple[Array, Array] | None:
+        """The (images, labels) to measure on, as `pair`, or None; like the training ``images``."""
+        if validation is None:
+            return None
+        held_out = self.pair(*check_validation(validation))
+        check_same_dtype(images, held_out[0])
+        return held_out
+
     def batches(self) -> "BatchCheck":
         """What checks the batches of an iterable, one after the other, on the host."""
         return BatchCheck(replace(self, backend=NumPy()))

@@ -31,9 +31,7 @@ from arraycnn.inputs import (
     check_input_shape,
     check_optimizer,
     check_output,
-    check_same_dtype,
     check_seed,
-    check_validation,
 )
 from arraycnn.layers import Layer
 from arraycnn.model_file import read_model, read_training, write_model
@@ -236,10 +234,7 @@ class Model(Described):
             self.background, self.pixels = look_of(self, x)
         else:
             x, y, batch_size = stream.images, stream.labels, stream.batch_size
-        held_out = None
-        if validation is not None:
-            held_out = self.intake.pair(*check_validation(validation))
-            check_same_dtype(x, held_out[0])
+        held_out = self.intake.validation(validation, x)
         course = Course(
             images=x.shape[0],
             batch_size=min(batch_size, x.shape[0]),
