@@ -173,7 +173,10 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             raise InvalidValueError(message)
         weights = self._weights(sample_weight, rows, y)
         if first:
-            model, highest = self._new_model(pixels_or_numbers(rows, self.dtype), shape, known), math.inf
+            model, highest = (
+                self._new_model(pixels_or_numbers(rows, self.dtype), shape, known),
+                math.inf,
+            )
         else:
             model, highest = self.model_, getattr(self, "_highest", math.inf)
         history = model.fit(
