@@ -1,0 +1,141 @@
+"""Remedies for what a step that is traced must not do."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from remedies.following import Here, follows
+
+from arraycnn.ops import array_namespace
+from arraycnn.program.trace import trace
+
+_X = np.arange(24.0).reshape(2, 3, 4)
+
+Step = Callable[[Any, Any], Any]
+
+
+def _traced(function: Callable[[Any], Any]) -> None:
+    def run(note: Any) -> dict[str, Any]:
+        results = function(note.input("x", _X.shape, _X.dtype))
+        results = results if isinstance(results, tuple) else (results,)
+        return {str(number): result for number, result in enumerate(results)}
+
+    trace(run)
+
+
+def _step(file: str, words: str, wrong: Step, *right: Step) -> None:
+    """A case: tracing the first function is refused, and that of the others, as told, is not."""
+
+    @follows(f"program/{file}.py", words)
+    def case(here: Here) -> None:
+        with here.refused():
+            _traced(lambda x: wrong(array_namespace(x), x))
+        for step in right:
+            _traced(lambda x, step=step: step(array_namespace(x), x))
+
+
+def _in_place(xp: Any, x: Any) -> Any:
+    x += 1.0
+    return x
+
+
+_step(
+    "trace",
+    "compute with whole arrays, for example with xp.where",
+    lambda xp, x: x if xp.sum(x) > 0 else -x,
+    lambda xp, x: xp.where(xp.sum(x) > 0, x, -x),
+)
+_step(
+    "trace",
+    "write x = x + y, which leaves the array of the caller alone",
+    _in_place,
+    lambda xp, x: x + 1.0,
+)
+_step(
+    "trace",
+    "use float(number), or xp.asarray(table, dtype=x.dtype) for an array of constants",
+    lambda xp, x: x * np.float32(2),
+    lambda xp, x: x * float(np.float32(2)),
+    lambda xp, x: x * xp.asarray(np.ones(4), dtype=x.dtype),
+)
+_step(
+    "trace",
+    "use xp.take for rows, xp.where for a mask",
+    lambda xp, x: x[x > 1],
+    lambda xp, x: xp.where(x > 1, x, 0.0),
+    lambda xp, x: xp.take(x, xp.arange(2), axis=0),
+)
+_step(
+    "trace",
+    "use xp.permute_dims",
+    lambda xp, x: x.T,
+    lambda xp, x: xp.permute_dims(x, (2, 1, 0)),
+)
+_step(
+    "trace",
+    "compute it from the arrays that were given",
+    lambda xp, x: 1.5,
+    lambda xp, x: x * 0.0 + 1.5,
+)
+_step(
+    "namespace",
+    "use xp.astype",
+    lambda xp, x: xp.exp(xp.arange(3)),
+    lambda xp, x: xp.exp(xp.astype(xp.arange(3), x.dtype)),
+)
+_step(
+    "namespace",
+    "count axes from 0",
+    lambda xp, x: xp.sum(x, axis=3),
+    lambda xp, x: xp.sum(x, axis=2),
+)
+_step(
+    "namespace",
+    "convert them before",
+    lambda xp, x: xp.asarray(["1", "2"]),
+    lambda xp, x: xp.asarray([float(text) for text in ("1", "2")]),
+)
+_step(
+    "namespace",
+    "multiply the result by the step",
+    lambda xp, x: xp.arange(0, 2, 0.5),
+    lambda xp, x: xp.astype(xp.arange(4), x.dtype) * 0.5,
+)
+_step(
+    "namespace",
+    "name them all",
+    lambda xp, x: xp.permute_dims(x, (1, 0)),
+    lambda xp, x: xp.permute_dims(x, (1, 0, 2)),
+)
+_step(
+    "namespace",
+    "reshape to two axes",
+    lambda xp, x: xp.matmul(x, xp.ones((4, 5))),
+    lambda xp, x: xp.matmul(xp.reshape(x, (6, 4)), xp.ones((4, 5))),
+)
+_step(
+    "namespace",
+    "write axis=0",
+    lambda xp, x: xp.take(x, xp.arange(2)),
+    lambda xp, x: xp.take(x, xp.arange(2), axis=0),
+)
+
+
+@follows("program/namespace.py", "compute with the functions of arraycnn.program.namespace")
+def a_function_that_is_not_traced(here: Here) -> None:
+    with here.refused():
+        _traced(lambda x: array_namespace(x).sort(x))
+    from arraycnn.program.namespace import NAMESPACE
+
+    for name in ("exp", "maximum", "where", "sum"):
+        assert callable(getattr(NAMESPACE, name))
+    _traced(lambda x: array_namespace(x).exp(x))
+
+
+@follows("program/trace.py", "return them")
+def a_traced_array_that_left_its_function(here: Here) -> None:
+    kept: list[Any] = []
+    _traced(lambda x: kept.append(x) or x)
+    with here.refused():
+        kept[0] + 1.0
+    _traced(lambda x: (x, x + 1.0))
