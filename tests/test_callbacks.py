@@ -189,6 +189,25 @@ def test_best_checkpoint_keeps_the_model_of_the_best_epoch(tmp_path):
     assert loaded.evaluate(IMAGES, LABELS).loss == losses[chosen]
 
 
+def test_a_training_ended_within_an_epoch_leaves_the_best_whole_epoch(tmp_path, monkeypatch):
+    """Where all callbacks are handed the state, the parameters of half an epoch among it."""
+    monkeypatch.setattr(fitting, "_MOST_STEPS", 1)
+
+    class Ends(Callback):
+        def on_steps(self, progress):
+            return (progress.epoch, progress.step) == (3, 2)
+
+    whole, model = new_model(), new_model()
+    fit(whole, [], epochs=2)
+    best = BestCheckpoint(model, tmp_path / "best.npz", "train_loss")
+    fit(model, [Ends(), best], epochs=4)
+    assert model.unfinished.place == "epoch 3, step 2 of 3"
+    kept = Model.load(tmp_path / "best.npz")
+    assert (kept.epochs_done, kept.steps_done) == (2, 2 * STEPS)
+    for name, array in whole.parameters.items():
+        np.testing.assert_array_equal(kept.parameters[name], array)
+
+
 def test_best_checkpoint_without_validation_keeps_nothing(tmp_path):
     fit_with = new_model()
     fit(fit_with, [BestCheckpoint(fit_with, tmp_path / "best.npz")], validation=None)

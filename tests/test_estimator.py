@@ -128,6 +128,20 @@ def test_it_is_the_model_of_the_same_settings(digits):
     )
 
 
+@pytest.mark.parametrize("rate", [None, 0.02])
+def test_the_rate_rises_and_falls_as_one_cycle_says(rate, digits):
+    """Without an optimizer: the peak at 30 % of the steps, and the last a 250,000th of it."""
+    x, y = digits
+    classifier = CNNClassifier(small_network, epochs=10, batch_size=20, learning_rate=rate)
+    classifier.fit(x[:40], y[:40])
+    rates = [record.learning_rate for record in classifier.history_]
+    assert len(rates) == 10
+    peak = rate or 0.003
+    assert rates[-1] == pytest.approx(peak / 25 / 1e4, rel=1e-6)
+    assert rates[2] == pytest.approx(peak, rel=1e-6)  # after 6 of 20 steps
+    assert rates == sorted(rates[:3]) + sorted(rates[3:], reverse=True)
+
+
 def test_pipeline_and_cross_validation(digits, quick):
     x, y = digits
     scores = cross_val_score(make_pipeline(MinMaxScaler(), quick), x * 16.0, y, cv=3)

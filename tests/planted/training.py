@@ -21,7 +21,7 @@ FAULTS = [
     ("training_state.py", "state.correct > state.images", "state.correct > course.images", "test_resume.py -k describes_no_training"),
     ("history.py", "> min_delta:", ">= min_delta:", "test_callbacks.py -k best"),
     ("callbacks/early_stopping.py", "waited >= self._patience", "waited > self._patience", "test_callbacks.py -k early"),
-    ("callbacks/checkpoints.py", "if state.step or not state.records:", "if not state.records:", "test_callbacks.py test_resume.py -k 'best or handed_out or kill'"),
+    ("callbacks/checkpoints.py", "if state.step or not state.records:", "if not state.records:", "test_callbacks.py -k best"),
     ("callbacks/logs.py", '(line["epoch"], line["step"]) <= now', '(line["epoch"], line["step"]) < now', "test_callbacks.py -k 'log or lines'"),
     ("callbacks/logs.py", "int(row[0]) <= state.epochs_done", "int(row[0]) < state.epochs_done", "test_callbacks.py -k 'log or lines'"),
     ("run_folder.py", "stem, number = path, 1\n", "stem, number = path, 2\n", "test_run_folder.py"),
