@@ -45,7 +45,8 @@ def arraycnn_peer(peer, threads):
         backend = our_backend(peer, threads)
         model = cnn.Model(network(net), images.shape[1:], backend=backend, seed=SEED)
         optimizer = cnn.SGD(LEARNING_RATE)
-        carry = Carry(model._params, model._state, optimizer.init(model._params))
+        params, state = model.trees
+        carry = Carry(params, state, optimizer.init(params))
         task = Task(network(net), optimizer, images, labels, SEED, "float32")
         plan = backend.training_plan(task, carry)
         inference = backend.inference_plan(task.network, carry.params, carry.state, "float32")

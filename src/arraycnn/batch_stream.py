@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from arraycnn.course import Course
 from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.execution import StepMemory, TrainingPlan
+from arraycnn.execution import Finished, StepMemory, TrainingPlan
 from arraycnn.settings import check_count
 from arraycnn.training import Carry
 
@@ -141,17 +142,12 @@ class BatchImages(ImageSource):
 
 
 class StreamedTraining:
-    """A `TrainingPlan` that loads each batch before the step that runs on it.
+    """A `TrainingPlan` that loads each batch of a course before the step that runs on it."""
 
-    ``first_step`` is the number of the step that epoch ``first_epoch`` began with.
-    """
-
-    def __init__(
-        self, plan: TrainingPlan, stream: BatchStream, first_epoch: int, first_step: int
-    ) -> None:
-        self._plan, self._stream = plan, stream
-        self._first_epoch, self._first_step = first_epoch, first_step
+    def __init__(self, plan: TrainingPlan, stream: BatchStream, course: Course) -> None:
+        self._plan, self._stream, self._course = plan, stream, course
         self._starts: deque[tuple[int, int]] = deque(maxlen=2)
+        self._run: tuple[int, list[tuple[np.ndarray, np.ndarray]]] | None = None
 
     def run(
         self, first_step: int, batches: Sequence[np.ndarray], learning_rates: np.ndarray
@@ -160,7 +156,8 @@ class StreamedTraining:
         if not self._starts or place > self._starts[-1]:
             self._starts.append(place)
             self._stream.forget(*self._starts[0])
-        results = []
+        results: list[tuple[np.ndarray, np.ndarray]] = []
+        self._run = first_step, results
         for number, indices in enumerate(batches):
             self._stream.load(*self._place(first_step + number), indices)
             rate = learning_rates[number : number + 1]
@@ -168,10 +165,27 @@ class StreamedTraining:
         losses, correct = zip(*results, strict=True)
         return np.concatenate(losses), np.concatenate(correct)
 
+    def finished(self) -> Finished | None:
+        if self._run is None:
+            return None
+        first_step, results = self._run
+        losses, correct = [np.zeros(0)], [np.zeros(0, np.int64)]
+        for some_losses, some_correct in results:
+            losses.append(some_losses)
+            correct.append(some_correct)
+        last, torn = self._plan.finished(), False
+        if last is not None:
+            torn = last.torn
+            if last.first_step == first_step + len(results):  # not noted above any more
+                losses.append(last.losses)
+                correct.append(last.correct)
+        return Finished(first_step, np.concatenate(losses), np.concatenate(correct), torn)
+
     def snapshot(self) -> Carry:
         return self._plan.snapshot()
 
     def restore(self, carry: Carry) -> None:
+        self._run = None
         self._plan.restore(carry)
 
     def memory(self) -> StepMemory:
@@ -179,8 +193,8 @@ class StreamedTraining:
 
     def _place(self, step: int) -> tuple[int, int]:
         """(epoch, step within it) of the step with this number."""
-        epochs, place = divmod(step - self._first_step, self._stream.steps)
-        return self._first_epoch + epochs, place
+        epochs, place = divmod(step - self._course.first_step, self._stream.steps)
+        return self._course.first_epoch + epochs, place
 
 
 def check_iterable(batches: Any) -> None:

@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +26,10 @@ class Fitting:
     A chunk is as many steps as take about half a second, and ends where a callback wants the state
     to save; the host looks at losses only between chunks. The results do not depend on where the
     chunks fall.
+
+    `state` says where parameters stand, and is replaced as a whole: each time `follow` is told. It
+    never names arrays that a plan changes, so an interrupt or an error, wherever it comes, leaves
+    the state before or the state after.
     """
 
     def __init__(
@@ -34,6 +39,7 @@ class Fitting:
         state: TrainingState,
         callbacks: Sequence[Callback],
         is_finite: Callable[[Tree], bool],
+        follow: Callable[[TrainingState], None],
     ) -> None:
         self.state = state
         self.ended = False
@@ -42,6 +48,8 @@ class Fitting:
         self._optimizer = optimizer
         self._callbacks = callbacks
         self._is_finite = is_finite
+        self._follow = follow
+        self._told = state.position - len(state.untold)  # the steps that the callbacks know of
         self._chunk = 1
         # Where the last two chunks began.
         self._starts: deque[TrainingState] = deque(maxlen=2)
@@ -53,13 +61,28 @@ class Fitting:
         losses = np.concatenate(self._step_losses) if self._step_losses else np.zeros(0)
         return History(self.state.records, losses)
 
-    def begin(self) -> None:
+    def _begin(self) -> None:
         """Tell the callbacks where the training begins."""
+        self._stand(self.state)
         self._ask([callback.on_begin(self.state) for callback in self._callbacks])
+        self._tell()
         if self.ended or self.state.position:  # nothing to keep yet, else
-            self.save()
+            self._save()
 
-    def run_epoch(self) -> bool:
+    def run(self, measure: Callable[[], Metrics | None]) -> None:
+        """Train to the end, or until a callback ends it; ``measure`` is called after each epoch.
+
+        Raises NonFiniteError, after the state before the harm was handed out to be saved.
+        """
+        try:
+            self._begin()
+            while self._run_epoch():
+                self._end_epoch(measure())
+        except NonFiniteError:
+            self._save()
+            raise
+
+    def _run_epoch(self) -> bool:
         """Run the rest of an epoch's steps; False where the training is over or was ended."""
         while not self.state.complete:
             if self.state.step == self.state.course.steps:
@@ -69,7 +92,7 @@ class Fitting:
             self._run_chunk()
         return False
 
-    def end_epoch(self, metrics: Metrics | None) -> None:
+    def _end_epoch(self, metrics: Metrics | None) -> None:
         """Record the epoch whose steps are done, and tell the callbacks.
 
         Raises NonFiniteError where ``metrics`` or the parameters are not finite.
@@ -86,12 +109,14 @@ class Fitting:
             images_per_second=self._images / self._seconds if self._seconds else 0.0,
             learning_rate=float(self._rates(state.position - 1, 1)[0]),
         )
+        after = state.after_epoch(record)
+        self._follow(after)  # what the callbacks see; the state, once all of them know
         self._ask([callback.on_epoch(record) for callback in self._callbacks])
-        self.state = state.after_epoch(record)
+        self._stand(after)
         self._seconds, self._images = 0.0, 0
-        self.save()
+        self._save()
 
-    def save(self) -> None:
+    def _save(self) -> None:
         """Hand the state to the callbacks, for those that keep it."""
         for callback in self._callbacks:
             callback.on_save(self.state)
@@ -101,27 +126,50 @@ class Fitting:
         for callback in self._callbacks:
             callback.on_end()
 
+    def _stand(self, state: TrainingState) -> None:
+        self.state = state
+        self._follow(state)
+
     def _run_chunk(self) -> None:
         before, course = self.state, self.state.course
         self._starts.append(before)
         count = min(self._chunk, course.steps - before.step, self._steps_to_save())
         began = time.perf_counter()
-        losses, correct = self._run_steps(before, count)
-        seconds = max(0.0, time.perf_counter() - began)  # whatever the clock did meanwhile
-        bad = np.flatnonzero(~np.isfinite(losses))
+        try:
+            losses, correct = self._run_steps(before, count)
+            seconds = max(0.0, time.perf_counter() - began)  # whatever the clock did meanwhile
+            bad = np.flatnonzero(~np.isfinite(losses))
+            if not bad.size:
+                self._stand(self._advanced(before, losses, correct))
+        except BaseException:
+            if self.state is before:
+                with suppress(Exception):  # no memory, no device: the state before is good
+                    self._keep_whole_steps(before)
+            raise
         if bad.size:
             self._refuse(before, int(bad[0]), losses[bad[0]])
-        after = self._advanced(before, losses, correct)
         self._seconds += seconds
-        self._images += after.images - before.images
+        self._images += self.state.images - before.images
         self._step_losses.append(losses)
         self._chunk = _next_chunk(count, seconds)
-        self._report(after, losses, correct)
-        self.state = after  # not before: steps that a log failed to note are to be run again
+        self._tell()
         if due := self._due():
             self._check_finite()
         for callback in due:
             callback.on_save(self.state)
+
+    def _keep_whole_steps(self, before: TrainingState) -> None:
+        """Stand where the last whole step of a chunk ended that was not run to its end."""
+        done = self._plan.finished()
+        if done is None or done.first_step != before.steps_done or not len(done.losses):
+            return
+        if not np.isfinite(done.losses).all():
+            return  # what spoilt them is found when these steps are run again
+        losses, correct = done.losses, done.correct
+        if done.torn:  # deterministic, so the same comes out
+            self._plan.restore(before.carry)
+            losses, correct = self._run_steps(before, len(losses))
+        self._stand(self._advanced(before, losses, correct))
 
     def _due(self) -> Sequence[Callback]:
         """The callbacks to hand the state to, after a chunk."""
@@ -144,12 +192,15 @@ class Fitting:
         loss_sum = before.loss_sum
         for loss, size in zip(losses, self._sizes(before.step, len(losses)), strict=True):
             loss_sum += float(loss) * int(size)  # one by one: a chunk must not show in a bit of it
+        known = (*before.untold, *zip(losses.tolist(), correct.tolist(), strict=True))
+        news = max(0, before.position + len(losses) - self._told)
         return replace(
             before,
             step=before.step + len(losses),
             loss_sum=loss_sum,
             correct=before.correct + int(correct.sum()),
             carry=self._plan.snapshot(),
+            untold=known[len(known) - news :],
         )
 
     def _refuse(self, before: TrainingState, place: int, loss: float) -> None:
@@ -157,6 +208,7 @@ class Fitting:
         epoch, step = before.epochs_done + 1, before.step + place + 1
         spoilt = before.position + place - 1
         self._restore(spoilt)
+        self._tell()
         remedy = (
             f"try a learning rate below {self._rates(spoilt, 1)[0]:g}"
             if self.state.position == spoilt
@@ -192,13 +244,16 @@ class Fitting:
         first = self._starts[0] if self._starts else self.state
         start = next((s for s in reversed(self._starts) if s.position <= position), first)
         self._plan.restore(start.carry)
-        self.state = start
         for _ in range(start.position, position):  # deterministic, so the same comes out
-            self.state = self._advanced(self.state, *self._run_steps(self.state, 1))
+            start = self._advanced(start, *self._run_steps(start, 1))
+        self._stand(start)
 
-    def _report(self, state: TrainingState, losses: np.ndarray, correct: np.ndarray) -> None:
-        course = state.course
-        first = state.step - len(losses)
+    def _tell(self) -> None:
+        """Tell the callbacks of the steps that they do not know of."""
+        state, course = self.state, self.state.course
+        if not state.untold:
+            return
+        losses, correct = (np.array(column) for column in zip(*state.untold, strict=True))
         progress = Progress(
             epoch=state.epochs_done + 1,
             epochs=course.first_epoch + course.epochs,
@@ -207,10 +262,12 @@ class Fitting:
             images=self._images,
             seconds=self._seconds,
             losses=losses,
-            accuracies=correct / self._sizes(first, len(losses)),
+            accuracies=correct / self._sizes(state.told, len(losses)),
             learning_rates=self._rates(state.position - len(losses), len(losses)),
         )
         self._ask([callback.on_steps(progress) for callback in self._callbacks])
+        self._told = state.position
+        self._stand(replace(state, untold=()))
 
     def _ask(self, answers: list[bool | None]) -> None:
         self.ended = self.ended or any(answers)

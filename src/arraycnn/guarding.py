@@ -28,7 +28,8 @@ class GuardedTraining:
         self._reserve = mmap.mmap(-1, _RESERVE)
         # Now, and not when a step failed: what it leaves behind does not come back to the system.
         self._free = backend.free_memory()
-        self.snapshot, self.restore, self.memory = plan.snapshot, plan.restore, plan.memory
+        self.finished, self.memory = plan.finished, plan.memory
+        self.snapshot, self.restore = plan.snapshot, plan.restore
 
     def run(
         self, first_step: int, batches: Sequence[np.ndarray], learning_rates: np.ndarray

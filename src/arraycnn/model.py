@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from operator import is_not
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from arraycnn.batch_stream import BatchStream, StreamedTraining, check_iterable
 from arraycnn.callbacks.callback import Callback
 from arraycnn.course import Course
 from arraycnn.data.image_source import ImageSource
-from arraycnn.errors import InvalidValueError, NonFiniteError
+from arraycnn.errors import InvalidValueError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.familiarity import PixelStatistics, look_of, tell_strange
 from arraycnn.fitting import Fitting
@@ -34,11 +35,13 @@ from arraycnn.inputs import (
     check_seed,
 )
 from arraycnn.layers import Layer
+from arraycnn.measuring import mean_metrics
 from arraycnn.model_file import read_model, read_training, write_model
 from arraycnn.ops import Array
 from arraycnn.optimizers import SGD, Optimizer, learning_rates
 from arraycnn.polarity import Background
 from arraycnn.settings import check_count
+from arraycnn.standing import Standing, Stands, standing_at, with_standing
 from arraycnn.summary import Described
 from arraycnn.training import Carry
 from arraycnn.training_state import TrainingState, describe_optimizer, resumed
@@ -48,7 +51,7 @@ _INITIAL = 2**32 - 1
 _log = logging.getLogger("arraycnn")
 
 
-class Model(Described):
+class Model(Stands, Described):
     """A network, its parameters and the backend they live on.
 
     Parameters
@@ -68,11 +71,8 @@ class Model(Described):
 
     Attributes
     ----------
-    epochs_done, steps_done : int
-        Whole epochs, and steps, over the life of the model.
-    unfinished : TrainingState or None
-        Where the last `fit` stood if an error, an interrupt or a callback ended it:
-        ``fit(..., resume=model.unfinished)`` goes on.
+    standing : Standing
+        Parameters, how many steps have made them, and what is unfinished, as one value.
 
     Raises
     ------
@@ -103,12 +103,9 @@ class Model(Described):
         params, state, output_shape = network.init(rng, self.input_shape)
         self.classes = check_output(network, output_shape)
         self.class_names = check_class_names(class_names, self.classes)
-        self.epochs_done = 0
-        self.steps_done = 0
-        self.unfinished: TrainingState | None = None
         self.background: Background | None = None
         self.pixels: PixelStatistics | None = None
-        self._params, self._state = self._place(params), self._place(state)
+        self.standing = Standing(self._place(params), self._place(state))
         self._say = SaidOnce()
         self._inference: tuple[tuple[Backend, Tree, Tree], InferencePlan] | None = None
 
@@ -123,26 +120,17 @@ class Model(Described):
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         # Here stands, too, what a pickle of an earlier version lacks.
-        self.__dict__.update({"_say": SaidOnce(), "pixels": None, **kept})
+        self.__dict__.update({"_say": SaidOnce(), "pixels": None, **with_standing(kept)})
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
         """Copies of the parameters on the host, by path: {"1.weight": (KH, KW, C, F), ...}."""
-        return {
-            name: np.array(self.backend.to_numpy(p)) for name, p in flatten(self._params).items()
-        }
+        return self._copies(self.standing.params)
 
     @property
     def state(self) -> dict[str, np.ndarray]:
         """Copies of the layers' state on the host, by path: {"2.mean": (C,), ...}."""
-        return {
-            name: np.array(self.backend.to_numpy(s)) for name, s in flatten(self._state).items()
-        }
-
-    @property
-    def trees(self) -> tuple[Tree, Tree]:
-        """(parameters, state) as the layers take them: the backend's own arrays, no copies."""
-        return self._params, self._state
+        return self._copies(self.standing.state)
 
     def assign(self, parameters: dict[str, Any], state: dict[str, Any]) -> None:
         """Take over NumPy arrays by path, copied, as `parameters` and `state` give them.
@@ -150,14 +138,14 @@ class Model(Described):
         Raises InvalidValueError, with nothing changed, where names or shapes are others.
         """
         trees = []
-        for tree, given in ((self._params, parameters), (self._state, state)):
+        for tree, given in zip(self.trees, (parameters, state), strict=True):
             expected = {name: tuple(leaf.shape) for name, leaf in flatten(tree).items()}
             got = {name: np.shape(array) for name, array in given.items()}
             if got != expected:
                 message = f"Model.assign: arrays must be {expected}, got {got}"
                 raise InvalidValueError(message)
             trees.append(self._place(with_leaves(tree, [given[name] for name in expected])))
-        self._params, self._state = trees
+        self.standing = replace(self.standing, params=trees[0], state=trees[1])
 
     @on_its_device
     def fit(
@@ -177,8 +165,8 @@ class Model(Described):
         """Train on ``images`` and ``labels``; call it again to train on.
 
         Ended by an interrupt or an error, the model keeps what whole steps have made of it, and
-        ``unfinished`` says where it stood. A call without ``resume`` begins with a new epoch, and
-        the optimizer afresh.
+        ``fit(..., resume=model.unfinished)`` goes on from there. A call without ``resume`` begins
+        with a new epoch, and the optimizer afresh.
 
         Parameters
         ----------
@@ -247,7 +235,8 @@ class Model(Described):
             _log.warning("fit: batch_size %d clipped to the %d images", batch_size, x.shape[0])
         learning_rates(optimizer, 0, 1, course.all_steps)  # a bad schedule fails before any work
         settings = describe_optimizer(optimizer)
-        carry = Carry(self._params, self._state, self._place(optimizer.init(self._params)))
+        params, layer_state = self.trees
+        carry = Carry(params, layer_state, self._place(optimizer.init(params)))
         state = TrainingState(course, settings, (), 0, 0.0, 0, carry)
         if resume is not None:
             state = resumed(resume, course, settings, carry, override)
@@ -255,25 +244,15 @@ class Model(Described):
         task = Task(self.network, optimizer, x, y, self.seed, self.dtype, weights)
         plan: TrainingPlan = GuardedTraining(self.backend.plan(task, state.carry), self.backend)
         if stream is not None:
-            plan = StreamedTraining(plan, stream, course.first_epoch, course.first_step)
-        fitting = Fitting(plan, optimizer, state, callbacks, self.backend.is_finite)
+            plan = StreamedTraining(plan, stream, state.course)
+        fitting = Fitting(plan, optimizer, state, callbacks, self.backend.is_finite, self._follow)
         with failures_in_words(self.backend), closing(fitting):
             try:
-                self._follow(fitting, plan.snapshot())
-                fitting.begin()
-                while fitting.run_epoch():
-                    self._follow(fitting, plan.snapshot())
-                    self.epochs_done += 1
-                    metrics = self._measure(held_out) if held_out is not None else None
-                    fitting.end_epoch(metrics)
-            except NonFiniteError:
-                self._follow(fitting, plan.snapshot())
-                fitting.save()
-                raise
+                fitting.run(lambda: self._measure(held_out) if held_out is not None else None)
             finally:
-                self._follow(fitting, plan.snapshot())
+                self._follow(fitting.state)
         if fitting.state.complete:
-            self.unfinished = None
+            self.standing = replace(self.standing, unfinished=None)
         return fitting.history
 
     @on_its_device
@@ -352,6 +331,9 @@ class Model(Described):
     def _place(self, tree: Tree) -> Tree:
         return map_leaves(lambda leaf: self.backend.asarray(leaf.astype(self.dtype)), tree)
 
+    def _copies(self, tree: Tree) -> dict[str, np.ndarray]:
+        return {name: np.array(self.backend.to_numpy(leaf)) for name, leaf in flatten(tree).items()}
+
     @property
     def intake(self) -> Intake:
         """What brings images and labels into the form that this model takes."""
@@ -360,11 +342,12 @@ class Model(Described):
 
     def _inference_plan(self) -> InferencePlan:
         """Kept as long as the parameters are the same: a plan may record its first calls."""
-        made_for = (self.backend, self._params, self._state)
-        if self._inference is None or any(map(is_not, self._inference[0], made_for)):
-            plan = self.backend.inference_plan(self.network, self._params, self._state, self.dtype)
-            self._inference = made_for, plan
-        return self._inference[1]
+        made_for = (self.backend, *self.trees)
+        known = self._inference
+        if known is None or any(map(is_not, known[0], made_for)):
+            plan = self.backend.inference_plan(self.network, *made_for[1:], self.dtype)
+            known = self._inference = made_for, plan
+        return known[1]
 
     def _measure(
         self, held_out: tuple[Array, Array], progress: Callable[[int], None] | None = None
@@ -374,22 +357,11 @@ class Model(Described):
         return self._sums((self._read(x, images), y[part]) for part, images in pieces)
 
     def _sums(self, batches: Iterable[tuple[Array, Array]]) -> Metrics:
-        plan, count, loss_sum, correct = self._inference_plan(), 0, 0.0, 0
-        for x, y in batches:
-            loss, hits = plan.evaluate(self.backend.asarray(x), self.backend.asarray(y))
-            count, loss_sum, correct = count + x.shape[0], loss_sum + loss, correct + hits
-        if count == 0:
-            message = "evaluate: must have at least one image, got no batch; check the iterable"
-            raise InvalidValueError(message)
-        return Metrics(loss_sum / count, correct / count)
+        return mean_metrics(self._inference_plan(), batches, self.backend.asarray)
 
     def _read(self, x: Any, batch: Any) -> Array:
         """A batch of ``x`` on the backend: that of a source was read on the host."""
         return self.intake.images(batch) if isinstance(x, ImageSource) else batch
 
-    def _follow(self, fitting: Fitting, carry: Carry) -> None:
-        """Take over where ``fitting`` stands, with the parameters of ``carry``."""
-        self._params, self._state, _ = carry
-        self.epochs_done = fitting.state.epochs_done
-        self.steps_done = fitting.state.steps_done
-        self.unfinished = fitting.state
+    def _follow(self, training: TrainingState) -> None:
+        self.standing = standing_at(training)

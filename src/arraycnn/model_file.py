@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from arraycnn.layers.config import check_parameter_count, network_from_config, n
 from arraycnn.polarity import check_background
 from arraycnn.provenance import versions
 from arraycnn.settings import check_count
+from arraycnn.standing import Standing, standing_at
 from arraycnn.training import Carry
 from arraycnn.training_state import TrainingState, training_state_from_plain
 from arraycnn.tree import flatten, unflatten
@@ -31,12 +32,13 @@ _OPTIMIZER = "optimizer"
 _log = logging.getLogger("arraycnn")
 
 
-def model_header(model: Model, training: TrainingState | None) -> dict[str, Any]:
-    """The settings of ``model`` for JSON; with ``training``, that too, and its epochs and steps.
+def model_header(
+    model: Model, at: Standing, training: TrainingState | None = None
+) -> dict[str, Any]:
+    """The settings of ``model`` for JSON, and its epochs and steps; with ``training``, that too.
 
     Raises InvalidTypeError where a user-defined layer is not a dataclass of plain settings.
     """
-    at = model if training is None else training
     header: dict[str, Any] = {
         "network": network_to_config(model.network),
         "input_shape": list(model.input_shape),
@@ -55,13 +57,14 @@ def model_header(model: Model, training: TrainingState | None) -> dict[str, Any]
 
 def write_model(model: Model, path: str | Path, training: TrainingState | None) -> None:
     """Write ``model``, or what it was at ``training``, to a file; see `Model.save`."""
-    carry = Carry(*model.trees, {}) if training is None else training.carry
+    at = model.standing if training is None else standing_at(training)
+    carry = Carry(at.params, at.state, {}) if training is None else training.carry
     arrays = {
         f"{kind}/{name}": np.asarray(model.backend.to_numpy(array), order="C")
         for kind, tree in zip(("params", "state", _OPTIMIZER), carry, strict=True)
         for name, array in sorted(flatten(tree).items())
     }
-    write_checkpoint(path, model_header(model, training), arrays)
+    write_checkpoint(path, model_header(model, at, training), arrays)
 
 
 def read_model(
@@ -154,8 +157,9 @@ def model_from_header(
         )
         model.background = check_background(header.get("background"))
         model.pixels = check_pixels(header.get("pixels"))
-        model.epochs_done = check_count("epochs_done:", header["epochs_done"], minimum=0)
-        model.steps_done = check_count("steps_done:", header["steps_done"], minimum=0)
+        epochs = check_count("epochs_done:", header["epochs_done"], minimum=0)
+        steps = check_count("steps_done:", header["steps_done"], minimum=0)
+        model.standing = replace(model.standing, epochs_done=epochs, steps_done=steps)
     except CheckpointError as error:
         message = f"model file {path}: {error}"
         raise CheckpointError(message) from error

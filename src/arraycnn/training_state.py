@@ -35,6 +35,9 @@ class TrainingState:
         Over the images of these steps: the sum of their losses in nats, and how many were right.
     carry : Carry
         Parameters, layer state and optimizer state, on the backend that computed them.
+    untold : tuple of (float, int)
+        Mean loss and number of correct images of the last steps of these, where an interrupt or an
+        error came before the callbacks were told of them; a training that goes on tells first.
     """
 
     course: Course
@@ -44,6 +47,12 @@ class TrainingState:
     loss_sum: float
     correct: int
     carry: Carry
+    untold: tuple[tuple[float, int], ...] = ()
+
+    @property
+    def told(self) -> int:
+        """The steps of the next epoch that are done and that the callbacks were told of."""
+        return self.step - len(self.untold)
 
     @property
     def position(self) -> int:
@@ -92,6 +101,7 @@ class TrainingState:
             "course": asdict(self.course),
             **{name: getattr(self, name) for name in names},
             "records": records,
+            **({"untold": [list(step) for step in self.untold]} if self.untold else {}),
         }
 
 
@@ -115,9 +125,13 @@ def training_state_from_plain(plain: dict[str, Any], carry: Carry) -> TrainingSt
         loss_sum=_finite("loss_sum", plain["loss_sum"]),
         correct=check_count("correct:", plain["correct"], 0),
         carry=carry,
+        untold=tuple(
+            (_finite("untold", loss), check_count("untold:", correct, 0))
+            for loss, correct in plain.get("untold", ())
+        ),
     )
-    if state.step > course.steps or state.correct > state.images:
-        message = "step and correct must lie within one epoch"
+    if state.step > course.steps or state.correct > state.images or state.told < 0:
+        message = "step, correct and untold must lie within one epoch"
         raise ValueError(message)
     return state
 
@@ -162,7 +176,7 @@ def resumed(
     )
     steps_before = state.steps_done
     if (course.batch_size, course.images) != (state.course.batch_size, state.course.images):
-        state = replace(state, step=0, loss_sum=0.0, correct=0)
+        state = replace(state, step=0, loss_sum=0.0, correct=0, untold=())
     course = replace(course, first_epoch=state.course.first_epoch, first_step=0)
     state = replace(state, course=course, optimizer=optimizer, carry=carry)
     # The numbers of steps go on whatever an epoch's length is: no two share random bits.

@@ -56,7 +56,7 @@ class StepLog(Callback):
         self._path = Path(path)
 
     def on_begin(self, state: TrainingState) -> None:
-        now = (state.epochs_done + 1, state.step)
+        now = (state.epochs_done + 1, state.told)
         _keep_lines(self._path, lambda line: (line["epoch"], line["step"]) <= now)
 
     def on_steps(self, progress: Progress) -> None:

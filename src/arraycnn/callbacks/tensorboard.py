@@ -41,9 +41,9 @@ class TensorBoard(Callback):
         self._step = 0
 
     def on_begin(self, state: TrainingState) -> None:
-        self._step = state.steps_done
+        self._step = state.steps_done - len(state.untold)
         # From this step on, TensorBoard leaves out what earlier files hold.
-        purge = state.steps_done + 1 if state.position else None
+        purge = self._step + 1 if state.position else None
         self._writer = self._make_writer(str(self._folder), purge_step=purge)
 
     def on_steps(self, progress: Progress) -> None:

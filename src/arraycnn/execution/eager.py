@@ -1,11 +1,12 @@
 """The eager plan: call the pure step, keep what it returns. Runs on every library."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from arraycnn.execution.memory import whole_step_memory
-from arraycnn.execution.plan import Placement, StepMemory, Task
+from arraycnn.execution.plan import Finished, Placement, StepMemory, Task
 from arraycnn.layers.layer import Context, Layer, Randomness, Tree
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.random_bits import seed_words
@@ -15,13 +16,27 @@ from arraycnn.training import Carry, evaluate_batch, infer, train_step
 _QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
+@dataclass(frozen=True)
+class _Progress:
+    """How far a run has come: one value, so an interrupt finds all of it old, or all of it new.
+
+    ``results`` may hold a step more than ``whole`` counts.
+    """
+
+    first_step: int
+    whole: int
+    results: list[tuple[Array, Array]]
+    carry: Carry
+
+
 class EagerTraining:
     """A `TrainingPlan` that runs step after step as the library executes it."""
 
     def __init__(self, placement: Placement, task: Task, carry: Carry) -> None:
         self._placement = placement
         self._task = task
-        self._carry = carry
+        self._before = carry
+        self._progress: _Progress | None = None
         self._seed = placement.asarray(seed_words(task.seed))
 
     @_QUIET
@@ -32,7 +47,7 @@ class EagerTraining:
         rates = place.asarray(learning_rates.astype(task.dtype))
         last_step = first_step + len(batches)
         steps = place.asarray(np.arange(first_step, last_step, dtype=np.int32))
-        losses, hits = [], []
+        progress = self._progress = _Progress(first_step, 0, [], self.snapshot())
         for number, batch in enumerate(batches):
             indices = place.asarray(batch)
             context = Context(
@@ -41,32 +56,42 @@ class EagerTraining:
                 dtype=task.dtype,
                 randomness=Randomness(self._seed, steps[number : number + 1], indices),
             )
-            # One assignment: an interrupt leaves the carry of a whole step.
-            self._carry, loss, correct = train_step(
+            carry, loss, correct = train_step(
                 task.network,
                 task.optimizer,
-                self._carry,
+                progress.carry,
                 place.kernels.gather(task.images, indices),
                 place.kernels.gather(task.labels, indices),
                 rates[number],
                 context,
                 weights=None if task.weights is None else _take(task.weights, indices),
             )
-            losses.append(loss)
-            hits.append(correct)
-        return (
-            np.array([float(place.to_numpy(loss)) for loss in losses]),
-            np.array([int(place.to_numpy(correct)) for correct in hits], dtype=np.int64),
-        )
+            progress.results.append((loss, correct))
+            progress = self._progress = replace(progress, whole=number + 1, carry=carry)
+        return self._results(progress)
 
-    def snapshot(self) -> Carry:
-        return self._carry  # steps make new arrays and never change these
+    def finished(self) -> Finished | None:
+        progress = self._progress
+        if progress is None:
+            return None
+        return Finished(progress.first_step, *self._results(progress), torn=False)
+
+    def snapshot(self) -> Carry:  # steps make new arrays and never change these
+        return self._before if self._progress is None else self._progress.carry
 
     def restore(self, carry: Carry) -> None:
-        self._carry = carry
+        self._before = carry
+        self._progress = None
 
     def memory(self) -> StepMemory:
-        return whole_step_memory(self._task, self._carry, columns=True)
+        return whole_step_memory(self._task, self.snapshot(), columns=True)
+
+    def _results(self, progress: _Progress) -> tuple[np.ndarray, np.ndarray]:
+        results, to_numpy = progress.results[: progress.whole], self._placement.to_numpy
+        return (
+            np.array([float(to_numpy(loss)) for loss, _ in results]),
+            np.array([int(to_numpy(correct)) for _, correct in results], dtype=np.int64),
+        )
 
 
 def _take(weights: Array, indices: Array) -> Array:

@@ -7,7 +7,7 @@ import numpy as np
 
 from arraycnn.execution.blas import single_threaded_blas
 from arraycnn.execution.host import HostPlans
-from arraycnn.execution.plan import InferencePlan, Placement, Task, TrainingPlan
+from arraycnn.execution.plan import Finished, InferencePlan, Placement, Task, TrainingPlan
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.plain import plain_kernels, steps
@@ -29,11 +29,7 @@ class Plain(HostPlans):
         super().__init__(threads, Launcher, plain_kernels, steps, unrolled=1)
 
     def training_plan(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
-        plan = super().training_plan(placement, task, carry)
-        return plan if isinstance(plan, _Recorded) else _Training(plan)
-
-    def recorded(self, task: Task, carry: Carry) -> TrainingPlan:
-        return _Recorded(super().recorded(task, carry))
+        return _Training(super().training_plan(placement, task, carry))
 
     def inference_plan(
         self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
@@ -58,40 +54,14 @@ class _Training:
         with single_threaded_blas():
             return self._plan.run(first_step, batches, learning_rates)
 
+    def finished(self) -> Finished | None:
+        return self._plan.finished()
+
     def snapshot(self) -> Carry:
         return self._plan.snapshot()
 
     def restore(self, carry: Carry) -> None:
         self._plan.restore(carry)
-
-
-class _Recorded(_Training):
-    """A plan that changes parameters in place, and takes it back where it is interrupted."""
-
-    def __init__(self, plan: TrainingPlan) -> None:
-        super().__init__(plan)
-        self._whole: Carry | None = None  # as the steps so far have left it
-
-    def run(
-        self, first_step: int, batches: Sequence[np.ndarray], learning_rates: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        before = self.snapshot()
-        try:
-            results = super().run(first_step, batches, learning_rates)
-            self._whole = None
-        except BaseException:  # a signal comes between any two calls
-            self.restore(before)
-            raise
-        return results
-
-    def snapshot(self) -> Carry:
-        if self._whole is None:
-            self._whole = super().snapshot()
-        return self._whole
-
-    def restore(self, carry: Carry) -> None:
-        super().restore(carry)
-        self._whole = carry
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -75,6 +75,25 @@ class StepMemory:
         return max(0, free - self.fixed) // self.per_image
 
 
+class Finished(NamedTuple):
+    """How far a run has come.
+
+    Attributes
+    ----------
+    first_step : int
+        The run's.
+    losses, correct : array, (K,)
+        As `TrainingPlan.run` returns them, of the K steps that are whole.
+    torn : bool
+        Whether another one was left half done: `snapshot` is of no use before a `restore`.
+    """
+
+    first_step: int
+    losses: np.ndarray
+    correct: np.ndarray
+    torn: bool
+
+
 class TrainingPlan(Protocol):
     """Runs training steps. It owns parameters, layer state and optimizer state."""
 
@@ -85,6 +104,12 @@ class TrainingPlan(Protocol):
 
         Returns each step's mean loss, (K,) float64, and number of correct images, (K,) int64,
         with one copy to the host.
+        """
+
+    def finished(self) -> Finished | None:
+        """How far the last `run` has come, an interrupt or an error having ended it perhaps.
+
+        None where none was begun, or none since `restore`.
         """
 
     def snapshot(self) -> Carry:
@@ -107,4 +132,13 @@ class InferencePlan(Protocol):
         """(sum of the losses in nats, number of correct images)."""
 
 
-__all__ = ["Carry", "InferencePlan", "Placement", "StepMemory", "Task", "TrainingPlan", "Tree"]
+__all__ = [
+    "Carry",
+    "Finished",
+    "InferencePlan",
+    "Placement",
+    "StepMemory",
+    "Task",
+    "TrainingPlan",
+    "Tree",
+]

@@ -18,7 +18,7 @@ import numpy as np
 from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import InvalidValueError
 from arraycnn.execution.memory import whole_step_memory
-from arraycnn.execution.plan import StepMemory, Task
+from arraycnn.execution.plan import Finished, StepMemory, Task
 from arraycnn.fusion import Chain, fuse_network, loss_and_gradients
 from arraycnn.layers import Rescale
 from arraycnn.layers.layer import Context, Layer, Randomness
@@ -44,6 +44,10 @@ class Launcher(Protocol):
     @property
     def sends(self) -> bool:
         """Whether images on the host must be sent, while kernels run."""
+
+    @property
+    def atomic(self) -> bool:
+        """Whether a recording whose replay was begun is run to its end, whatever signals come."""
 
     def owns(self, array: Any) -> bool: ...
 
@@ -81,6 +85,19 @@ class _Recordings:
     tables: StepTables
     part: "_Part"
     graphs: dict[int, Callable[[], None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """How far a run has come: one value, so an interrupt finds all of it old, or all of it new.
+
+    ``results`` are those of tables that were worked through; ``tables`` the ones at work, whose
+    cursor counts the steps that are whole.
+    """
+
+    first_step: int
+    results: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
+    tables: StepTables | None = None
 
 
 class _Part:
@@ -168,27 +185,40 @@ class RecordedTraining:
         if str(task.images.dtype) == "uint8":  # which Rescale itself says where it is not so
             self._network, self._rescales = _without_rescale(self._network)
         self._recordings: dict[int, _Recordings] = {}
+        self._progress: _Progress | None = None
+        self._torn = False
+        """Whether parameters may be other than what the steps that are whole have made."""
 
     def run(
         self, first_step: int, batches: Sequence[np.ndarray], learning_rates: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        losses, hits, done = [], [], 0
+        self._progress, done = _Progress(first_step), 0
         for size, group in groupby(batches, key=len):  # a short last batch has graphs of its own
             run = list(group)
             for start in range(0, len(run), _CAPACITY):
                 part = run[start : start + _CAPACITY]
                 rates = learning_rates[done : done + len(part)]
-                results = self._run_equal(size, first_step + done, part, rates)
-                losses.append(results[0])
-                hits.append(results[1])
+                self._run_equal(size, self._progress, part, rates)
                 done += len(part)
-        return np.concatenate(losses).astype(float), np.concatenate(hits).astype(np.int64)
+        return _joined(self._progress.results)
+
+    def finished(self) -> Finished | None:
+        progress = self._progress
+        if progress is None:
+            return None
+        results = progress.results
+        if progress.tables is not None:
+            whole = int(self._launcher.to_numpy(progress.tables.cursor)[0])
+            results = (*results, self._fetched(progress.tables, whole))
+        return Finished(progress.first_step, *_joined(results), self._torn)
 
     def snapshot(self) -> Carry:
         return _copied(self._carry)
 
     def restore(self, carry: Carry) -> None:
+        self._progress, self._torn = None, True
         _overwrite(self._carry, carry)
+        self._torn = False
 
     def _computed_memory(self) -> StepMemory:
         one = whole_step_memory(self._task, self._carry, columns=False)
@@ -201,21 +231,23 @@ class RecordedTraining:
         return StepMemory(3 * one.fixed, 3 * one.per_image + tables + sent)
 
     def _run_equal(
-        self, size: int, first_step: int, batches: list[np.ndarray], rates: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Run steps whose batches are all of ``size`` images."""
+        self, size: int, progress: _Progress, batches: list[np.ndarray], rates: np.ndarray
+    ) -> None:
+        """Run steps whose batches are all of ``size`` images, and add to the run's ``progress``."""
         if size not in self._recordings:
             part = _Part(self._launcher, self._task, size)
             self._recordings[size] = _Recordings(self._new_tables(size), part)
         recordings, count = self._recordings[size], len(batches)
         tables, part, asarray = recordings.tables, recordings.part, self._launcher.asarray
         indices = np.concatenate(batches)
-        steps = np.arange(first_step, first_step + count, dtype=np.int32)
+        first = progress.first_step + sum(len(losses) for losses, _ in progress.results)
+        steps = np.arange(first, first + count, dtype=np.int32)
         tables.order[: count * size] = asarray(indices)
         tables.rows[: count * size] = asarray(part.rows(indices, size))
         tables.steps[:count] = asarray(steps)
         tables.rates[:count] = asarray(rates.astype(self._task.dtype))
         tables.cursor[...] = 0
+        self._progress = replace(progress, tables=tables)
         for start in range(0, count, part.steps):
             ready = min(part.steps, count - start)
             wanted = indices[start * size : (start + ready) * size]
@@ -226,7 +258,16 @@ class RecordedTraining:
             lengths = (self._unrolled, 1)
             for length, times in zip(lengths, divmod(ready, self._unrolled), strict=True):
                 for _ in range(times):
-                    self._graph(recordings, length)()
+                    self._replay(self._graph(recordings, length))
+        results = (*progress.results, self._fetched(tables, count))
+        self._progress = replace(progress, results=results)
+
+    def _replay(self, graph: Callable[[], None]) -> None:
+        self._torn = not self._launcher.atomic
+        graph()
+        self._torn = False
+
+    def _fetched(self, tables: StepTables, count: int) -> tuple[np.ndarray, np.ndarray]:
         to_numpy = self._launcher.to_numpy
         return to_numpy(tables.losses[:count]), to_numpy(tables.hits[:count])
 
@@ -246,11 +287,13 @@ class RecordedTraining:
     def _rehearse(self, recordings: _Recordings) -> None:
         """Run a step that changes nothing, so that every kernel has been compiled and loaded."""
         cursor, before = _copy(recordings.tables.cursor), self.snapshot()
+        self._torn = True
         try:
             self._step(recordings)
         finally:
-            self.restore(before)
+            _overwrite(self._carry, before)
             recordings.tables.cursor[...] = cursor
+        self._torn = False
 
     def _step(self, recordings: _Recordings) -> None:
         """One step at the tables' cursor, all of it on the device."""
@@ -284,6 +327,16 @@ class RecordedTraining:
             hits=empty((_CAPACITY,), "int32"),
             batch=batch,
         )
+
+
+def _joined(
+    results: Sequence[tuple[np.ndarray, np.ndarray]],
+) -> tuple[np.ndarray, np.ndarray]:
+    losses, hits = [np.zeros(0)], [np.zeros(0, np.int64)]
+    for some_losses, some_hits in results:
+        losses.append(some_losses)
+        hits.append(some_hits)
+    return np.concatenate(losses).astype(float), np.concatenate(hits).astype(np.int64)
 
 
 def _read(what: str, source: ImageSource, indices: np.ndarray) -> np.ndarray:

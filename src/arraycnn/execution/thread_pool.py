@@ -21,31 +21,47 @@ class ThreadPool:
         self._start()
 
     def _start(self) -> None:
-        self._process = os.getpid()
-        self._queues: list[queue.SimpleQueue[_Job]] = []
+        queues: list[queue.SimpleQueue[_Job]] = []
         for number in range(1, self.threads):
             jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
-            self._queues.append(jobs)
+            queues.append(jobs)
             threading.Thread(
                 target=_serve, args=(jobs,), name=f"arraycnn-{number}", daemon=True
             ).start()
+        self._queues = queues
+        self._process = os.getpid()
 
     def run(self, function: Callable[[int], object], count: int) -> None:
         """Call ``function`` with 0 to ``count - 1``; an exception of any piece is raised here."""
         if os.getpid() != self._process:  # threads do not survive a fork
             self._start()
-        job = _Job(function, count)
-        helping = 0
+        job, helping = _Job(function, count), self._queues[: max(0, count - 1)]
         try:
-            for jobs in self._queues[: max(0, count - 1)]:
+            for jobs in helping:
                 jobs.put(job)
-                helping += 1
             job.work()
-        finally:  # an interrupt, too, leaves nobody at work on the caller's arrays
-            for _ in range(helping):
+            for _ in helping:
                 job.finished.get()
+        except BaseException as error:  # an interrupt
+            job.errors.append(error)  # no other piece is begun
+            _wait_for(helping)
+            raise
         if job.errors:
             raise job.errors[0]
+
+
+def _wait_for(helping: "list[queue.SimpleQueue[_Job]]") -> None:
+    """Return once nobody is at work on what was handed over before; interrupts wait as well."""
+    while True:
+        try:
+            nothing = _Job(lambda _: None, 0)  # done when all before it is
+            for jobs in helping:
+                jobs.put(nothing)
+            for _ in helping:
+                nothing.finished.get()
+        except BaseException:  # one is raised already; from here on it is all the same
+            continue
+        return
 
 
 class _Job:

@@ -20,6 +20,8 @@ OPTIONS = ("-std=c++17",)
 class CuPyLauncher(Launcher):
     """Starts kernels on one CUDA device, on CuPy's current stream."""
 
+    atomic = True
+
     def __init__(self, device: int) -> None:
         import cupy
 

@@ -32,6 +32,9 @@ class HostLauncher(ABC):
     sends = False
     """Images on the host are where kernels find them."""
 
+    atomic = False
+    """Whether a recording whose replay was begun is run to its end, whatever signals come."""
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 

@@ -31,6 +31,8 @@ class Launcher(HostLauncher):
     share the blocks.
     """
 
+    atomic = True  # compiled code runs it, and the pool lets no thread be left at work
+
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
         self._recording: list[list[int]] | None = None

@@ -67,6 +67,9 @@ class Launcher(ABC):
     sends = True
     """Images on the host must be sent to this memory."""
 
+    atomic = False
+    """Whether a recording whose replay was begun is run to its end, whatever signals come."""
+
     @abstractmethod
     def owns(self, array: Any) -> bool:
         """Whether ``array`` lies in this launcher's memory."""

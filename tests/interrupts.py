@@ -1,0 +1,328 @@
+"""Interrupts at any moment of a training: what the model holds is what its steps have made.
+
+    python tests/interrupts.py                  20 moments of each kind and backend
+    python tests/interrupts.py --moments 1000   more of them
+    python tests/interrupts.py --forked         in a child that was forked after a first training
+
+Injected: `KeyboardInterrupt` is raised at a random line of this library, which is where Python may
+raise it for a signal. Signals: real SIGINTs, one or two, from another thread, at a random time.
+After each, the model is compared with one that was stopped at just so many steps, and after both
+have gone on for some steps, with that again: parameters, layer state, optimizer state, sums, and
+the losses that a callback was told of.
+"""
+
+import argparse
+import importlib.util
+import itertools
+import os
+import random
+import signal
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+import arraycnn as cnn
+from arraycnn import fitting
+from arraycnn.tree import flatten
+
+SOURCE = str(Path(cnn.__file__).parent)
+RNG = np.random.default_rng(7)
+IMAGES, LABELS = RNG.integers(0, 256, (22, 5, 5, 1), np.uint8), RNG.integers(0, 3, 22)
+HELD_OUT = (RNG.integers(0, 256, (5, 5, 5, 1), np.uint8), np.arange(5) % 3)
+BATCH = 4  # and a last one of 2: an epoch has 6 steps
+OF_KERNELS = cnn.Sequential(
+    cnn.Rescale(),
+    cnn.Conv2d(3, 2),
+    cnn.ReLU(),
+    cnn.MaxPool2d(2),
+    cnn.Flatten(),
+    cnn.Dropout(0.3),
+    cnn.Dense(3),
+)
+WITH_STATE = cnn.Sequential(cnn.Rescale(), cnn.BatchNorm2d(), cnn.Flatten(), cnn.Dense(3))
+WAYS = {
+    "numba": (lambda: cnn.NumPy(2, fast=True), OF_KERNELS, "numba"),
+    "numba, one thread": (lambda: cnn.NumPy(1, fast=True), OF_KERNELS, "numba"),
+    "numba, eager": (lambda: cnn.NumPy(2, fast=True), WITH_STATE, "numba"),
+    "NumPy": (lambda: cnn.NumPy(2, fast=False), OF_KERNELS, None),
+    "NumPy, eager": (lambda: cnn.NumPy(2, fast=False), WITH_STATE, None),
+    "torch": (lambda: cnn.get_backend("torch"), WITH_STATE, "torch"),
+    "JAX": (lambda: cnn.get_backend("jax"), WITH_STATE, "jax"),
+    "array-api-strict": (cnn.ArrayAPIStrict, WITH_STATE, None),
+}
+SETS = ("array", "source", "iterable")
+
+
+class Listed(cnn.data.ImageSource):
+    def __init__(self, images):
+        self.images, self.shape, self.dtype = images, images.shape, images.dtype
+
+    def read(self, indices):
+        return self.images[indices]
+
+
+class Told(cnn.Callback):
+    """Notes the loss of every step as a log does, and ends the training after ``last`` steps."""
+
+    def __init__(self):
+        self.last, self.losses, self.states = None, [], {}
+
+    def on_begin(self, state):
+        del self.losses[state.position - len(state.untold) :]
+        return state.position == self.last
+
+    def on_steps(self, progress):
+        self.losses += progress.losses.tolist()
+        return len(self.losses) == self.last
+
+    def on_save(self, state):
+        self.states[state.position] = state
+
+
+class Way:
+    """One backend, network and kind of set, and the trainings that are compared."""
+
+    def __init__(self, name, images="array", epochs=10**6, repeats=1):
+        self.backend, self.network = WAYS[name][0](), WAYS[name][1]
+        x, y = np.tile(IMAGES, (repeats, 1, 1, 1)), np.tile(LABELS, repeats)
+        self.set = {
+            "array": (x, y),
+            "source": (Listed(x), y),
+            "iterable": ([(x[:9], y[:9]), (x[9:], y[9:])], None),
+        }[images]
+        self.epochs = epochs
+        self.last = epochs * (2 if images == "iterable" else -(-len(x) // BATCH))
+
+    def model(self):
+        return cnn.Model(self.network, (5, 5, 1), backend=self.backend, seed=11)
+
+    def fit(self, model, *callbacks):
+        settings = {"epochs": self.epochs, "batch_size": BATCH, "optimizer": cnn.AdamW(0.01)}
+        settings |= {"validation": HELD_OUT, "resume": model.unfinished, "callbacks": callbacks}
+        model.fit(*self.set, **settings)
+
+    def run_to(self, last, model, told, every=None):
+        """Train ``model`` until it has done ``last`` steps."""
+        told.save_every, told.last = every or last, last
+        self.fit(model, told)
+
+    def states(self, last, every=None):
+        """What a training that nothing interrupts hands out, and the losses of its steps."""
+        told = Told()
+        if last:
+            self.run_to(last, self.model(), told, every)
+        return told
+
+    def check(self, model, told, truth=None):
+        """``model`` and ``told``, interrupted, are at a state of one that was not, and go on so."""
+        steps = model.steps_done
+        last = min(steps + 5, self.last)  # beyond an epoch's end, or nearly
+        check_at(model, truth or self.states(steps), told)
+        if model.unfinished is not None and not model.unfinished.complete:
+            self.run_to(last, model, told)
+            truth = truth or self.states(last)
+            assert model.steps_done == last
+            check_at(model, truth, told)
+            assert told.losses == truth.losses[:last]
+
+
+def check_at(model, truth, told):
+    """``model`` is where an uninterrupted training was after as many steps."""
+    steps, found = model.steps_done, model.unfinished
+    if found is not None:
+        assert found.steps_done == steps
+        same(arrays(found.carry.params), model.parameters)
+        same(arrays(found.carry.state), model.state)
+        assert (
+            told.losses[: found.position - len(found.untold)]
+            == (truth.losses[: found.position - len(found.untold)])
+        )
+        untold = [loss for loss, _ in found.untold]
+        assert untold == truth.losses[steps - len(untold) : steps]
+    if steps == 0:
+        fresh = cnn.Model(model.network, (5, 5, 1), backend=model.backend, seed=11)
+        same(model.parameters, fresh.parameters)
+        same(model.state, fresh.state)
+        return
+    expected = truth.states[steps]
+    same(model.parameters, arrays(expected.carry.params))
+    same(model.state, arrays(expected.carry.state))
+    if found is not None:
+        same(arrays(found.carry.optimizer_state), arrays(expected.carry.optimizer_state))
+        if found.step == expected.step:  # else an epoch's end is still to be told
+            assert found.to_plain() | {"untold": []} == expected.to_plain() | {"untold": []}
+
+
+def arrays(tree):
+    return {name: np.asarray(leaf) for name, leaf in flatten(tree).items()}
+
+
+def same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+# --- injected -------------------------------------------------------------------------------------
+
+
+def traced(work, at=None):
+    """Run ``work``; raise KeyboardInterrupt at line ``at`` of this library's. How many it ran."""
+    count = 0
+
+    def line(frame, event, argument):
+        nonlocal count
+        if event == "line":
+            count += 1
+            if count == at:
+                raise KeyboardInterrupt
+        return line
+
+    def call(frame, event, argument):
+        return line if frame.f_code.co_filename.startswith(SOURCE) else None
+
+    before = sys.gettrace()
+    sys.settrace(call)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@contextmanager
+def growing_chunks():
+    """Chunks of 1, 4, 16, ... steps, however long they take."""
+    before, fitting._REPORT_SECONDS = fitting._REPORT_SECONDS, 1e9
+    try:
+        yield
+    finally:
+        fitting._REPORT_SECONDS = before
+
+
+def injected(name, images, moments, seed):
+    """Interrupt a short training at random lines, a file being saved every third step."""
+    way, moment = Way(name, images, epochs=3), random.Random(seed)
+    with growing_chunks(), tempfile.TemporaryDirectory() as folder:
+        path, truth = Path(folder) / "last.npz", way.states(way.last, every=1)
+
+        def train(at=None):
+            path.unlink(missing_ok=True)
+            model, told = way.model(), Told()
+            save = cnn.Checkpoint(model, path, 3)
+            with suppress(KeyboardInterrupt):
+                return model, told, traced(lambda: way.fit(model, told, save), at)
+            return model, told, None
+
+        lines = train()[2]
+        for _ in range(moments):
+            at = moment.randint(1, lines)
+            model, told, _ = train(at)
+            try:
+                saved = path.exists() and cnn.Model.load(path, way.backend)
+                way.check(model, told, truth)
+                if saved:
+                    check_at(saved, truth, told)
+            except BaseException as error:
+                error.add_note(f"interrupted at line {at} of {lines}")
+                raise
+
+
+# --- real signals ---------------------------------------------------------------------------------
+
+
+@contextmanager
+def interrupts(*delays):
+    """Within the block SIGINT comes after so many seconds, one after the other."""
+    inside, left = threading.Event(), threading.Event()
+
+    def interrupt(number, frame):
+        if inside.is_set():
+            raise KeyboardInterrupt
+
+    def send():
+        inside.wait()
+        # Python drops what a handler raises within a finaliser: then it comes again.
+        for delay in itertools.chain(delays, itertools.repeat(0.5)):
+            if left.wait(delay):
+                return
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        inside.set()
+        yield
+    except KeyboardInterrupt:
+        pass
+    finally:
+        inside.clear()
+        left.set()
+        sender.join()
+        time.sleep(0)  # what has been sent is handled here
+        signal.signal(signal.SIGINT, before)
+
+
+def signalled(name, images, moments, seed, twice=False):
+    """Interrupt a training that would never end, by a signal or by two that follow quickly."""
+    way, moment = Way(name, images, repeats=50), random.Random(seed)
+    steps = 5 if WAYS[name][2] in ("torch", "jax") else 20
+    way.states(steps)  # which compiles and loads
+    began = time.perf_counter()
+    way.states(steps)
+    span = time.perf_counter() - began
+    for _ in range(moments):
+        delays = [moment.uniform(0.0, span), *([moment.uniform(0.0, 0.004)] if twice else ())]
+        model, told = way.model(), Told()
+        with interrupts(*delays):
+            way.fit(model, told)
+        way.check(model, told)
+
+
+def forked():
+    """Interrupt trainings in a child, whose threads of before are gone."""
+    for name in ("numba", "NumPy"):
+        if WAYS[name][2] and importlib.util.find_spec(WAYS[name][2]) is None:
+            continue
+        Way(name).states(3)
+        child = os.fork()
+        if child == 0:
+            try:
+                signalled(name, "array", 2, 1)
+                signalled(name, "array", 2, 2, twice=True)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+                os._exit(1)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0, name
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--moments", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--forked", action="store_true")
+    options = parser.parse_args()
+    if options.forked:
+        forked()
+        return
+    for (name, (_, _, package)), images in itertools.product(WAYS.items(), SETS):
+        if package and importlib.util.find_spec(package) is None:
+            print(f"{name}: {package} is not installed")
+            continue
+        began = time.perf_counter()
+        injected(name, images, options.moments, options.seed)
+        signalled(name, images, options.moments, options.seed)
+        signalled(name, images, options.moments, options.seed, twice=True)
+        seconds = time.perf_counter() - began
+        print(f"{name}, {images}: 3 times {options.moments} moments, {seconds:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
