@@ -7,8 +7,8 @@ CALLBACKS = "test_callbacks.py"
 FAULTS = [
     ("fitting.py", "train_loss=state.loss_sum / course.images", "train_loss=state.loss_sum / (course.steps * course.batch_size)", FIT),
     ("fitting.py", "self._rates(state.position - 1, 1)[0]),", "self._rates(state.position - course.steps, 1)[0]),", FIT),
-    ("fitting.py", "accuracies=correct / self._sizes(first, len(losses))", "accuracies=correct / course.batch_size", "test_learning_rates.py -k 'numpy and own_rate'"),
-    ("fitting.py", "self._images += after.images - before.images", "self._images += after.images", FIT),
+    ("fitting.py", "accuracies=correct / self._sizes(state.told, len(losses))", "accuracies=correct / course.batch_size", "test_learning_rates.py -k 'numpy and own_rate'"),
+    ("fitting.py", "self._images += self.state.images - before.images", "self._images += self.state.images", FIT),
     ("fitting.py", "period - position % period for period", "period for period", CALLBACKS),
     ("course.py", "default_rng([seed, epoch])", "default_rng([seed, min(epoch, 1)])", "test_fit.py -k 'plain_softmax and numpy'"),
     ("course.py", "order[step * self.batch_size : (step + 1) * self.batch_size]", "order[step * self.batch_size : min((step + 1) * self.batch_size, self.images - 1)]", "test_fit.py -k 'plain_softmax and numpy'"),
