@@ -22,6 +22,7 @@ from arraycnn.data.loading import load_dataset
 from arraycnn.errors import CheckpointError, DataError
 from arraycnn.export import export_safetensors, export_torch, import_safetensors
 from kernel_cases import around
+from optional import needs
 from test_data_sources import NAMES, published
 from test_data_sources import place as placed
 
@@ -76,6 +77,7 @@ def test_a_checkpoint(tmp_path):
             cnn.Model.load_training(path)
 
 
+@needs("safetensors")
 def test_a_safetensors_file(model, tmp_path):
     path = tmp_path / "weights.safetensors"
     export_safetensors(model, path)
