@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from remedies.following import Here, follows
 
 from arraycnn.ops import array_namespace
 from arraycnn.program.trace import trace
+from remedies.following import Here, follows
 
 _X = np.arange(24.0).reshape(2, 3, 4)
 
