@@ -144,13 +144,13 @@ def test_a_header_made_of_the_first_row(tmp_path):
 def test_shapes_that_are_no_squares_are_said(tmp_path):
     images, labels = drawn(40, 10, 2)
     (tmp_path / "a.csv").write_text(lines(images, labels))
-    said = "10 numbers is no square image; say its shape with --image-size HEIGHTxWIDTH"
+    said = "10 numbers is no square image; train with --image-size HEIGHTxWIDTH"
     assert said in refusal(tmp_path / "a.csv")
     assert load_dataset(tmp_path / "a.csv", image_size=(2, 5)).image_shape == (2, 5, 1)
     # With the label there are 25 numbers a row, which could be a 5x5 image.
     images, labels = drawn(40, 24, 2)
     (tmp_path / "a.csv").write_text(lines(images, labels))
-    said = "has no labels (its 25 columns are an image: --image-size can say another shape)"
+    said = "has no labels (its 25 columns are an image: train --image-size can say another)"
     assert said in refusal(tmp_path / "a.csv")
     for size, shape in [((4, 6), (4, 6, 1)), ((2, 4), (2, 4, 3)), ((12, 2, 1), (12, 2, 1))]:
         data = load_dataset(tmp_path / "a.csv", image_size=size)

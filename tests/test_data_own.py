@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import struct
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_sizes_that_differ_ask_for_one(tmp_path):
     save_pictures(tmp_path, {"a": 9, "b": 9})
     Image.fromarray(grey(9, 8, 8)).convert("RGB").save(tmp_path / "a" / "large.png")
     message = refusal(tmp_path)
-    assert "2, from 6x5 to 8x8, most often 6x5 (18 of 19); choose one with --image-size" in message
+    assert "2, from 6x5 to 8x8, most often 6x5 (18 of 19); train with --image-size" in message
     assert load_dataset(tmp_path, image_size=(12, 7)).image_shape == (12, 7, 3)
     assert load_dataset(tmp_path, image_size=(12, 7, 1)).image_shape == (12, 7, 1)
 
@@ -170,9 +171,42 @@ def test_arrays_are_not_stretched_in_silence(tmp_path):
     for size in [(8, 8), (4, 3, 3), (3, 4)]:
         message = refusal(tmp_path / "a.npz", image_size=size)
         assert f"are 4x3x1, {'x'.join(map(str, size))} is asked for" in message
-        assert "leave --image-size out" in message
+        assert "or train without --image-size" in message
     for size in [None, (4, 3), (4, 3, 1)]:
         assert load_dataset(tmp_path / "a.npz", image_size=size).image_shape == (4, 3, 1)
+
+
+@pytest.mark.parametrize("kind", ["npz", "npy", "x_train", "pair"])
+@pytest.mark.parametrize("broken", ["images", "labels"])
+def test_no_word_of_a_message_is_doubled(kind, broken, tmp_path):
+    images, labels = IMAGES * 1.0, LABELS * 1.0
+    (images if broken == "images" else labels)[0] = np.nan
+    if kind == "npy":
+        np.save(tmp_path / "images.npy", images)
+        np.save(tmp_path / "labels.npy", labels)
+    elif kind == "pair":
+        np.savez(tmp_path / "x-train-imgs.npz", images)
+        np.savez(tmp_path / "x-train-labels.npz", labels)
+    else:
+        names = ("images", "labels") if kind == "npz" else ("x_train", "y_train")
+        np.savez(tmp_path / "a.npz", **dict(zip(names, (images, labels), strict=True)))
+    message = refusal(tmp_path if kind in ("npy", "pair") else tmp_path / "a.npz")
+    assert broken in message or "imgs" in message
+    assert not re.search(r"\b(\w+)\W+\1\b", message.replace(str(tmp_path), ""))
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_a_class_of_another_part_only_is_told_where_the_classes_are_from(part, tmp_path):
+    picture = Image.fromarray(np.zeros((4, 3), np.uint8))
+    for folder in ("train/cat", "train/dog", f"{part}/cat", f"{part}/dgo"):
+        (tmp_path / folder).mkdir(parents=True)
+        picture.save(tmp_path / folder / "a.png")
+    message = refusal(tmp_path)
+    assert "dgo: the classes must be those in train/ (cat, dog), got 'dgo'" in message
+    assert "model" not in message
+    (tmp_path / "train" / "cat").rename(tmp_path / "train" / "cow")
+    said = "the classes must be those of class_names (cat, dog), got 'cow'"
+    assert said in refusal(tmp_path, class_names=("cat", "dog"))
 
 
 def test_large_arrays_stay_on_the_disk(tmp_path, monkeypatch):

@@ -228,7 +228,7 @@ def gathered_images_of_another_kind(here: Here) -> None:
 
 @follows(
     "backends/numpy.py",
-    "update it, uninstall it, or take NumPy(fast=False), on the command line --no-fast",
+    "update it, uninstall it, or take NumPy(fast=False), as train --no-fast does",
 )
 def numba_that_does_not_work(here: Here) -> None:
     pytest.importorskip("numba", reason="numba is not installed")

@@ -61,7 +61,7 @@ def an_internal_error(here: Here) -> None:
     assert any("raise RuntimeError(message)" in line for line in lines)
 
 
-@follows("cli/__init__.py", "use a smaller --batch-size or --limit")
+@follows("cli/__init__.py", "use smaller batches, or fewer or smaller images")
 def memory_runs_out(here: Here) -> None:
     def limited(data: object, count: int, *seed: int) -> object:
         if count > 100:

@@ -380,7 +380,7 @@ def pictures_without_folders(here: Here) -> None:
     load_dataset(here.path / "pets")
 
 
-@follows("data/picture_folder.py", "choose one with --image-size HEIGHTxWIDTH")
+@follows("data/picture_folder.py", "train with --image-size HEIGHTxWIDTH")
 def pictures_of_two_sizes(here: Here) -> None:
     making.write_pictures(here.path / "pets", count=12)
     making.write_pictures(here.path / "pets", classes=("bird",), count=12, size=12)

@@ -304,7 +304,7 @@ def _rows_of(count: int) -> str:
     return "\n".join([",".join(["label", *(f"pixel{n}" for n in range(count))]), *lines])
 
 
-@follows("data/flat_rows.py", "say its shape with --image-size HEIGHTxWIDTH")
+@follows("data/flat_rows.py", "train with --image-size HEIGHTxWIDTH")
 def rows_that_are_no_square(here: Here) -> None:
     (here.path / "x.csv").write_text(_rows_of(60))
     train = ("train", "--dataset", "x.csv", "--network", "scratch", "--epochs", 1)
@@ -313,7 +313,7 @@ def rows_that_are_no_square(here: Here) -> None:
     here.accepted_command(*train, "--image-size", "6x10")
 
 
-@follows("data/flat_rows.py", "say the shape it has with --image-size")
+@follows("data/flat_rows.py", "train with the --image-size that it has")
 def rows_of_another_size(here: Here) -> None:
     (here.path / "x.csv").write_text(_rows_of(60))
     train = ("train", "--dataset", "x.csv", "--network", "scratch", "--epochs", 1)

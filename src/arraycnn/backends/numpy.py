@@ -73,7 +73,7 @@ class NumPy(Backend):
                 reason = " ".join(str(error).split())
                 message = (
                     f"backend numpy: numba is installed and does not work ({reason}); update it, "
-                    "uninstall it, or take NumPy(fast=False), on the command line --no-fast"
+                    "uninstall it, or take NumPy(fast=False), as train --no-fast does"
                 )
                 raise BackendUnavailableError(message) from error
 

@@ -79,7 +79,7 @@ def _describe(error: Exception) -> str:
     if isinstance(error, OSError) and not isinstance(error, ArraycnnError):
         return f"{error.filename or 'file'}: {error.strerror or error}"
     if isinstance(error, MemoryError) and not isinstance(error, ArraycnnError):
-        return f"out of memory ({error}); use a smaller --batch-size or --limit"
+        return f"out of memory ({error}); use smaller batches, or fewer or smaller images"
     return str(error)
 
 

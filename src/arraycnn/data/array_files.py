@@ -98,7 +98,9 @@ def _broken_in(where: str, what: str) -> Iterator[None]:
     try:
         yield
     except BrokenRule as broken:
-        raise DataFileError(where, f"{what} {broken.reason}", broken.remedy) from None
+        # The place may name the array already, as in "a.npz: images".
+        place = where.removesuffix(f": {what}").removesuffix(f", {what}")
+        raise DataFileError(place, f"{what} {broken.reason}", broken.remedy) from None
 
 
 def _numbers_as_names(

@@ -30,10 +30,10 @@ def row_shape(count: int, size: Size | None, where: str) -> tuple[int, int, int]
             return height, width, channels
         asked = "x".join(map(str, size))
         reason = f"an image has {count} numbers, one of {asked} has others"
-        raise DataFileError(where, reason, "say the shape it has with --image-size")
+        raise DataFileError(where, reason, "train with the --image-size that it has")
     for channels in (1, 3):
         side = math.isqrt(count // channels)
         if side and side * side * channels == count:
             return side, side, channels
     reason = f"a row of {count} numbers is no square image"
-    raise DataFileError(where, reason, "say its shape with --image-size HEIGHTxWIDTH")
+    raise DataFileError(where, reason, "train with --image-size HEIGHTxWIDTH")

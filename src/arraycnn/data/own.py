@@ -60,7 +60,7 @@ def _check_size(path: Path, shape: Sequence[int], asked: Sequence[int]) -> None:
         has, wanted = ("x".join(map(str, size)) for size in (shape, asked))
         message = (
             f"{path}: the images are {has}, {wanted} is asked for, and only pictures are stretched; "
-            "leave --image-size out, or resize the arrays"
+            f"bring the arrays to {wanted}, or train without --image-size"
         )
         raise DataError(message)
 

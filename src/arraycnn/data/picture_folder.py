@@ -97,7 +97,7 @@ def find_picture_parts(
             count = len(picture_files(folder, left_out))
             left_out.add("picture{s} without a label", f"{folder.name}/", count)
         else:
-            parts[part] = find_pictures(folder, names, left_out)[0]
+            parts[part] = find_pictures(folder, names, left_out, f"in {train.name}/")[0]
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
     left_out.add_rest(path, [part for part in (train, test, validation) if part is not None])
@@ -114,11 +114,15 @@ def _is_unlabelled(folder: Path, names: Sequence[str]) -> bool:
 
 
 def find_pictures(
-    folder: Path, class_names: Sequence[str] | None, left_out: LeftOut
+    folder: Path,
+    class_names: Sequence[str] | None,
+    left_out: LeftOut,
+    whose: str = "of class_names",
 ) -> tuple[LabelledPictures, tuple[str, ...]]:
     """The pictures under ``folder`` and the names of their classes, in the order of the numbers.
 
-    Classes are numbered as in ``class_names``, else in the order of their names.
+    Classes are numbered as in ``class_names``, else in the order of their names; ``whose`` says in
+    words where ``class_names`` are from.
 
     Raises `DataError` where there is no subfolder, one without pictures, or one that is not among
     ``class_names``.
@@ -133,7 +137,7 @@ def find_pictures(
     for child in folders:
         if child.name not in names:
             message = (
-                f"{child}: the classes must be those the model knows ({', '.join(names)}), "
+                f"{child}: the classes must be those {whose} ({', '.join(names)}), "
                 f"got {child.name!r}; rename the folder, or take it away"
             )
             raise DataError(message)
@@ -205,7 +209,7 @@ def common_shape(paths: Sequence[Path], size: tuple[int, int] | None) -> tuple[i
         message = (
             f"{paths[0].parent.parent}: the pictures must have one size, they have {len(sizes)}, "
             f"from {low[0]}x{low[1]} to {high[0]}x{high[1]}, most often {most[0]}x{most[1]} "
-            f"({count} of {len(paths)}); choose one with --image-size HEIGHTxWIDTH"
+            f"({count} of {len(paths)}); train with --image-size HEIGHTxWIDTH"
         )
         raise DataError(message)
     return (*next(iter(sizes)), channels)
