@@ -71,7 +71,9 @@ def find_csv_file(path: Path, class_names: Sequence[str] | None, size: Size | No
     if layout is None or layout.label is None:
         has = "holds another kind of table" if layout is None else "has no labels"
         if layout is not None and layout.names is None:
-            has += f" (its {layout.columns} columns are an image: train --image-size can say another)"
+            has += (
+                f" (its {layout.columns} columns are an image: train --image-size can say another)"
+            )
         reason = f"must have a column of labels and columns of pixels, {has}"
         remedy = "name the file that has: such as label,pixel0,...,pixel783, one image a row"
         raise DataFileError(path, reason, remedy)
