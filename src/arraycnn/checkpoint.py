@@ -17,6 +17,7 @@ import numpy as np
 from arraycnn.errors import CheckpointError, one_line
 from arraycnn.files import write_atomically
 from arraycnn.tree import Tree, flatten, with_leaves
+from arraycnn.user_paths import user_path
 
 FORMAT_VERSION = 1
 _HEADER = "header"
@@ -38,7 +39,7 @@ def write_checkpoint(
         archive.comment = _MARK + b"0" * 64
     content = buffer.getvalue()[:-_COMMENT_LENGTH]
     try:
-        write_atomically(Path(path), content + _MARK + _digest(content))
+        write_atomically(user_path(path), content + _MARK + _digest(content))
     except OSError as error:
         message = f"model file {path}: cannot be written ({error.strerror}); check folder and disk"
         raise CheckpointError(message) from error
@@ -50,7 +51,7 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndar
     Raises CheckpointError where the file is missing, cut, altered, or of another kind or version.
     """
     try:
-        content = Path(path).read_bytes()
+        content = user_path(path).read_bytes()
     except OSError as error:
         message = f"model file {path}: cannot be read ({error.strerror}); check the path"
         raise CheckpointError(message) from error

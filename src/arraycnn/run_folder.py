@@ -19,6 +19,7 @@ from arraycnn.files import (
     write_atomically,
 )
 from arraycnn.folder_lock import FolderLock
+from arraycnn.user_paths import user_path
 
 # What runs before this were limited by had no name: the first images of the set.
 SAMPLING = "by class"
@@ -163,7 +164,7 @@ def recorded_data(path: Path, config: dict[str, Any]) -> tuple[str, str | None]:
             "hand the images over in Python: arraycnn.report.examine(model, images, labels)"
         )
         raise RunFolderError(message)
-    if name not in DATASETS and not Path(name).exists():
+    if name not in DATASETS and not user_path(name).exists():
         message = (
             f"run folder {path}: the data set it was trained on must exist, {name} does not; "
             "say where it is now with --dataset"
@@ -171,7 +172,7 @@ def recorded_data(path: Path, config: dict[str, Any]) -> tuple[str, str | None]:
         raise RunFolderError(message)
     if name == "digits":
         return name, None
-    if folder is not None and not Path(folder).is_dir():
+    if folder is not None and not user_path(folder).is_dir():
         message = (
             f"run folder {path}: the data folder it was trained from must exist, {folder} does "
             "not; say where it is with --data-dir"

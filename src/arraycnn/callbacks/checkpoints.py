@@ -9,6 +9,7 @@ from arraycnn.callbacks.callback import Callback
 from arraycnn.history import best_epoch, check_metric
 from arraycnn.settings import check_count
 from arraycnn.training_state import TrainingState
+from arraycnn.user_paths import user_path
 
 if TYPE_CHECKING:
     from arraycnn.model import Model
@@ -33,7 +34,7 @@ class Checkpoint(Callback):
             check_count("Checkpoint: save_every", save_every)
         self.save_every = save_every
         self._model = model
-        self._path = Path(path)
+        self._path = user_path(path)
 
     def on_save(self, state: TrainingState) -> None:
         self._model.save(self._path, state)
@@ -56,7 +57,7 @@ class BestCheckpoint(Callback):
     def __init__(self, model: Model, path: str | Path, metric: str = "validation_loss") -> None:
         check_metric("BestCheckpoint", metric)
         self._model = model
-        self._path = Path(path)
+        self._path = user_path(path)
         self._metric = metric
 
     def on_save(self, state: TrainingState) -> None:

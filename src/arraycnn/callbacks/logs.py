@@ -14,6 +14,7 @@ from arraycnn.callbacks.callback import Callback
 from arraycnn.files import append_durably, write_atomically
 from arraycnn.history import EpochRecord, Progress
 from arraycnn.training_state import TrainingState
+from arraycnn.user_paths import user_path
 
 
 class JSONLog(Callback):
@@ -31,7 +32,7 @@ class JSONLog(Callback):
     """
 
     def __init__(self, path: str | Path, extra: Mapping[str, Any] | None = None) -> None:
-        self._path = Path(path)
+        self._path = user_path(path)
         self._extra = dict(extra or {})
 
     def on_begin(self, state: TrainingState) -> None:
@@ -53,7 +54,7 @@ class StepLog(Callback):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+        self._path = user_path(path)
 
     def on_begin(self, state: TrainingState) -> None:
         now = (state.epochs_done + 1, state.told)
@@ -82,7 +83,7 @@ class CSVLog(Callback):
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._path = Path(path)
+        self._path = user_path(path)
 
     def on_begin(self, state: TrainingState) -> None:
         names = [field.name for field in fields(EpochRecord)]

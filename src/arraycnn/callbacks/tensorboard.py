@@ -7,6 +7,7 @@ from arraycnn.callbacks.callback import Callback
 from arraycnn.errors import MissingPackageError
 from arraycnn.history import METRICS, EpochRecord, Progress
 from arraycnn.training_state import TrainingState
+from arraycnn.user_paths import user_path
 
 
 class TensorBoard(Callback):
@@ -36,7 +37,7 @@ class TensorBoard(Callback):
             )
             raise MissingPackageError(message) from error
         self._make_writer = SummaryWriter
-        self._folder = Path(folder)
+        self._folder = user_path(folder)
         self._writer: Any = None
         self._step = 0
 

@@ -31,7 +31,7 @@ from arraycnn.text import printable
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=options.UserPath())
 @click.option(
     "--dataset",
     type=options.DataSetName(),

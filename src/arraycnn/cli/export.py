@@ -21,7 +21,7 @@ FORMATS = {
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=options.UserPath())
 @click.option(
     "--format",
     "kind",
@@ -29,7 +29,7 @@ FORMATS = {
     required=True,
     help="torch is a Python file that defines the module, and its weights as safetensors.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="[default: beside MODEL]")
+@click.option("--out", type=options.UserPath(), help="[default: beside MODEL]")
 @options.force
 @options.as_json
 @options.debug

@@ -17,6 +17,7 @@ from arraycnn.layers import Layer, Rescale
 from arraycnn.layers.config import network_from_config
 from arraycnn.model import Model
 from arraycnn.networks import NETWORKS
+from arraycnn.user_paths import user_path
 
 
 class ImageShape(click.ParamType):
@@ -63,7 +64,7 @@ class ByChannel(click.ParamType):
 
 
 @click.command("import")
-@click.argument("weights", type=click.Path(path_type=Path))
+@click.argument("weights", type=options.UserPath())
 @click.option(
     "--network",
     help=f"What the weights belong to: {', '.join(NETWORKS)}, a model file that train saved, or a "
@@ -89,7 +90,7 @@ class ByChannel(click.ParamType):
     "(x / 255 - mean) / std.  [default: the network's own, x / 255 - 0.5 of a named one]",
 )
 @click.option("--std", type=ByChannel(), help="With --mean; 1 where it was only subtracted.")
-@click.option("--out", type=click.Path(path_type=Path), help="[default: WEIGHTS with .npz]")
+@click.option("--out", type=options.UserPath(), help="[default: WEIGHTS with .npz]")
 @options.force
 @options.as_json
 @options.debug
@@ -154,11 +155,12 @@ def _described(
         return None, None, None
     if network in NETWORKS:
         return NETWORKS[network](classes), input_shape, None
-    if Path(network).suffix != ".json":
-        model = Model.load(network)
+    file = user_path(network)
+    if file.suffix != ".json":
+        model = Model.load(file)
         return model.network, model.input_shape, model.class_names
     try:
-        about = json.loads(Path(network).read_bytes())
+        about = json.loads(file.read_bytes())
         return (
             network_from_config(about["network"]),
             about["input_shape"],

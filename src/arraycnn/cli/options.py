@@ -15,6 +15,7 @@ from arraycnn.backends import BACKENDS, Backend, get_backend
 from arraycnn.cli.tables import FORMATS
 from arraycnn.data import DATASETS
 from arraycnn.ops.cuda import PRECISIONS
+from arraycnn.user_paths import user_path
 
 
 class FiniteFloat(click.ParamType):
@@ -42,13 +43,23 @@ class FiniteFloat(click.ParamType):
         return number
 
 
+class UserPath(click.Path):
+    """A path, in which ``~`` stands for a home folder; see `user_path`."""
+
+    def __init__(self, dir_okay: bool = True) -> None:
+        super().__init__(path_type=Path, dir_okay=dir_okay)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(user_path(value), param, ctx)
+
+
 class DataSetName(click.ParamType):
     """The name of a known set, or the path of one of the user's own."""
 
     name = "NAME|PATH"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in DATASETS and not os.path.exists(value):
+        if value not in DATASETS and not os.path.exists(user_path(value)):
             known = ", ".join(DATASETS)
             if ctx is not None and param is not None and param.name is not None:
                 source = ctx.get_parameter_source(param.name)
@@ -59,7 +70,8 @@ class DataSetName(click.ParamType):
                     )
                     self.fail(message, param, ctx)
             self.fail(f"{value!r} is not one of {known}, and no such path exists", param, ctx)
-        return str(value)
+        # As it was given, but for ~: ./mnist is no published set.
+        return str(user_path(value)) if value.startswith("~") else value
 
 
 class ImageSize(click.ParamType):
@@ -98,7 +110,7 @@ image_size: Decorator = click.option(
 )
 data_dir: Decorator = click.option(
     "--data-dir",
-    type=click.Path(path_type=Path),
+    type=UserPath(),
     help="Folder with the data set's IDX files; without it, ARRAYCNN_DATA, the cache, a download.",
 )
 skip_damaged: Decorator = click.option(
@@ -128,7 +140,7 @@ table_format: Decorator = click.option(
 )
 output: Decorator = click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=UserPath(dir_okay=False),
     help="Write the lines to this file instead of stdout.",
 )
 debug: Decorator = click.option(

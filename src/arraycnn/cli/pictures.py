@@ -24,6 +24,7 @@ from arraycnn.file_kinds import kind_of
 from arraycnn.image_files import SUFFIXES, decode_image, read_image
 from arraycnn.image_inputs import ImageForm, ImageTaker
 from arraycnn.picture_values import PictureNotes
+from arraycnn.user_paths import user_path, user_pattern
 
 STDIN = "-"
 _STDIN_BYTES = 2**30
@@ -137,7 +138,7 @@ def batches(shown: Sequence[Shown], size: int) -> Iterator[Named]:
 
 def _expanded(argument: str) -> list[Path]:
     """The files that an argument stands for: itself, those in a folder, those of a pattern."""
-    path = Path(argument)
+    path = user_path(argument)
     if path.is_dir():
         left_out = LeftOut()
         pictures = picture_files(path, left_out)
@@ -150,7 +151,7 @@ def _expanded(argument: str) -> list[Path]:
         return pictures
     if path.exists() or not glob.has_magic(argument):
         return [path]
-    found = [Path(name) for name in sorted(glob.glob(argument, recursive=True))]
+    found = [Path(name) for name in sorted(glob.glob(user_pattern(argument), recursive=True))]
     files = [file for file in found if file.is_file()]
     if not files:
         message = f"{argument}: the pattern must match files, matches none; check the folder"

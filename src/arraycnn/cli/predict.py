@@ -23,7 +23,7 @@ _SHOWN = 3
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=options.UserPath())
 @click.argument("images", nargs=-1, required=True)
 @click.option(
     "--invert/--no-invert",

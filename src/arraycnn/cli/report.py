@@ -26,10 +26,10 @@ from arraycnn.report.words import accuracy
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=options.UserPath())
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=options.UserPath(),
     help="Folder for the report.  [default: RUN/report; report for several runs]",
 )
 @click.option(

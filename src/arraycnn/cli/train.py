@@ -48,7 +48,7 @@ _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 @click.command()
 @click.option(
     "--resume",
-    type=click.Path(path_type=Path),
+    type=options.UserPath(),
     is_eager=True,
     callback=take_defaults,
     metavar="RUN",
@@ -128,7 +128,7 @@ _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 @click.option("--tensorboard", is_flag=True, help="Write event files to the folder tensorboard/.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=options.UserPath(),
     help="Folder for the run, new or empty.  [default: runs/DATASET-NETWORK-DATE-TIME]",
 )
 @options.as_json

@@ -22,6 +22,7 @@ from arraycnn.data.idx import read_idx
 from arraycnn.data.own import load_own
 from arraycnn.data.sources import SOURCES, PublishedFile, PublishedSet
 from arraycnn.errors import DataError
+from arraycnn.user_paths import user_path
 
 DATASETS = (*SOURCES, "digits")
 
@@ -91,7 +92,7 @@ def load_dataset(
     another set, a cached file has the wrong checksum, or every mirror fails; for a damaged file
     its subclass `DataFileError`, which has path, offset and reason.
     """
-    path = Path(name) if isinstance(name, str | os.PathLike) and name not in DATASETS else None
+    path = user_path(name) if isinstance(name, str | os.PathLike) and name not in DATASETS else None
     if path is not None and os.fspath(name) and (path.exists() or os.sep in os.fspath(name)):
         if data_dir is not None:
             raise DataError(
@@ -118,8 +119,7 @@ def load_dataset(
 
 def _from_folder(source: PublishedSet, data_dir: str | os.PathLike[str]) -> DataSet:
     """The set in a folder the caller named: what is wrong with it is an error."""
-    # os.path's, as Path.expanduser raises for a user that does not exist.
-    folder = Path(os.path.expanduser(data_dir))
+    folder = user_path(data_dir)
     if not os.fspath(data_dir) or not folder.is_dir():
         reason = "is a file" if folder.is_file() else "there is none"
         raise DataError(
@@ -151,7 +151,7 @@ def _from_environment(source: PublishedSet) -> DataSet | None:
     value = os.environ.get("ARRAYCNN_DATA")
     if not value:
         return None
-    folder = Path(os.path.expanduser(value))
+    folder = user_path(value)
     if not folder.is_dir():
         _logger.warning("ARRAYCNN_DATA names no folder: %r; looking in the cache instead", value)
         return None
@@ -224,7 +224,7 @@ def _fetch(
 
 def _cache_root() -> Path:
     if chosen := os.environ.get("ARRAYCNN_CACHE"):
-        return Path(os.path.expanduser(chosen))
+        return user_path(chosen)
     base = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG specification has relative paths ignored.
     if os.path.isabs(base):

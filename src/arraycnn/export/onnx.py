@@ -35,6 +35,7 @@ from arraycnn.layers import (
     Softmax,
 )
 from arraycnn.model import Model
+from arraycnn.user_paths import user_path
 
 # Old enough for the runtimes in use, new enough for all it takes.
 _OPSET, _IR_VERSION = 17, 8
@@ -81,7 +82,7 @@ def to_onnx(model: Model) -> Any:
 
 def export_onnx(model: Model, path: str | Path) -> None:
     """Write `to_onnx` of ``model`` to ``path``, atomically."""
-    write_atomically(Path(path), to_onnx(model).SerializeToString())
+    write_atomically(user_path(path), to_onnx(model).SerializeToString())
 
 
 def _weights(model: Model, layout: Plan) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ from arraycnn.export.tensors import tensors
 from arraycnn.files import write_atomically
 from arraycnn.layers.config import network_to_config
 from arraycnn.model import Model
+from arraycnn.user_paths import user_path
 
 DIGEST, NETWORK = "sha256", "arraycnn"
 _EMPTY = "0" * 64
@@ -36,7 +37,7 @@ def export_safetensors(model: Model, path: str | Path) -> None:
     InvalidTypeError
         A layer is not one of this library's.
     """
-    write_atomically(Path(path), to_safetensors(model))
+    write_atomically(user_path(path), to_safetensors(model))
 
 
 def to_safetensors(model: Model) -> bytes:

@@ -17,6 +17,7 @@ from arraycnn.extras import import_extra
 from arraycnn.layers import Layer, Rescale, Sequential
 from arraycnn.layers.config import network_from_config
 from arraycnn.model import Model
+from arraycnn.user_paths import user_path
 
 # PyTorch's batch norm counts its batches; with a fixed momentum nothing depends on the count.
 _IGNORED = "num_batches_tracked"
@@ -60,7 +61,7 @@ def import_safetensors(
     """
     library = import_extra("safetensors.numpy", "import safetensors", "safetensors")
     try:
-        content = Path(path).read_bytes()
+        content = user_path(path).read_bytes()
     except OSError as error:
         message = f"weights file {path}: cannot be read ({error.strerror}); check the path"
         raise CheckpointError(message) from error

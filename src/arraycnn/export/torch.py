@@ -33,6 +33,7 @@ from arraycnn.layers import (
     Softmax,
 )
 from arraycnn.model import Model
+from arraycnn.user_paths import user_path
 
 # A module of such a name would hide what the file itself imports.
 _TAKEN = ("hashlib", "pathlib", "safetensors", "torch")
@@ -53,7 +54,7 @@ def export_torch(model: Model, path: str | Path) -> None:
     InvalidValueError
         ``path`` is not the name of a module that Python can import.
     """
-    path = Path(path)
+    path = user_path(path)
     name = path.stem
     usable = name.isidentifier() and not keyword.iskeyword(name) and name not in _TAKEN
     if path.suffix != ".py" or not usable:

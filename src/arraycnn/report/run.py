@@ -20,6 +20,7 @@ from arraycnn.run_folder import (
     sampling_of,
 )
 from arraycnn.text import for_shell
+from arraycnn.user_paths import user_path
 
 # The first of these that is there; best.npz is the epoch that validation found best.
 MODEL_FILES = ("best.npz", "last.npz")
@@ -80,7 +81,7 @@ def read_run(path: str | Path) -> Run:
 
     Raises RunFolderError where it holds no run or no model yet, or a file of it is damaged.
     """
-    path = Path(path)
+    path = user_path(path)
     config = read_config(path)
     model_file = next((path / name for name in MODEL_FILES if (path / name).is_file()), None)
     if model_file is None:

@@ -12,6 +12,7 @@ from arraycnn.report.figures import require_matplotlib, to_png, to_svg
 from arraycnn.report.names import in_pictures
 from arraycnn.report.page import Reported, page, reported
 from arraycnn.report.run import Run
+from arraycnn.user_paths import user_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +43,7 @@ def write_report(runs: Sequence[tuple[Run, Examination]], out: str | Path) -> Pa
         The folder cannot be written.
     """
     require_matplotlib()
-    out, all_runs = Path(out), reported(runs)
+    out, all_runs = user_path(out), reported(runs)
     (out / "pictures").mkdir(parents=True, exist_ok=True)
     if len(all_runs) > 1:
         epochs = {one.name: one.run.epochs for one in all_runs if one.run.epochs}
