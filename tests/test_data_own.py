@@ -294,3 +294,46 @@ def test_idx_files_that_are_no_set(tmp_path):
 def test_a_folder_without_permission(tmp_path):
     (tmp_path / "closed").mkdir(mode=0)
     assert "must be readable" in refusal(tmp_path / "closed")
+
+
+def test_text_stored_as_bytes_is_text(tmp_path):
+    images = np.zeros((12, 8, 8), np.uint8)
+    images[:, 2:5] = 200
+    names = np.array(["cat", "café", "dog"])[np.arange(12) % 3]
+    stored = np.char.encode(names, "utf-8")
+    assert stored.dtype.kind == "S"
+    np.savez(tmp_path / "npz.npz", images=images, labels=stored)
+    np.savez(tmp_path / "column.npz", images=images, labels=stored[:, None])
+    np.savez(
+        tmp_path / "numbers.npz", images=images, labels=np.arange(12) % 3, class_names=stored[:3]
+    )
+    (tmp_path / "npy").mkdir()
+    np.save(tmp_path / "npy" / "images.npy", images)
+    np.save(tmp_path / "npy" / "labels.npy", stored)
+    for name in ("npz.npz", "column.npz", "npy"):
+        data = load_dataset(tmp_path / name)
+        assert data.class_names == ("café", "cat", "dog")
+    assert load_dataset(tmp_path / "numbers.npz").class_names == ("cat", "café", "dog")
+    np.savez(tmp_path / "x.npz", images=images.astype("S"), labels=stored)
+    with pytest.raises(DataFileError, match="must be uint8 or floating"):
+        load_dataset(tmp_path / "x.npz")
+
+
+def idx_bytes(array):
+    shape = struct.pack(f">{array.ndim}I", *array.shape)
+    return struct.pack(">HBB", 0, 8, array.ndim) + shape + array.astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("name", ["labels-idx2-ubyte", "labels-idx1-ubyte"])
+def test_idx_labels_of_two_axes(tmp_path, name):
+    images = np.zeros((12, 8, 8), np.uint8)
+    images[:, 2:5] = 200
+    (tmp_path / "images-idx3-ubyte").write_bytes(idx_bytes(images))
+    file = tmp_path / name
+    file.write_bytes(idx_bytes((np.arange(12) % 3)[:, None]))
+    for path in (tmp_path, tmp_path / "images-idx3-ubyte"):
+        data = load_dataset(path)
+        assert sorted([*data.train_labels, *data.test_labels]) == sorted(np.arange(12) % 3)
+    file.write_bytes(idx_bytes(np.eye(3)[np.arange(12) % 3]))
+    with pytest.raises(DataFileError, match="for one-hot labels take"):
+        load_dataset(tmp_path)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from arraycnn.data.array_rules import BrokenRule
 from arraycnn.data.found import Found
 from arraycnn.data.image_source import Images, ImageSource, MappedImages
-from arraycnn.data.label_rules import class_numbers, in_range
+from arraycnn.data.label_rules import class_numbers, in_range, texts
 from arraycnn.data.numpy_files import MAPPED_BYTES
 from arraycnn.data.pixel_rules import as_bytes, pixel_scale
 from arraycnn.data.shape_rules import guessed_shape
@@ -47,8 +47,8 @@ def assembled(found: Found) -> tuple[dict[str, LabelledArrays], tuple[str, ...]]
     names = found.class_names
     given = {part: np.asarray(arrays.labels) for part, arrays in found.parts.items()}
     where = {part: arrays.labels_where for part, arrays in found.parts.items()}
-    if names is None and any(labels.dtype.kind == "U" for labels in given.values()):
-        names = sorted({str(text) for labels in given.values() for text in labels.flat})
+    if names is None and any(labels.dtype.kind in "US" for labels in given.values()):
+        names = sorted({text for labels in given.values() for text in texts(labels)})
     numbers = {part: _numbers(labels, names, where[part]) for part, labels in given.items()}
     named = names is not None
     if names is None:

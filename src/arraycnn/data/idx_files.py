@@ -58,7 +58,7 @@ def _found(path: Path, pairs: dict[str, Pair], names: Sequence[str] | None) -> F
     known = None if split is None else emnist.classes(pairs["train"][0], split)
     parts = {}
     for part, (images_path, labels_path) in pairs.items():
-        images, labels = read_idx(images_path), _read_labels(labels_path)
+        images, labels = read_idx(images_path), _read_labels(labels_path, known is not None)
         if known is not None:
             images, labels = emnist.upright(images), emnist.numbered(labels, known, labels_path)
         parts[part] = FoundPart(images, labels, str(images_path), str(labels_path))
@@ -67,10 +67,10 @@ def _found(path: Path, pairs: dict[str, Pair], names: Sequence[str] | None) -> F
     return Found(parts, names, LeftOut())
 
 
-def _read_labels(path: Path) -> npt.NDArray[Any]:
-    """The labels, (N,); of QMNIST's rows the first column, which is the class."""
+def _read_labels(path: Path, published: bool) -> npt.NDArray[Any]:
+    """The labels, (N,) or what else may mean it; of QMNIST's rows the first column, the class."""
     if _ROWS not in path.name:
-        return read_idx(path, 1)
+        return read_idx(path, 1 if published else None)
     rows = read_idx(path, 2)
     if rows.shape[1] != _ROW_NUMBERS or rows.dtype != np.int32:
         reason = f"labels in rows must be (N, {_ROW_NUMBERS}) of int32, as QMNIST has them"
@@ -117,8 +117,9 @@ def _labels_file(images: Path) -> Path | None:
     if "images" not in images.name or "idx" not in images.name:
         return None
     name = images.name.replace("images", "labels").replace("idx3", "idx1").replace("idx4", "idx1")
-    rows = name.replace("idx1-ubyte", _ROWS)
-    return _spelled(images.with_name(name)) or _spelled(images.with_name(rows))
+    # QMNIST's rows, and labels that were written as (N, 1).
+    names = (name, name.replace("idx1-ubyte", _ROWS), name.replace("idx1", "idx2"))
+    return next(filter(None, (_spelled(images.with_name(one)) for one in names)), None)
 
 
 def _spelled(path: Path) -> Path | None:

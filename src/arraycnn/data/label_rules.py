@@ -56,6 +56,14 @@ def in_range(y: npt.NDArray[Any], classes: int, whose: str) -> npt.NDArray[np.in
     return y.astype(np.int32)
 
 
+def texts(y: npt.NDArray[Any]) -> list[str]:
+    """The values of an array of text, which may be of bytes."""
+    return [
+        text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
+        for text in y.ravel().tolist()
+    ]
+
+
 def is_one_hot(y: npt.NDArray[Any]) -> bool:
     """Whether every row of ``y``, (N, K), holds a single 1 and else nothing."""
     if y.ndim != 2 or y.shape[1] < 2 or y.dtype.kind not in "biuf":
@@ -89,10 +97,10 @@ def _whole(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _numbered(y: npt.NDArray[Any], names: Sequence[str] | None) -> npt.NDArray[np.int32]:
-    texts = [t.decode("utf-8", "replace") if isinstance(t, bytes) else str(t) for t in y.tolist()]
+    known = texts(y)
     if names is None:
-        reason = f"must be integers, or class names where the model has such, got {texts[0]!r}"
-        if all(text.isdecimal() for text in texts):
+        reason = f"must be integers, or class names where the model has such, got {known[0]!r}"
+        if all(text.isdecimal() for text in known):
             remedy = "take numpy.array(labels).astype('int32')"
         else:
             remedy = (
@@ -100,8 +108,8 @@ def _numbered(y: npt.NDArray[Any], names: Sequence[str] | None) -> npt.NDArray[n
             )
         raise BrokenRule(reason, remedy, of_kind=True)
     number = {name: place for place, name in enumerate(names)}
-    unknown = next((text for text in texts if text not in number), None)
+    unknown = next((text for text in known if text not in number), None)
     if unknown is not None:
         reason = f"must be class names ({', '.join(names)}), got {unknown!r}"
         raise BrokenRule(reason, "correct the labels or the class names")
-    return np.array([number[text] for text in texts], np.int32)
+    return np.array([number[text] for text in known], np.int32)

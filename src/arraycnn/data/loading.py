@@ -72,7 +72,9 @@ def load_dataset(
       each is decoded once before, and those that cannot be read are left out and counted;
     - an .npz file, or a folder of .npy files, with arrays called images and labels, or
       train_images, train_labels, test_images, test_labels, or x_train, y_train, x_test, y_test, and
-      perhaps val_images and val_labels; images (N, H, W) or (N, H, W, C), labels numbers or texts;
+      perhaps val_images and val_labels; images (N, H, W), (N, H, W, C) or (N, 1, H, W): whole numbers
+      0 to 255 of any dtype, or floating 0 to 1 or truth values, which become bytes with white as 255;
+      labels (N,) or (N, 1): numbers, whole ones stored as floating too, or texts;
       or a pair of .npz files, each with one array;
     - an IDX file of images with its labels beside it, or a folder of such files; raw or gzipped;
     - tables of text (CSV) with a label and the pixels of one image in each row, which are a square

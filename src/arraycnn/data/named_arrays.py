@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from arraycnn.data.class_files import CLASS_FILES, class_file
 from arraycnn.data.found import Found, FoundPart, LeftOut
+from arraycnn.data.label_rules import texts
 from arraycnn.data.numpy_files import read_npy
 from arraycnn.data.visible_files import visible_files
 from arraycnn.errors import DataError
@@ -79,7 +78,7 @@ def find_named(path: Path, arrays: Mapping[str, Any], class_names: Sequence[str]
     if "test" not in parts and "validation" in parts:
         parts["test"] = parts.pop("validation")
     if names is None and "class_names" in arrays:
-        names = [str(name) for name in np.ravel(arrays["class_names"])]
+        names = texts(arrays["class_names"])
     for name in sorted(set(arrays) - used):
         left_out.add("array{s}", name)
     return Found(parts, names, left_out)

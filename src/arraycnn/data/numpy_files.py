@@ -28,7 +28,7 @@ MAPPED_BYTES = 2**26
 _MOST_ENTRIES = 1000
 _READ_BYTES = 2**20
 _DEFLATE_RATIO = 1032
-_KINDS = "biufU"
+_KINDS = "biufUS"
 # The version -> how the length of the header is written, and what reads length and header.
 _HEADERS = {
     (1, 0): ("<H", npy_format.read_array_header_1_0),
