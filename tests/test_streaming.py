@@ -250,3 +250,37 @@ def test_memory_stays_flat_with_a_set_of_many_megabytes(tmp_path):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) < 120  # MiB; the set has 281
+
+
+class Careless(ImageSource):
+    """A user's source, whose answers are changed by ``change``."""
+
+    def __init__(self, images, change):
+        self.shape, self.dtype = images.shape, images.dtype
+        self._images, self._change = images, change
+
+    def read(self, indices):
+        return self._change(self._images[indices])
+
+
+@pytest.mark.parametrize("backend", ["numpy", "array-api-strict"])
+@pytest.mark.parametrize("use", ["fit", "evaluate", "predict"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda rows: rows[:-1],
+        lambda rows: np.concatenate([rows, rows[:1]]),
+        lambda rows: rows.astype("float32") / 255,
+        lambda rows: rows.transpose(0, 3, 1, 2),
+        lambda rows: rows.tolist(),
+        lambda rows: None,
+    ],
+    ids=["one too few", "one too many", "floating", "channels first", "a list", "nothing"],
+)
+def test_a_source_that_reads_something_else_is_refused(backend, use, change):
+    images = np.random.default_rng(3).integers(0, 256, (9, 6, 5, 1)).astype(np.uint8)
+    network = cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(3))
+    model = cnn.Model(network, (6, 5), backend=backend)
+    labels = () if use == "predict" else (np.arange(9) % 3,)
+    with pytest.raises(InvalidValueError, match=r"images\.read: must give a NumPy array of uint8"):
+        getattr(model, use)(Careless(images, change), *labels)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from arraycnn.batch_size import images_at_once
 from arraycnn.data.image_source import ImageSource
 from arraycnn.polarity import Background, background
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from arraycnn.model import Model
 
 _LOOKED_AT = 256
+_AT_A_TIME = 16
 _FEWEST = 16  # a single image may look like anything
 # Of bytes: a set that reaches an eighth of the other's values is scaled in another way.
 _BYTES_APART = 8
@@ -43,15 +45,25 @@ def pixel_statistics(images: Any, to_numpy: ToNumpy = np.asarray) -> PixelStatis
     """Those of up to 256 of ``images``, an array or source (N, H, W, C); None where not finite."""
     count = int(images.shape[0])
     step = -(-count // _LOOKED_AT)
-    if isinstance(images, ImageSource):
-        values = images.read(np.arange(0, count, step))
-    else:
-        values = to_numpy(images[::step, ...])
-    whole = values.dtype == np.uint8
-    if not values.size:
+    at_once = images_at_once(images.shape[1:], _AT_A_TIME)
+    sums, low, high, seen = np.zeros(2), math.inf, -math.inf, 0
+    for start in range(0, count, step * at_once):
+        stop = min(start + step * at_once, count)
+        if isinstance(images, ImageSource):
+            values = images.read(np.arange(start, stop, step))
+        else:
+            values = to_numpy(images[start:stop:step, ...])
+        seen += values.size
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+            numbers = values.astype(np.float64)
+            sums += numbers.sum(), np.square(numbers).sum()
+    if not seen:
         return None
-    numbers = (values.mean(dtype=np.float64), values.std(dtype=np.float64))
-    found = PixelStatistics(whole, *map(float, (*numbers, values.min(), values.max())))
+    mean, square = sums / seen
+    deviation = math.sqrt(max(0.0, square - mean * mean)) if math.isfinite(square) else square
+    is_bytes = str(images.dtype).endswith("uint8")
+    found = PixelStatistics(is_bytes, float(mean), float(deviation), low, high)
     return found if all(map(math.isfinite, astuple(found))) else None
 
 

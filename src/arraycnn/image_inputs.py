@@ -10,7 +10,7 @@ import numpy as np
 
 from arraycnn.backends.backend import Backend
 from arraycnn.data.array_rules import BrokenRule, plain_array
-from arraycnn.data.image_source import ImageSource, MappedImages, rows
+from arraycnn.data.image_source import ImageSource, MappedImages
 from arraycnn.data.pixel_rules import Scale, as_bytes, pixel_scale
 from arraycnn.data.shape_rules import shape_for
 from arraycnn.errors import InvalidTypeError, InvalidValueError
@@ -136,9 +136,7 @@ class ImageTaker:
     def _source(self, source: ImageSource, shape: tuple[int, ...]) -> ImageSource:
         if self._is_to_convert(source.dtype):
             sample = np.linspace(0, len(source) - 1, min(_LOOKED_AT, len(source)), dtype=np.int64)
-            self._decide(np.asarray(rows(source, sample)))
-        elif source.shape == shape:
-            return source
+            self._decide(_read(source, sample))
         return _Taken(source, shape, self._scale)
 
     def _converted(self, array: np.ndarray) -> np.ndarray:
@@ -169,8 +167,22 @@ class _Taken(ImageSource):
         self.dtype = source.dtype if scale is None else np.dtype(np.uint8)
 
     def read(self, indices: np.ndarray) -> np.ndarray:
-        images = self._source.read(indices).reshape(len(indices), *self.shape[1:])
+        images = _read(self._source, indices).reshape(len(indices), *self.shape[1:])
         if self._scale is None:
             return images
         with refused("images"):
             return as_bytes(images, self._scale)
+
+
+def _read(source: ImageSource, indices: np.ndarray) -> np.ndarray:
+    """What ``source`` has at ``indices``; InvalidValueError where it gives anything else."""
+    images, expected = source.read(indices), (len(indices), *source.shape[1:])
+    shape, dtype = getattr(images, "shape", None), getattr(images, "dtype", None)
+    if not isinstance(images, np.ndarray) or shape != expected or dtype != source.dtype:
+        got = type(images).__name__ if dtype is None else f"{dtype} of shape {shape}"
+        message = (
+            f"images.read: must give a NumPy array of {source.dtype} and shape {expected} for "
+            f"{len(indices)} indices, got {got}; give a row for each index, in their order"
+        )
+        raise InvalidValueError(message)
+    return images

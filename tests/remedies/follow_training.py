@@ -199,7 +199,7 @@ class _Source(cnn.data.ImageSource):
         return self._images[indices][: -1 if self._wrong else None]
 
 
-@follows("execution/recorded.py", "give a row for each index, in their order")
+@follows("image_inputs.py", "give a row for each index, in their order")
 def a_source_that_reads_too_few(here: Here) -> None:
     images, labels = making.some()
     with here.refused():

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import numpy as np
 
 from arraycnn.data.image_source import ImageSource
-from arraycnn.errors import InvalidValueError
 from arraycnn.execution.memory import whole_step_memory
 from arraycnn.execution.plan import Finished, StepMemory, Task
 from arraycnn.fusion import Chain, fuse_network, loss_and_gradients
@@ -135,7 +134,7 @@ class _Part:
     def bring(self, indices: np.ndarray) -> None:
         """Send the images of the next `steps` steps."""
         if self._source is not None:
-            self._sender.send(_read("images", self._source, indices), self.images)
+            self._sender.send(self._source.read(indices), self.images)
 
 
 class RecordedTraining:
@@ -253,7 +252,7 @@ class RecordedTraining:
             wanted = indices[start * size : (start + ready) * size]
             part.bring(wanted)
             if isinstance(self._task.labels, ImageSource):
-                labels = _read("labels", self._task.labels, wanted)
+                labels = self._task.labels.read(wanted)
                 self._labels[asarray(wanted)] = asarray(labels)
             lengths = (self._unrolled, 1)
             for length, times in zip(lengths, divmod(ready, self._unrolled), strict=True):
@@ -337,18 +336,6 @@ def _joined(
         losses.append(some_losses)
         hits.append(some_hits)
     return np.concatenate(losses).astype(float), np.concatenate(hits).astype(np.int64)
-
-
-def _read(what: str, source: ImageSource, indices: np.ndarray) -> np.ndarray:
-    """What ``source`` has at ``indices``; InvalidValueError where it gives anything else."""
-    rows, expected = source.read(indices), (len(indices), *source.shape[1:])
-    if rows.shape != expected:
-        message = (
-            f"{what}.read: must give an array of shape {expected} for {len(indices)} indices, "
-            f"got {rows.shape}; give a row for each index, in their order"
-        )
-        raise InvalidValueError(message)
-    return rows
 
 
 def _without_rescale(network: Layer) -> tuple[Layer, bool]:
