@@ -136,6 +136,86 @@ def test_a_model_without_names(trained, cli):
     assert "the model has no class names, so classes are taken by number: 0 is cat" in errors[0]
 
 
+# --- in Python ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1), (1, 0, 2), (2, 1, 0)])
+@pytest.mark.parametrize("kind", ["arrays", "batches", "texts", "array of names"])
+def test_labels_numbered_by_names(order, kind, trained):
+    model, images, labels = trained
+    names = [PETS[place] for place in order]
+    given = np.argsort(order)[labels]
+    expected = accuracy(model, images, labels)
+    if kind == "batches":
+        cut = [(images[n : n + 50], given[n : n + 50]) for n in range(0, len(images), 50)]
+        found = model.evaluate(cut, class_names=names)
+    elif kind == "texts":
+        found = model.evaluate(images, np.array(PETS)[labels], class_names=names)
+    else:
+        names = np.array(names) if kind == "array of names" else names
+        found = model.evaluate(images, given, class_names=names)
+    assert found.accuracy == pytest.approx(expected, abs=1e-12)
+    assert found.loss == pytest.approx(model.evaluate(images, labels).loss, rel=1e-5)
+
+
+def test_names_that_number_labels_and_are_not_the_models(trained):
+    model, images, labels = trained
+    with pytest.raises(
+        DataError, match=r"labels: .*knows cat, dog, eel; got cat, cow, eel, .* cow;"
+    ):
+        model.evaluate(images, labels, class_names=["cat", "cow", "eel"])
+    some = labels != 1  # what has no images need not be known
+    model.evaluate(images[some], labels[some], class_names=["cat", "cow", "eel"])
+
+
+def test_a_model_without_names_takes_named_labels_by_number_and_says_so(trained, caplog):
+    _, images, labels = trained
+    Model(scratch(3), (8, 8)).evaluate(images, labels, class_names=PETS)
+    assert "classes are taken by number: 0 is cat, 1 is dog, 2 is eel" in caplog.text
+
+
+# --- folders that predict is shown ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (
+            ("cat", "dog", "eel"),
+            "{right} of {count} pictures in the folder of the class told, which",
+        ),
+        (
+            ("dog", "cat", "eel"),
+            "{right} of {count} pictures in the folder of the class told, which",
+        ),
+        (("cat", "cow", "eel"), "evaluate measures, folders that are no class of the model: cow"),
+        (("cow", "fox", "owl"), "arraycnn: folders that are no class of the model: cow, fox, owl"),
+        (("images",), ""),
+        (("eel ",), "{right} of {count} pictures in the folder"),
+    ],
+)
+def test_what_the_folders_say_of_the_predictions(names, expected, trained, cli, tmp_path):
+    model, images, labels = trained
+    model.save("pets.npz")
+    save_folder(tmp_path / "set", images, labels, names)
+    code, out, errors = cli("predict", "pets.npz", "set", "--format", "jsonl")
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    right = sum(row["class"] == row["image"].split("/")[1].strip() for row in rows)
+    line = expected.format(right=right, count=len(rows))
+    about = [error for error in errors if "folder" in error]
+    assert len(about) == bool(line)
+    assert not line or line in about[0]
+
+
+@pytest.mark.parametrize("arguments", [("set/cat",), ("set/*/*.png",), ("set/cat/0.png",)])
+def test_folders_that_are_not_below_what_was_named_say_nothing(arguments, trained, cli, tmp_path):
+    model, images, labels = trained
+    model.save("pets.npz")
+    save_folder(tmp_path / "set", images, labels, PETS)
+    assert not [e for e in cli("predict", "pets.npz", *arguments)[2] if "folder" in e]
+
+
 # --- the rule itself ------------------------------------------------------------------------------
 
 

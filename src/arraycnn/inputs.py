@@ -1,6 +1,6 @@
 """Checks of what a user hands to `Model`, made once, on the host, before any work begins."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from arraycnn.backends.backend import Backend
 from arraycnn.backends.numpy import NumPy
 from arraycnn.batch_stream import BatchImages
+from arraycnn.class_names import match_classes
 from arraycnn.data.array_rules import BrokenRule, plain_array
 from arraycnn.data.image_source import ImageSource
 from arraycnn.data.label_rules import class_numbers, in_range
@@ -23,7 +24,8 @@ from arraycnn.ops import Array
 class Intake:
     """Brings what a user hands to a model into the form that it takes.
 
-    ``names`` are those of the classes; what has to be assumed goes to ``say``.
+    ``names`` are those of the classes, ``shown`` those that number the labels where these are
+    numbered in another way; what has to be assumed goes to ``say``.
     """
 
     form: ImageForm
@@ -31,6 +33,23 @@ class Intake:
     classes: int
     names: Sequence[str] | None
     say: Callable[[str], None]
+    shown: Sequence[str] | None = None
+
+    def numbered_by(self, names: Any) -> "Intake":
+        """The same for labels that are numbered by ``names``, the data's own; None changes nothing.
+
+        Raises InvalidTypeError where these are no names.
+        """
+        if names is None:
+            return self
+        shown = [] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+        if not shown or not all(isinstance(name, str) for name in shown):
+            message = (
+                f"class_names: must be texts, one for each class of the labels, got {names!r}; "
+                'write class_names=["cat", "dog"]'
+            )
+            raise InvalidTypeError(message)
+        return replace(self, shown=tuple(map(str, shown)))
 
     def images(self, images: Any) -> Array:
         """``images`` on the backend as (N, H, W, C), uint8 or ``form.dtype``.
@@ -64,11 +83,20 @@ class Intake:
         if hasattr(labels, "__dlpack__") and not isinstance(labels, np.ndarray | np.generic):
             labels = self.backend.to_numpy(self.backend.asarray(labels))
         with refused("labels"):
-            y = class_numbers(labels, self.names)
+            y = class_numbers(labels, self.shown or self.names)
             if y.shape[0] != count:
                 reason = f"must be as many as images, got {y.shape[0]} labels for {count} images"
                 raise BrokenRule(reason, "take both from the same set")
-            return in_range(y, self.classes, f"the network has {self.classes} outputs")
+            if self.shown is None:
+                return in_range(y, self.classes, f"the network has {self.classes} outputs")
+            if y.size and not 0 <= int(y.min()) <= int(y.max()) < len(self.shown):
+                reason = f"must be 0 to {len(self.shown) - 1}, class_names has {len(self.shown)}"
+                reason += f", got {y.min()} to {y.max()}"
+                raise BrokenRule(reason, "number them from 0, and give each class a name")
+        found = match_classes("labels", self.names, self.classes, self.shown, np.unique(y))
+        if found.said:
+            self.say(found.said)
+        return found.numbers[y]
 
     def weights(self, weights: Any, images: Array) -> Array | None:
         """The weight of each of ``images`` on the backend, (N,), mean 1; None where all are alike.

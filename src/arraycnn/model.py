@@ -257,18 +257,25 @@ class Model(Stands, Described):
 
     @on_its_device
     def evaluate(
-        self, images: Any, labels: Any = None, progress: Callable[[int], None] | None = None
+        self,
+        images: Any,
+        labels: Any = None,
+        progress: Callable[[int], None] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> Metrics:
         """Mean loss in nats and accuracy on ``images`` and ``labels``, as `fit` takes them.
 
         Without ``labels``, on an iterable of (images, labels), iterated once. ``progress`` is called
-        with the number of images done, batch after batch.
+        with the number of images done, batch after batch. Where the data number their classes in
+        another way, ``class_names`` has the names in their order: classes are matched with those of
+        the model by name, and DataError is raised for one that the model does not know.
         """
         with failures_in_words(self.backend):
+            intake = self.intake.numbered_by(class_names)
             if labels is None:
                 check_iterable(images)
-                return self._sums(map(self.intake.batches(), images))
-            pair = self.intake.pair(images, labels)
+                return self._sums(map(intake.batches(), images))
+            pair = intake.pair(images, labels)
             tell_strange("evaluate", self, self._say, *pair)
             return self._measure(pair, progress)
 

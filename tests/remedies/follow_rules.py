@@ -444,3 +444,17 @@ def batches_of_two_kinds(here: Here) -> None:
     with here.refused():
         _raw_model().fit([(floats, _LABELS), (_IMAGES, _LABELS)])
     _raw_model().fit([(floats, _LABELS), (floats, _LABELS)])
+
+
+_refused_then(
+    "inputs.py",
+    'write class_names=["cat", "dog"]',
+    lambda: making.model().evaluate(_IMAGES, _LABELS, class_names="cat, dog, eel"),
+    lambda: making.model().evaluate(_IMAGES, _LABELS, class_names=["cat", "dog", "eel"]),
+)
+_refused_then(
+    "inputs.py",
+    "number them from 0, and give each class a name",
+    lambda: making.model().evaluate(_IMAGES, _LABELS + 1, class_names=["cat", "dog", "eel"]),
+    lambda: making.model().evaluate(_IMAGES, _LABELS, class_names=["cat", "dog", "eel"]),
+)

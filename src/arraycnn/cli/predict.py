@@ -1,6 +1,7 @@
 """arraycnn predict."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from arraycnn.backends import Backend
 from arraycnn.batch_size import images_to_read
 from arraycnn.cli import options, pictures
 from arraycnn.cli.console import counted, counting_bar, notice
+from arraycnn.cli.folder_names import FolderNames
 from arraycnn.cli.tables import Table, table
 from arraycnn.data.found import LeftOut
 from arraycnn.errors import DataError
@@ -60,7 +62,8 @@ def predict(
     total = sum(len(part) for part in shown)
     kind = "json" if as_json else table_format
     # JSON has room for every class, a line has not.
-    run = _Run(trained, invert, top or (None if kind in ("json", "jsonl") else _SHOWN))
+    shown_top = top or (None if kind in ("json", "jsonl") else _SHOWN)
+    run = _Run(trained, invert, shown_top, images)
     left_out = LeftOut()
     began = time.perf_counter()
     with counting_bar("predicting", total) as progress, table(kind, output) as rows:
@@ -91,9 +94,12 @@ def predict(
 class _Run:
     """Predicts batch after batch and counts."""
 
-    def __init__(self, model: Model, invert: bool | None, top: int | None) -> None:
+    def __init__(
+        self, model: Model, invert: bool | None, top: int | None, arguments: Sequence[str]
+    ) -> None:
         self._model, self._invert, self._top = model, invert, top
         self._names = model.class_names or tuple(str(n) for n in range(model.classes))
+        self.folders = FolderNames(arguments, self._names)
         self.done = self.bad = self.inverted = self.blank = 0
         self.confidence = 0.0
 
@@ -118,6 +124,7 @@ class _Run:
             shown = printable(self._names[best])
             rows.add(f"{printable(name)}: {said}{shown} ({text})", values)
             self.confidence += float(row[best])
+            self.folders.add(name, int(best))
         self.done += len(names)
         self.inverted += int(flipped.sum())
         self.blank += int(nothing.sum())
@@ -141,6 +148,8 @@ def _report(run: _Run, invert: bool | None, seconds: float, total: int) -> None:
             f"{run.blank} of {counted(run.done, 'image')} blank, all of one grey value: what the "
             "network says of them means nothing"
         )
+    if said := run.folders.said():
+        notice(said)
     notice(
         f"{counted(run.done, 'image')} in {seconds:.2f} s ({run.done / seconds:,.0f} images/s), "
         f"mean confidence {run.confidence / run.done:.1%}"
