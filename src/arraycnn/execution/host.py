@@ -65,11 +65,11 @@ class HostPlans:
         """A plan for images in memory, or for a source of them."""
         is_known = type(task.optimizer) in (SGD, Adam, AdamW) and task.weights is None
         if is_known and self._is_recordable(task.network):
-            carry = Carry(*(map_leaves(_in_order, tree) for tree in carry))
-            if isinstance(task.images, np.ndarray) and not task.images.flags.c_contiguous:
-                # Put in order batch by batch.
-                task = replace(task, images=MappedImages(task.images))
-            return self.recorded(task, carry)
+            return self.recorded(*in_order(task, carry))
+        return self.unrecordable(placement, task, carry)
+
+    def unrecordable(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
+        """A plan for what is not made of kernels alone."""
         if isinstance(task.images, ImageSource):
             return EagerTraining(Streaming(placement, task.dtype), task, carry)
         return EagerTraining(placement, task, carry)
@@ -78,19 +78,37 @@ class HostPlans:
         self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:
         if not self._is_recordable(network):
-            return EagerInference(placement, network, params, state, dtype)
-        launcher = self._launcher(self._pool)
-        params = map_leaves(_in_order, params)
-        kernels = self._inference_kernels(launcher)
-        return RecordedInference(launcher, kernels, network, params, state, dtype)
+            return self.unrecordable_inference(placement, network, params, state, dtype)
+        return self.recorded_inference(network, params, state, dtype)
 
-    def recorded(self, task: Task, carry: Carry) -> TrainingPlan:
+    def unrecordable_inference(
+        self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
+    ) -> InferencePlan:
+        """The same of inference."""
+        return EagerInference(placement, network, params, state, dtype)
+
+    def recorded_inference(
+        self,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+        plan: type[RecordedInference] = RecordedInference,
+    ) -> InferencePlan:
+        launcher = self._launcher(self._pool)
+        params, state = map_leaves(_in_order, params), map_leaves(_in_order, state)
+        kernels = self._inference_kernels(launcher)
+        return plan(launcher, kernels, network, params, state, dtype)
+
+    def recorded(
+        self, task: Task, carry: Carry, plan: type[RecordedTraining] = RecordedTraining
+    ) -> TrainingPlan:
         launcher = self._launcher(self._pool)
         kernels = self._kernels_of(launcher, in_place=True)
-        memory = partial(self._memory, task, carry)
-        return RecordedTraining(launcher, self._steps, kernels, task, carry, self._unrolled, memory)
+        memory = partial(self._memory, task, carry, plan)
+        return plan(launcher, self._steps, kernels, task, carry, self._unrolled, memory)
 
-    def _memory(self, task: Task, carry: Carry) -> StepMemory:
+    def _memory(self, task: Task, carry: Carry, kind: type[RecordedTraining]) -> StepMemory:
         """What the recordings of a batch and of a shorter one hold, measured on few images."""
         scratch, count = 0, task.images.shape[0]
         few = 2 * min(max(1, _MEASURED_BYTES // (4 * math.prod(task.images.shape[1:]))), _MEASURED)
@@ -99,7 +117,7 @@ class HostPlans:
             nonlocal scratch
             launcher = self._launcher(thread_pool(1))
             kernels = self._kernels_of(launcher, in_place=True)
-            plan = RecordedTraining(launcher, self._steps, kernels, task, carry, self._unrolled)
+            plan = kind(launcher, self._steps, kernels, task, carry, self._unrolled)
             batches = [np.arange(size, dtype=np.int32) % count for size in (images, images - 1)]
             results = plan.run(0, batches, np.zeros(2))
             scratch = launcher.scratch_bytes
@@ -135,6 +153,15 @@ class HostPlans:
         if type(pool) is MaxPool2d and not self.can_pool(pool):
             return False
         return type(layer) in _RECORDABLE
+
+
+def in_order(task: Task, carry: Carry) -> tuple[Task, Carry]:
+    """The same with all that kernels read in C order."""
+    carry = Carry(*(map_leaves(_in_order, tree) for tree in carry))
+    if isinstance(task.images, np.ndarray) and not task.images.flags.c_contiguous:
+        # Put in order batch by batch.
+        task = replace(task, images=MappedImages(task.images))
+    return task, carry
 
 
 def _in_order(array: np.ndarray) -> np.ndarray:

@@ -98,7 +98,8 @@ class _Grouping:
                 self._add_head(node, program)
             elif node in held and node.kind not in ("input", "part") and node.op != "constant":
                 for root in roots_of(node):
-                    self._add_root(root)
+                    if root.index is None or 0 not in root.space:  # else there is nothing to write
+                        self._add_root(root)
 
     def _add_head(self, node: Node, program: Program) -> None:
         reads = {base(operand) for operand in node.operands}

@@ -90,7 +90,7 @@ class Launches:
             name: held[base(node)].reshape(node.shape)
             for name, node in schedule.program.outputs.items()
         }
-        return outputs, [kept, held, self]
+        return outputs, [kept, self]
 
     def _memory(self, node: Node, held: dict[Node, np.ndarray], launcher: Launcher) -> np.ndarray:
         place = self._schedule.memory_of.get(node)

@@ -12,6 +12,8 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -53,6 +55,7 @@ class KernelCache:
         self._lock = threading.Lock()
         self.compiled = 0
         """How many kernels were compiled, and not found."""
+        self._tell: Callable[[], None] | None = None
 
     def kernel(self, code: LoopCode) -> Kernel:
         """The kernel for ``code``: from memory, from disk, or compiled now."""
@@ -73,7 +76,19 @@ class KernelCache:
             "bytes": sum(size for _, size, _ in files),
         }
 
+    @contextmanager
+    def telling(self, act: Callable[[], None]) -> Iterator[None]:
+        """Within the block, ``act`` when the first kernel is compiled."""
+        self._tell = act
+        try:
+            yield
+        finally:
+            self._tell = None
+
     def _new(self, code: LoopCode) -> Kernel:
+        if self._tell is not None:
+            tell, self._tell = self._tell, None
+            tell()
         written = LoopKernel(code, _NAME)
         module = binding.parse_assembly(str(written.module))
         module.verify()

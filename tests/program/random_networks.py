@@ -1,0 +1,125 @@
+"""Networks drawn from all layers and a user's own, in any order: rendered steps against eager ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import program_cases
+from hypothesis import strategies as st
+from program_cases import LayerNorm, Mixer, Swish
+
+import arraycnn as cnn
+from arraycnn.program.compose import training_schedule
+from optional import Late
+
+launching = Late("arraycnn.program.render.launching")
+launchers = Late("arraycnn.ops.compiled.launcher")
+compiled = Late("arraycnn.ops.compiled")
+pools = Late("arraycnn.execution.thread_pool")
+
+OPTIMIZERS = list(program_cases.OPTIMIZERS.values())[:4]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network on images of a shape, and how it is trained."""
+
+    network: cnn.Sequential
+    shape: tuple
+    images: int
+    optimizer: object
+    seed: int
+
+
+def pointwise_layers():
+    return st.sampled_from(
+        [
+            cnn.ReLU(),
+            cnn.BatchNorm2d(),
+            Swish(),
+            LayerNorm(),
+            Mixer(),
+            cnn.Dropout(0.3),
+            cnn.Softmax(),
+        ]
+    )
+
+
+@st.composite
+def image_layers(draw, depth=0):
+    """A layer for images; it may not fit their size."""
+    kind = draw(st.sampled_from(["conv", "pool", "any", "any", "inner", "residual"]))
+    if kind == "conv":
+        return cnn.Conv2d(
+            draw(st.sampled_from([1, 2, 3, 5, 16, 17])),
+            (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
+            stride=draw(st.integers(1, 2)),
+            padding=draw(st.sampled_from(["valid", "same", (1, 1), (0, 2)])),
+            bias=draw(st.booleans()),
+        )
+    if kind == "pool":
+        size, stride = draw(st.integers(1, 3)), draw(st.sampled_from([None, 1, 2]))
+        pool = draw(st.sampled_from(["max", "all", "average"]))
+        if pool == "average":
+            return cnn.AvgPool2d(size, stride)
+        return cnn.MaxPool2d(size, stride, ties="all" if pool == "all" else "first")
+    if kind == "any" or depth > 1:
+        return draw(pointwise_layers())
+    inner = cnn.Sequential(*draw(st.lists(image_layers(depth=depth + 1), min_size=1, max_size=3)))
+    if kind == "inner":
+        return inner
+    body = cnn.Sequential(cnn.Conv2d(draw(st.integers(1, 4)), 3, padding=(1, 1)), cnn.BatchNorm2d())
+    filters = body.layers[0].filters
+    return cnn.Residual(body, cnn.Conv2d(filters, 1))
+
+
+@st.composite
+def networks(draw):
+    """A network that fits the size of its images."""
+    shape = (draw(st.integers(1, 9)), draw(st.integers(1, 9)), draw(st.sampled_from([1, 2, 3, 16])))
+    layers, size = [], shape
+    if draw(st.booleans()):
+        layers.append(cnn.Rescale())
+    for layer in draw(st.lists(image_layers(), min_size=1, max_size=5)):
+        try:
+            size = layer.init(np.random.default_rng(0), size)[2]
+        except cnn.InvalidValueError:
+            continue
+        layers.append(layer)
+    layers.append(draw(st.sampled_from([cnn.Flatten(), cnn.GlobalAvgPool2d()])))
+    if draw(st.booleans()):
+        layers += [
+            cnn.Dense(draw(st.integers(1, 20))),
+            draw(st.sampled_from([cnn.ReLU(), Swish()])),
+        ]
+    layers.append(cnn.Dense(draw(st.integers(2, 12))))
+    return Case(
+        cnn.Sequential(*layers),
+        shape,
+        draw(st.sampled_from([1, 2, 5])),
+        draw(st.sampled_from(OPTIMIZERS)),
+        draw(st.integers(0, 2**20)),
+    )
+
+
+def check(case):
+    """One rendered step is the eager one to 1e-10, and has the same bits on 1 and 3 threads."""
+    step = program_cases.trial(
+        case.network, case.shape, case.optimizer, case.images, seed=case.seed
+    )
+    expected = step.eager()
+    images = step.given["images"]
+    schedule = training_schedule(
+        case.network, case.optimizer, step.carry, images, case.images, "float64"
+    )
+    launches = launching.Launches(schedule, "float64")
+    results = []
+    for threads in (1, 3):
+        launcher, values = launchers.Launcher(pools.thread_pool(threads)), step.values()
+        outputs, kept = launches(launcher, compiled.compiled_kernels(launcher), values)
+        assert kept
+        results.append({name: np.array(values.get(name, out)) for name, out in outputs.items()})
+    for name, array in expected.items():
+        scale = max(1.0, float(np.max(np.abs(array), initial=0.0)))
+        error = float(np.max(np.abs(results[0][name] - array), initial=0.0)) / scale
+        assert error < 1e-10 or not np.isfinite(array).all(), (name, error)
+        np.testing.assert_array_equal(results[0][name], results[1][name], err_msg=name)
