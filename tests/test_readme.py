@@ -38,7 +38,7 @@ def test_the_two_commands_are_there():
 
 
 def test_the_python_example_runs(tmp_path):
-    (example,) = blocks("python")
+    (example,) = blocks("python", README)
     assert 'backend="cupy"' in example
     assert len(example.strip().splitlines()) <= 12
     # CI has no CUDA device: the same lines on NumPy.

@@ -7,6 +7,7 @@ from remedies.listing import Remedy
 
 _HARDWARE = "needs a CUDA device, or a driver, in the state that the message is about"
 _INSTALL = "would install or remove packages; tests/test_cupy_probe.py provokes the message"
+_INSTALL_FONT = "would install a font; tests/test_names.py provokes the message"
 _LARGE = "needs an array of 2^31 numbers; tests of the kernel provoke the message"
 _SYSTEM = "is about the machine: other programs, its disk, its network"
 
@@ -36,6 +37,7 @@ EXEMPT: dict[Remedy, str] = {
         "what was on it is lost, and this process cannot use it again: check it with nvidia-smi, "
         "and go on from the last save in a new process",
     ): _HARDWARE,
+    Remedy("report/names.py", "install a font that has them, such as Noto Sans"): _INSTALL_FONT,
     Remedy(
         "guarding.py", "end other programs, or use fewer or smaller images, or a smaller network"
     ): _SYSTEM,
@@ -44,7 +46,7 @@ EXEMPT: dict[Remedy, str] = {
     ): _SYSTEM,
 }
 
-MOST_EXEMPT = 17
+MOST_EXEMPT = 18
 
 ELSEWHERE: dict[Remedy, str] = {
     Remedy(

@@ -38,7 +38,7 @@ def batches_that_begin_only_once(here: Here) -> None:
     making.model().fit(cnn.Batches(lambda: iter([pair, pair]), steps=2))
 
 
-@follows("model.py", "check the iterable")
+@follows("measuring.py", "check the iterable")
 def evaluated_on_no_batch(here: Here) -> None:
     with here.refused():
         making.model().evaluate([])
