@@ -480,7 +480,8 @@ def reference_losses(folder, net, images, batch):
             given, labels = arrays["images"][:images], arrays["labels"][:images]
         model = cnn.Model(network(net), NETS[net].image_shape, seed=SEED)
         optimizer = cnn.SGD(LEARNING_RATE)
-        carry = Carry(model._params, model._state, optimizer.init(model._params))
+        params, state = model.trees
+        carry = Carry(params, state, optimizer.init(params))
         task = Task(model.network, optimizer, given, labels, SEED, "float32")
         order = list(batches(images, batch, 0)[:CHECKED_STEPS])
         plan = cnn.NumPy(fast=False).training_plan(task, carry)

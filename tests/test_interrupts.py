@@ -279,9 +279,10 @@ def test_the_pool_leaves_nobody_at_work_however_often_it_is_interrupted(signals)
 
 @each("numba", "NumPy, eager")
 @pytest.mark.parametrize("hook", ["on_steps", "on_epoch", "on_save"])
-@pytest.mark.parametrize("at", [1, 2, 4])
-def test_a_log_of_steps_has_each_of_them_once(way, hook, at, tmp_path):
-    """Whatever failed, a file was saved, and another process went on."""
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_log_of_steps_has_each_of_them_once(way, hook, at, first, tmp_path):
+    """Whatever failed, before the logs or after them, a file was saved, and another model went on."""
 
     class Fails(cnn.Callback):
         left, save_every = at, 5
@@ -301,7 +302,7 @@ def test_a_log_of_steps_has_each_of_them_once(way, hook, at, tmp_path):
                 continue
             model = way.model()
             with pytest.raises(OSError, match="no space"):
-                way.fit(model, Fails(), *callbacks)  # before the logs, which do not hear of it
+                way.fit(model, *([Fails(), *callbacks] if first else [*callbacks, Fails()]))
             model.save(tmp_path / "last.npz", model.unfinished)
             model, training = cnn.Model.load_training(tmp_path / "last.npz", way.backend)
             assert training.untold == model_untold(training)
@@ -335,6 +336,22 @@ def test_on_steps_finds_the_model_with_the_parameters_of_these_steps():
     with growing_chunks():
         way.fit(model, look := Look())
     assert look.losses == truth.losses
+
+
+def test_on_begin_finds_a_model_with_the_parameters_that_a_resume_begins_with():
+    way, seen = Way("NumPy", epochs=2), []
+    training, other = way.states(4).states[4], way.model()
+
+    class Look(cnn.Callback):
+        def on_begin(self, state):
+            seen.append((other.steps_done, other.unfinished, other.parameters))
+            return True
+
+    settings = {"epochs": 2, "batch_size": BATCH, "optimizer": cnn.AdamW(0.01)}
+    other.fit(*way.set, resume=training, callbacks=[Look()], **settings)
+    ((steps, unfinished, parameters),) = seen
+    assert (steps, unfinished.position) == (4, 4)
+    interrupts.same(parameters, arrays(training.carry.params))
 
 
 def test_a_loss_of_nan_is_told_up_to_the_last_finite_one():

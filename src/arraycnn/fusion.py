@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn import training
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers import Conv2d, Dense, MaxPool2d, ReLU, Residual, Sequential
 from arraycnn.layers.layer import Context, Layer, Shape, Tree, check_images
 from arraycnn.layers.sequential import NamedLayers, backward_chain, forward_chain
 from arraycnn.ops import Array, Kernels
+from arraycnn.training import WithLoss, by_logits
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class DenseReLU:
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(WithLoss):
     """What is left of a Sequential when runs of its layers have become one."""
 
     layers: tuple[tuple[str, Layer], ...]
@@ -128,24 +128,22 @@ class Chain:
     ) -> tuple[Array | None, Tree]:
         return backward_chain(list(self.layers), params, residuals, dy, context, need_dx)
 
-
-def loss_and_gradients(
-    network: Layer, params: Tree, state: Tree, images: Array, labels: Array, context: Context
-) -> tuple[Array, Array, Tree, Tree]:
-    """As `training.loss_and_gradients`, with the last dense layer and the loss in one."""
-    fused = context.ops.dense_cross_entropy
-    name, dense = network.layers[-1] if isinstance(network, Chain) else ("", network)
-    if fused is None or not isinstance(network, Chain) or type(dense) is not Dense:
-        return training.loss_and_gradients(network, params, state, images, labels, context)
-    body = Chain(network.layers[:-1])
-    x, state, residuals = body.forward(params, state, images, context)
-    dense.check(params[name], x)
-    loss_sum, correct, dx, dweight, dbias = fused(
-        *(context.ops, x, params[name]["weight"], params[name].get("bias")),
-        *(labels, images.shape[0]),
-    )
-    _, gradients = body.backward(params, residuals, dx, context, need_dx=False)
-    return loss_sum, correct, gradients | {name: _gradients(dense, dweight, dbias)}, state
+    def loss_and_gradients(
+        self, params: Tree, state: Tree, images: Array, labels: Array, context: Context
+    ) -> tuple[Array, Array, Tree, Tree]:
+        """The last dense layer and the loss in one, where there is a kernel for it."""
+        fused, (name, dense) = context.ops.dense_cross_entropy, self.layers[-1]
+        if fused is None or type(dense) is not Dense:
+            return by_logits(self, params, state, images, labels, context)
+        body = Chain(self.layers[:-1])
+        x, state, residuals = body.forward(params, state, images, context)
+        dense.check(params[name], x)
+        loss_sum, correct, dx, dweight, dbias = fused(
+            *(context.ops, x, params[name]["weight"], params[name].get("bias")),
+            *(labels, images.shape[0]),
+        )
+        _, gradients = body.backward(params, residuals, dx, context, need_dx=False)
+        return loss_sum, correct, gradients | {name: _gradients(dense, dweight, dbias)}, state
 
 
 def fuse_network(network: Layer, ops: Kernels) -> Layer:

@@ -4,6 +4,7 @@ Nothing here knows a device, a library or a loop; a plan in `arraycnn.execution`
 eagerly, and may as well compile or record them.
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from arraycnn.layers.layer import Context, Layer, Tree
@@ -18,6 +19,16 @@ class Carry(NamedTuple):
     params: Tree
     state: Tree
     optimizer_state: Tree
+
+
+class WithLoss(ABC):
+    """A network that is computed together with its loss: what a plan makes of a user's network."""
+
+    @abstractmethod
+    def loss_and_gradients(
+        self, params: Tree, state: Tree, images: Array, labels: Array, context: Context
+    ) -> tuple[Array, Array, Tree, Tree]:
+        """As the function of this name returns them."""
 
 
 def loss_and_gradients(
@@ -45,6 +56,21 @@ def loss_and_gradients(
     gradients : tree with the keys of params
     state : tree
     """
+    if isinstance(network, WithLoss) and weights is None:
+        return network.loss_and_gradients(params, state, images, labels, context)
+    return by_logits(network, params, state, images, labels, context, weights)
+
+
+def by_logits(
+    network: Layer,
+    params: Tree,
+    state: Tree,
+    images: Array,
+    labels: Array,
+    context: Context,
+    weights: Array | None = None,
+) -> tuple[Array, Array, Tree, Tree]:
+    """`loss_and_gradients` layer by layer, the loss after the last."""
     logits, state, residuals = network.forward(params, state, images, context)
     loss_sum, dlogits, correct = context.ops.softmax_cross_entropy(logits, labels, images.shape[0])
     if weights is not None:
@@ -64,13 +90,34 @@ def train_step(
     weights: Array | None = None,
 ) -> tuple[Carry, Array, Array]:
     """One update: (new carry, mean loss (), number of correct images ())."""
+    carry, loss_sum, correct = summed_step(
+        network, optimizer, carry, images, labels, learning_rate, context, weights
+    )
+    return carry, loss_sum / float(images.shape[0]), correct
+
+
+def summed_step(
+    network: Layer,
+    optimizer: Optimizer,
+    carry: Carry,
+    images: Array,
+    labels: Array,
+    learning_rate: Array,
+    context: Context,
+    weights: Array | None = None,
+) -> tuple[Carry, Array, Array]:
+    """One update: (new carry, sum of the losses (), number of correct images ()).
+
+    All of it but the mean is in the context's kernels and the network's layers: of kernels that are
+    recorded, and change parameters in place, a recording of it is the step.
+    """
     loss_sum, correct, gradients, state = loss_and_gradients(
         network, carry.params, carry.state, images, labels, context, weights
     )
     params, optimizer_state = optimizer.update(
         context.ops, carry.params, gradients, carry.optimizer_state, learning_rate
     )
-    return Carry(params, state, optimizer_state), loss_sum / float(images.shape[0]), correct
+    return Carry(params, state, optimizer_state), loss_sum, correct
 
 
 def _weighted(logits: Array, labels: Array, weights: Array) -> Array:

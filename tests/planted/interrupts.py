@@ -9,7 +9,7 @@ FAULTS = [
     ("fitting.py", "self._keep_whole_steps(before)", "pass", KEPT),
     ("fitting.py", "if done.torn:", "if False:", TORN),
     ("fitting.py", "untold=known[len(known) - news :],", "untold=(),", LOGS),
-    ("fitting.py", "self._stand(self.state)\n        self._ask", "self._ask", "test_interrupts.py -k 'any_line and numba'"),
+    ("fitting.py", "self._stand(self.state)\n        self._ask", "self._ask", "test_interrupts.py -k on_begin_finds"),
     ("fitting.py", "        self._tell()\n        if self.ended or", "        if self.ended or", LOGS),
     ("execution/eager.py", "whole=number + 1, carry=carry", "whole=number, carry=carry", KEPT),
     ("execution/recorded.py", "self._torn = not self._launcher.atomic", "self._torn = False", TORN),
@@ -17,7 +17,7 @@ FAULTS = [
     ("execution/thread_pool.py", "            _wait_for(helping)\n", "", "test_interrupts.py -k the_pool"),
     ("execution/thread_pool.py", "            continue\n        return", "            return\n        return", "test_interrupts.py -k the_pool"),
     ("batch_stream.py", "if last.first_step == first_step + len(results):", "if True:", "test_interrupts.py -k iterable_that_fails"),
-    ("batch_stream.py", "step - self._course.first_step", "step - self._course.first_step - 1", SETS),
+    ("model.py", "StreamedTraining(plan, stream, state.course)", "StreamedTraining(plan, stream, course)", SETS),
     ("callbacks/logs.py", "(state.epochs_done + 1, state.told)", "(state.epochs_done + 1, state.step)", LOGS),
     ("training_state.py", '{"untold": [list(step) for step in self.untold]} if self.untold', '{"untold": []} if self.untold', LOGS),
 ]  # fmt: skip

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from arraycnn.execution.plan import StepMemory, Task
-from arraycnn.layers.layer import Context, Randomness, Tree
+from arraycnn.layers.layer import Context, Randomness
 from arraycnn.ops import GENERIC, Array, Kernels, Window
 from arraycnn.ops.random_bits import seed_words
-from arraycnn.training import Carry, loss_and_gradients
+from arraycnn.training import Carry, loss_and_gradients, summed_step
 from arraycnn.tree import map_leaves
 
 
@@ -44,20 +44,22 @@ def whole_step_memory(task: Task, carry: Carry, *, columns: bool) -> StepMemory:
     dtype = "uint8" if "uint8" in str(task.images.dtype) else task.dtype
     one = np.ones((), task.dtype)
 
-    def step(count: int) -> object:
-        _, _, gradients, _ = gradients_of(count)
-        return task.optimizer.update(ops, host.params, gradients, host.optimizer_state, one)
-
-    def gradients_of(count: int) -> tuple[Array, Array, Tree, Tree]:
+    def batch(count: int) -> tuple[np.ndarray, np.ndarray, Context]:
         indices = np.arange(count, dtype=np.int32)
         random = Randomness(seed_words(task.seed), np.zeros(1, np.int32), indices)
         images = np.zeros((count, *task.images.shape[1:]), dtype)
         context = Context(ops, "train", task.dtype, random)
-        labels = np.zeros(count, np.int32)
-        return loss_and_gradients(task.network, host.params, host.state, images, labels, context)
+        return images, np.zeros(count, np.int32), context
+
+    def gradients(count: int) -> object:
+        return loss_and_gradients(task.network, host.params, host.state, *batch(count))
+
+    def step(count: int) -> object:
+        images, labels, context = batch(count)
+        return summed_step(task.network, task.optimizer, host, images, labels, one, context)
 
     few = 4
-    memory = step_memory(gradients_of, few, 2 * few)
+    memory = step_memory(gradients, few, 2 * few)
     # The update does not grow with the images; with so few of them it may take the most.
     updating = _peak(step, few) - few * memory.per_image
     return StepMemory(max(memory.fixed, updating), memory.per_image)

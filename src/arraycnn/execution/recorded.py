@@ -18,13 +18,13 @@ import numpy as np
 from arraycnn.data.image_source import ImageSource
 from arraycnn.execution.memory import whole_step_memory
 from arraycnn.execution.plan import Finished, StepMemory, Task
-from arraycnn.fusion import Chain, fuse_network, loss_and_gradients
+from arraycnn.fusion import Chain, fuse_network
 from arraycnn.layers import Rescale
 from arraycnn.layers.layer import Context, Layer, Randomness
 from arraycnn.ops import Array, Kernels, array_namespace
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.ops.step_tables import StepTables
-from arraycnn.training import Carry
+from arraycnn.training import Carry, summed_step
 from arraycnn.tree import flatten, map_leaves
 
 UNROLLED = 16
@@ -305,13 +305,10 @@ class RecordedTraining:
         else:
             images = ops.gather(recordings.part.images, rows)
         context = Context(ops, "train", task.dtype, Randomness(self._seed, step, indices))
-        loss_sum, correct, gradients, state = loss_and_gradients(
-            self._network, carry.params, carry.state, images, labels, context
+        new, loss_sum, correct = summed_step(
+            self._network, task.optimizer, carry, images, labels, rate, context
         )
-        params, optimizer_state = task.optimizer.update(
-            ops, carry.params, gradients, carry.optimizer_state, rate
-        )
-        _overwrite(carry, Carry(params, state, optimizer_state))
+        _overwrite(carry, new)
         self._steps.finish_step(self._launcher, tables, loss_sum, correct)
 
     def _new_tables(self, batch: int) -> StepTables:
