@@ -260,6 +260,7 @@ def flattened(x):
         lambda x: array_namespace(x).matmul(x[:, 0, :], x[:, :2, 1].T),
         lambda x: array_namespace(x).sum(x, axis=(0, 2)) + array_namespace(x).sum(x, axis=1)[:3, 0],
         lambda x: array_namespace(x).arange(3)[::-1] * 2,
+        lambda x: x[-1, :, -2] * 2.0 + x[1, -3:, 0],
     ],
 )
 def test_schedules_of_functions_of_all_kinds(function):

@@ -44,6 +44,11 @@ def test_a_traced_step_is_the_eager_step_to_the_last_bit(network, optimizer):
     program = training_program(step.network, optimizer, *arguments)
     program.check()
     expected = step.eager()
+    for name, node in program.outputs.items():
+        assert (node.shape, node.dtype) == (
+            np.shape(expected[name]),
+            np.asarray(expected[name]).dtype,
+        )
     check_same(interpret(program, step.values()), expected)
     simple = simplified(program)
     simple.check()
@@ -130,6 +135,7 @@ ROWS = np.array([2, 0, 2, 1])
         lambda xp, x, y, rows: (rows == 2, rows != 2, rows <= 1, rows >= 1, rows / 2),
         lambda xp, x, y, rows: at(xp.asarray(x, copy=True))[:, 1:3].add(1.5),
         lambda xp, x, y, rows: at(xp.asarray(x, copy=True))[0].set(2.0),
+        lambda xp, x, y, rows: (at(xp.asarray(x, copy=True))[0].set(2.0), x + 0.0),
         lambda xp, x, y, rows: pad(x, ((0, 0), (1, 2), (0, 1))),
         lambda xp, x, y, rows: xp.astype(x, xp.int32) + xp.astype(x > 0, xp.int32),
     ],
@@ -181,6 +187,7 @@ def doubled_in_place(xp, x):
         (lambda xp, x: x[xp.arange(2)], "indexed by slices and ints", "xp.take"),
         (doubled_in_place, "in place", "x = x + y"),
         (lambda xp, x: x * np.float32(2.0), "Python numbers", "float(number)"),
+        (lambda xp, x: x * np.float64(2.0), "Python numbers", "float(number)"),
         (lambda xp, x: x * np.ones(3), "Python numbers", "xp.asarray"),
         (lambda xp, x: x + "1", "Python numbers", "float(number)"),
         (lambda xp, x: xp.fft(x), "xp.fft cannot be traced", "namespace"),
