@@ -335,7 +335,7 @@ def test_pickles_that_are_no_set(tmp_path):
         ({"a": ARRAYS[0]}, "must hold arrays called images and labels"),
         (
             ((np.zeros((4, 7)), np.zeros(4, int)),) * 2,
-            "no square image; say its shape with --image",
+            "no square image; train with --image-size",
         ),
         (((np.full((4, 4), np.nan), np.zeros(4, int)),) * 2, "images"),
     ]:

@@ -55,9 +55,6 @@ ELSEWHERE: dict[Remedy, str] = {
     Remedy(
         "familiarity.py", "of the training images {}: scale both in one way"
     ): "test_familiarity.py::test_scaled_as_told_they_pass_in_silence",
-    Remedy("picture_values.py", "others like it are not listed"): (
-        "test_image_files.py::test_notes_are_counted_by_kind_with_the_first_name"
-    ),
     Remedy("familiarity.py", "pass 255 - images"): "test_familiarity.py::test_another_background",
     Remedy("estimator.py", "give them as fit had them"): (
         "test_sampling.py::test_the_estimator_refuses_to_score_classes_of_which_it_knows_none"
