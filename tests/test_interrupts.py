@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 import arraycnn as cnn
 import interrupts
 from arraycnn.batch_stream import Batches
+from arraycnn.execution import blas
 from arraycnn.execution.recorded import RecordedTraining
 from arraycnn.execution.thread_pool import ThreadPool
 from arraycnn.standing import Standing
@@ -401,3 +403,38 @@ def test_a_model_pickled_before_it_had_a_standing_is_read():
         assert (found.epochs_done, found.steps_done, found.unfinished) == (1, 6, None)
         interrupts.same(found.parameters, model.parameters)
         np.testing.assert_array_equal(found.predict(HELD_OUT[0]), model.predict(HELD_OUT[0]))
+
+
+def test_an_interrupt_at_any_line_of_the_limit_of_blas_leaves_no_lock_and_no_limit():
+    """The next to come does not wait for it, and the last to leave gives BLAS its threads back."""
+    controller = blas._controller().select(user_api="blas")
+    with controller.limit(limits=3):
+        before = [found["num_threads"] for found in controller.info()]
+
+        def visit(at):
+            lines = 0
+
+            def count(frame, event, argument):
+                nonlocal lines
+                if frame.f_code.co_filename != blas.__file__:
+                    return None
+                if event == "line":
+                    lines += 1
+                    if lines == at:
+                        raise KeyboardInterrupt
+                return count
+
+            sys.settrace(count)
+            try:
+                with suppress(KeyboardInterrupt), blas.single_threaded_blas():
+                    pass
+            finally:
+                sys.settrace(None)
+            return lines
+
+        visit(0)
+        for at in range(1, visit(0) + 1):
+            visit(at)
+            with blas.single_threaded_blas():
+                assert {found["num_threads"] for found in controller.info()} == {1}
+            assert [found["num_threads"] for found in controller.info()] == before, at

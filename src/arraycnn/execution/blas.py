@@ -10,12 +10,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
+from weakref import WeakSet
 
 from threadpoolctl import OpenBLASController, ThreadpoolController
 
-_lock = threading.Lock()
-_inside = 0
-_limit: Any = None  # while there is one
+
+class _Visit:
+    """A stay within the limit."""
+
+
+# Reentrant: an interrupt may come between the end of a block and the release of its lock, and the
+# thread that was interrupted must not wait for itself.
+_lock = threading.RLock()
+_inside: WeakSet[_Visit] = (
+    WeakSet()
+)  # one that an interrupt keeps from leaving is gone with its frame
+_before: list[int] | None = None
+"""How many threads each BLAS had, while that is to be given back."""
 
 
 @contextmanager
@@ -25,29 +36,37 @@ def single_threaded_blas() -> Iterator[None]:
     The limit is the whole process's: of several threads in such blocks, the first sets it and the
     last to leave lifts it.
     """
-    global _inside, _limit
-    with _lock:
-        if _inside == 0:
-            _take_the_reins()
-            if _limit is None:
-                _limit = _controller().limit(limits=1, user_api="blas")
-        _inside += 1
+    global _before
+    visit = _Visit()
     try:
+        with _lock:
+            if not _inside:
+                _take_the_reins()
+                # Where an interrupt has kept the last to leave from giving them back, they are known.
+                _before = (
+                    [blas.get_num_threads() for blas in _blas()] if _before is None else _before
+                )
+                _set([1] * len(_before))
+            _inside.add(visit)
         yield
     finally:
         with _lock:
-            _inside -= 1
-            if _inside == 0:
+            _inside.discard(visit)
+            if not _inside and _before is not None:
                 _take_the_reins()
-                _limit.restore_original_limits()
-                _limit = None
+                _set(_before)
+                _before = None
                 _take_the_reins()
+
+
+def _set(threads: list[int]) -> None:
+    for blas, count in zip(_blas(), threads, strict=True):
+        blas.set_num_threads(count)
 
 
 def _after_fork_in_child() -> None:
     # The threads that were inside are not in this process; the next to leave lifts their limit.
-    global _inside
-    _inside = 0
+    _inside.clear()
     _lock.release()
 
 
@@ -70,3 +89,8 @@ def _take_the_reins() -> None:
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()  # finds the loaded BLAS libraries: a millisecond or more, once
+
+
+@cache
+def _blas() -> list[Any]:
+    return list(_controller().select(user_api="blas").lib_controllers)
