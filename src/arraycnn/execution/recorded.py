@@ -244,7 +244,8 @@ class RecordedTraining:
         tables.order[: count * size] = asarray(indices)
         tables.rows[: count * size] = asarray(part.rows(indices, size))
         tables.steps[:count] = asarray(steps)
-        tables.rates[:count] = asarray(rates.astype(self._task.dtype))
+        with np.errstate(over="ignore"):  # a rate that becomes infinite shows in the next loss
+            tables.rates[:count] = asarray(rates.astype(self._task.dtype))
         tables.cursor[...] = 0
         self._progress = replace(progress, tables=tables)
         for start in range(0, count, part.steps):
