@@ -237,8 +237,28 @@ def injected(name, images, moments, seed):
 
 
 @contextmanager
+def again_where_dropped():
+    """Within the block an interrupt that Python drops is not reported: the sender sends another.
+
+    Python drops what is raised within a finalizer or a callback of its garbage collector, whoever
+    these belong to, and pytest makes a failure of what was dropped.
+    """
+    report = sys.unraisablehook
+
+    def hear(dropped):
+        if dropped.exc_type is not KeyboardInterrupt:
+            report(dropped)
+
+    sys.unraisablehook = hear
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+
+
+@contextmanager
 def interrupts(*delays):
-    """Within the block SIGINT comes after so many seconds, one after the other."""
+    """Within the block SIGINT comes after so many seconds, one after the other, and then again."""
     inside, left = threading.Event(), threading.Event()
 
     def interrupt(number, frame):
@@ -247,7 +267,7 @@ def interrupts(*delays):
 
     def send():
         inside.wait()
-        # Python drops what a handler raises within a finaliser: then it comes again.
+        # Again, where it was dropped.
         for delay in itertools.chain(delays, itertools.repeat(0.5)):
             if left.wait(delay):
                 return
@@ -257,8 +277,9 @@ def interrupts(*delays):
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        inside.set()
-        yield
+        with again_where_dropped():
+            inside.set()
+            yield
     except KeyboardInterrupt:
         pass
     finally:

@@ -92,11 +92,12 @@ def test_a_thread_that_trains_is_interrupted_as_a_signal_does_it(way):
     thread.start()
     while model.steps_done < 20:  # who looks from another thread finds what belongs together
         states.append(model.standing)
-    while thread.is_alive():  # again, where it came while Python cannot raise: in a finalizer
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-            ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
-        )
-        thread.join(1)
+    with interrupts.again_where_dropped():
+        while thread.is_alive():
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
+            )
+            thread.join(1)
     way.check(model, told)
     truth = way.states(max(standing.steps_done for standing in states), every=1)
     for steps, standing in {standing.steps_done: standing for standing in states}.items():
