@@ -124,7 +124,9 @@ _OUTCOMES: dict[str, dict] = {}
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """In the process that hears of every test, which with xdist runs none itself."""
-    ran = _OUTCOMES.setdefault(report.nodeid, {"outcome": "passed", "reason": "", "asked": True})
+    begun = {"outcome": "passed", "reason": "", "asked": True, "seconds": 0.0}
+    ran = _OUTCOMES.setdefault(report.nodeid, begun)
+    ran["seconds"] = round(ran["seconds"] + report.duration, 3)
     if report.outcome != "passed":
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else ""
         ran.update(outcome=report.outcome, reason=reason)
@@ -191,6 +193,7 @@ def both(tests: set[str], bare: dict[str, dict], full: dict[str, dict]) -> str:
         if full[test]["outcome"] == "skipped" and bare.get(test, {}).get("outcome") != "passed"
     )
     lines = [f"in neither pass: {count} tests: {reason}" for reason, count in skipped.items()]
+    lines += [f"{seconds:8.1f} s of tests in {file}" for file, seconds in costliest(full)]
     unknown = [reason for reason in skipped if not any(word in reason for word in NEVER)]
     lines.append(
         f"{len(tests)} tests collected: {len(done)} settled by the bare pass, "
@@ -200,6 +203,14 @@ def both(tests: set[str], bare: dict[str, dict], full: dict[str, dict]) -> str:
         lines.append(f"neither pass ran: {lost[:20]}, and what was skipped for: {unknown}")
         raise SystemExit("\n".join(lines))
     return "\n".join(lines)
+
+
+def costliest(ran: dict[str, dict], count: int = 12) -> list[tuple[str, float]]:
+    """The files whose tests took longest in a pass, with their seconds."""
+    seconds: Counter[str] = Counter()
+    for test, outcome in ran.items():
+        seconds[file_of(test)] += outcome.get("seconds", 0.0)
+    return seconds.most_common(count)
 
 
 def all_files(tests: set[str]) -> str:

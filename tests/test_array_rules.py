@@ -263,6 +263,25 @@ def test_an_assumption_about_white_is_said_once(caplog):
     assert said == ["images: float64, 1 is taken as white, the grey value 255"]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int64", "uint16", ">i4"])
+def test_bits_that_are_no_grey_values_are_said_to_be(dtype, caplog, tmp_path):
+    bits = INK.astype(dtype)
+    new_model().fit(bits, LABELS)
+    np.savez(tmp_path / "bits.npz", images=bits, labels=LABELS)
+    load_dataset(tmp_path / "bits.npz")
+    said = [record.message for record in caplog.records if "0 and 1 only" in record.message]
+    assert {line.partition(": the grey")[0] for line in said} == {
+        "images",
+        f"{tmp_path / 'bits.npz'}: images",
+    }
+    caplog.clear()
+    new_model().predict(bits[:1])  # one picture may be as dark as that
+    for grey in (bits * 0, np.concatenate([bits, bits * 2]), bits.astype(bool)):
+        model = new_model()
+        model.predict(grey)
+    assert "0 and 1 only" not in caplog.text
+
+
 def test_the_first_batch_decides_the_scale_of_all():
     dark = np.zeros((3, 6, 5, 1), np.float32)
     dark[:, 2:4] = 1

@@ -268,10 +268,15 @@ def test_the_pool_leaves_nobody_at_work_however_often_it_is_interrupted(signals)
         time.sleep(0.01)
         release.set()
 
+    # A shell's background job inherits that SIGINT is ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     sender = threading.Thread(target=send)
     sender.start()
-    with pytest.raises(KeyboardInterrupt):
-        pool.run(piece, 2)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            pool.run(piece, 2)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert len(done) == 1
     sender.join()
     pool.run(done.append, 5)

@@ -117,6 +117,14 @@ def test_what_no_ordinary_machine_can_run_is_counted():
     assert "in neither pass: 1 tests: no CUDA device" in passes.both(set(ran), ran, ran)
 
 
+def test_the_files_that_take_longest_are_told(bare):
+    ran = {f"tests/test_{file}.py::{n}": row() | {"seconds": n} for file in "abc" for n in range(3)}
+    ran["tests/test_b.py::1"]["seconds"] = 7.25
+    assert passes.costliest(ran, 2) == [("test_b.py", 9.25), ("test_a.py", 3)]
+    assert "9.2 s of tests in test_b.py" in passes.both(set(ran), {}, ran)
+    assert 0 < sum(outcome["seconds"] for outcome in bare[1].values()) < 60
+
+
 def test_another_python_runs_again_what_a_python_can_break():
     bare = {name: row(python="3.99") for name in ("tests/test_cli.py::x", "tests/test_fit.py::y")}
     assert passes.settled(bare) == {"tests/test_fit.py::y"}

@@ -458,3 +458,16 @@ _refused_then(
     lambda: making.model().evaluate(_IMAGES, _LABELS + 1, class_names=["cat", "dog", "eel"]),
     lambda: making.model().evaluate(_IMAGES, _LABELS, class_names=["cat", "dog", "eel"]),
 )
+
+
+@follows("data/pixel_rules.py", "where 1 is white, multiply them by 255")
+def bits(here: Here) -> None:
+    ink = (_IMAGES > 127).astype(np.int64)
+    with here.told():
+        _fit(ink)
+    path = making.write_npz(here.path / "bits.npz", ink.astype(np.uint8), _LABELS)
+    with here.told():
+        load_dataset(path)
+    with here.quiet():
+        _fit(ink * 255)
+        load_dataset(making.write_npz(here.path / "grey.npz", ink.astype(np.uint8) * 255, _LABELS))
