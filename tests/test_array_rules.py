@@ -265,20 +265,19 @@ def test_an_assumption_about_white_is_said_once(caplog):
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int64", "uint16", ">i4"])
 def test_bits_that_are_no_grey_values_are_said_to_be(dtype, caplog, tmp_path):
-    bits = INK.astype(dtype)
-    new_model().fit(bits, LABELS)
-    np.savez(tmp_path / "bits.npz", images=bits, labels=LABELS)
+    bits, labels = np.concatenate([INK, INK]).astype(dtype), np.concatenate([LABELS, LABELS])
+    new_model().fit(bits, labels)
+    new_model().fit(Listed(bits), labels)
+    np.savez(tmp_path / "bits.npz", images=bits, labels=labels)
     load_dataset(tmp_path / "bits.npz")
-    said = [record.message for record in caplog.records if "0 and 1 only" in record.message]
-    assert {line.partition(": the grey")[0] for line in said} == {
-        "images",
-        f"{tmp_path / 'bits.npz'}: images",
-    }
+    about = "the grey values are 0 and 1 only, of 255; where 1 is white, multiply them by 255"
+    said = [record.message for record in caplog.records if "images" in record.message]
+    assert [line for line in said if "clipped" not in line] == [f"images: {about}"] * 2
+    assert [record.message for record in caplog.records][-1] == f"{tmp_path / 'bits.npz'}: {about}"
     caplog.clear()
-    new_model().predict(bits[:1])  # one picture may be as dark as that
-    for grey in (bits * 0, np.concatenate([bits, bits * 2]), bits.astype(bool)):
-        model = new_model()
-        model.predict(grey)
+    new_model().fit(bits[:1], labels[:1])  # one picture may be as dark as that
+    for grey in (bits * 0, np.concatenate([bits[:12], bits[:12] * 2]), bits.astype(bool)):
+        new_model().fit(grey, labels)
     assert "0 and 1 only" not in caplog.text
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from arraycnn.batch_size import images_at_once
 from arraycnn.data.image_source import ImageSource
+from arraycnn.data.pixel_rules import doubt_of_bits
 from arraycnn.polarity import Background, background
 
 if TYPE_CHECKING:
@@ -98,6 +99,10 @@ def tell_strange(
     to_numpy = model.backend.to_numpy
     ground = None if who == "predict" else model.background  # who shows pictures minds it
     say(strange_pixels(model.pixels, ground, x, to_numpy), "pixels")
+    if who == "fit" and model.pixels is None and int(x.shape[0]) >= _FEWEST:
+        seen = pixel_statistics(x, to_numpy)
+        doubt = doubt_of_bits(seen.high) if seen is not None and seen.bytes else ""
+        say(f"images: {doubt}" if doubt else "", "pixels")
     if y is not None:
         anew = who == "fit" and not model.steps_done
         labels = to_numpy(y)

@@ -11,7 +11,7 @@ import numpy as np
 from arraycnn.backends.backend import Backend
 from arraycnn.data.array_rules import BrokenRule, plain_array
 from arraycnn.data.image_source import ImageSource, MappedImages
-from arraycnn.data.pixel_rules import Scale, as_bytes, doubt_of_bits, pixel_scale
+from arraycnn.data.pixel_rules import Scale, as_bytes, pixel_scale
 from arraycnn.data.shape_rules import shape_for
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import Layer, Rescale, Sequential
@@ -92,8 +92,6 @@ class ImageTaker:
             alone = images.ndim > 1 and len(images) != shape[0]  # one image without the axis N
             return self._source(MappedImages(images[np.newaxis] if alone else images), shape)
         array = plain_array(images)
-        if self._form.takes_bytes and array.ndim and (doubt := doubt_of_bits(array)):
-            self._say(f"images: {doubt}")
         array = self._converted(array) if self._is_to_convert(array.dtype) else array
         return array.reshape(shape_for(array.shape, self._form.shape))
 

@@ -14,7 +14,7 @@ from arraycnn.data.found import Found
 from arraycnn.data.image_source import Images, ImageSource, MappedImages
 from arraycnn.data.label_rules import class_numbers, in_range, texts
 from arraycnn.data.numpy_files import MAPPED_BYTES
-from arraycnn.data.pixel_rules import as_bytes, doubt_of_bits, pixel_scale
+from arraycnn.data.pixel_rules import as_bytes, pixel_scale
 from arraycnn.data.shape_rules import guessed_shape
 from arraycnn.errors import DataFileError
 
@@ -76,8 +76,6 @@ def _images(array: Any, where: str) -> Images:
     if scale != "byte":
         white = "1" if scale == "unit" else "True"
         _logger.warning("%s: %s is taken as white, the grey value 255", where, white)
-    if doubt := doubt_of_bits(array):
-        _logger.warning("%s: %s", where, doubt)
     if isinstance(array, np.memmap):
         # A mapped file breaks when it is cut while it is in use: what fits is read.
         return MappedImages(array) if array.nbytes > MAPPED_BYTES else np.array(array)

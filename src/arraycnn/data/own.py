@@ -20,6 +20,7 @@ from arraycnn.data.picture_folder import (
     find_picture_parts,
     load_pictures,
 )
+from arraycnn.data.pixel_rules import doubt_of_bits
 from arraycnn.errors import DataError
 from arraycnn.polarity import blank
 
@@ -121,15 +122,17 @@ def _made(
 
 def _tell_of_blank_images(path: Path, parts: dict[str, LabelledArrays]) -> None:
     """Count the images in memory in which there is nothing to see."""
-    count = total = 0
+    count = total = highest = 0
     for images in (_whole(part).images for part in parts.values()):
         if isinstance(images, np.ndarray):  # a source tells as it reads
             total += len(images)
-            count += sum(
-                int(blank(images[start : start + _AT_A_TIME]).sum())
-                for start in range(0, len(images), _AT_A_TIME)
-            )
-    if count:
+            for start in range(0, len(images), _AT_A_TIME):
+                some = images[start : start + _AT_A_TIME]
+                count += int(blank(some).sum())
+                highest = max(highest, int(some.max(initial=0)))
+    if doubt := doubt_of_bits(highest):
+        _logger.warning("%s: %s", path, doubt)
+    elif count:
         _logger.warning("%s: %d of %d images are blank, all of one grey value", path, count, total)
 
 

@@ -44,13 +44,9 @@ def pixel_scale(pixels: npt.NDArray[Any]) -> Scale:
     return "byte"
 
 
-def doubt_of_bits(pixels: npt.NDArray[Any]) -> str:
-    """What to say of a set (N, ...) of whole numbers that are 0 and 1 only: black, or bits; else ""."""
-    if pixels.dtype.kind not in "iu" or len(pixels) < 2 or not pixels.size:
-        return ""
-    if any(part.max() > 1 for part in _parts(pixels)) or not any(
-        part.any() for part in _parts(pixels)
-    ):
+def doubt_of_bits(highest: float) -> str:
+    """What to say of a set of bytes that reaches ``highest``: it may be one of bits. Else ""."""
+    if highest != 1:
         return ""
     return "the grey values are 0 and 1 only, of 255; where 1 is white, multiply them by 255"
 
