@@ -247,7 +247,10 @@ def test_bytes_added_or_taken_from_the_front_are_noticed(tiny, path):
 def test_what_is_no_file_is_refused_with_the_reason(path):
     refused(path, str(path), "No such file", "check the path")
     path.mkdir()
-    refused(path, str(path), "directory", "check the path")
+    refused(path, str(path), "must be a file, is a folder; name a model that was saved")
+    for name in ("last.npz", "best.npz", "a.npz"):
+        (path / name).touch()
+    refused(path, f"is a folder; name {path / 'best.npz'}")
 
 
 def test_files_of_other_kinds_are_refused(path):

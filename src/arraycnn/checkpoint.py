@@ -52,6 +52,13 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Any], dict[str, np.ndar
     """
     try:
         content = user_path(path).read_bytes()
+    except IsADirectoryError as error:
+        models = sorted(
+            user_path(path).glob("*.npz"), key=lambda file: (file.name != "best.npz", file)
+        )
+        which = f"{models[0]}" if models else "a model that was saved"
+        message = f"model file {path}: must be a file, is a folder; name {which}"
+        raise CheckpointError(message) from error
     except OSError as error:
         message = f"model file {path}: cannot be read ({error.strerror}); check the path"
         raise CheckpointError(message) from error

@@ -362,6 +362,17 @@ def a_model_file_that_is_not_there(here: Here) -> None:
     cnn.Model.load(_model_file(here))
 
 
+@follows("checkpoint.py", "name {}")
+def a_run_for_the_model_in_it(here: Here) -> None:
+    making.model().save(here.path / "best.npz")
+    pictures = making.write_pictures(here.path / "pictures")
+    here.refused_command("evaluate", here.path)
+    here.refused_command("predict", here.path, pictures)
+    named = here.message.rpartition("name ")[2].strip()
+    assert named == str(here.path / "best.npz")
+    cnn.Model.load(named)
+
+
 @follows("checkpoint.py", "use the version of arraycnn that wrote it")
 def a_model_file_of_another_version(here: Here) -> None:
     from arraycnn import checkpoint
