@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.batch_size import images_at_once
-from arraycnn.data.image_source import ImageSource
+from arraycnn.data.image_source import part
 from arraycnn.data.pixel_rules import doubt_of_bits
 from arraycnn.polarity import Background, background
 
@@ -50,10 +50,7 @@ def pixel_statistics(images: Any, to_numpy: ToNumpy = np.asarray) -> PixelStatis
     sums, low, high, seen = np.zeros(2), math.inf, -math.inf, 0
     for start in range(0, count, step * at_once):
         stop = min(start + step * at_once, count)
-        if isinstance(images, ImageSource):
-            values = images.read(np.arange(start, stop, step))
-        else:
-            values = to_numpy(images[start:stop:step, ...])
+        values = part(images, slice(start, stop, step), to_numpy)
         seen += values.size
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))

@@ -11,7 +11,7 @@ from arraycnn.backends.numpy import NumPy
 from arraycnn.batch_stream import BatchImages
 from arraycnn.class_names import match_classes
 from arraycnn.data.array_rules import BrokenRule, plain_array
-from arraycnn.data.image_source import ImageSource
+from arraycnn.data.image_source import part
 from arraycnn.data.label_rules import class_numbers, in_range
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.image_inputs import ImageForm, ImageTaker, refused
@@ -152,10 +152,7 @@ class BatchCheck:
             )
             raise InvalidTypeError(message)
         with refused("images"):
-            images = self._taker.place(batch[0], NumPy())
-            images = (
-                images.read(np.arange(len(images))) if isinstance(images, ImageSource) else images
-            )
+            images = part(self._taker.place(batch[0], NumPy()), slice(None))
             if images.dtype != (self._dtype or images.dtype):
                 reason = f"must be {self._dtype} as in the batches before, got {images.dtype}"
                 raise BrokenRule(reason, "prepare all in the same way", of_kind=True)

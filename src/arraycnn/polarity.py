@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from arraycnn.data.image_source import ImageSource, as_source
+from arraycnn.data.image_source import as_source, part
 
 Background: TypeAlias = Literal["dark", "light"]
 
@@ -94,11 +94,8 @@ def background(
     step = -(-images.shape[0] // _MOST_LOOKED_AT)
     found = []
     for start in range(0, images.shape[0], step * _AT_A_TIME):
-        part = slice(start, min(start + step * _AT_A_TIME, images.shape[0]), step)
-        if isinstance(images, ImageSource):
-            looked_at = images.read(np.arange(part.start, part.stop, step))
-        else:
-            looked_at = to_numpy(images[part, ...])
+        stop = min(start + step * _AT_A_TIME, images.shape[0])
+        looked_at = part(images, slice(start, stop, step), to_numpy)
         found.append(backgrounds(looked_at.reshape(len(looked_at), *images.shape[1:3], -1)))
     which = np.concatenate(found)
     if (which == -1).mean() >= _AGREEING_IMAGES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -96,6 +97,15 @@ def select(images: Any, indices: npt.NDArray[np.integer[Any]]) -> Any:
     """The images at ``indices``: a copy of an array's, a selection of a source."""
     source = as_source(images)
     return source.select(indices) if isinstance(source, ImageSource) else images[indices]
+
+
+def part(
+    images: Any, where: slice, to_numpy: Callable[[Any], npt.NDArray[Any]] = np.asarray
+) -> npt.NDArray[Any]:
+    """The images ``where`` says, in host memory; those of an array there are not copied."""
+    if isinstance(images, ImageSource):
+        return images.read(np.arange(*where.indices(len(images))))
+    return to_numpy(images[where, ...])
 
 
 def rows(images: Any, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
