@@ -15,7 +15,8 @@ The passes may be of two Pythons; what a Python can break, `EVERY_PYTHON`, runs 
 
 What asks is seen from outside: an import that nothing can serve, and a subprocess of this Python,
 whose imports cannot be seen. It is asked by the file, since a file may keep what it has computed,
-and by the fixture, since those of conftest.py are kept across files.
+and by the fixture, since those of conftest.py are kept across files. What a file of `ONCE` shows does
+not hang on which kernels compute: there, a test that passed is settled whatever it asked for.
 """
 
 import json
@@ -43,6 +44,9 @@ EVERY_PYTHON = (
 )
 EVERY_PYTHON += ("numpy_files", "ops", "passes", "readme", "saved")
 """Files of tests of what the standard library does for us: text, files, processes, arguments."""
+ONCE = ("batch_size", "bench_*", "callbacks", "cli_resume", "cuda_*", "damaged_pictures", "fuzz")
+ONCE += ("names", "remedies", "report_browser", "report_cells", "report_page")
+"""Files of tests of pages, readers, words, files and launches, for which NumPy's kernels do."""
 NEVER = (
     "no NVIDIA driver",
     "no CUDA device",
@@ -146,7 +150,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     tests = {item.nodeid for item in items}
     if _RAN_BARE == "none":
-        kept = {test for test in tests if for_every_python(test)}
+        kept = {test for test in tests if is_of(test, EVERY_PYTHON)}
     elif _RAN_BARE:
         kept = tests - settled(read(Path(_RAN_BARE)))
     else:
@@ -155,9 +159,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item.nodeid in kept]
 
 
-def for_every_python(test: str) -> bool:
-    """Whether ``test`` is of a file of `EVERY_PYTHON`."""
-    return any(fnmatch(file_of(test), f"test_{pattern}.py") for pattern in EVERY_PYTHON)
+def is_of(test: str, patterns: tuple[str, ...]) -> bool:
+    """Whether ``test`` is of a file that ``patterns`` name."""
+    return any(fnmatch(file_of(test), f"test_{pattern}.py") for pattern in patterns)
 
 
 def file_of(test: str) -> str:
@@ -172,14 +176,14 @@ def read(path: Path) -> dict[str, dict]:
 
 
 def settled(bare: dict[str, dict]) -> set[str]:
-    """What need not run here: passed in the bare pass, in a file of which nothing asked."""
+    """What need not run here: passed in the bare pass, in a file of which nothing asked, or of `ONCE`."""
     passed = {test for test, ran in bare.items() if ran["outcome"] == "passed"}
     asked = {file_of(test) for test in passed if bare[test]["asked"]}
     return {
         test
         for test in passed
-        if file_of(test) not in asked
-        and (bare[test]["python"] == PYTHON or not for_every_python(test))
+        if (file_of(test) not in asked or is_of(test, ONCE))
+        and (bare[test]["python"] == PYTHON or not is_of(test, EVERY_PYTHON))
     }
 
 

@@ -117,6 +117,17 @@ def test_what_no_ordinary_machine_can_run_is_counted():
     assert "in neither pass: 1 tests: no CUDA device" in passes.both(set(ran), ran, ran)
 
 
+def test_what_hangs_on_no_kernel_is_settled_once_it_has_passed():
+    ran = {
+        "tests/test_report_page.py::x": row(asked=True),
+        "tests/test_report_page.py::y": row("skipped", asked=True),
+        "tests/test_cuda_graph.py::x": row(asked=True, python="3.99"),
+        "tests/test_fit.py::x": row(asked=True),
+        "tests/test_cli.py::x": row(asked=True),
+    }
+    assert passes.settled(ran) == {"tests/test_report_page.py::x", "tests/test_cuda_graph.py::x"}
+
+
 def test_the_files_that_take_longest_are_told(bare):
     ran = {f"tests/test_{file}.py::{n}": row() | {"seconds": n} for file in "abc" for n in range(3)}
     ran["tests/test_b.py::1"]["seconds"] = 7.25

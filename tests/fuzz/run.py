@@ -1,6 +1,6 @@
 """Fuzz the parsers, guided by coverage (atheris, which is libFuzzer for Python).
 
-    python tests/fuzz/run.py                        # every target for 10 seconds, as CI does
+    python tests/fuzz/run.py                        # every target for 10 seconds
     python tests/fuzz/run.py idx image --seconds 60
     python tests/fuzz/run.py idx --flat 600         # until coverage has been flat for 10 minutes
 
