@@ -176,7 +176,7 @@ def read(path: Path) -> dict[str, dict]:
 
 
 def settled(bare: dict[str, dict]) -> set[str]:
-    """What need not run here: passed in the bare pass, in a file of which nothing asked, or of `ONCE`."""
+    """What need not run here: passed in the bare pass, in a file that never asked or is of `ONCE`."""
     passed = {test for test, ran in bare.items() if ran["outcome"] == "passed"}
     asked = {file_of(test) for test in passed if bare[test]["asked"]}
     return {

@@ -16,6 +16,7 @@ from arraycnn.execution.recorded_inference import RecordedInference
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import Array, Kernels
 from arraycnn.program.compose import inference_schedule, training_schedule
+from arraycnn.program.memo import launches_of
 from arraycnn.program.render.launching import Launches
 from arraycnn.program.steps import named
 from arraycnn.training import Carry, infer
@@ -50,7 +51,7 @@ class TracedTraining(RecordedTraining):
                 *(task.network, task.optimizer, self._carry, images, tables.batch, task.dtype),
                 gather=True,
             )
-            self._launches[tables.batch] = Launches(schedule, task.dtype)
+            self._launches[tables.batch] = launches_of(schedule, task.dtype)
         outputs, kept = self._launches[tables.batch](launcher, self._kernels, arrays)  # type: ignore[arg-type]
         self._kept = self._kept or []
         self._kept.append(kept)  # what recordings point to
@@ -82,7 +83,7 @@ class TracedInference(RecordedInference):
                 del self._launches[next(iter(self._launches))]
             trees = self._params, self._state
             schedule = inference_schedule(self._whole, *trees, images, self._dtype)
-            self._launches[kind] = Launches(schedule, self._dtype)
+            self._launches[kind] = launches_of(schedule, self._dtype)
         arrays = {"images": images, **named(Carry(self._params, self._state, {}))}
         outputs, kept = self._launches[kind](self._launcher, self._context.ops, arrays)  # type: ignore[arg-type]
         return [outputs["logits"], outputs["probabilities"], kept]

@@ -11,8 +11,8 @@ from arraycnn.layers import Rescale, Sequential
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.optimizers import Optimizer
 from arraycnn.program.description import StepProgram as Program
-from arraycnn.program.passes.schedule import Schedule, scheduled
-from arraycnn.program.passes.simplify import simplified
+from arraycnn.program.memo import schedule_of
+from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.steps import Form, inference_program, named, training_program
 from arraycnn.training import Carry
 from arraycnn.tree import map_leaves
@@ -29,14 +29,14 @@ def training_schedule(
 ) -> Schedule:
     """`training_program`, scheduled: the new carry takes the place of the old."""
     program = training_program(network, optimizer, carry, images, batch_size, dtype, gather)
-    return scheduled(simplified(program), {name: name for name in named(carry)})
+    return schedule_of(program, tuple(named(carry)))
 
 
 def inference_schedule(
     network: Layer, params: Tree, state: Tree, images: Any, dtype: str
 ) -> Schedule:
     """`inference_program`, scheduled."""
-    return scheduled(simplified(inference_program(network, params, state, images, dtype)))
+    return schedule_of(inference_program(network, params, state, images, dtype))
 
 
 def step_program(
