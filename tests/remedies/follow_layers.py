@@ -136,7 +136,7 @@ def a_window_larger_than_the_image(here: Here) -> None:
     _init(cnn.Conv2d(2, 5), 8, 8, 1)
 
 
-@follows("optimizers.py", "set momentum=0.9")
+@follows("optimizers/sgd.py", "set momentum=0.9")
 def nesterov_needs_momentum(here: Here) -> None:
     with here.refused():
         cnn.SGD(0.1, nesterov=True)

@@ -1,0 +1,19 @@
+"""Optimizers: frozen records of settings with a pure update.
+
+``init(params)`` gives the state, a tree of arrays; ``update(ops, params, gradients, state,
+learning_rate)`` gives new parameters and state. Whatever changes from step to step is an array.
+"""
+
+from arraycnn.optimizers.adam import Adam, AdamW
+from arraycnn.optimizers.optimizer import Optimizer, learning_rates, paired, zeros_like
+from arraycnn.optimizers.sgd import SGD
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "learning_rates",
+    "paired",
+    "zeros_like",
+]

@@ -1,0 +1,87 @@
+"""What an optimizer is, and what every one is made with."""
+
+from typing import Protocol
+
+import numpy as np
+
+from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.ops import Array, Kernels
+from arraycnn.schedules import Constant, Schedule, check_learning_rate
+from arraycnn.settings import check_number
+from arraycnn.tree import Tree, flatten, leaves, with_leaves
+
+
+class Optimizer(Protocol):
+    """What the plans need of an optimizer."""
+
+    @property
+    def learning_rate(self) -> float | Schedule: ...
+
+    def init(self, params: Tree) -> Tree:
+        """The state before the first step, float64 NumPy arrays, for params of any library."""
+
+    def update(
+        self, ops: Kernels, params: Tree, gradients: Tree, state: Tree, learning_rate: Array
+    ) -> tuple[Tree, Tree]:
+        """New params and state; ``learning_rate`` is an array, ()."""
+
+
+def learning_rates(optimizer: Optimizer, first: int, count: int, total: int) -> np.ndarray:
+    """The learning rates of steps ``first`` to ``first + count`` of ``total``: (count,), float64.
+
+    Raises InvalidValueError where a schedule gives a rate that is negative or not finite.
+    """
+    rate = optimizer.learning_rate
+    schedule = Constant(rate) if isinstance(rate, int | float) else rate
+    table = np.array([schedule(step, total) for step in range(first, first + count)], dtype=float)
+    if not (np.isfinite(table).all() and (table >= 0.0).all()):
+        place = first + int(np.argmax(~(np.isfinite(table) & (table >= 0.0))))
+        message = (
+            f"{type(optimizer).__name__}: the schedule must give finite rates of at least 0, "
+            f"got {float(table[place - first])!r} at step {place}"
+        )
+        raise InvalidValueError(message)
+    return table
+
+
+def leaves_as(params: Tree, tree: Tree) -> list[Array]:
+    """The arrays of ``tree`` in the order of ``params``: a jit may return a dict reordered."""
+    arrays = flatten(tree)
+    return [arrays[name] for name in flatten(params)]
+
+
+def paired(params: Tree, *trees: Tree) -> list[tuple[Array, ...]]:
+    """Each parameter with its array in each of ``trees``, by name, in the order of `tree.leaves`."""
+    return list(zip(leaves(params), *(leaves_as(params, tree) for tree in trees), strict=True))
+
+
+def zeros_like(params: Tree) -> Tree:
+    """Zeros of the names and shapes of ``params``, float64 NumPy arrays."""
+    return with_leaves(params, [np.zeros(tuple(leaf.shape)) for leaf in leaves(params)])
+
+
+def check_rate(owner: str, rate: float | Schedule) -> None:
+    """Refuse what is neither a schedule nor a finite number of at least 0."""
+    if callable(rate):
+        return
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        message = f"{owner}: learning_rate must be a number or a schedule, got {rate!r}"
+        raise InvalidTypeError(message)
+    check_learning_rate(owner, rate)
+
+
+def check_share(owner: str, name: str, value: float) -> None:
+    """Refuse what is no number in [0, 1)."""
+    check_number(f"{owner}: {name}", value, minimum=0.0)
+    if value >= 1.0:
+        message = f"{owner}: {name} must be below 1, got {value!r}"
+        raise InvalidValueError(message)
+
+
+def check_betas(owner: str, betas: tuple[float, float]) -> None:
+    """Refuse what is no pair of numbers in [0, 1)."""
+    if not isinstance(betas, tuple) or len(betas) != 2:
+        message = f"{owner}: betas must be a pair of numbers, got {betas!r}"
+        raise InvalidTypeError(message)
+    for beta in betas:
+        check_share(owner, "betas", beta)
