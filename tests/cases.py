@@ -27,6 +27,7 @@ from arraycnn.layers import (
 from arraycnn.ops import GENERIC
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.tree import map_leaves
+from layer_rows import ROW_OF, ROWS
 
 SEED, STEP, FIRST_INDEX = 0x0123456789ABCDEF, 7, 100
 
@@ -145,6 +146,7 @@ CASES = [
         ),
         (5, 4, 2),
     ),
+    *(Case(row.layer, (3, 2, 4), images=3) for row in ROWS),
 ]
 
 
@@ -302,7 +304,7 @@ def _simple_by_loops(layer, params, x, mode, path):
         case Softmax():
             rows = [np.array([math.exp(v) for v in row]) for row in x.reshape(-1, x.shape[-1])]
             return np.array([row / math.fsum(row) for row in rows]).reshape(x.shape)
-    raise NotImplementedError(layer)
+    return ROW_OF[type(layer)].by_loops(layer, params, x)
 
 
 def _dropout_by_loops(layer, x, path):

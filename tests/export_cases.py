@@ -12,6 +12,7 @@ from arraycnn import (
     Dropout,
     Flatten,
     GlobalAvgPool2d,
+    InvalidValueError,
     MaxPool2d,
     Model,
     ReLU,
@@ -24,6 +25,7 @@ from arraycnn.layers import Context
 from arraycnn.ops import GENERIC
 from arraycnn.training import infer
 from arraycnn.tree import flatten, map_leaves
+from layer_rows import ROWS
 
 EVERY_LAYER = Sequential(
     Rescale(),
@@ -54,6 +56,15 @@ class Faster(ReLU):
 
 def convolved(layer, *after):
     return Sequential(layer, *(after or (Flatten(), Dense(3))))
+
+
+def takes_rows(layer):
+    """Whether ``layer`` takes what a Flatten gives."""
+    try:
+        layer.init(np.random.default_rng(0), (24,))
+    except InvalidValueError:
+        return False
+    return True
 
 
 # Network and input shape; images of two or three channels, of sizes that are not square.
@@ -137,6 +148,15 @@ SMALL = {
         Residual(Sequential(Flatten(), Dense(3)), Sequential(Conv2d(3, 2), GlobalAvgPool2d())),
         (4, 3, 2),
     ),
+}
+SMALL |= {
+    f"{row.layer!r}": (convolved(Conv2d(4, 2), row.layer, Flatten(), Dense(3)), (5, 4, 2))
+    for row in ROWS
+}
+SMALL |= {
+    f"{layer!r} after flatten": (Sequential(Flatten(), layer, Dense(3)), (3, 4, 2))
+    for layer in (row.layer for row in ROWS)
+    if takes_rows(layer)
 }
 
 

@@ -149,6 +149,8 @@ def test_files_python_cannot_import_are_refused(name, tmp_path):
 def test_unknown_layers_are_refused(tmp_path):
     model = Model(Sequential(Flatten(), Faster(), Dense(3)), (4, 4))
     for export, name in ((export_torch, "m.py"), (export_safetensors, "m.safetensors")):
-        with pytest.raises(InvalidTypeError, match="got Faster at 1;"):
+        with pytest.raises(
+            InvalidTypeError, match="got Faster at 1, a class without torch_module;"
+        ):
             export(model, tmp_path / name)
     assert list(tmp_path.iterdir()) == []

@@ -233,7 +233,22 @@ def torch_forward(torch, layer, params, state, x, mode):
             return torch.softmax(x, -1)
         case Dropout():
             return functional.dropout(x, layer.rate, training=mode == "train")
-    raise NotImplementedError(layer)
+    return twin_forward(torch, layer, params | state, x, mode)
+
+
+def twin_forward(torch, layer, arrays, x, mode):
+    """The module that ``layer`` names, with ``arrays``, on channels-last images."""
+    twin = layer.torch_module(tuple(x.shape[1:]))
+    names = {"torch": torch, "nn": torch.nn}
+    exec(twin.source, names)
+    module = eval(twin.expression, names).to(x.dtype).train(mode == "train")
+    assert set(module.state_dict()) == {twin.names.get(name, name) for name in arrays}
+    given = {
+        twin.names.get(name, name): array.permute(twin.axes.get(name, tuple(range(array.ndim))))
+        for name, array in arrays.items()
+    }
+    y = torch.func.functional_call(module, given, (x.permute(0, 3, 1, 2),))
+    return y.permute(0, 2, 3, 1)
 
 
 def draws_random_bits(case: Case) -> bool:

@@ -49,6 +49,7 @@ from arraycnn.errors import (
 )
 from arraycnn.history import EpochRecord, History, Metrics, Progress
 from arraycnn.layers import (
+    Activation,
     AvgPool2d,
     BatchNorm2d,
     Conv2d,
@@ -63,6 +64,7 @@ from arraycnn.layers import (
     Residual,
     Sequential,
     Softmax,
+    TorchModule,
 )
 from arraycnn.losses import softmax_cross_entropy
 from arraycnn.model import Model
@@ -75,6 +77,7 @@ __version__ = "0.1.0"
 __all__ = [
     "JAX",
     "SGD",
+    "Activation",
     "Adam",
     "AdamW",
     "ArrayAPIStrict",
@@ -128,6 +131,7 @@ __all__ = [
     "TensorBoard",
     "TimeLimit",
     "Torch",
+    "TorchModule",
     "TrainingState",
     "available_backends",
     "get_backend",

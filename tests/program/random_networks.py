@@ -9,6 +9,7 @@ from program_cases import LayerNorm, Mixer, Swish
 
 import arraycnn as cnn
 from arraycnn.program.compose import training_schedule
+from layer_rows import ROWS
 from optional import Late
 
 launching = Late("arraycnn.program.render.launching")
@@ -40,6 +41,7 @@ def pointwise_layers():
             Mixer(),
             cnn.Dropout(0.3),
             cnn.Softmax(),
+            *(row.layer for row in ROWS),
         ]
     )
 

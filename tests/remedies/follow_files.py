@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import struct
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -525,15 +526,22 @@ def a_residual_of_bytes(here: Here) -> None:
     export_torch(good, here.path / "m.py")
 
 
-@follows("export/channels_first.py", "write the network with those, or convert it by hand")
-def a_users_layer_is_not_exported(here: Here) -> None:
+@follows("export/channels_first.py", "give class {} a method {}")
+def a_users_layer_says_what_it_is_elsewhere(here: Here) -> None:
     from remedies.follow_layers import Doubled
 
-    layers = (cnn.Rescale(), cnn.Flatten(), cnn.Dense(3))
+    @dataclass(frozen=True)
+    class Named(Doubled):
+        def torch_module(self, input_shape: tuple[int, ...]) -> cnn.TorchModule:
+            source = "class Doubled(nn.Module):\n    def forward(self, x):\n        return x + x"
+            return cnn.TorchModule("Doubled()", source)
+
+    def model(layer: cnn.Layer) -> cnn.Model:
+        return cnn.Model(cnn.Sequential(cnn.Rescale(), layer, cnn.Flatten(), cnn.Dense(3)), (8, 8))
+
     with here.refused():
-        own = cnn.Sequential(*layers[:1], Doubled(), *layers[1:])
-        export_torch(cnn.Model(own, (8, 8)), here.path / "m.py")
-    export_torch(cnn.Model(cnn.Sequential(*layers), (8, 8)), here.path / "m.py")
+        export_torch(model(Doubled()), here.path / "m.py")
+    export_torch(model(Named()), here.path / "m.py")
 
 
 @follows(

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.layers import LAYERS, Dense, Flatten, GlobalAvgPool2d, Rescale, Residual, Sequential
+from arraycnn.layers import Dense, Flatten, Rescale, Residual, Sequential
 from arraycnn.layers.layer import Layer, Shape
+from arraycnn.layers.twins import TwinMethod, twin_method
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,17 @@ class Plan:
     flattened: dict[str, Shape]
 
 
-def plan(network: Layer, input_shape: Shape) -> Plan:
-    """The `Plan` of ``network`` on images of ``input_shape``, (H, W, C).
+def plan(network: Layer, input_shape: Shape, twin: TwinMethod) -> Plan:
+    """The `Plan` of ``network`` on images of ``input_shape``, (H, W, C), for what reads ``twin``.
 
     Raises
     ------
     InvalidTypeError
-        A layer is not one of this library's.
+        A layer does not say what it is there: it has no ``twin``.
     InvalidValueError
         A `Residual` adds raw pixels.
     """
-    walk = _Walk()
+    walk = _Walk(twin)
     walk.keep_order(walk.follow(network, "", _Value(input_shape, raw=True)))
     if walk.takes_pixels and walk.raw_sums:
         message = (
@@ -80,6 +81,7 @@ class _Value:
 
 @dataclass
 class _Walk:
+    twin: TwinMethod
     input_shapes: dict[str, Shape] = field(default_factory=dict)
     takes_pixels: bool = False
     raw_sums: list[str] = field(default_factory=list)
@@ -87,19 +89,21 @@ class _Walk:
     flattened: dict[str, tuple[str, Shape]] = field(default_factory=dict)
 
     def follow(self, layer: Layer, path: str, x: _Value) -> _Value:
-        if type(layer) not in LAYERS.values():
-            message = (
-                f"export: knows the layers of arraycnn only, got {type(layer).__name__} "
-                f"at {path or 'the top'}; write the network with those, or convert it by hand"
-            )
-            raise InvalidTypeError(message)
         self.input_shapes[path] = x.shape
-        if isinstance(layer, Sequential):
+        if type(layer) is Sequential:
             for name, part in layer.named_layers():
                 x = self.follow(part, inside(path, name), x)
             return x
-        if isinstance(layer, Residual):
+        if type(layer) is Residual:
             return self._join(layer, path, x)
+        if twin_method(layer, self.twin) is None:
+            name = type(layer).__name__
+            message = (
+                f"export: each layer must say what it is there, got {name} at "
+                f"{path or 'the top'}, a class without {self.twin}; "
+                f"give class {name} a method {self.twin}"
+            )
+            raise InvalidTypeError(message)
         _, _, shape = layer.init(np.random.default_rng(0), x.shape)
         if isinstance(layer, Rescale):
             self.takes_pixels = True
@@ -109,11 +113,14 @@ class _Walk:
             if height * width > 1 and channels > 1:
                 return _Value(shape, x.raw, (path, x.shape))
             return _Value(shape, x.raw, x.flattened)
-        if isinstance(layer, Dense) and x.flattened is not None:
-            self.flattened[path] = x.flattened
-        if isinstance(layer, Dense | GlobalAvgPool2d):
+        if isinstance(layer, Dense):
+            if x.flattened is not None:
+                self.flattened[path] = x.flattened
             return _Value(shape)
-        return _Value(shape, flattened=x.flattened)
+        if getattr(layer, "any_order", False):
+            return _Value(shape, flattened=x.flattened)
+        self.keep_order(x)
+        return _Value(shape)
 
     def keep_order(self, x: _Value) -> None:
         """Somebody sees the order of ``x``: its Flatten has to give H, W, C."""

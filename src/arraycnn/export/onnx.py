@@ -8,6 +8,7 @@ dense layers are stored in that order.
 
 import json
 import logging
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -18,22 +19,8 @@ from arraycnn.export.channels_first import Plan, inside, plan
 from arraycnn.export.tensors import tensors
 from arraycnn.extras import import_extra
 from arraycnn.files import write_atomically
-from arraycnn.layers import (
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    Layer,
-    MaxPool2d,
-    ReLU,
-    Rescale,
-    Residual,
-    Sequential,
-    Softmax,
-)
+from arraycnn.layers import Layer, Residual, Sequential
+from arraycnn.layers.layer import Shape
 from arraycnn.model import Model
 from arraycnn.user_paths import user_path
 
@@ -51,13 +38,13 @@ def to_onnx(model: Model) -> Any:
     Raises
     ------
     InvalidTypeError
-        A layer is not one of this library's.
+        A layer, a user's own, has no ``onnx_nodes``.
     MissingPackageError
         onnx, of the extra ``onnx``, is not installed.
     """
     onnx = import_extra("onnx", "export onnx", "onnx")
     helper, kinds = onnx.helper, onnx.TensorProto
-    layout = plan(model.network, model.input_shape)
+    layout = plan(model.network, model.input_shape, "onnx_nodes")
     if model.dtype != "float32":
         _log.warning("export onnx: %s weights rounded to float32", model.dtype)
     graph = _Graph(onnx, layout, _weights(model, layout))
@@ -86,17 +73,12 @@ def export_onnx(model: Model, path: str | Path) -> None:
 
 
 def _weights(model: Model, layout: Plan) -> dict[str, np.ndarray]:
+    """The arrays by their paths here, with the axes that PyTorch gives them."""
     arrays = model.parameters | model.state
     return {
-        tensor.key: tensor.to_torch(arrays[tensor.name].astype(np.float32))
+        tensor.name: tensor.to_torch(arrays[tensor.name].astype(np.float32))
         for tensor in tensors(model.network, layout)
     }
-
-
-def _by_channel(value: float | tuple[float, ...]) -> np.ndarray:
-    """One number, or one for each channel of images with the channels first."""
-    array = np.asarray(value, np.float32)
-    return array.reshape(-1, 1, 1) if array.ndim else array
 
 
 class _Graph:
@@ -108,90 +90,69 @@ class _Graph:
         self._weights = weights
         self.nodes: list[Any] = []
         self.initializers: list[Any] = []
+        self._made: dict[str, int] = {}
+        self._stored: dict[str, tuple] = {}
 
     def node(
         self, kind: str, inputs: list[str], name: str, output: str | None = None, **settings: Any
     ) -> str:
         """Add one node; the name of its output."""
-        output = f"{name}/{kind}" if output is None else output
-        made = self._onnx.helper.make_node(kind, inputs, [output], f"{name}/{kind}", **settings)
-        self.nodes.append(made)
+        label = f"{name}/{kind}"
+        self._made[label] = self._made.get(label, 0) + 1
+        if self._made[label] > 1:
+            label = f"{label}_{self._made[label]}"
+        output = label if output is None else output
+        self.nodes.append(self._onnx.helper.make_node(kind, inputs, [output], label, **settings))
         return output
 
     def add(self, layer: Layer, path: str, x: str) -> str:
         """Add the nodes of ``layer`` on ``x``, channels first; the name of the output."""
-        match layer:
-            case Sequential():
-                for name, part in layer.named_layers():
-                    x = self.add(part, inside(path, name), x)
-                return x
-            case Residual():
-                body = self.add(layer.body, inside(path, "body"), x)
-                if layer.shortcut is not None:
-                    x = self.add(layer.shortcut, inside(path, "shortcut"), x)
-                return self.node("Add", [body, x], path)
-            case Dropout():
-                return x
-            case Rescale():
-                return self._rescale(layer, path, x)
-            case Conv2d():
-                return self._convolution(layer, path, x)
-            case Dense():
-                names = ["weight", "bias"] if layer.bias else ["weight"]
-                return self.node("Gemm", [x, *self._stored(path, names)], path, transB=1)
-            case BatchNorm2d():
-                names = ["weight", "bias", "running_mean", "running_var"]
-                inputs = [x, *self._stored(path, names)]
-                return self.node("BatchNormalization", inputs, path, epsilon=layer.epsilon)
-            case MaxPool2d() | AvgPool2d():
-                kind = "MaxPool" if isinstance(layer, MaxPool2d) else "AveragePool"
-                height, width, _ = self._layout.input_shapes[path]
-                window = layer.window(height, width)
-                return self.node(
-                    kind, [x], path, kernel_shape=window.kernel_size, strides=window.stride
-                )
-            case GlobalAvgPool2d():
-                return self.node(
-                    "Flatten", [self.node("GlobalAveragePool", [x], path)], path, axis=1
-                )
-            case Flatten():
-                if path in self._layout.ordered:
-                    x = self.node("Transpose", [x], path, perm=[0, 2, 3, 1])
-                return self.node("Flatten", [x], path, axis=1)
-            case ReLU():
-                return self.node("Relu", [x], path)
-            case Softmax():
-                return self.node("Softmax", [x], path, axis=1)
-        raise NotImplementedError(layer)  # a new layer of this library; the tests ask for all
+        if type(layer) is Sequential:
+            for name, part in layer.named_layers():
+                x = self.add(part, inside(path, name), x)
+            return x
+        if type(layer) is Residual:
+            body = self.add(layer.body, inside(path, "body"), x)
+            if layer.shortcut is not None:
+                x = self.add(layer.shortcut, inside(path, "shortcut"), x)
+            return self.node("Add", [body, x], path)
+        if path in self._layout.ordered:  # a Flatten
+            x = self.node("Transpose", [x], path, perm=[0, 2, 3, 1])
+        made: Any = layer  # `plan` has seen that it has the method
+        return made.onnx_nodes(_OfLayer(self, path, self._layout.input_shapes[path]), x)
 
-    def _rescale(self, layer: Rescale, path: str, x: str) -> str:
-        numbers = self.node("Cast", [x], path, to=self._onnx.TensorProto.FLOAT)
-        largest = self._constant(f"{path}.largest", np.float32(255.0))
-        shift = self._constant(f"{path}.shift", _by_channel(layer.mean))
-        y = self.node("Sub", [self.node("Div", [numbers, largest], path), shift], path)
-        if layer.std == 1.0:
-            return y
-        scale = self._constant(f"{path}.scale", _by_channel(layer.std))
-        return self.node("Div", [y, scale], f"{path}/scale")
+    def constant(self, name: str, value: np.ndarray) -> str:
+        """Add an array, unless it is there; the name it has."""
+        content = (value.dtype, value.shape, value.tobytes())
+        label, number = name, 1
+        while self._stored.setdefault(label, content) != content:
+            number += 1
+            label = f"{name}_{number}"
+        if label not in {tensor.name for tensor in self.initializers}:
+            self.initializers.append(self._onnx.numpy_helper.from_array(value, label))
+        return label
 
-    def _convolution(self, layer: Conv2d, path: str, x: str) -> str:
-        height, width, _ = self._layout.input_shapes[path]
-        window = layer.window(height, width)
-        top, bottom, left, right = window.padding
-        names = ["weight", "bias"] if layer.bias else ["weight"]
-        return self.node(
-            "Conv",
-            [x, *self._stored(path, names)],
-            path,
-            kernel_shape=window.kernel_size,
-            strides=window.stride,
-            pads=[top, left, bottom, right],
-        )
+    def weight(self, name: str, shape: Shape | None) -> str:
+        """Add the parameter or state at the path ``name``."""
+        value = self._weights[name]
+        return self.constant(name, value if shape is None else value.reshape(shape))
 
-    def _stored(self, path: str, names: list[str]) -> list[str]:
-        keys = [inside(path, name) for name in names]
-        return [self._constant(key, self._weights[key]) for key in keys]
 
-    def _constant(self, name: str, value: np.ndarray | np.float32) -> str:
-        self.initializers.append(self._onnx.numpy_helper.from_array(np.asarray(value), name))
-        return name
+@dataclass(frozen=True)
+class _OfLayer:
+    """The graph as one layer sees it: an `OnnxGraph`."""
+
+    graph: _Graph
+    path: str
+    input_shape: Shape
+
+    def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        return self.graph.node(kind, list(inputs), self.path, **attributes)
+
+    def constant(self, name: str, value: Any) -> str:
+        array = np.asarray(value)
+        array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float32)
+        return self.graph.constant(inside(self.path, name), array)
+
+    def weight(self, name: str, shape: Shape | None = None) -> str:
+        return self.graph.weight(inside(self.path, name), shape)

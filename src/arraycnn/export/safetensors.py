@@ -35,14 +35,14 @@ def export_safetensors(model: Model, path: str | Path) -> None:
     Raises
     ------
     InvalidTypeError
-        A layer is not one of this library's.
+        A layer, a user's own, has no ``torch_module``.
     """
     write_atomically(user_path(path), to_safetensors(model))
 
 
 def to_safetensors(model: Model) -> bytes:
     """The content of the file that `export_safetensors` writes."""
-    layout = plan(model.network, model.input_shape)
+    layout = plan(model.network, model.input_shape, "torch_module")
     arrays = model.parameters | model.state
     about = {
         "network": network_to_config(model.network),

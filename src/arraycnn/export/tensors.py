@@ -1,18 +1,20 @@
 """Parameters and state as PyTorch names and orders them.
 
-Keys are paths, the same as here: "1.weight", "4.body.0.bias"; batch norm's state is called
-"running_mean" and "running_var". Convolutions are (F, C, KH, KW); dense weights are
-(outputs, inputs), their inputs in the order C, H, W where they are a flattened image.
+Keys are paths, the same as here: "1.weight", "4.body.0.bias". Names and axes are those of each
+layer's `TorchModule`: batch norm's state is called "running_mean" and "running_var", convolutions are
+(F, C, KH, KW). Dense weights are (outputs, inputs), their inputs in the order C, H, W where they are
+a flattened image.
 """
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from arraycnn.export.channels_first import Plan, inside
-from arraycnn.layers import BatchNorm2d, Conv2d, Dense, Layer, Residual, Sequential
+from arraycnn.layers import Layer, Residual, Sequential
 from arraycnn.layers.layer import Shape
+from arraycnn.layers.twins import torch_module
+from arraycnn.tree import flatten
 
 
 @dataclass(frozen=True)
@@ -54,42 +56,26 @@ class Tensor:
 
 def tensors(network: Layer, plan: Plan, path: str = "") -> list[Tensor]:
     """Every array of the layer at ``path``, in the order of its layers."""
-    if isinstance(network, Sequential):
+    if type(network) is Sequential:
         parts = network.named_layers()
         return [t for name, part in parts for t in tensors(part, plan, inside(path, name))]
-    if isinstance(network, Residual):
+    if type(network) is Residual:
         found = tensors(network.body, plan, inside(path, "body"))
         if network.shortcut is not None:
             found += tensors(network.shortcut, plan, inside(path, "shortcut"))
         return found
-    params, state, _ = network.init(np.random.default_rng(0), plan.input_shapes[path])
-    shapes = {name: leaf.shape for name, leaf in (params | state).items()}
-    if isinstance(network, BatchNorm2d):
-        names = {"mean": "running_mean", "variance": "running_var"}
-        return [
-            _same(inside(path, name), inside(path, names.get(name, name)), shape, name in params)
-            for name, shape in shapes.items()
-        ]
+    input_shape = plan.input_shapes[path]
+    module = torch_module(network, input_shape)
+    params, state, _ = network.init(np.random.default_rng(0), input_shape)
+    image = plan.flattened.get(path)
     found = []
-    for name, shape in shapes.items():
-        place = inside(path, name)
-        if name == "bias":
-            found.append(_same(place, place, shape))
-        elif isinstance(network, Conv2d):
-            height, width, channels, filters = shape
-            torch_shape = (filters, channels, height, width)
-            found.append(Tensor(place, shape, place, torch_shape, shape, (3, 2, 0, 1)))
-        elif isinstance(network, Dense):
-            found.append(_dense(place, shape, plan.flattened.get(path)))
+    for kind, tree in (("params", params), ("state", state)):
+        for name, leaf in flatten(tree).items():
+            axes = module.axes.get(name, tuple(range(leaf.ndim)))
+            torch_shape = tuple(leaf.shape[axis] for axis in axes)
+            split = leaf.shape
+            if image is not None and name == "weight":
+                split, axes = (*image, leaf.shape[1]), (3, 2, 0, 1)
+            place, key = inside(path, name), inside(path, module.names.get(name, name))
+            found.append(Tensor(place, leaf.shape, key, torch_shape, split, axes, kind == "params"))
     return found
-
-
-def _same(name: str, key: str, shape: Shape, learned: bool = True) -> Tensor:
-    return Tensor(name, shape, key, shape, shape, tuple(range(len(shape))), learned)
-
-
-def _dense(name: str, shape: Shape, image: Shape | None) -> Tensor:
-    if image is None:
-        return Tensor(name, shape, name, shape[::-1], shape, (1, 0))
-    inputs, outputs = math.prod(image), shape[1]
-    return Tensor(name, shape, name, (outputs, inputs), (*image, outputs), (3, 2, 0, 1))

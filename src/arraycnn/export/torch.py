@@ -16,22 +16,8 @@ from arraycnn.export import torch_parts
 from arraycnn.export.channels_first import Plan, inside, plan
 from arraycnn.export.safetensors import to_safetensors
 from arraycnn.files import write_atomically
-from arraycnn.layers import (
-    AvgPool2d,
-    BatchNorm2d,
-    Conv2d,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAvgPool2d,
-    Layer,
-    MaxPool2d,
-    ReLU,
-    Rescale,
-    Residual,
-    Sequential,
-    Softmax,
-)
+from arraycnn.layers import Layer, Residual, Sequential
+from arraycnn.layers.twins import torch_module
 from arraycnn.model import Model
 from arraycnn.user_paths import user_path
 
@@ -50,7 +36,7 @@ def export_torch(model: Model, path: str | Path) -> None:
     Raises
     ------
     InvalidTypeError
-        A layer is not one of this library's.
+        A layer, a user's own, has no ``torch_module``.
     InvalidValueError
         ``path`` is not the name of a module that Python can import.
     """
@@ -71,8 +57,9 @@ def export_torch(model: Model, path: str | Path) -> None:
 
 def torch_source(model: Model, name: str, digest: str) -> str:
     """The text of the Python file called ``name``, whose weights have the SHA-256 ``digest``."""
-    layout = plan(model.network, model.input_shape)
-    expression = _expression(model.network, layout, "", indent=4)
+    layout = plan(model.network, model.input_shape, "torch_module")
+    sources: dict[str, None] = {}
+    expression = _expression(model.network, layout, sources, "", indent=4)
     height, width, channels = model.input_shape
     names = model.class_names or tuple(str(number) for number in range(model.classes))
     return torch_parts.FILE.format(
@@ -87,9 +74,7 @@ def torch_source(model: Model, name: str, digest: str) -> str:
         digest=digest,
         dtype=model.dtype,
         expression=expression,
-        parts="".join(
-            source for part, source in torch_parts.CLASSES.items() if f"{part}(" in expression
-        ),
+        parts="".join(f"\n{source.strip()}\n\n" for source in sources if source),
     )
 
 
@@ -98,68 +83,31 @@ def _literal(text: str) -> str:
     return json.dumps(text, ensure_ascii=False) if text.isprintable() else repr(text)
 
 
-def _expression(layer: Layer, layout: Plan, path: str, indent: int) -> str:
-    """The Python expression that makes ``layer``, its further lines indented by ``indent``."""
-    if isinstance(layer, Sequential):
-        inner = " " * (indent + 4)
-        parts = [
-            f"{inner}{_expression(part, layout, inside(path, name), indent + 4)},\n"
-            for name, part in layer.named_layers()
+def _expression(
+    layer: Layer, layout: Plan, sources: dict[str, None], path: str, indent: int
+) -> str:
+    """The Python expression that makes ``layer``, its further lines indented by ``indent``.
+
+    The classes that it needs are added to ``sources``.
+    """
+    inner = " " * (indent + 4)
+
+    def parts(layers: list[tuple[str, Layer]]) -> str:
+        lines = [
+            f"{inner}{_expression(part, layout, sources, inside(path, name), indent + 4)},\n"
+            for name, part in layers
         ]
-        return f"nn.Sequential(\n{''.join(parts)}{' ' * indent})"
-    if isinstance(layer, Residual):
-        inner = " " * (indent + 4)
-        parts = [f"{inner}{_expression(layer.body, layout, inside(path, 'body'), indent + 4)},\n"]
-        if layer.shortcut is not None:
-            around = _expression(layer.shortcut, layout, inside(path, "shortcut"), indent + 4)
-            parts.append(f"{inner}{around},\n")
-        return f"Residual(\n{''.join(parts)}{' ' * indent})"
-    return _single(layer, layout, path)
+        return f"(\n{''.join(lines)}{' ' * indent})"
 
-
-def _single(layer: Layer, layout: Plan, path: str) -> str:
-    shape = layout.input_shapes[path]
-    match layer:
-        case Conv2d():
-            return _convolution(layer, shape)
-        case Dense():
-            bias = "" if layer.bias else ", bias=False"
-            return f"nn.Linear({shape[0]}, {layer.outputs}{bias})"
-        case MaxPool2d() | AvgPool2d():
-            stride = "" if layer.stride is None else f", stride={layer.stride}"
-            return f"nn.{type(layer).__name__}({layer.kernel_size}{stride})"
-        case BatchNorm2d():
-            return f"nn.BatchNorm2d({shape[2]}, eps={layer.epsilon}, momentum={layer.momentum})"
-        case Dropout():
-            return f"nn.Dropout({layer.rate})"
-        case Flatten():
-            return "FlattenChannelsLast()" if path in layout.ordered else "nn.Flatten()"
-        case Softmax():
-            return "nn.Softmax(dim=1)"
-        case ReLU():
-            return "nn.ReLU()"
-        case Rescale():
-            return repr(layer)
-        case GlobalAvgPool2d():
-            return "GlobalAvgPool2d()"
-    raise NotImplementedError(layer)  # a new layer of this library; the tests ask for all
-
-
-def _convolution(layer: Conv2d, shape: tuple[int, ...]) -> str:
-    height, width, channels = shape
-    window = layer.window(height, width)
-    top, bottom, left, right = window.padding
-    settings = [str(channels), str(layer.filters), str(layer.kernel_size)]
-    if window.stride != (1, 1):
-        settings.append(f"stride={layer.stride}")
-    name = "nn.Conv2d"
-    if (top, left) != (bottom, right):
-        name = "PaddedConv2d"
-        settings.append(f"sides={(left, right, top, bottom)}")
-    elif layer.padding == "same" and window.stride == (1, 1):
-        settings.append('padding="same"')
-    elif (top, left) != (0, 0):
-        settings.append(f"padding={top if top == left else (top, left)}")
-    if not layer.bias:
-        settings.append("bias=False")
-    return f"{name}({', '.join(settings)})"
+    if type(layer) is Sequential:
+        return f"nn.Sequential{parts(layer.named_layers())}"
+    if type(layer) is Residual:
+        sources[torch_parts.RESIDUAL] = None
+        shortcut = [] if layer.shortcut is None else [("shortcut", layer.shortcut)]
+        return f"Residual{parts([('body', layer.body), *shortcut])}"
+    if path in layout.ordered:
+        sources[torch_parts.FLATTEN_CHANNELS_LAST] = None
+        return "FlattenChannelsLast()"
+    module = torch_module(layer, layout.input_shapes[path])
+    sources[module.source] = None
+    return module.expression

@@ -40,54 +40,15 @@ def load() -> nn.Module:
     return network.eval()
 '''
 
-CLASSES = {
-    "Rescale": '''
-class Rescale(nn.Module):
-    """Pixels of one byte to (x / 255 - mean) / std; both may be a number for each channel."""
-
-    def __init__(self, mean=0.5, std=1.0):
-        super().__init__()
-        # No weights; as buffers they follow the module to its device and dtype.
-        for name, value in (("largest", 255.0), ("mean", mean), ("std", std)):
-            numbers = torch.tensor(value, dtype=torch.float64)
-            numbers = numbers[:, None, None] if numbers.ndim else numbers
-            self.register_buffer(name, numbers, persistent=False)
-
-    def forward(self, x):
-        if x.dtype != torch.uint8:
-            raise TypeError(f"images must be uint8, 0 to 255, got {x.dtype}")
-        return (x.to(self.largest.dtype) / self.largest - self.mean) / self.std
-
-''',
-    "PaddedConv2d": '''
-class PaddedConv2d(nn.Conv2d):
-    """A convolution with its own padding on each side: (left, right, top, bottom)."""
-
-    def __init__(self, *args, sides, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.sides = sides
-
-    def forward(self, x):
-        return super().forward(nn.functional.pad(x, self.sides))
-
-''',
-    "GlobalAvgPool2d": '''
-class GlobalAvgPool2d(nn.Module):
-    """The mean over all pixels: (N, C, H, W) to (N, C)."""
-
-    def forward(self, x):
-        return x.mean(dim=(2, 3))
-
-''',
-    "FlattenChannelsLast": '''
+FLATTEN_CHANNELS_LAST = '''
 class FlattenChannelsLast(nn.Module):
     """(N, C, H, W) to (N, H * W * C): the order in which the network was trained."""
 
     def forward(self, x):
         return x.permute(0, 2, 3, 1).flatten(1)
+'''
 
-''',
-    "Residual": '''
+RESIDUAL = '''
 class Residual(nn.Module):
     """body(x) + shortcut(x), the shortcut being x itself unless given."""
 
@@ -98,6 +59,4 @@ class Residual(nn.Module):
 
     def forward(self, x):
         return self.body(x) + self.shortcut(x)
-
-''',
-}
+'''

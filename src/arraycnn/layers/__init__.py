@@ -1,5 +1,6 @@
 """The layers, and the table from class name to class that files use."""
 
+from arraycnn.layers.activation import Activation
 from arraycnn.layers.avg_pool2d import AvgPool2d
 from arraycnn.layers.batch_norm2d import BatchNorm2d
 from arraycnn.layers.conv2d import Conv2d
@@ -14,6 +15,7 @@ from arraycnn.layers.rescale import Rescale
 from arraycnn.layers.residual import Residual
 from arraycnn.layers.sequential import Sequential
 from arraycnn.layers.softmax import Softmax
+from arraycnn.layers.twins import OnnxGraph, TorchModule
 
 LAYERS: dict[str, type] = {
     layer.__name__: layer
@@ -36,6 +38,7 @@ LAYERS: dict[str, type] = {
 
 __all__ = [
     "LAYERS",
+    "Activation",
     "AvgPool2d",
     "BatchNorm2d",
     "Context",
@@ -46,10 +49,12 @@ __all__ = [
     "GlobalAvgPool2d",
     "Layer",
     "MaxPool2d",
+    "OnnxGraph",
     "Randomness",
     "ReLU",
     "Rescale",
     "Residual",
     "Sequential",
     "Softmax",
+    "TorchModule",
 ]

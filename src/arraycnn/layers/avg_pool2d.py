@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
+from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 from arraycnn.ops.window import Pair, Window, pair, resolve_window
 
@@ -54,3 +55,11 @@ class AvgPool2d:
         (x,) = residuals
         window = self.window(x.shape[1], x.shape[2])
         return context.ops.avg_pool2d_backward(dy, x.shape, window), {}
+
+    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
+        window = self.window(*graph.input_shape[:2])
+        return graph.node("AveragePool", x, kernel_shape=window.kernel_size, strides=window.stride)
+
+    def torch_module(self, input_shape: Shape) -> TorchModule:
+        stride = "" if self.stride is None else f", stride={self.stride}"
+        return TorchModule(f"nn.AvgPool2d({self.kernel_size}{stride})")

@@ -13,6 +13,7 @@ from arraycnn.layers.layer import (
     check_image_shape,
     check_images,
 )
+from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array, array_namespace
 from arraycnn.settings import check_number
 
@@ -97,3 +98,12 @@ class BatchNorm2d:
         mean_part = gradients["bias"] / count
         variance_part = normal * (gradients["weight"] / count)
         return scale * (dy - mean_part - variance_part), gradients
+
+    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
+        arrays = [graph.weight(name) for name in ("weight", "bias", "mean", "variance")]
+        return graph.node("BatchNormalization", x, *arrays, epsilon=self.epsilon)
+
+    def torch_module(self, input_shape: Shape) -> TorchModule:
+        settings = f"{input_shape[2]}, eps={self.epsilon}, momentum={self.momentum}"
+        names = {"mean": "running_mean", "variance": "running_var"}
+        return TorchModule(f"nn.BatchNorm2d({settings})", names=names)

@@ -13,6 +13,7 @@ from arraycnn.layers.layer import (
     check_images,
     glorot_uniform,
 )
+from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 from arraycnn.ops.window import (
     Padding,
@@ -23,6 +24,18 @@ from arraycnn.ops.window import (
     resolve_window,
 )
 from arraycnn.settings import check_count
+
+_TORCH = '''
+class PaddedConv2d(nn.Conv2d):
+    """A convolution with its own padding on each side: (left, right, top, bottom)."""
+
+    def __init__(self, *args, sides, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.sides = sides
+
+    def forward(self, x):
+        return super().forward(nn.functional.pad(x, self.sides))
+'''
 
 
 @dataclass(frozen=True)
@@ -94,3 +107,33 @@ class Conv2d:
             context.ops, x, params["weight"], dy, window, need_dx
         )
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
+
+    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
+        window = self.window(*graph.input_shape[:2])
+        top, bottom, left, right = window.padding
+        arrays = [graph.weight(name) for name in (["weight", "bias"] if self.bias else ["weight"])]
+        return graph.node(
+            *("Conv", x, *arrays),
+            kernel_shape=window.kernel_size,
+            strides=window.stride,
+            pads=[top, left, bottom, right],
+        )
+
+    def torch_module(self, input_shape: Shape) -> TorchModule:
+        height, width, channels = input_shape
+        window = self.window(height, width)
+        top, bottom, left, right = window.padding
+        settings = [str(channels), str(self.filters), str(self.kernel_size)]
+        if window.stride != (1, 1):
+            settings.append(f"stride={self.stride}")
+        name, source = "nn.Conv2d", ""
+        if (top, left) != (bottom, right):
+            name, source = "PaddedConv2d", _TORCH
+            settings.append(f"sides={(left, right, top, bottom)}")
+        elif self.padding == "same" and window.stride == (1, 1):
+            settings.append('padding="same"')
+        elif (top, left) != (0, 0):
+            settings.append(f"padding={top if top == left else (top, left)}")
+        if not self.bias:
+            settings.append("bias=False")
+        return TorchModule(f"{name}({', '.join(settings)})", source, axes={"weight": (3, 2, 0, 1)})

@@ -14,6 +14,7 @@ from arraycnn.layers.layer import (
     glorot_uniform,
     with_n,
 )
+from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 from arraycnn.settings import check_count
 
@@ -77,3 +78,13 @@ class Dense:
             context.ops, x, params["weight"], dy, need_dx
         )
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
+
+    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
+        arrays = [graph.weight(name) for name in (["weight", "bias"] if self.bias else ["weight"])]
+        return graph.node("Gemm", x, *arrays, transB=1)
+
+    def torch_module(self, input_shape: Shape) -> TorchModule:
+        bias = "" if self.bias else ", bias=False"
+        return TorchModule(
+            f"nn.Linear({input_shape[0]}, {self.outputs}{bias})", axes={"weight": (1, 0)}
+        )

@@ -1,12 +1,13 @@
 """Dropout: zero a random part of the numbers while training."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.layer import Context, Shape, Tree, check_floating
+from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 from arraycnn.ops.random_bits import layer_key
 from arraycnn.settings import check_number
@@ -25,6 +26,8 @@ class Dropout:
     """
 
     rate: float
+
+    any_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_number("Dropout: rate", self.rate)
@@ -64,3 +67,9 @@ class Dropout:
             return dy, {}
         (keep,) = residuals
         return context.ops.dropout_backward(dy, keep, self.rate), {}
+
+    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
+        return x
+
+    def torch_module(self, input_shape: Shape) -> TorchModule:
+        return TorchModule(f"nn.Dropout({self.rate})")

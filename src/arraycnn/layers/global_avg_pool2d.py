@@ -6,7 +6,16 @@ from typing import Any
 import numpy as np
 
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
+from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array, array_namespace
+
+_TORCH = '''
+class GlobalAvgPool2d(nn.Module):
+    """The mean over all pixels: (N, C, H, W) to (N, C)."""
+
+    def forward(self, x):
+        return x.mean(dim=(2, 3))
+'''
 
 
 @dataclass(frozen=True)
@@ -31,3 +40,9 @@ class GlobalAvgPool2d:
         (x,) = residuals
         share = dy / float(x.shape[1] * x.shape[2])
         return array_namespace(dy).broadcast_to(share[:, None, None, :], x.shape), {}
+
+    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
+        return graph.node("Flatten", graph.node("GlobalAveragePool", x), axis=1)
+
+    def torch_module(self, input_shape: Shape) -> TorchModule:
+        return TorchModule("GlobalAvgPool2d()", source=_TORCH)

@@ -7,6 +7,7 @@ import numpy as np
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
+from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 from arraycnn.ops.window import Pair, Window, pair, resolve_window
 
@@ -63,3 +64,11 @@ class MaxPool2d:
         x, winners = residuals
         window = self.window(x.shape[1], x.shape[2])
         return context.ops.max_pool2d_backward(dy, winners, x.shape, window, self.ties), {}
+
+    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
+        window = self.window(*graph.input_shape[:2])
+        return graph.node("MaxPool", x, kernel_shape=window.kernel_size, strides=window.stride)
+
+    def torch_module(self, input_shape: Shape) -> TorchModule:
+        stride = "" if self.stride is None else f", stride={self.stride}"
+        return TorchModule(f"nn.MaxPool2d({self.kernel_size}{stride})")

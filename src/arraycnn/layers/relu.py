@@ -1,17 +1,20 @@
 """ReLU: negative numbers become zero."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from arraycnn.layers.layer import Context, Shape, Tree, check_floating
+from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array, array_namespace
 
 
 @dataclass(frozen=True)
 class ReLU:
     """max(x, 0), of any shape; its gradient at 0 is 0."""
+
+    any_order: ClassVar[bool] = True
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
         return {}, {}, input_shape
@@ -30,3 +33,9 @@ class ReLU:
             return None, {}
         (y,) = residuals
         return array_namespace(dy).where(y > 0.0, dy, 0.0), {}
+
+    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
+        return graph.node("Relu", x)
+
+    def torch_module(self, input_shape: Shape) -> TorchModule:
+        return TorchModule("nn.ReLU()")

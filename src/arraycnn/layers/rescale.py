@@ -3,14 +3,34 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers.layer import Context, Shape, Tree, with_n
+from arraycnn.layers.twins import OnnxGraph, TorchModule, by_channel
 from arraycnn.ops import Array, array_namespace
 from arraycnn.settings import check_number
+
+_ONNX_FLOAT = 1  # TensorProto.FLOAT
+_TORCH = '''
+class Rescale(nn.Module):
+    """Pixels of one byte to (x / 255 - mean) / std; both may be a number for each channel."""
+
+    def __init__(self, mean=0.5, std=1.0):
+        super().__init__()
+        # No weights; as buffers they follow the module to its device and dtype.
+        for name, value in (("largest", 255.0), ("mean", mean), ("std", std)):
+            numbers = torch.tensor(value, dtype=torch.float64)
+            numbers = numbers[:, None, None] if numbers.ndim else numbers
+            self.register_buffer(name, numbers, persistent=False)
+
+    def forward(self, x):
+        if x.dtype != torch.uint8:
+            raise TypeError(f"images must be uint8, 0 to 255, got {x.dtype}")
+        return (x.to(self.largest.dtype) / self.largest - self.mean) / self.std
+'''
 
 
 @dataclass(frozen=True)
@@ -28,6 +48,8 @@ class Rescale:
 
     mean: float | tuple[float, ...] = 0.5
     std: float | tuple[float, ...] = 1.0
+
+    any_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
@@ -102,3 +124,14 @@ class Rescale:
             for channel, (mean, std) in enumerate(self.by_channel(x.shape[-1]))
         ]
         return array_namespace(x).stack(parts, axis=-1)
+
+    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
+        numbers = graph.node("Cast", x, to=_ONNX_FLOAT)
+        shares = graph.node("Div", numbers, graph.constant("largest", 255.0))
+        y = graph.node("Sub", shares, graph.constant("shift", by_channel(self.mean)))
+        if self.std == 1.0:
+            return y
+        return graph.node("Div", y, graph.constant("scale", by_channel(self.std)))
+
+    def torch_module(self, input_shape: Shape) -> TorchModule:
+        return TorchModule(repr(self), source=_TORCH)

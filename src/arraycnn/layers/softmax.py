@@ -1,11 +1,12 @@
 """Softmax: numbers become probabilities."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from arraycnn.layers.layer import Context, Shape, Tree, check_floating
+from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array, array_namespace
 
 
@@ -15,6 +16,8 @@ class Softmax:
 
     `Model` trains on logits and applies the softmax itself: its networks do not end with this.
     """
+
+    any_order: ClassVar[bool] = True
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
         return {}, {}, input_shape
@@ -34,3 +37,9 @@ class Softmax:
         (y,) = residuals
         along_y = array_namespace(dy).sum(dy * y, axis=-1, keepdims=True)
         return y * (dy - along_y), {}
+
+    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
+        return graph.node("Softmax", x, axis=1)
+
+    def torch_module(self, input_shape: Shape) -> TorchModule:
+        return TorchModule("nn.Softmax(dim=1)")

@@ -1,0 +1,53 @@
+"""A row for each layer that came after the table was made, and for a user's own.
+
+From a row follow: the forward pass against its plain loops; finite differences; PyTorch's autograd of
+the module that the layer names, JAX's of the layer; every array library; tracing (`test_layers.py`,
+`program/`); ONNX and PyTorch files (`test_export_*.py`); training on every backend, files, resuming,
+the summary, fused loops (`test_extending.py`).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+import outside
+from arraycnn import Layer
+
+
+@dataclass(frozen=True)
+class Row:
+    """A layer that takes images of 4 channels.
+
+    Attributes
+    ----------
+    layer : Layer
+    by_loops : callable
+        Its output from (layer, params, x), float64: plain loops over its definition.
+    """
+
+    layer: Layer
+    by_loops: Callable
+
+
+def each(function):
+    """``function(layer, number)`` of each number."""
+    return lambda layer, params, x: np.array([function(layer, v) for v in x.ravel()]).reshape(
+        x.shape
+    )
+
+
+def rms_norm(layer, params, x):
+    y = np.zeros_like(x)
+    for place in np.ndindex(x.shape[:-1]):
+        root = math.sqrt(math.fsum(v * v for v in x[place]) / x.shape[-1] + 1e-6)
+        y[place] = [v / root * s for v, s in zip(x[place], params["scale"], strict=True)]
+    return y
+
+
+ROWS = [
+    Row(outside.Squareplus(2.0), each(lambda layer, v: (v + math.hypot(v, layer.b**0.5)) / 2)),
+    Row(outside.RMSNorm(), rms_norm),
+]
+ROW_OF = {type(row.layer): row for row in ROWS}

@@ -1,0 +1,122 @@
+"""New layers and optimizers, a user's own among them: the whole way, on every backend."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import arraycnn as cnn
+import outside
+from arraycnn.export import export_torch
+from arraycnn.layers import LAYERS
+from arraycnn.program.description import places
+from layer_rows import ROWS
+from optional import Late, needs
+
+compiled = Late("arraycnn.execution.compiled")
+NETWORK = cnn.Sequential(
+    cnn.Rescale(), cnn.Conv2d(4, 3), *(row.layer for row in ROWS), cnn.Flatten(), cnn.Dense(3)
+)
+USERS = [type(row.layer) for row in ROWS if type(row.layer) not in LAYERS.values()]
+OPTIMIZERS = [outside.Signum(0.01)]
+IMAGES = np.random.default_rng(1).integers(0, 256, (20, 6, 5, 1), dtype=np.uint8)
+LABELS = np.random.default_rng(2).integers(0, 3, 20)
+FAST = pytest.param(True, marks=needs("numba"), id="compiled")
+each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+
+
+def new_model(backend):
+    return cnn.Model(NETWORK, (6, 5), backend, seed=3, dtype="float64")
+
+
+def trained(backend, optimizer, epochs=2, **settings):
+    """A model after an epoch of two batches of one size, and again."""
+    model = new_model(backend)
+    model.fit(IMAGES, LABELS, epochs=epochs, batch_size=10, optimizer=optimizer, **settings)
+    return model
+
+
+def check_close(model, expected):
+    for name, array in expected.parameters.items():
+        np.testing.assert_allclose(model.parameters[name], array, rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(model.predict(IMAGES), expected.predict(IMAGES), rtol=1e-10)
+
+
+@each_optimizer
+def test_compiled_training_is_the_eager_one_and_no_line_says_otherwise(optimizer, caplog):
+    pytest.importorskip("numba", reason="numba is not installed")
+    compiled._say.cache_clear()
+    expected = trained(cnn.NumPy(fast=False), optimizer)
+    first = new_model(cnn.NumPy(fast=False)).parameters
+    moved = [np.abs(array - first[name]).max() for name, array in expected.parameters.items()]
+    assert min(moved) > 0.0
+    check_close(trained(cnn.NumPy(fast=True, threads=2), optimizer), expected)
+    assert "not compiled" not in caplog.text
+
+
+@pytest.mark.parametrize("name", ["device1", "torch", "jax"])
+def test_training_on_another_library_is_that_of_numpy(name, request):
+    if name in ("torch", "jax"):
+        request.getfixturevalue(name)
+    backend = cnn.ArrayAPIStrict("device1") if name == "device1" else cnn.get_backend(name)
+    optimizer = OPTIMIZERS[-1]
+    check_close(trained(backend, optimizer), trained(cnn.NumPy(fast=False), optimizer))
+
+
+@pytest.mark.parametrize("mode", ["train", "infer"])
+def test_each_layer_becomes_fused_loops(mode):
+    schedule = new_model("numpy").program(10, OPTIMIZERS[-1], mode).schedule
+    for number, layer in list(enumerate(NETWORK.layers))[2:-2]:
+        wanted = f"{number} {type(layer).__name__},"
+        steps = [step for step in schedule.steps if wanted in ", ".join(places(schedule, step))]
+        assert steps, wanted
+        # Other layers may share its loops, but no head computes any of it.
+        assert all(step.head is None for step in steps), wanted
+
+
+class Stop(cnn.Callback):
+    """Interrupts a training after its third step."""
+
+    save_every, steps = 1, 0
+
+    def on_save(self, state):
+        self.steps += 1
+        if self.steps == 3:
+            raise KeyboardInterrupt
+
+
+@each_optimizer
+@pytest.mark.parametrize("fast", [False, FAST])
+def test_a_training_goes_on_from_its_file_to_the_last_bit(fast, optimizer, tmp_path):
+    whole = trained(cnn.NumPy(fast=fast), optimizer)
+    model, path = new_model(cnn.NumPy(fast=fast)), tmp_path / "last.npz"
+    settings = {"epochs": 2, "batch_size": 10, "optimizer": optimizer}
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(*(IMAGES, LABELS), callbacks=[cnn.Checkpoint(model, path, 1), Stop()], **settings)
+    again, state = cnn.Model.load_training(path, cnn.NumPy(fast=fast), layers=USERS)
+    assert again.network == NETWORK
+    again.fit(IMAGES, LABELS, resume=state, **settings)
+    for name, array in whole.parameters.items():
+        np.testing.assert_array_equal(again.parameters[name], array)
+    np.testing.assert_array_equal(again.predict(IMAGES), whole.predict(IMAGES))
+
+
+def test_the_summary_shows_each_as_it_was_written():
+    lines = new_model("numpy").summary().splitlines()
+    for number, row in enumerate(ROWS, start=4):
+        assert f"{row.layer!r}  (N, 4, 3, 4)" in " ".join(lines[number].split()).replace(
+            " (N", "  (N"
+        )
+
+
+def test_what_the_page_on_extending_shows_runs(tmp_path, monkeypatch):
+    page = (Path(__file__).parent.parent / "docs" / "EXTENDING.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    shown = {"__name__": "shown"}
+    for example in re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE):
+        exec(example, shown)
+    assert shown["model"].epochs_done == 2
+    assert shown["again"].network == shown["network"]
+    export_torch(shown["model"], tmp_path / "own.py")
+    assert "Squareplus()," in (tmp_path / "own.py").read_text()
