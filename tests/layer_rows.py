@@ -14,6 +14,7 @@ import numpy as np
 
 import outside
 from arraycnn import Layer
+from arraycnn.layers import LAYERS
 
 
 @dataclass(frozen=True)
@@ -51,3 +52,4 @@ ROWS = [
     Row(outside.RMSNorm(), rms_norm),
 ]
 ROW_OF = {type(row.layer): row for row in ROWS}
+USERS = [type(row.layer) for row in ROWS if type(row.layer) not in LAYERS.values()]

@@ -9,16 +9,14 @@ import pytest
 import arraycnn as cnn
 import outside
 from arraycnn.export import export_torch
-from arraycnn.layers import LAYERS
 from arraycnn.program.description import places
-from layer_rows import ROWS
+from layer_rows import ROWS, USERS
 from optional import Late, needs
 
 compiled = Late("arraycnn.execution.compiled")
 NETWORK = cnn.Sequential(
     cnn.Rescale(), cnn.Conv2d(4, 3), *(row.layer for row in ROWS), cnn.Flatten(), cnn.Dense(3)
 )
-USERS = [type(row.layer) for row in ROWS if type(row.layer) not in LAYERS.values()]
 OPTIMIZERS = [outside.Signum(0.01)]
 IMAGES = np.random.default_rng(1).integers(0, 256, (20, 6, 5, 1), dtype=np.uint8)
 LABELS = np.random.default_rng(2).integers(0, 3, 20)
@@ -40,7 +38,9 @@ def trained(backend, optimizer, epochs=2, **settings):
 def check_close(model, expected):
     for name, array in expected.parameters.items():
         np.testing.assert_allclose(model.parameters[name], array, rtol=1e-10, atol=1e-12)
-    np.testing.assert_allclose(model.predict(IMAGES), expected.predict(IMAGES), rtol=1e-10)
+    np.testing.assert_allclose(
+        model.predict(IMAGES[:10]), expected.predict(IMAGES[:10]), rtol=1e-10
+    )
 
 
 @each_optimizer

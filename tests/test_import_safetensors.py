@@ -22,7 +22,9 @@ from arraycnn.export import export_safetensors, import_safetensors
 from arraycnn.layers.config import network_to_config
 from arraycnn.networks import basic
 from export_cases import SMALL, images, logits, model_of
+from layer_rows import USERS
 from optional import Late, needs
+from outside import RMSNorm
 
 pytestmark = needs("safetensors")
 library = Late("safetensors.numpy")
@@ -54,11 +56,19 @@ def test_export_and_import_give_the_same_model(case, dtype, tmp_path):
     model = model_of(network, shape, dtype=dtype)
     export_safetensors(model, tmp_path / "w.safetensors")
     for again in (
-        import_safetensors(tmp_path / "w.safetensors"),
+        import_safetensors(tmp_path / "w.safetensors", layers=USERS),
         import_safetensors(tmp_path / "w.safetensors", network, shape),
     ):
         assert (again.network, again.input_shape, again.dtype) == (network, shape, dtype)
         check_equal(model, again)
+
+
+def test_a_users_layer_of_the_file_is_asked_for(tmp_path):
+    model = model_of(Sequential(RMSNorm(), Flatten(), Dense(2)), (3, 2, 4))
+    export_safetensors(model, tmp_path / "w.safetensors")
+    with pytest.raises(CheckpointError, match=r"unknown layer 'RMSNorm'.* as layers=\[RMSNorm\]"):
+        import_safetensors(tmp_path / "w.safetensors")
+    check_equal(model, import_safetensors(tmp_path / "w.safetensors", layers=[RMSNorm]))
 
 
 def test_class_names_and_backend(tiny):

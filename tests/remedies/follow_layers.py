@@ -169,16 +169,16 @@ class Doubled(cnn.Layer):
         return dy + dy, {}
 
 
-@follows("layers/config.py", "hand its class over: Model.load(path, layers=[{}])")
+@follows("layers/config.py", "hand its class over, as layers=[{}]")
 def a_users_layer_is_unknown(here: Here) -> None:
     path = here.path / "m.npz"
     network = cnn.Sequential(cnn.Rescale(), Doubled(), cnn.Flatten(), cnn.Dense(3))
     cnn.Model(network, (8, 8)).save(path)
     with here.refused():
         cnn.Model.load(path)
-    told = here.message.rpartition("hand its class over: ")[2]
-    assert told == "Model.load(path, layers=[Doubled])"
-    eval(told, {"Model": cnn.Model, "path": path, "Doubled": Doubled})
+    told = here.message.rpartition("hand its class over, as ")[2]
+    assert told == "layers=[Doubled]"
+    eval(f"load(path, {told})", {"load": cnn.Model.load, "path": path, "Doubled": Doubled})
 
 
 @follows("layers/config.py", "rename the class")

@@ -1,7 +1,7 @@
 """safetensors back: weights of a PyTorch module, or of `export_safetensors`, become a `Model`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def import_safetensors(
     rename: Mapping[str, str] | None = None,
     scaling: Rescale | None = None,
     backend: str | Backend = "numpy",
+    layers: Iterable[type] = (),
 ) -> Model:
     """A `Model` with the weights of a safetensors file, in the layouts that PyTorch has.
 
@@ -48,6 +49,8 @@ def import_safetensors(
         How the weights were trained to see pixels, such as ``Rescale(mean=0.1307, std=0.3081)`` for
         torchvision's ``Normalize``; takes the place of the network's own `Rescale`.
     backend : str or Backend
+    layers : classes
+        A user's own layers that the network in the file has, as for `Model.load`.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def import_safetensors(
         raise CheckpointError(message) from error
     arrays = {key: array for key, array in arrays.items() if not key.endswith(_IGNORED)}
     if network is None:
-        network, input_shape, class_names = _described(path, labels, class_names)
+        network, input_shape, class_names = _described(path, labels, class_names, layers)
     if scaling is not None:
         network = _with_scaling(network, scaling)
     if input_shape is None:
@@ -113,7 +116,9 @@ def _with_scaling(network: Layer, scaling: Rescale) -> Layer:
     return Sequential(_with_scaling(network.layers[0], scaling), *network.layers[1:])
 
 
-def _described(path: str | Path, labels: dict[str, str], class_names: Any) -> tuple[Any, Any, Any]:
+def _described(
+    path: str | Path, labels: dict[str, str], class_names: Any, layers: Iterable[type]
+) -> tuple[Any, Any, Any]:
     if NETWORK not in labels:
         message = (
             f"weights file {path}: does not say which network it belongs to; "
@@ -123,7 +128,7 @@ def _described(path: str | Path, labels: dict[str, str], class_names: Any) -> tu
     try:
         about = json.loads(labels[NETWORK])
         names = about["class_names"] if class_names is None else class_names
-        return network_from_config(about["network"]), about["input_shape"], names
+        return network_from_config(about["network"], layers), about["input_shape"], names
     except (KeyError, TypeError, ValueError) as error:
         message = f"weights file {path}: its network cannot be read ({error})"
         raise CheckpointError(message) from error

@@ -109,10 +109,7 @@ def _from_plain(value: Any, known: dict[str, type], levels: int) -> Any:
     settings = {name: _from_plain(item, known, levels - 1) for name, item in value.items()}
     name = settings.pop("class", None)
     if name not in known:
-        message = (
-            f"unknown layer {name!r}; hand its class over: "
-            f"Model.load(path, layers=[{one_line(name)}])"
-        )
+        message = f"unknown layer {name!r}; hand its class over, as layers=[{one_line(name)}]"
         raise CheckpointError(message)
     try:
         if known[name] is Sequential:

@@ -20,7 +20,7 @@ class Rescale(nn.Module):
 
     def __init__(self, mean=0.5, std=1.0):
         super().__init__()
-        # No weights; as buffers they follow the module to its device and dtype.
+        # No weights, but buffers follow the module to its device and dtype.
         for name, value in (("largest", 255.0), ("mean", mean), ("std", std)):
             numbers = torch.tensor(value, dtype=torch.float64)
             numbers = numbers[:, None, None] if numbers.ndim else numbers
