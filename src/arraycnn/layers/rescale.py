@@ -16,7 +16,7 @@ from arraycnn.settings import check_number
 _ONNX_FLOAT = 1  # TensorProto.FLOAT
 _TORCH = '''
 class Rescale(nn.Module):
-    """Pixels of one byte to (x / 255 - mean) / std; both may be a number for each channel."""
+    """Pixels of one byte to (x / 255 - mean) / std, each of these a number or one for each channel."""
 
     def __init__(self, mean=0.5, std=1.0):
         super().__init__()
