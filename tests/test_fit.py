@@ -18,7 +18,6 @@ from arraycnn import (
     Flatten,
     Model,
     NonFiniteError,
-    NumPy,
     ReLU,
     Sequential,
     fitting,
@@ -339,7 +338,7 @@ class InterruptedSGD(SGD):
 @pytest.mark.parametrize("at", [0, 1, 4, 5])
 def test_an_interrupt_within_a_step_leaves_the_parameters_of_whole_steps(at, chunk):
     # Where a step is not traced: its program calls nothing of the optimizer's.
-    model = linear_model(backend=NumPy(fast=False))
+    model = linear_model(backend=ArrayAPIStrict())
     steps = replay(model, [0.05] * at)
     with pytest.raises(KeyboardInterrupt):
         model.fit(

@@ -140,11 +140,11 @@ def test_trainings_that_share_their_launches_do_not_meet():
         model.fit(images, LABELS, batch_size=4, epochs=3)
         return model.parameters
 
-    memo.launches_of.cache_clear()
+    memo.rendered_of.cache_clear()
     alone = []
     for seed in range(4):
         memo._schedule.cache_clear()
-        memo.launches_of.cache_clear()
+        memo.rendered_of.cache_clear()
         alone.append(trained(seed))
     together = [None] * 4
     threads = [
@@ -160,4 +160,4 @@ def test_trainings_that_share_their_launches_do_not_meet():
         for name, array in alone[seed].items():
             np.testing.assert_array_equal(together[seed][name], array)
             np.testing.assert_array_equal(again[name], array)
-    assert memo.launches_of.cache_info().hits >= 4
+    assert memo.rendered_of.cache_info().hits >= 4

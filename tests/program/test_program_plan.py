@@ -13,13 +13,13 @@ from program_cases import Lion, Mixer, Swish, block
 
 import arraycnn as cnn
 from arraycnn.callbacks import Callback
+from arraycnn.execution import traceable
 from arraycnn.ops import array_namespace
 from arraycnn.tree import flatten
 from optional import Late, needs
 
 pytestmark = needs("numba")
 traced = Late("arraycnn.execution.traced")
-compiled = Late("arraycnn.execution.compiled")
 
 SHAPE = (8, 7, 3)
 NETWORKS = {
@@ -99,11 +99,11 @@ def plans(monkeypatch):
     for name in ("TracedTraining", "TracedInference"):
         kind = getattr(traced, name)
 
-        def counted(*arguments, kind=kind):
+        def counted(*arguments, kind=kind, **options):
             made.append(kind.__name__)
-            return kind(*arguments)
+            return kind(*arguments, **options)
 
-        monkeypatch.setattr(f"arraycnn.execution.compiled.{name}", counted)
+        monkeypatch.setattr(f"arraycnn.execution.host.{name}", counted)
     return made
 
 
@@ -112,17 +112,19 @@ def plans(monkeypatch):
 def test_a_training_is_that_of_the_eager_plan(network, optimizer, plans, caplog):
     images, labels = data()
     results = []
-    for fast in (True, False):
-        model = model_of(network, fast=fast)
+    backends = cnn.NumPy(2, fast=True), cnn.NumPy(2, fast=False), cnn.ArrayAPIStrict()
+    for backend in backends:
+        model = cnn.Model(network, SHAPE, backend, seed=3, dtype="float64")
         history = model.fit(images, labels, epochs=2, batch_size=16, optimizer=optimizer)
         results.append((arrays_of(model), np.array(history.step_losses)))
         results[-1][0]["probabilities"] = model.predict(images)
         results[-1][0]["loss"] = np.array(model.evaluate(images, labels).loss)
-    check_close(results[0][0], results[1][0], 1e-8 if isinstance(optimizer, Lion) else 1e-10)
-    np.testing.assert_allclose(results[0][1], results[1][1], rtol=1e-10)
-    assert "TracedTraining" in plans
-    assert "TracedInference" in plans
-    assert "not compiled" not in caplog.text
+    *traced_ones, eager = results
+    for result in traced_ones:
+        check_close(result[0], eager[0], 1e-8 if isinstance(optimizer, Lion) else 1e-10)
+        np.testing.assert_allclose(result[1], eager[1], rtol=1e-10)
+    assert set(plans) == {"TracedTraining", "TracedInference"}
+    assert "layer by layer" not in caplog.text
 
 
 @each_network
@@ -265,7 +267,7 @@ class OddPower(Counting):
     ],
 )
 def test_what_is_more_than_its_program_runs_eagerly_and_is_named(layer, cause, caplog, plans):
-    compiled._say.cache_clear()
+    traceable.say.cache_clear()
     images, labels = data(20)
     network = cnn.Sequential(cnn.Rescale(), layer(), cnn.Flatten(), cnn.Dense(5))
     model = model_of(network)

@@ -56,8 +56,8 @@ def test_a_traced_step_is_the_eager_step_to_the_last_bit(network, optimizer):
     check_same(interpret(simple, step.values()), expected)
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_every_layer_is_traced_alone(case):
+def layer_alone(case):
+    """The program of a layer's two passes, its inputs, and what the layer computes of them."""
     arrays = case.arrays()
     values = vars(arrays)
 
@@ -78,8 +78,13 @@ def test_every_layer_is_traced_alone(case):
 
     names = ("x", "dy", "seed", "step", "indices")
     program, inputs = traced(function, *(values[name] for name in names))
-    expected = run(**values)
-    check_same(interpret(program, inputs), dict(zip("01", expected, strict=True)))
+    return program, inputs, dict(zip("01", run(**values), strict=True))
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_every_layer_is_traced_alone(case):
+    program, inputs, expected = layer_alone(case)
+    check_same(interpret(program, inputs), expected)
 
 
 def test_inference_is_traced():

@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -16,6 +17,8 @@ from arraycnn.execution.recorded import RecordedTraining, Steps
 from arraycnn.execution.recorded_inference import RecordedInference
 from arraycnn.execution.streaming import Streaming
 from arraycnn.execution.thread_pool import thread_pool
+from arraycnn.execution.traceable import InferenceOnceSeen, say, training_or_cause
+from arraycnn.execution.traced import Render, TracedInference, TracedTraining
 from arraycnn.fusion import Chain, ConvPool2d, ConvReLU2d, DenseReLU, fuse_network
 from arraycnn.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, Rescale
 from arraycnn.layers.layer import Layer, Tree
@@ -27,6 +30,9 @@ from arraycnn.tree import map_leaves
 _RECORDABLE = (
     *(Conv2d, ConvReLU2d, ConvPool2d, Dense, DenseReLU, Dropout, Flatten, MaxPool2d, Rescale),
 )
+
+Plan: TypeAlias = Callable[..., RecordedTraining]
+"""`RecordedTraining`, or what is made as it is."""
 
 _MEASURED, _MEASURED_BYTES = 32, 2**20
 """Images that memory is measured on: so many, unless they are large."""
@@ -46,7 +52,12 @@ class HostPlans:
     steps : Steps
     unrolled : int
         As in `RecordedTraining`.
+    render : Render
+        Makes launches, or calls, of a traced step.
     """
+
+    how = ""
+    """In what way a network that cannot be traced is not run."""
 
     def __init__(
         self,
@@ -55,10 +66,11 @@ class HostPlans:
         kernels: Callable[..., Kernels],
         steps: Steps,
         unrolled: int,
+        render: Render,
     ) -> None:
         self._pool = thread_pool(threads)
         self._launcher, self._kernels_of, self._steps = launcher, kernels, steps
-        self._unrolled = unrolled
+        self._unrolled, self._render = unrolled, render
         self.kernels = kernels(launcher(self._pool))
 
     def training_plan(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
@@ -69,7 +81,17 @@ class HostPlans:
         return self.unrecordable(placement, task, carry)
 
     def unrecordable(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
-        """A plan for what is not made of kernels alone."""
+        """A plan of the traced step, where that is all that the network does, or layer by layer."""
+        if task.weights is None:
+            plan = partial(TracedTraining, render=self._render)
+
+            def make() -> TrainingPlan:
+                return self.recorded(*in_order(task, carry), plan)
+
+            found = training_or_cause(task, carry, make)
+            if not isinstance(found, str):
+                return found
+            say(f"training runs layer by layer{self.how}: {found}")
         if isinstance(task.images, ImageSource):
             return EagerTraining(Streaming(placement, task.dtype), task, carry)
         return EagerTraining(placement, task, carry)
@@ -84,8 +106,13 @@ class HostPlans:
     def unrecordable_inference(
         self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:
-        """The same of inference."""
-        return EagerInference(placement, network, params, state, dtype)
+        """A plan of the traced pass, where that is all that the network does, or layer by layer."""
+        plan = partial(TracedInference, render=self._render)
+
+        make = partial(self.recorded_inference, network, params, state, dtype, plan)
+        eager = EagerInference(placement, network, params, state, dtype)
+        trees = params, state
+        return InferenceOnceSeen(network, trees, make, eager, self.how, self.rehearsing)
 
     def recorded_inference(
         self,
@@ -93,22 +120,24 @@ class HostPlans:
         params: Tree,
         state: Tree,
         dtype: str,
-        plan: type[RecordedInference] = RecordedInference,
+        plan: Callable[..., RecordedInference] = RecordedInference,
     ) -> InferencePlan:
         launcher = self._launcher(self._pool)
         params, state = map_leaves(_in_order, params), map_leaves(_in_order, state)
         kernels = self._inference_kernels(launcher)
         return plan(launcher, kernels, network, params, state, dtype)
 
-    def recorded(
-        self, task: Task, carry: Carry, plan: type[RecordedTraining] = RecordedTraining
-    ) -> TrainingPlan:
+    def recorded(self, task: Task, carry: Carry, plan: Plan = RecordedTraining) -> TrainingPlan:
         launcher = self._launcher(self._pool)
         kernels = self._kernels_of(launcher, in_place=True)
         memory = partial(self._memory, task, carry, plan)
         return plan(launcher, self._steps, kernels, task, carry, self._unrolled, memory)
 
-    def _memory(self, task: Task, carry: Carry, kind: type[RecordedTraining]) -> StepMemory:
+    def rehearsing(self) -> AbstractContextManager[object]:
+        """What the first run of a plan is in."""
+        return nullcontext()
+
+    def _memory(self, task: Task, carry: Carry, kind: Plan) -> StepMemory:
         """What the recordings of a batch and of a shorter one hold, measured on few images."""
         scratch, count = 0, task.images.shape[0]
         few = 2 * min(max(1, _MEASURED_BYTES // (4 * math.prod(task.images.shape[1:]))), _MEASURED)

@@ -1,6 +1,7 @@
 """Plans on NumPy's own functions, with BLAS at one thread: the threads are this library's."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.plain import plain_kernels, steps
 from arraycnn.ops.plain.launcher import Launcher
+from arraycnn.program.render.plain.calls import Calls
 from arraycnn.training import Carry
 
 # Losses that are not finite are looked for and reported by the caller: NumPy need not warn as well.
@@ -26,7 +28,7 @@ class Plain(HostPlans):
     """`HostPlans` that run with BLAS at one thread."""
 
     def __init__(self, threads: int) -> None:
-        super().__init__(threads, Launcher, plain_kernels, steps, unrolled=1)
+        super().__init__(threads, Launcher, plain_kernels, steps, unrolled=1, render=Calls)
 
     def training_plan(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
         return _Training(super().training_plan(placement, task, carry))
@@ -35,6 +37,11 @@ class Plain(HostPlans):
         self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:
         return _Inference(super().inference_plan(placement, network, params, state, dtype))
+
+    @contextmanager
+    def rehearsing(self) -> Iterator[None]:
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"), single_threaded_blas():
+            yield
 
     def _inference_kernels(self, launcher: Launcher) -> Kernels:
         return plain_kernels(launcher, need_winners=False)

@@ -6,8 +6,9 @@ step (`arraycnn.program`), not the calls that layers make.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from arraycnn.execution.recorded_inference import RecordedInference
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import Array, Kernels
 from arraycnn.program.compose import inference_schedule, training_schedule
-from arraycnn.program.memo import launches_of
-from arraycnn.program.render.launching import Launches
+from arraycnn.program.memo import rendered_of
+from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.steps import named
 from arraycnn.training import Carry, infer
 
@@ -25,11 +26,33 @@ _MOST_SIZES = 8
 """Batch sizes for which a traced step is kept."""
 
 
-class TracedTraining(RecordedTraining):
-    """A `TrainingPlan` of any step that can be traced, of a user's optimizer too."""
+class Rendered(Protocol):
+    """A schedule as launches, or as calls."""
 
-    _launches: dict[int, Launches] | None = None
-    _kept: list[Any] | None = None
+    def __call__(
+        self, launcher: Any, ops: Kernels, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], list[Any]]:
+        """Make or record them: the outputs by name, and what is to be held with the recording."""
+
+
+Render: TypeAlias = Callable[[Schedule, str], Rendered]
+"""A schedule and the step's dtype, rendered."""
+
+
+class TracedTraining(RecordedTraining):
+    """A `TrainingPlan` of any step that can be traced, of a user's optimizer too.
+
+    Parameters
+    ----------
+    render : Render
+        The others are those of `RecordedTraining`.
+    """
+
+    def __init__(self, *arguments: Any, render: Render) -> None:
+        super().__init__(*arguments)
+        self._render = render
+        self._rendered: dict[int, Rendered] = {}
+        self._kept: list[Any] = []
 
     def _step(self, recordings: Any) -> None:
         task, tables, launcher = self._task, recordings.tables, self._launcher
@@ -45,15 +68,13 @@ class TracedTraining(RecordedTraining):
             "step": step,
             **named(self._carry),
         }
-        self._launches = self._launches or {}
-        if tables.batch not in self._launches:
+        if tables.batch not in self._rendered:
             schedule = training_schedule(
                 *(task.network, task.optimizer, self._carry, images, tables.batch, task.dtype),
                 gather=True,
             )
-            self._launches[tables.batch] = launches_of(schedule, task.dtype)
-        outputs, kept = self._launches[tables.batch](launcher, self._kernels, arrays)  # type: ignore[arg-type]
-        self._kept = self._kept or []
+            self._rendered[tables.batch] = rendered_of(self._render, schedule, task.dtype)
+        outputs, kept = self._rendered[tables.batch](launcher, self._kernels, arrays)
         self._kept.append(kept)  # what recordings point to
         # The program's loss is a mean already.
         mean = replace(tables, batch=1)
@@ -61,14 +82,22 @@ class TracedTraining(RecordedTraining):
 
 
 class TracedInference(RecordedInference):
-    """An `InferencePlan` of any network that can be traced."""
+    """An `InferencePlan` of any network that can be traced; ``render`` as in `TracedTraining`."""
 
     def __init__(
-        self, launcher: Any, kernels: Kernels, network: Layer, params: Tree, state: Tree, dtype: str
+        self,
+        launcher: Any,
+        kernels: Kernels,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+        *,
+        render: Render,
     ) -> None:
         super().__init__(launcher, kernels, network, params, state, dtype)
-        self._whole, self._dtype = network, dtype
-        self._launches: dict[tuple, Launches] = {}
+        self._whole, self._dtype, self._render = network, dtype, render
+        self._rendered: dict[tuple, Rendered] = {}
 
     def _outputs(self, images: Array) -> list[Array]:
         if 0 in images.shape:
@@ -78,12 +107,12 @@ class TracedInference(RecordedInference):
 
     def _forward(self, images: np.ndarray) -> list[Any]:
         kind = images.shape, images.dtype.name
-        if kind not in self._launches:
-            if len(self._launches) == _MOST_SIZES:
-                del self._launches[next(iter(self._launches))]
+        if kind not in self._rendered:
+            if len(self._rendered) == _MOST_SIZES:
+                del self._rendered[next(iter(self._rendered))]
             trees = self._params, self._state
             schedule = inference_schedule(self._whole, *trees, images, self._dtype)
-            self._launches[kind] = launches_of(schedule, self._dtype)
+            self._rendered[kind] = rendered_of(self._render, schedule, self._dtype)
         arrays = {"images": images, **named(Carry(self._params, self._state, {}))}
-        outputs, kept = self._launches[kind](self._launcher, self._context.ops, arrays)  # type: ignore[arg-type]
+        outputs, kept = self._rendered[kind](self._launcher, self._context.ops, arrays)
         return [outputs["logits"], outputs["probabilities"], kept]

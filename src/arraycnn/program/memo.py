@@ -6,7 +6,7 @@ launches need not be made again.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,6 @@ from arraycnn.ops.window import Window
 from arraycnn.program.nodes import Frozen, Node, Program
 from arraycnn.program.passes.schedule import Schedule, scheduled
 from arraycnn.program.passes.simplify import simplified
-from arraycnn.program.render.launching import Launches
 
 _KEPT = 32
 """Programs: those of a training are two or three."""
@@ -35,9 +34,9 @@ def schedule_of(program: Program, carried: tuple[str, ...] = ()) -> Schedule:
 
 
 @lru_cache(_KEPT)
-def launches_of(schedule: Schedule, dtype: str) -> Launches:
-    """`Launches`, which know nothing of who makes them: the same object for the same schedule."""
-    return Launches(schedule, dtype)
+def rendered_of(render: Callable[[Schedule, str], Any], schedule: Schedule, dtype: str) -> Any:
+    """What ``render`` makes, which knows nothing of who asks: the same object for the same schedule."""
+    return render(schedule, dtype)
 
 
 @dataclass(frozen=True)

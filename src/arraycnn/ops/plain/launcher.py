@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.ops.host_launcher import HostLauncher, Pool
+from arraycnn.ops.plain.arena import Arena, Scratch
 
 MOST_TASKS = 16
 """Into how many tasks work is cut at most, on any number of threads."""
@@ -26,12 +27,6 @@ WORTH = 2**23
 NUMBER = 8
 """How many multiply-adds take the time of reading or writing a number."""
 
-_ROOM = 2**24
-"""Bytes of scratch to begin with, more than most parts need: what is not touched takes no memory."""
-
-_CHUNK = 2**16
-"""Bytes that the arena of recordings grows by, at least."""
-
 _Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
@@ -41,10 +36,12 @@ class Launcher(HostLauncher):
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
         self._calls: list[_Call] | None = None
-        self._scratches: list[_Scratch] = []
-        self._scratch = _Scratch()
-        self._arena = _Arena()
+        self._scratches: list[Scratch] = []
+        self._scratch = Scratch()
+        self._arena = Arena()
+        self._places: list[np.ndarray] = []
         self._zeros: dict[np.dtype, np.ndarray] = {}
+        self._rows: dict[tuple[str, np.dtype], np.ndarray] = {}
 
     @property
     def is_recording(self) -> bool:
@@ -56,9 +53,41 @@ class Launcher(HostLauncher):
         In a recording it is of the memory that all recordings share: they run one after the other,
         and what one leaves, the next may overwrite.
         """
+        count, dtype = math.prod(shape), np.dtype(dtype)
+        for number, place in enumerate(self._places):
+            if place.size == count and place.dtype == dtype:
+                return self._places.pop(number).reshape(shape)
         if self._calls is None:
             return np.empty(shape, dtype)
-        return self._arena.array(shape, np.dtype(dtype))
+        return self._arena.array(shape, dtype)
+
+    def give_back(self, array: np.ndarray) -> None:
+        """Let the memory of an array that `empty` has made be that of another one.
+
+        Calls that are made later must not use it.
+        """
+        if self._calls is not None:
+            self._arena.give_back(array.ctypes.data)
+
+    @contextmanager
+    def borrowing(self, places: Sequence[np.ndarray]) -> Iterator[None]:
+        """What `empty` makes within is given back at the end.
+
+        But what it makes of the dtype and size of one of ``places`` lies there.
+        """
+        before, self._places = self._arena.taken(), list(places)
+        try:
+            yield
+        finally:
+            self._places = []
+        if self._calls is not None:
+            for address in self._arena.taken() - before:
+                self._arena.give_back(address)
+
+    @property
+    def arena_bytes(self) -> int:
+        """How much memory the arrays of recordings have."""
+        return self._arena.size
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Zeros, which nobody may write; no memory is needed for what is only read."""
@@ -68,6 +97,15 @@ class Launcher(HostLauncher):
             held = self._zeros[dtype] = np.zeros(count, dtype)
             held.flags.writeable = False
         return held[:count].reshape(shape)
+
+    def row(self, number: Any, length: int, dtype: np.dtype) -> np.ndarray:
+        """``length`` times a number, which nobody may write."""
+        key = repr(number), dtype
+        held = self._rows.get(key)
+        if held is None or held.size < length:
+            held = self._rows[key] = np.full(length, number, dtype)
+            held.flags.writeable = False
+        return held[:length]
 
     def call(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> None:
         """``function(*arguments, **options)``, now or when the recording is run."""
@@ -94,7 +132,7 @@ class Launcher(HostLauncher):
         """
         lanes = max(1, min(self._pool.threads, len(groups), work // WORTH))
 
-        def run(lane: int, scratch: _Scratch) -> None:
+        def run(lane: int, scratch: Scratch) -> None:
             for number in range(lane, len(groups), lanes):
                 for place, part in enumerate(groups[number]):
                     scratch.clear()
@@ -111,7 +149,7 @@ class Launcher(HostLauncher):
         """Run ``task``, which makes calls and may use `scratch`, as the only one."""
         self.share([[slice(None)]], lambda *_: task(), 0)
 
-    def _record(self, run: Callable[[int, _Scratch], None], lanes: int) -> None:
+    def _record(self, run: Callable[[int, Scratch], None], lanes: int) -> None:
         """Note the calls of each lane, with memory of its own."""
         assert self._calls is not None
         calls = self._calls
@@ -119,7 +157,7 @@ class Launcher(HostLauncher):
         try:
             for lane in range(lanes):
                 if len(self._scratches) == lane:
-                    self._scratches.append(_Scratch())
+                    self._scratches.append(Scratch())
                 self._calls, self._scratch = [], self._scratches[lane]
                 run(lane, self._scratch)
                 lists.append(self._calls)
@@ -147,7 +185,7 @@ class Launcher(HostLauncher):
         """How much memory the first lane of recordings has for scratch."""
         return sum(scratch.size for scratch in self._scratches[:1])
 
-    def _own(self) -> _Scratch:
+    def _own(self) -> Scratch:
         return _own_scratch() if self._calls is None else self._scratch
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -162,7 +200,7 @@ class Launcher(HostLauncher):
             work()
             calls = self._calls
         except BaseException:  # perhaps there was no memory: none of it is needed now
-            self._arena, self._scratches = _Arena(), []
+            self._arena, self._scratches = Arena(), []
             raise
         finally:
             self._calls = None
@@ -182,66 +220,11 @@ def _as_arrays(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(np.asarray(value, dtype) if type(value) in kinds else value for value in arguments)
 
 
-class _Arena:
-    """Memory that is handed out piece by piece, each where it first fits, and all taken back."""
-
-    def __init__(self) -> None:
-        self._chunks: list[np.ndarray] = []
-        self._used: list[int] = []
-
-    def clear(self) -> None:
-        self._used = [0] * len(self._chunks)
-
-    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        size = math.prod(shape) * dtype.itemsize
-        for place, chunk in enumerate(self._chunks):
-            if self._used[place] + size <= chunk.size:
-                break
-        else:
-            place = len(self._chunks)
-            self._chunks.append(np.empty(max(size, _CHUNK), np.uint8))
-            self._used.append(0)
-        first = self._used[place]
-        self._used[place] = -(-(first + size) // 64) * 64
-        return self._chunks[place][first : first + size].view(dtype).reshape(shape)
-
-
-class _Scratch:
-    """Memory that is handed out piece by piece, and all at once taken back."""
-
-    def __init__(self) -> None:
-        self._memory = np.empty(0, np.uint8)
-        self._used = 0
-
-    @property
-    def size(self) -> int:
-        return self._memory.size
-
-    def clear(self) -> None:
-        self._used = 0
-
-    def mark(self) -> tuple[np.ndarray, int]:
-        return self._memory, self._used
-
-    def release(self, mark: tuple[np.ndarray, int]) -> None:
-        memory, used = mark
-        self._used = used if memory is self._memory else 0
-
-    def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        count = math.prod(shape) * dtype.itemsize
-        first, last = self._used, self._used + count
-        if last > self._memory.size:  # arrays of before keep the memory they are in
-            self._memory = np.empty(max(2 * last, _ROOM), np.uint8)
-            first, last = 0, count
-        self._used = -(-last // 64) * 64
-        return self._memory[first:last].view(dtype).reshape(shape)
-
-
 _threads = threading.local()
 
 
-def _own_scratch() -> _Scratch:
+def _own_scratch() -> Scratch:
     if not hasattr(_threads, "scratch"):
-        _threads.scratch = _Scratch()
-    own: _Scratch = _threads.scratch
+        _threads.scratch = Scratch()
+    own: Scratch = _threads.scratch
     return own

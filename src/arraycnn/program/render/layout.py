@@ -134,7 +134,7 @@ def layout(step: Step, held: set[Node]) -> Layout:
     targets = [_target(root) if root.op == "write" else None for root in roots]
     accesses = [*(i.access for i in instructions), *targets]
     one_by_one = any(root.op in ("argmax", "argmin") for root in roots)
-    groups = _collapsed(space, axes, [a for a in accesses if a is not None])
+    groups = collapsed(space, axes, [a for a in accesses if a is not None])
     kept = [group for group in groups if not group[0]]
     reduced = [group for group in groups if group[0]]
     if not axes:
@@ -181,7 +181,7 @@ def _target(root: Root) -> Access:
     return dense(root.space)  # the target has as many numbers, in the same order
 
 
-def _collapsed(
+def collapsed(
     space: tuple[int, ...], axes: set[int], accesses: Sequence[Access]
 ) -> list[tuple[bool, int, int]]:
     """Axes as (reduced, size, the axis whose stride it has): those that lie one after the other in

@@ -1,0 +1,105 @@
+"""A schedule on NumPy: loops as calls on chunks, heads as the kernels of `arraycnn.ops.plain`, all in
+one list of calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from arraycnn.ops import Kernels
+from arraycnn.ops.plain import plain_kernels
+from arraycnn.ops.plain.launcher import Launcher
+from arraycnn.program.nodes import Node
+from arraycnn.program.passes.buffers import base
+from arraycnn.program.passes.loops import Step
+from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.render.plain.lines import walked
+from arraycnn.program.render.plain.loop import Loop, Nothing
+from arraycnn.program.render.plain.memory import places
+
+_ALONE = frozenset(["matmul", "max_pool2d", "max_pool2d_backward"])
+"""Kernels that are not made of others."""
+
+
+class Calls:
+    """The calls of a schedule, ready to be made for arrays of its inputs.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    dtype : str
+        Of the step.
+    """
+
+    def __init__(self, schedule: Schedule, dtype: str) -> None:
+        self._schedule, self._places = schedule, places(schedule)
+        held = set(schedule.held)
+        self._loops = {step: _loop(step, held) for step in schedule.steps if step.head is None}
+        self._constants = {
+            node: node.attrs[0].array for node in schedule.program.nodes if node.op == "constant"
+        }
+
+    def __call__(
+        self, launcher: Launcher, ops: Kernels, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], list[Any]]:
+        """Call all for ``arrays``, C order, by the names of the inputs.
+
+        Carried outputs end in the arrays of their inputs.
+
+        Returns
+        -------
+        outputs : dict of str to array
+        kept : list
+            To be held as long as the calls may be made again.
+        """
+        schedule = self._schedule
+        held: dict[Node, np.ndarray] = dict(self._constants)
+        for name, node in schedule.program.inputs.items():
+            held[node] = arrays[name]
+        memory = launcher.empty((self._places.size,), np.uint8)
+        for step in schedule.steps:
+            for node in dict.fromkeys(step.writes):
+                if node not in held:
+                    held[node] = self._memory(node, held, memory)
+            if step.head is not None:
+                self._run_head(step, launcher, held)
+            else:
+                self._loops[step].call(launcher, held)
+        for node, place in schedule.copies():
+            launcher.call(np.copyto, held[place], held[base(node)].reshape(place.shape))
+        outputs = {
+            name: held[base(node)].reshape(node.shape)
+            for name, node in schedule.program.outputs.items()
+        }
+        return outputs, [self]
+
+    def _memory(self, node: Node, held: dict[Node, np.ndarray], memory: np.ndarray) -> np.ndarray:
+        place = self._schedule.memory_of.get(node)
+        if place is not None:
+            return held[place].reshape(node.shape)
+        first = self._places.offsets[node]
+        return memory[first : first + node.nbytes].view(node.dtype).reshape(node.shape)
+
+    def _run_head(self, step: Step, launcher: Launcher, held: dict[Node, np.ndarray]) -> None:
+        node = step.head
+        assert node is not None
+        winners = any(part.attrs == (1,) for part in step.writes if part is not node)
+        ops = plain_kernels(launcher, need_winners=winners)
+        inputs: list[Any] = [held[base(n)].reshape(n.shape) for n in node.operands]
+        kernel: Callable[..., Any] = getattr(ops, node.op)
+        if node.op in ("dense", "conv2d") and len(inputs) == 2:
+            inputs.append(None)
+        first = () if node.op in _ALONE else (ops,)
+        wanted = [held[part] for part in step.writes]
+        with launcher.borrowing(wanted):
+            result = kernel(*first, *inputs, *node.attrs)
+            for part, place in zip(step.writes, wanted, strict=True):
+                made = result if part is node else result[part.attrs[0]]
+                if made.ctypes.data != place.ctypes.data:
+                    launcher.call(np.copyto, place, made)
+
+
+def _loop(step: Step, held: set[Node]) -> Loop | Nothing:
+    return Nothing(step.roots) if 0 in step.roots[0].space else Loop(walked(step, held))

@@ -1,0 +1,137 @@
+"""The calls of one loop: what is the same for all chunks first, then chunk after chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from arraycnn.ops.plain.launcher import NUMBER, Launcher
+from arraycnn.ops.plain.tasks import groups
+from arraycnn.program.nodes import Node
+from arraycnn.program.passes.loops import Root
+from arraycnn.program.render.plain.chunk import Chunk, Piece
+from arraycnn.program.render.plain.grid import chunks
+from arraycnn.program.render.plain.lines import Walked, coordinates, target_access, view
+from arraycnn.program.render.plain.pointwise import constant, reduction
+from arraycnn.program.render.plain.registers import Lasting, Registers
+
+
+class Loop:
+    """A loop, ready to be called for arrays of its buffers."""
+
+    def __init__(self, walk: Walked) -> None:
+        self._walk = walk
+        cut = walk.cut
+        self._is_first = [
+            any(cut) and not any(m and c for m, c in zip(line.moves, cut, strict=True))
+            for line in walk.lines
+        ]
+        """Which lines are the same for all chunks."""
+        self._fixed: dict[int, np.ndarray] = {}
+        for number, line in enumerate(walk.lines):
+            if line.op == "number":
+                self._fixed[number] = constant(line.of.value, line.dtype)
+            elif line.op == "coordinate":
+                self._fixed[number] = coordinates(line, walk.grid)
+
+    def call(self, launcher: Launcher, held: Mapping[Node, np.ndarray]) -> None:
+        """Make all calls, or record them."""
+        walk, lasting = self._walk, Lasting(launcher)
+        values = dict(self._fixed)
+        flat: dict[int, np.ndarray] = {}
+        for number, line in enumerate(walk.lines):
+            if line.of.buffer is not None and line.op != "repeat":
+                array = flat[number] = held[line.of.buffer]
+                if line.op == "load":
+                    assert line.of.access is not None
+                    values[number] = view(array, line.of.access, walk.grid)
+        targets = [self._target(root, held, lasting) for root in walk.roots]
+        loads = {number: flat[number].ctypes.data for number in flat}
+        written = {
+            place: held[root.target].ctypes.data
+            for place, root in enumerate(walk.roots)
+            if root.op == "write"
+        }
+        chunk = Chunk(launcher, walk, self._is_first, values, flat, targets, loads, written)
+        if any(self._is_first):
+            whole = Piece.of(walk, (0,) * len(walk.pieces))
+            launcher.alone(lambda: chunk.begin(whole, lasting))
+        places = chunks(walk.pieces)
+        deal = groups(len(places), 1)
+
+        def task(number: int, place: int, part: slice) -> None:
+            for one in places[part]:
+                chunk.make(Piece.of(walk, one), Registers(launcher))
+
+        launcher.share(deal, task, NUMBER * _size(walk) * len(walk.lines))
+        for root, target in zip(walk.roots, targets, strict=True):
+            if root.op != "write":
+                self._finish(launcher, root, target, held[root.target])
+        lasting.end()
+
+    def _target(self, root: Root, held: Mapping[Node, np.ndarray], lasting: Lasting) -> np.ndarray:
+        """Where chunks write: over the whole grid, with as many numbers along reduced axes as there
+        are pieces of them."""
+        walk, array = self._walk, held[root.target]
+        if root.op == "write":
+            return view(array, target_access(root), walk.grid)
+        shape = self._partial_shape()
+        if self._is_partial():
+            return lasting.take(shape, root.target.dtype)
+        return array.reshape(shape)
+
+    def _partial_shape(self) -> tuple[int, ...]:
+        walk = self._walk
+        shape = [
+            len(parts) if reduced else size
+            for size, reduced, parts in zip(
+                walk.grid.sizes, walk.grid.reduced, walk.pieces, strict=True
+            )
+        ]
+        return tuple(shape)
+
+    def _is_partial(self) -> bool:
+        grid = self._walk.grid
+        mixed = grid.repeat > 1 and grid.reduced[-2] and not grid.reduced[-1]
+        return mixed or any(
+            reduced and len(parts) > 1
+            for reduced, parts in zip(grid.reduced, self._walk.pieces, strict=True)
+        )
+
+    def _finish(
+        self, launcher: Launcher, root: Root, partial: np.ndarray, target: np.ndarray
+    ) -> None:
+        """Add up, in order, what the chunks have left."""
+        if not self._is_partial():
+            return
+        grid, parts = self._walk.grid, partial
+        reduced = [axis for axis, is_reduced in enumerate(grid.reduced) if is_reduced]
+        if grid.repeat > 1 and grid.reduced[-2] and not grid.reduced[-1]:
+            parts = partial.reshape(*partial.shape[:-1], grid.repeat, -1)
+            reduced.append(parts.ndim - 2)
+        kept = [size for axis, size in enumerate(parts.shape) if axis not in reduced]
+        launcher.call(
+            reduction(root.op).reduce, parts, axis=tuple(reduced), out=target.reshape(kept)
+        )
+
+
+def _size(walk: Walked) -> int:
+    size = 1
+    for extent in walk.grid.sizes:
+        size *= extent
+    return size
+
+
+class Nothing:
+    """A loop over no numbers: its sums are 0."""
+
+    def __init__(self, roots: Sequence[Root]) -> None:
+        self._roots = roots
+
+    def call(self, launcher: Launcher, held: Mapping[Node, np.ndarray]) -> None:
+        for root in self._roots:
+            if root.op != "write":
+                none = np.zeros(root.space, root.target.dtype)
+                total = reduction(root.op).reduce(none, axis=root.axes)
+                launcher.call(np.copyto, held[root.target], np.reshape(total, root.target.shape))
