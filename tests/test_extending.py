@@ -46,7 +46,7 @@ def check_close(model, expected):
 @each_optimizer
 def test_compiled_training_is_the_eager_one_and_no_line_says_otherwise(optimizer, caplog):
     pytest.importorskip("numba", reason="numba is not installed")
-    compiled._say.cache_clear()
+    traceable.say.cache_clear()
     expected = trained(cnn.NumPy(fast=False), optimizer)
     first = new_model(cnn.NumPy(fast=False)).parameters
     moved = [np.abs(array - first[name]).max() for name, array in expected.parameters.items()]

@@ -39,7 +39,7 @@ def each(*names):
     return pytest.mark.parametrize("way", names, indirect=True)
 
 
-FEW = ["numba, one thread", "numba, eager", "NumPy, eager", "array-api-strict"]
+FEW = ["numba, one thread", "numba, eager", "numba, calls", "NumPy, eager", "array-api-strict"]
 every_way = each(*interrupts.WAYS)
 
 # --- at any moment (`python tests/interrupts.py` tries more of them) --------------------------------
@@ -218,7 +218,7 @@ def test_plain_numpy_keeps_the_steps_before_the_one_that_was_torn(name, monkeypa
             way.check(model, told)
 
 
-@each("numba", "numba, one thread")
+@each("numba", "numba, one thread", "numba, calls")
 @pytest.mark.parametrize(("replays", "steps"), [(1, 1), (3, 3), (6, 21), (7, 37), (9, 69)])
 def test_compiled_steps_count_that_were_done_when_the_interrupt_came(
     way, replays, steps, monkeypatch

@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from arraycnn.backends import Backend
 from arraycnn.inputs import check_optimizer
 from arraycnn.layers import Sequential
 from arraycnn.layers.layer import Layer, Shape, with_n
 from arraycnn.optimizers import SGD, Optimizer
 from arraycnn.program.compose import Program, step_program
 from arraycnn.settings import check_count
-from arraycnn.tree import leaves
+from arraycnn.tree import leaves, map_leaves
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Described:
     input_shape: tuple[int, int, int]
     dtype: str
     trees: property
+    backend: Backend
 
     def summary(self) -> str:
         """The layers with their output shapes and numbers of parameters, as text."""
@@ -70,7 +72,10 @@ class Described:
         """The step of ``batch_size`` images as it is traced and fused: print it.
 
         It shows the fused loops, the operations with kernels of their own, what they read and
-        write, the memory that values take, and by which of them each layer is computed.
+        write, the memory that values take, and by which of them each layer is computed. A layer
+        that cannot be traced, since it reads a value, calls another library, or does something
+        else each time, is shown as a call between compiled parts, with the reason. To find those,
+        copies of the layers are run on a batch of two images.
 
         Parameters
         ----------
@@ -82,10 +87,9 @@ class Described:
         Raises
         ------
         TracingError
-            An InvalidTypeError: a layer or the optimizer, which the message names, does what
-            cannot be traced.
+            An InvalidTypeError: the optimizer, or all of a step, does what cannot be traced.
         """
         chosen = check_optimizer(optimizer or SGD(0.05))
-        params, state = self.trees
+        params, state = (map_leaves(self.backend.to_numpy, tree) for tree in self.trees)
         shape = (check_count("batch_size:", batch_size), *self.input_shape)
         return step_program(self.network, params, state, shape, chosen, mode, self.dtype)

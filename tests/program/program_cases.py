@@ -1,6 +1,6 @@
 """Networks, optimizers and arrays that programs are tried on, and a user's own of each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -79,6 +79,51 @@ class Mixer:
         back = xp.concat([turned[:, -1:, :, :], turned[:, :-1, :, :]], axis=1)
         dx = 0.5 * dy + 0.3 * back + 0.1 * xp.flip(dy, axis=3)
         return (dx if need_dx else None), {}
+
+
+@dataclass(frozen=True)
+class Outside:
+    """A user's activation that calls NumPy itself, with learned numbers and a state: not traceable."""
+
+    def init(self, rng, input_shape):
+        return {"scale": np.ones(input_shape[-1]), "shift": np.array(0.1)}, {
+            "of": {"mean": np.zeros(input_shape[-1])}, "count": np.array(0.0)
+        }, input_shape  # fmt: skip
+
+    def forward(self, params, state, x, context):
+        z = x * params["scale"] + params["shift"]
+        gate = 1.0 / (1.0 + np.exp(-z))
+        if context.mode == "train":
+            mean = np.mean(z, axis=tuple(range(z.ndim - 1)))
+            state = {
+                "of": {"mean": state["of"]["mean"] * 0.9 + mean * 0.1},
+                "count": np.asarray(state["count"] + 1.0),
+            }
+        return z * gate, state, {"kept": (x, z), "gate": gate}
+
+    def backward(self, params, residuals, dy, context, need_dx):
+        (x, z), gate = residuals["kept"], residuals["gate"]
+        dz = dy * (gate + z * gate * (1.0 - gate))
+        gradients = {"scale": np.sum(dz * x, axis=tuple(range(x.ndim - 1))), "shift": np.sum(dz)}
+        return (dz * params["scale"] if need_dx else None), gradients
+
+
+@dataclass(frozen=True)
+class Alternating:
+    """A user's layer with a counter: x on every other call, and x / 2 between."""
+
+    calls: list = field(default_factory=list, repr=False, compare=False)
+
+    def init(self, rng, input_shape):
+        return {}, {}, input_shape
+
+    def forward(self, params, state, x, context):
+        self.calls.append(context.mode)
+        factor = 1.0 if len(self.calls) % 2 else 0.5
+        return x * factor, state, factor
+
+    def backward(self, params, residuals, dy, context, need_dx):
+        return dy * residuals, {}
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """Networks drawn from all layers and a user's own, in any order: rendered steps against eager ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import program_cases
 from hypothesis import strategies as st
-from program_cases import LayerNorm, Mixer, Swish
+from program_cases import Alternating, LayerNorm, Mixer, Outside, Swish
 
 import arraycnn as cnn
 from arraycnn.program.compose import training_schedule
+from arraycnn.program.effects import copied
+from arraycnn.program.screening import screened_training
+from arraycnn.program.steps import opaque_layers, parts
 from layer_rows import ROWS
 from optional import Late
 
@@ -41,6 +44,8 @@ def pointwise_layers():
             Mixer(),
             cnn.Dropout(0.3),
             cnn.Softmax(),
+            Outside(),
+            Alternating(),
             *(row.layer for row in ROWS),
         ]
     )
@@ -104,18 +109,28 @@ def networks(draw):
 
 
 def check(case):
-    """One rendered step is the eager one to 1e-10, and has the same bits on 1 and 3 threads."""
+    """One rendered step is the eager one to 1e-10, and has the same bits on 1 and 3 threads.
+
+    Layers that cannot be traced, and no others, are called between what is rendered.
+    """
     step = program_cases.trial(
         case.network, case.shape, case.optimizer, case.images, seed=case.seed
     )
-    expected = step.eager()
-    images = step.given["images"]
-    schedule = training_schedule(
-        case.network, case.optimizer, step.carry, images, case.images, "float64"
-    )
-    launches = launching.Launches(schedule, "float64")
+    images, network = step.given["images"], case.network
+    own = [layer for layer in parts(network) if isinstance(layer, Outside | Alternating)]
+    if own:
+        kind = (case.shape, images.dtype == np.uint8, "float64")
+        screened = screened_training(network, case.optimizer, step.carry, *kind)
+        assert screened.cause is None
+        network = screened.network
+        assert [opaque.layer for opaque in opaque_layers(network)] == own
+    expected = replace(step, network=copied(case.network)).eager()
     results = []
     for threads in (1, 3):
+        schedule = training_schedule(
+            copied(network), case.optimizer, step.carry, images, case.images, "float64"
+        )
+        launches = launching.Launches(schedule, "float64")
         launcher, values = launchers.Launcher(pools.thread_pool(threads)), step.values()
         outputs, kept = launches(launcher, compiled.compiled_kernels(launcher), values)
         assert kept

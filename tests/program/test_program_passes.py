@@ -315,15 +315,20 @@ def test_a_model_shows_its_program(network, mode):
     assert ("backward" in text) == (mode == "train")
 
 
-def test_a_model_says_which_layer_has_no_program():
+def test_a_model_says_which_layer_or_optimizer_has_no_program():
     from test_program_trace import Does
+
+    class Reads(cnn.SGD):
+        def update(self, ops, params, gradients, state, learning_rate):
+            return super().update(ops, params, gradients, state, float(learning_rate))
 
     network = cnn.Sequential(
         Does(lambda xp, x: x * float(x[0, 0, 0, 0])), cnn.Flatten(), cnn.Dense(2)
     )
     model = cnn.Model(network, (2, 2, 1))
-    with pytest.raises(cnn.InvalidTypeError, match="layer 0, Does: must not read the value"):
-        model.program()
+    assert "layer 0, Does: must not read the value" in str(model.program())
+    with pytest.raises(cnn.InvalidTypeError, match=r"the loss, or Reads: must not read the value"):
+        model.program(optimizer=Reads(0.1))
     with pytest.raises(cnn.InvalidValueError, match="mode must be"):
         model.program(mode="test")
     with pytest.raises(cnn.InvalidValueError, match="batch_size"):

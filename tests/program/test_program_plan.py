@@ -261,12 +261,12 @@ class OddPower(Counting):
         (Counting, "layer 1 Counting, forward: does something else each time"),
         (Drawing, "layer 1 Drawing, forward: does something else each time"),
         (Table, "layer 1 Table, forward: does something else each time"),
-        (OnNumPyOnly, "is not what the layers compute on NumPy's own arrays"),
+        (OnNumPyOnly, "layer 1, OnNumPyOnly: its output is not what the layers compute on NumPy"),
         (Reading, "layer 1, Reading: must not read the value"),
-        (OddPower, "a power of float"),
+        (OddPower, "layer 1, OddPower: a power of float"),
     ],
 )
-def test_what_is_more_than_its_program_runs_eagerly_and_is_named(layer, cause, caplog, plans):
+def test_what_is_more_than_its_program_is_called_as_it_is_and_named(layer, cause, caplog, plans):
     traceable.say.cache_clear()
     images, labels = data(20)
     network = cnn.Sequential(cnn.Rescale(), layer(), cnn.Flatten(), cnn.Dense(5))
@@ -274,11 +274,42 @@ def test_what_is_more_than_its_program_runs_eagerly_and_is_named(layer, cause, c
     with caplog.at_level(logging.WARNING, "arraycnn"):
         model.fit(images, labels, epochs=1, batch_size=10)
         model.predict(images)
-    lines = [line for line in caplog.messages if "not compiled" in line]
+    assert "not compiled" not in caplog.text
+    lines = [line for line in caplog.messages if "as it is written" in line]
     assert len(lines) == 2
     assert all(cause in line and "\n" not in line for line in lines)
-    assert lines[0].startswith("numpy: training runs layer by layer, not compiled: ")
+    assert lines[0].startswith(
+        "numpy: training calls a layer as it is written, the rest is one program: "
+    )
     assert np.isfinite(model.evaluate(images, labels).loss)
+    assert "TracedTraining" in plans
+    assert "TracedInference" in plans
+
+
+@dataclass(frozen=True)
+class Wavering(Lion):
+    """A user's optimizer that counts its updates."""
+
+    calls: list = field(default_factory=list)
+
+    def update(self, ops, params, gradients, state, learning_rate):
+        self.calls.append(1)
+        rate = learning_rate * float(len(self.calls))
+        return super().update(ops, params, gradients, state, rate)
+
+
+def test_an_optimizer_that_is_more_than_its_program_leaves_all_eager_and_is_named(caplog, plans):
+    traceable.say.cache_clear()
+    images, labels = data(20)
+    model, optimizer = model_of(NETWORKS["user's"]), Wavering()
+    with caplog.at_level(logging.WARNING, "arraycnn"):
+        model.fit(images, labels, epochs=1, batch_size=10, optimizer=optimizer)
+    (line,) = [line for line in caplog.messages if "not compiled" in line]
+    assert line.startswith(
+        "numpy: training runs layer by layer, not compiled: layer loss and update"
+    )
+    assert len(optimizer.calls) == 2  # the steps alone
+    assert "TracedTraining" not in plans
 
 
 def test_a_model_with_traced_plans_can_be_copied():

@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 
 from arraycnn.ops import array_namespace
+from arraycnn.program.interpret import interpret
+from arraycnn.program.opaque import Opaque, Output
+from arraycnn.program.steps import inference_program
 from arraycnn.program.trace import trace
 from remedies.following import Here, follows
 
@@ -139,3 +142,38 @@ def a_traced_array_that_left_its_function(here: Here) -> None:
     with here.refused():
         kept[0] + 1.0
     _traced(lambda x: (x, x + 1.0))
+
+
+_step(
+    "trace",
+    "compute with those of xp = array_namespace(x)",
+    lambda xp, x: np.exp(x),
+    lambda xp, x: xp.exp(x),
+)
+
+
+class _Exponential:
+    """A layer that cannot be traced, and returns what its ``dtype`` says."""
+
+    dtype = "float64"
+
+    def init(self, rng: Any, input_shape: tuple) -> tuple:
+        return {}, {}, input_shape
+
+    def forward(self, params: dict, state: dict, x: Any, context: Any) -> tuple:
+        return np.exp(x).astype(self.dtype), state, ()
+
+    def backward(self, *_: Any) -> Any:
+        raise NotImplementedError
+
+
+@follows("program/opaque.py", "return arrays of the same shape and dtype each time")
+def results_of_an_opaque_call(here: Here) -> None:
+    layer, x = _Exponential(), np.ones((2, 3))
+    network = Opaque(layer, "layer 0, _Exponential: calls NumPy", Output((3,), None))
+    program = inference_program(network, {}, {}, x, "float64")
+    layer.dtype = "float32"
+    with here.refused():
+        interpret(program, {"images": x})
+    layer.dtype = "float64"
+    interpret(program, {"images": x})

@@ -48,7 +48,7 @@ class Compiled(HostPlans):
         trial = replace(task, images=blank, labels=np.zeros(2, np.int32))
         with self.rehearsing():
             plan = super().recorded(trial, carry, kind)
-            plan.run(0, [np.arange(2, dtype=np.int32)], np.zeros(1))
+            plan.rehearse([np.arange(2, dtype=np.int32)])  # type: ignore[attr-defined]
 
     def rehearsing(self) -> AbstractContextManager[object]:
         return _announced()

@@ -17,13 +17,19 @@ from arraycnn.execution.recorded import RecordedTraining, Steps
 from arraycnn.execution.recorded_inference import RecordedInference
 from arraycnn.execution.streaming import Streaming
 from arraycnn.execution.thread_pool import thread_pool
-from arraycnn.execution.traceable import InferenceOnceSeen, say, training_or_cause
+from arraycnn.execution.traceable import InferenceOnceSeen, program_plan
 from arraycnn.execution.traced import Render, TracedInference, TracedTraining
 from arraycnn.fusion import Chain, ConvPool2d, ConvReLU2d, DenseReLU, fuse_network
 from arraycnn.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, Rescale
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import Kernels
 from arraycnn.optimizers import SGD, Adam, AdamW
+from arraycnn.program.screening import (
+    Screened,
+    Supported,
+    screened_inference,
+    screened_training,
+)
 from arraycnn.training import Carry
 from arraycnn.tree import map_leaves
 
@@ -85,13 +91,17 @@ class HostPlans:
         if task.weights is None:
             plan = partial(TracedTraining, render=self._render)
 
-            def make() -> TrainingPlan:
-                return self.recorded(*in_order(task, carry), plan)
+            def screened(unsupported: Supported | None) -> Screened:
+                trees, shape = (task.network, task.optimizer, carry), tuple(task.images.shape[1:])
+                is_uint8 = str(task.images.dtype) == "uint8"
+                return screened_training(*trees, shape, is_uint8, task.dtype, unsupported)
 
-            found = training_or_cause(task, carry, make)
-            if not isinstance(found, str):
+            def make(network: Layer) -> TrainingPlan:
+                return self.recorded(*in_order(replace(task, network=network), carry), plan)
+
+            found = program_plan("training", self.how, screened, make, self._render)
+            if found is not None:
                 return found
-            say(f"training runs layer by layer{self.how}: {found}")
         if isinstance(task.images, ImageSource):
             return EagerTraining(Streaming(placement, task.dtype), task, carry)
         return EagerTraining(placement, task, carry)
@@ -107,12 +117,23 @@ class HostPlans:
         self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:
         """A plan of the traced pass, where that is all that the network does, or layer by layer."""
-        plan = partial(TracedInference, render=self._render)
+        traced = partial(TracedInference, render=self._render)
 
-        make = partial(self.recorded_inference, network, params, state, dtype, plan)
-        eager = EagerInference(placement, network, params, state, dtype)
-        trees = params, state
-        return InferenceOnceSeen(network, trees, make, eager, self.how, self.rehearsing)
+        def make(images: np.ndarray) -> InferencePlan | None:
+            def screened(unsupported: Supported | None) -> Screened:
+                shape, is_uint8 = images.shape[1:], images.dtype == np.uint8
+                trees = (network, params, state)
+                return screened_inference(*trees, shape, is_uint8, dtype, unsupported)
+
+            def plan(of: Layer) -> InferencePlan:
+                made: Any = self.recorded_inference(of, params, state, dtype, traced)
+                with self.rehearsing():
+                    made.rehearse(images[:1])
+                return made
+
+            return program_plan("inference", self.how, screened, plan, self._render)
+
+        return InferenceOnceSeen(make, EagerInference(placement, network, params, state, dtype))
 
     def recorded_inference(
         self,
@@ -148,9 +169,9 @@ class HostPlans:
             kernels = self._kernels_of(launcher, in_place=True)
             plan = kind(launcher, self._steps, kernels, task, carry, self._unrolled)
             batches = [np.arange(size, dtype=np.int32) % count for size in (images, images - 1)]
-            results = plan.run(0, batches, np.zeros(2))
+            plan.rehearse(batches)
             scratch = launcher.scratch_bytes
-            return results
+            return plan
 
         one = step_memory(steps, few, 2 * few)
         return StepMemory(one.fixed + (self._pool.threads - 1) * scratch, one.per_image)

@@ -201,6 +201,10 @@ class RecordedTraining:
                 done += len(part)
         return _joined(self._progress.results)
 
+    def rehearse(self, batches: Sequence[np.ndarray]) -> None:
+        """Run steps for the sake of their kernels and memory: the plan is of no use afterwards."""
+        self.run(0, batches, np.zeros(len(batches)))
+
     def finished(self) -> Finished | None:
         progress = self._progress
         if progress is None:

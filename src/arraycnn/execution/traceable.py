@@ -7,49 +7,70 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 
 from arraycnn.errors import one_line
-from arraycnn.execution.plan import InferencePlan, Task, TrainingPlan
-from arraycnn.layers.layer import Layer, Tree
-from arraycnn.program.effects import cause_against_inference, cause_against_training
+from arraycnn.execution.plan import InferencePlan, TrainingPlan
+from arraycnn.execution.traced import Render
+from arraycnn.layers.layer import Layer
+from arraycnn.program.nodes import Program
+from arraycnn.program.passes.schedule import scheduled
+from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.render.layout import UnsupportedError
+from arraycnn.program.screening import Screened, Supported
+from arraycnn.program.steps import opaque_layers
 from arraycnn.program.trace import TracingError
-from arraycnn.training import Carry
+
+Plan = TypeVar("Plan", TrainingPlan, InferencePlan)
 
 
-def training_or_cause(
-    task: Task, carry: Carry, make: Callable[[], TrainingPlan]
-) -> TrainingPlan | str:
-    """The plan that ``make`` makes of the traced step, or why there is none."""
-    uint8, shape = str(task.images.dtype) == "uint8", tuple(task.images.shape[1:])
-    cause = cause_against_training(task.network, task.optimizer, carry, shape, uint8)
-    if cause is not None:
-        return cause
-    try:
-        return make()
-    except (TracingError, UnsupportedError) as error:
-        return one_line(error)
+def program_plan(
+    what: str,
+    how: str,
+    screened: Callable[[Supported | None], Screened],
+    plan: Callable[[Layer], Plan],
+    render: Render,
+) -> Plan | None:
+    """``plan`` of the screened network; None, once it was said, where that is no program.
+
+    For which layers ``render`` has no code is asked only where it has none for something.
+    """
+
+    def unsupported(program: Program) -> str | None:
+        try:
+            render(scheduled(simplified(program)), "float64")
+        except UnsupportedError as error:
+            return one_line(error)
+        return None
+
+    cause = None
+    for judge in (None, unsupported):
+        found = screened(judge)
+        if found.cause is not None:
+            cause = found.cause
+            break
+        try:
+            made = plan(found.network)
+        except (TracingError, UnsupportedError) as error:
+            cause = one_line(error)
+            continue
+        for layer in opaque_layers(found.network):
+            say(f"{what} calls a layer as it is written, the rest is one program: {layer.cause}")
+        return made
+    say(f"{what} runs layer by layer{how}: {cause}")
+    return None
 
 
 class InferenceOnceSeen:
     """An `InferencePlan` that is chosen when the shape of an image is known: by the first call."""
 
     def __init__(
-        self,
-        network: Layer,
-        trees: tuple[Tree, Tree],
-        make: Callable[[], InferencePlan],
-        eager: InferencePlan,
-        how: str,
-        rehearsing: Callable[[], AbstractContextManager[object]],
+        self, make: Callable[[np.ndarray], InferencePlan | None], eager: InferencePlan
     ) -> None:
-        self._network, self._trees = network, trees
-        self._make, self._eager, self._how = make, eager, how
-        self._rehearsing = rehearsing
+        self._make, self._eager = make, eager
         self._plans: dict[tuple, InferencePlan] = {}
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -61,22 +82,8 @@ class InferenceOnceSeen:
     def _plan(self, images: np.ndarray) -> InferencePlan:
         kind = images.shape[1:], images.dtype.name
         if kind not in self._plans:
-            self._plans[kind] = self._chosen(images)
+            self._plans[kind] = self._make(images) or self._eager
         return self._plans[kind]
-
-    def _chosen(self, images: np.ndarray) -> InferencePlan:
-        shape, uint8 = images.shape[1:], images.dtype == np.uint8
-        cause = cause_against_inference(self._network, *self._trees, shape, uint8)
-        if cause is None:
-            try:
-                plan = self._make()
-                with self._rehearsing():
-                    plan.predict(images[:1])
-                return plan
-            except (TracingError, UnsupportedError) as error:
-                cause = one_line(error)
-        say(f"inference runs layer by layer{self._how}: {cause}")
-        return self._eager
 
 
 @cache

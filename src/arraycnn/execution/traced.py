@@ -1,12 +1,13 @@
 """Plans of traced steps: any network whose step is a program, as one list of launches.
 
 As `RecordedTraining` and `RecordedInference`, but what is recorded is the rendered program of the
-step (`arraycnn.program`), not the calls that layers make.
+step (`arraycnn.program`), not the calls that layers make. What cannot be part of a program is called
+as it is written, in its turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias
 
@@ -39,6 +40,12 @@ Render: TypeAlias = Callable[[Schedule, str], Rendered]
 """A schedule and the step's dtype, rendered."""
 
 
+def _rendered(render: Render, schedule: Schedule, dtype: str) -> Rendered:
+    """Kept for the next plan, unless there are calls: these are of one plan's layers."""
+    has_calls = any(step.is_call for step in schedule.steps)
+    return render(schedule, dtype) if has_calls else rendered_of(render, schedule, dtype)
+
+
 class TracedTraining(RecordedTraining):
     """A `TrainingPlan` of any step that can be traced, of a user's optimizer too.
 
@@ -53,6 +60,24 @@ class TracedTraining(RecordedTraining):
         self._render = render
         self._rendered: dict[int, Rendered] = {}
         self._kept: list[Any] = []
+
+    def rehearse(self, batches: Sequence[np.ndarray]) -> None:
+        with self._launcher.rehearsing():  # type: ignore[attr-defined]
+            super().rehearse(batches)
+
+    def _rehearse(self, recordings: Any) -> None:
+        with self._launcher.rehearsing():  # type: ignore[attr-defined]
+            super()._rehearse(recordings)
+
+    def _replay(self, graph: Callable[[], None]) -> None:
+        launcher: Any = self._launcher
+        launcher.is_calling = False
+        try:
+            super()._replay(graph)
+        except BaseException:
+            # What a step changes, it changes after its last call: nothing is half done.
+            self._torn = self._torn and not launcher.is_calling
+            raise
 
     def _step(self, recordings: Any) -> None:
         task, tables, launcher = self._task, recordings.tables, self._launcher
@@ -73,7 +98,7 @@ class TracedTraining(RecordedTraining):
                 *(task.network, task.optimizer, self._carry, images, tables.batch, task.dtype),
                 gather=True,
             )
-            self._rendered[tables.batch] = rendered_of(self._render, schedule, task.dtype)
+            self._rendered[tables.batch] = _rendered(self._render, schedule, task.dtype)
         outputs, kept = self._rendered[tables.batch](launcher, self._kernels, arrays)
         self._kept.append(kept)  # what recordings point to
         # The program's loss is a mean already.
@@ -99,6 +124,10 @@ class TracedInference(RecordedInference):
         self._whole, self._dtype, self._render = network, dtype, render
         self._rendered: dict[tuple, Rendered] = {}
 
+    def rehearse(self, images: Array) -> None:
+        with self._launcher.rehearsing():  # type: ignore[attr-defined]
+            super().rehearse(images)
+
     def _outputs(self, images: Array) -> list[Array]:
         if 0 in images.shape:
             logits = infer(self._whole, self._params, self._state, images, self._context)
@@ -112,7 +141,7 @@ class TracedInference(RecordedInference):
                 del self._rendered[next(iter(self._rendered))]
             trees = self._params, self._state
             schedule = inference_schedule(self._whole, *trees, images, self._dtype)
-            self._rendered[kind] = rendered_of(self._render, schedule, self._dtype)
+            self._rendered[kind] = _rendered(self._render, schedule, self._dtype)
         arrays = {"images": images, **named(Carry(self._params, self._state, {}))}
         outputs, kept = self._rendered[kind](self._launcher, self._context.ops, arrays)
         return [outputs["logits"], outputs["probabilities"], kept]

@@ -90,10 +90,16 @@ def backward_chain(
     return (dx if need_dx else None), gradients
 
 
-def _raise_with_position(name: str, error: Exception) -> NoReturn:
-    """Raise ``error`` again with the layer's position in front of its message."""
+def with_position(name: str, error: Exception) -> Exception:
+    """``error`` with the layer's position in front of its message, unless its kind has no other."""
     kind = type(error)
     if kind not in (InvalidTypeError, InvalidValueError, TypeError, ValueError):
+        return error
+    return kind(f"layer {name}, {error}")
+
+
+def _raise_with_position(name: str, error: Exception) -> NoReturn:
+    placed = with_position(name, error)
+    if placed is error:
         raise error
-    message = f"layer {name}, {error}"
-    raise kind(message) from error
+    raise placed from error

@@ -7,13 +7,22 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers import Rescale, Sequential
+from arraycnn.layers import Rescale
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.optimizers import Optimizer
 from arraycnn.program.description import StepProgram as Program
 from arraycnn.program.memo import schedule_of
 from arraycnn.program.passes.schedule import Schedule
-from arraycnn.program.steps import Form, inference_program, named, training_program
+from arraycnn.program.screening import screened_inference, screened_training
+from arraycnn.program.steps import (
+    Form,
+    inference_program,
+    named,
+    opaque_layers,
+    parts,
+    training_program,
+)
+from arraycnn.program.trace import TracingError
 from arraycnn.training import Carry
 from arraycnn.tree import map_leaves
 
@@ -48,23 +57,34 @@ def step_program(
     mode: str,
     dtype: str,
 ) -> Program:
-    """The step of a batch in a form to print, in ``mode`` "train" or "infer"."""
-    images = Form(images_shape, image_dtype(network, dtype))
-    if mode == "infer":
-        return Program(inference_schedule(network, params, state, images, dtype))
-    if mode != "train":
+    """The step of a batch in a form to print, in ``mode`` "train" or "infer".
+
+    ``params`` and ``state`` are NumPy's arrays.
+    """
+    if mode not in ("train", "infer"):
         message = f'program: mode must be "train" or "infer", got {mode!r}'
         raise InvalidValueError(message)
-    moments = map_leaves(lambda a: np.asarray(a, dtype), optimizer.init(params))
-    carry = Carry(params, state, moments)
-    return Program(training_schedule(network, optimizer, carry, images, images_shape[0], dtype))
+    images = Form(images_shape, image_dtype(network, dtype))
+    kind = images_shape[1:], images.dtype == "uint8", dtype
+    if mode == "infer":
+        found = screened_inference(network, params, state, *kind)
+    else:
+        moments = map_leaves(lambda a: np.asarray(a, dtype), optimizer.init(params))
+        carry = Carry(params, state, moments)
+        found = screened_training(network, optimizer, carry, *kind)
+    if found.cause is not None:
+        raise TracingError(found.cause)
+    if mode == "infer":
+        schedule = inference_schedule(found.network, params, state, images, dtype)
+    else:
+        batch = images, images_shape[0]
+        schedule = training_schedule(found.network, optimizer, carry, *batch, dtype)
+    return Program(schedule, tuple(layer.cause for layer in opaque_layers(found.network)))
 
 
 def image_dtype(network: Layer, dtype: str) -> str:
-    """In which dtype ``network`` takes images: uint8 where its first layer is `Rescale`."""
-    while isinstance(network, Sequential):
-        network = network.layers[0]
-    return "uint8" if isinstance(network, Rescale) else dtype
+    """In which dtype ``network`` takes images: uint8 where a layer is `Rescale`."""
+    return "uint8" if any(isinstance(layer, Rescale) for layer in parts(network)) else dtype
 
 
 __all__ = [

@@ -22,21 +22,27 @@ class StepProgram:
     ----------
     schedule : Schedule
         The steps, in order, and their program.
+    causes : tuple of str
+        Why layers are called as they are written, for those that are.
     """
 
     schedule: Schedule
+    causes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return description(self.schedule)
+        return description(self.schedule, self.causes)
 
 
-def description(schedule: Schedule) -> str:
-    """Heads, fused loops, memory, and for each layer the steps that compute it."""
+def description(schedule: Schedule, causes: tuple[str, ...] = ()) -> str:
+    """Heads, fused loops, calls of layers that are not traced and why, memory, and for each layer
+    the steps that compute it."""
     lines = []
     for number, step in enumerate(schedule.steps):
         where = ", ".join(places(schedule, step))
         lines.append(f"{number:4}  {_words(step, schedule):<72}  {where}".rstrip())
-    counts = Counter("heads" if step.head else "loops" for step in schedule.steps)
+    counts = Counter(
+        "calls" if step.is_call else "heads" if step.head else "loops" for step in schedule.steps
+    )
     inputs = sum(node.nbytes for node in schedule.program.inputs.values())
     moved = sum(map(traffic, schedule.steps))
     what = f"{len(schedule.program.nodes)} operations in {counts['loops']} fused loops"
@@ -46,6 +52,10 @@ def description(schedule: Schedule) -> str:
         f"{memory}, without {bytes_in_words(inputs)} of inputs and what heads need to work",
         f"read and written by loops and heads: {bytes_in_words(moved)}",
     ]
+    if counts["calls"]:
+        calls = f"{counts['calls']} calls of layers as they are written, between compiled parts"
+        summary.append(f"{calls} (their own memory is not counted):")
+        summary += [f"    {cause}" for cause in causes]
     return "\n".join([*summary, "", *lines, "", *_layers(schedule)])
 
 
@@ -66,7 +76,7 @@ def places(schedule: Schedule, step: Step) -> list[str]:
         if node in seen or (node in held and node not in targets and node is not step.head):
             continue
         seen.add(node)
-        if node.kind in ("pointwise", "reduce", "head", "take"):
+        if node.is_alone or node.kind in ("pointwise", "reduce", "take"):
             found[node.where] = None
         if node is not step.head:
             waiting += node.operands
@@ -79,6 +89,8 @@ def _words(step: Step, schedule: Schedule) -> str:
     written = bytes_in_words(sum(node.nbytes for node in dict.fromkeys(step.writes)))
     if step.head is not None:
         operand = step.head.operands[0].shape
+        if step.is_call:
+            return f"call of {step.head.attrs[0].name} on {operand}, {read} to {written}"
         return f"head {step.head.op} {operand} to {step.writes[0].shape}, {read} to {written}"
     expression, _ = expression_of(step.roots, set(schedule.held))
     count = sum(i.op not in _NOT_COUNTED for i in expression.instructions)

@@ -76,6 +76,7 @@ _HANDLERS: dict[str, Callable[[Node, list], Any]] = {
     "take": lambda node, inputs: np.take(inputs[0], inputs[1], axis=node.attrs[0]),
     "concat": lambda node, inputs: np.concatenate(inputs, axis=node.attrs[0]),
     "update": _update,
+    "opaque": lambda node, inputs: node.attrs[0](inputs, GENERIC),
     "part": lambda node, inputs: inputs[0][node.attrs[0]],
     **dict.fromkeys(["matmul", "dense", "dense_backward", "conv2d", "conv2d_backward"], _head),
     **dict.fromkeys(["max_pool2d", "max_pool2d_backward"], _head),

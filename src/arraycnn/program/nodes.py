@@ -46,6 +46,7 @@ _KINDS = {
         *("matmul", "dense", "dense_backward", "conv2d", "conv2d_backward"),
         *("max_pool2d", "max_pool2d_backward"),
     },
+    "opaque": {"opaque"},
 }
 _KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops}
 
@@ -72,6 +73,9 @@ class Node:
         - *update*: the first input with the second written at the index attrs.
         - *head*: an operation with a kernel of its own; attrs as that kernel takes them. One with
           several results has the shape and dtype of the first; *part* picks one, attrs[0].
+        - *opaque*: a call of Python code, attrs[0], a `Call` (`arraycnn.program.opaque`); several
+          results, like such a head. It is never left out, and all are
+          made in the order of their tracing: each takes a result of the one before.
     inputs : tuple of Node or Python number
     attrs : tuple
     shape : tuple of int
@@ -93,6 +97,11 @@ class Node:
     @property
     def kind(self) -> str:
         return _KIND_OF[self.op]
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it is a step of its own, which reads and leaves arrays in memory."""
+        return self.kind in ("head", "opaque")
 
     @property
     def size(self) -> int:

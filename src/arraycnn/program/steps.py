@@ -3,7 +3,7 @@ that the eager plan calls (`arraycnn.training`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +16,7 @@ from arraycnn.ops import Array
 from arraycnn.optimizers import Optimizer
 from arraycnn.program.heads import HEADS
 from arraycnn.program.nodes import Program
+from arraycnn.program.opaque import Opaque, name_of
 from arraycnn.program.trace import Recorder, Traced, recorder, trace
 from arraycnn.training import Carry, infer, train_step
 from arraycnn.tree import flatten
@@ -70,7 +71,7 @@ def training_program(
             note.input("indices", (batch_size,), np.int32),
         )
         rate = note.input("rate", (), dtype)
-        before = Carry(*(_inputs(note, name, t) for name, t in zip(TREES, carry, strict=True)))
+        before = Carry(*(inputs_of(note, name, t) for name, t in zip(TREES, carry, strict=True)))
         with note.at("loss and update", f"the loss, or {type(optimizer).__name__}"):
             after, loss, correct = train_step(
                 *(located(network), optimizer, before, batch, labels, rate),
@@ -88,7 +89,7 @@ def inference_program(
 
     def step(note: Recorder) -> dict[str, Traced]:
         batch = note.input("images", images.shape, images.dtype)
-        trees = (_inputs(note, "params", params), _inputs(note, "state", state))
+        trees = (inputs_of(note, "params", params), inputs_of(note, "state", state))
         with note.at("outputs", "the network"):
             logits = infer(located(network), *trees, batch, Context(HEADS, "infer", dtype))
             return {"logits": logits, "probabilities": HEADS.softmax(logits)}
@@ -105,13 +106,46 @@ def named(carry: Carry) -> dict[str, Any]:
     }
 
 
-def _inputs(note: Recorder, prefix: str, tree: Tree) -> Tree:
+def inputs_of(note: Recorder, prefix: str, tree: Tree) -> Tree:
     return {
-        key: _inputs(note, f"{prefix}.{key}", value)
+        key: inputs_of(note, f"{prefix}.{key}", value)
         if isinstance(value, dict)
         else note.input(f"{prefix}.{key}", value.shape, np.dtype(str(value.dtype)))
         for key, value in tree.items()
     }
+
+
+def rebuilt(
+    network: Layer, change: Callable[[tuple[str, ...], Layer], Layer], path: tuple[str, ...] = ()
+) -> Layer:
+    """``network`` with ``change(path, layer)`` for each layer that is not made of others.
+
+    What a user's own layer is made of is a part of it.
+    """
+    if type(network) is Sequential:
+        layers = network.named_layers()
+        return Sequential(*(rebuilt(layer, change, (*path, name)) for name, layer in layers))
+    if type(network) is Residual:
+        shortcut = network.shortcut and rebuilt(network.shortcut, change, (*path, "shortcut"))
+        body = rebuilt(network.body, change, (*path, "body"))
+        return replace(network, body=body, shortcut=shortcut)
+    return change(path, network)
+
+
+def parts(network: Layer) -> list[Layer]:
+    """The layers of ``network`` that are not made of others, in order."""
+    found: list[Layer] = []
+
+    def look(_: tuple[str, ...], layer: Layer) -> Layer:
+        found.append(layer)
+        return layer
+
+    rebuilt(network, look)
+    return found
+
+
+def opaque_layers(network: Layer) -> list[Opaque]:
+    return [layer for layer in parts(network) if isinstance(layer, Opaque)]
 
 
 def located(layer: Layer) -> Layer:
@@ -145,7 +179,7 @@ class _Located:
 
     @contextmanager
     def _at(self, context: Context, direction: str) -> Iterator[None]:
-        path, name = ".".join(context.path), type(self.layer).__name__
+        path, name = ".".join(context.path), name_of(self.layer)
         owner = f"layer {path}, {name}" if path else name
         with recorder().at(f"{path or '0'} {name}, {direction}", owner):
             yield

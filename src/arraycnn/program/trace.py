@@ -31,6 +31,8 @@ class Recorder:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self.inputs: dict[str, Node] = {}
+        self.last_call: Node | None = None
+        """What the last opaque call leaves for the next, which so comes after it."""
         self.where = ""
         """The layer at work, and what it is doing: "3, forward"."""
         self.owner = "the step"
@@ -142,7 +144,6 @@ class Traced:
 
     __slots__ = ("node",)
     namespace: ClassVar[Any] = None  # set where it is defined
-    __array_ufunc__ = None  # NumPy's arrays and numbers leave operators to this class
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -152,6 +153,16 @@ class Traced:
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         return self.namespace
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **_: Any) -> NoReturn:
+        """Also what NumPy's arrays and numbers do with operators comes here."""
+        for value in inputs:
+            if not isinstance(value, Traced):
+                _number(ufunc.__name__, value)
+        refuse(
+            f"must not give an array to NumPy's own functions (numpy.{ufunc.__name__})",
+            "compute with those of xp = array_namespace(x)",
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ import threading
 from bisect import bisect_left, insort
 from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,15 @@ class Launcher(HostLauncher):
     share the blocks.
     """
 
-    atomic = True  # compiled code runs it, and the pool lets no thread be left at work
+    atomic = True
+    """Compiled code runs it, and the pool lets no thread be left at work.
+
+    Where it is cut by calls, what a step changes is launched after its last one.
+    """
 
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
-        self._recording: list[list[int]] | None = None
+        self._recording: list[list[int] | Callable[[], None]] | None = None
         self._room = 0
         self._kinds: set[str] = set()
         self._arena = _Arena()
@@ -88,8 +93,18 @@ class Launcher(HostLauncher):
         self._room = max(self._room, room)
         self._kinds.add(dtype.name)
 
+    def call(self, function: Callable[[], None]) -> None:
+        """Call ``function`` once all that was launched before has ended, or note that.
+
+        An interrupt may come within it, and ends a recording there.
+        """
+        if self._recording is None:
+            function()
+        else:
+            self._recording.append(function)
+
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """Record the launches that ``work`` makes; the result runs them all again.
+        """Record the launches and calls that ``work`` makes; the result makes them all again.
 
         Recorded are addresses and numbers as they are now: what is to differ from one time to the
         next must be read from an array. What ``work`` allocates belongs to the recording.
@@ -97,7 +112,7 @@ class Launcher(HostLauncher):
         self._recording, self._room, self._kinds = [], 0, set()
         try:
             work()
-            launches, room = np.array(self._recording, np.int64), self._room
+            parts, room = _between_calls(self._recording), self._room
             (kind,) = self._kinds
         finally:
             self._recording = None
@@ -105,7 +120,11 @@ class Launcher(HostLauncher):
 
         def replay() -> None:
             assert arena is not None
-            self._run(launches, np.dtype(kind), room)
+            for part in parts:
+                if callable(part):
+                    part()
+                else:
+                    self._run(part, np.dtype(kind), room)
 
         return replay
 
@@ -135,6 +154,17 @@ class Launcher(HostLauncher):
             work(0)
         else:
             self._pool.run(work, threads)
+
+
+def _between_calls(
+    recorded: list[list[int] | Callable[[], None]],
+) -> list[np.ndarray | Callable[[], None]]:
+    """The launches from one call to the next as one array, and the calls."""
+    parts: list[np.ndarray | Callable[[], None]] = []
+    for are_calls, group in groupby(recorded, key=callable):
+        together: list[Any] = list(group)
+        parts += together if are_calls else [np.array(together, np.int64)]
+    return parts
 
 
 def check_integers(owner: str, *arrays: np.ndarray) -> None:

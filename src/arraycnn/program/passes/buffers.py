@@ -1,7 +1,7 @@
 """Buffers: which values of a program lie in memory; all others are computed where they are read.
 
-In memory lie inputs and constants, what a head reads and makes, the results of reductions, the
-outputs, and what would be dearer to compute again than to read.
+In memory lie inputs and constants, what a head or an opaque call reads and makes, the results of
+reductions, the outputs, and what would be dearer to compute again than to read.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def buffers(program: Program) -> set[Node]:
         if single or node.kind in _ALWAYS or node.op == "constant":
             chosen.add(node)
     for node in program.nodes:
-        if node.kind == "head":
+        if node.is_alone:
             chosen |= {base(operand) for operand in node.operands}
         if node.op == "take":
             chosen.add(_source(node.inputs[0], chosen))
@@ -53,7 +53,7 @@ def buffers(program: Program) -> set[Node]:
     return chosen
 
 
-MANY_RESULTS = frozenset(["dense_backward", "conv2d_backward", "max_pool2d"])
+MANY_RESULTS = frozenset(["dense_backward", "conv2d_backward", "max_pool2d", "opaque"])
 
 
 def _source(node: Node, chosen: set[Node]) -> Node:

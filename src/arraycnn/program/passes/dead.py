@@ -1,4 +1,4 @@
-"""Dead nodes: what no output needs is left out."""
+"""Dead nodes: what no output needs is left out, but for calls of Python code."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from arraycnn.program.nodes import Node, Program
 
 
 def without_dead(program: Program) -> Program:
-    """The program without nodes that no output is made of; inputs stay."""
+    """The program without nodes that no output is made of; inputs and opaque calls stay."""
     living: set[Node] = set(program.inputs.values())
-    waiting = list(program.outputs.values())
+    waiting = [*program.outputs.values(), *filter(_is_of_a_call, program.nodes)]
     while waiting:
         node = waiting.pop()
         if node not in living or node.op == "input":
@@ -17,3 +17,8 @@ def without_dead(program: Program) -> Program:
     return Program(
         tuple(node for node in program.nodes if node in living), program.inputs, program.outputs
     )
+
+
+def _is_of_a_call(node: Node) -> bool:
+    """Whether it is an opaque call, or one of its results: who knows what else it does."""
+    return node.kind == "opaque" or (node.kind == "part" and node.inputs[0].kind == "opaque")

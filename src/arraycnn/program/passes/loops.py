@@ -41,13 +41,14 @@ class Root:
 
 @dataclass(eq=False)
 class Step:
-    """A loop, or a head: what is run as one.
+    """A loop, a head, or an opaque call: what is run as one.
 
     Attributes
     ----------
     roots : list of Root
         Of a loop.
     head : Node or None
+        The head, or the opaque call.
     reads : set of Node
         Buffers read from memory.
     writes : list of Node
@@ -63,6 +64,11 @@ class Step:
     writes: list[Node] = field(default_factory=list)
     after: set[Step] = field(default_factory=set, repr=False)
     closed: bool = False
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it is an opaque call, before which all that is launched must have ended."""
+        return self.head is not None and self.head.kind == "opaque"
 
 
 def expression_of(roots: list[Root], held: set[Node]) -> tuple[Expression, list[int]]:
@@ -94,7 +100,7 @@ class _Grouping:
         self._maker: dict[Node, Step] = {}
         self.steps: list[Step] = []
         for node in program.nodes:
-            if node.kind == "head":
+            if node.is_alone:
                 self._add_head(node, program)
             elif node in held and node.kind not in ("input", "part") and node.op != "constant":
                 for root in roots_of(node):

@@ -1,7 +1,11 @@
 """Schedule: the order in which steps run, and when memory of a value is free again.
 
 What the values of a program take at the most is known before any step is run. Kernels of heads have
-working memory of their own beside that, and so have the sums of blocks of a reduction.
+working memory of their own beside that, and so have the sums of blocks of a reduction, and opaque
+calls.
+
+A call of Python code may be interrupted, and so end a step half way. So what a step changes of its
+inputs, it changes after its last opaque call.
 """
 
 from __future__ import annotations
@@ -137,11 +141,12 @@ def _in_place(program: Program, steps: list[Step], carried: dict[str, str]) -> d
                 whole = old.kind != "input" and old not in outputs and old.op != "constant"
                 if whole and _updates_in_place(root.target, old, number, steps):
                     memory_of[root.target] = old
+    calls = [number for number, step in enumerate(steps) if step.is_call]
     for name, source in carried.items():
         node, place = program.outputs[name], program.inputs[source]
         if node in memory_of or node is place or place in memory_of.values():
             continue
-        if _overwrites(node, place, steps):
+        if _overwrites(node, place, steps, calls[-1] if calls else -1):
             memory_of[node] = place
     return memory_of
 
@@ -158,11 +163,13 @@ def _updates_in_place(update: Node, old: Node, number: int, steps: list[Step]) -
     return any(old in step.writes for step in steps[:number])
 
 
-def _overwrites(node: Node, place: Node, steps: list[Step]) -> bool:
+def _overwrites(node: Node, place: Node, steps: list[Step], last_call: int) -> bool:
     """Whether a loop may write ``node`` where it reads ``place``, which nobody reads any more."""
     for number, step in enumerate(steps):
         if node not in step.writes:
             continue
+        if number < last_call or node.dtype != place.dtype or node.size != place.size:
+            return False
         roots = [root for root in step.roots if root.target is node]
         if len(roots) != 1 or roots[0].op != "write" or roots[0].index is not None:
             return False

@@ -1,5 +1,5 @@
 """A schedule on the CPU's launcher: loops as rendered kernels, heads as the kernels written by hand,
-all in one list of launches."""
+all in one list of launches; opaque calls are made between two parts of it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.render.calling import calling
 from arraycnn.program.render.layout import Layout, layout
 from arraycnn.program.render.loop_code import fields, loop_code
 from arraycnn.program.render.machine import Kernel, KernelCache, kernel_cache
@@ -22,7 +23,12 @@ from arraycnn.program.render.machine import Kernel, KernelCache, kernel_cache
 class Launcher(Protocol):
     """The part of `arraycnn.ops.compiled.launcher.Launcher` that is needed."""
 
+    is_rehearsing: bool
+    is_calling: bool
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray: ...
+
+    def call(self, function: Callable[[], None]) -> None: ...
 
     def launch_code(self, code: int, blocks: int, *words: Any, dtype: np.dtype) -> None: ...
 
@@ -74,7 +80,11 @@ class Launches:
         for name, node in schedule.program.inputs.items():
             held[node] = arrays[name]
         for step, freed in zip(schedule.steps, schedule.freed, strict=True):
-            if step.head is not None:
+            if step.is_call:
+                for part in step.writes:
+                    held[part] = self._memory(part, held, launcher)
+                launcher.call(calling(step, launcher, ops, held))
+            elif step.head is not None:
                 self._run_head(step, ops, held)
             else:
                 for node in dict.fromkeys(step.writes):

@@ -15,6 +15,7 @@ from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Step
 from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.render.calling import calling
 from arraycnn.program.render.plain.lines import walked
 from arraycnn.program.render.plain.loop import Loop, Nothing
 from arraycnn.program.render.plain.memory import places
@@ -63,7 +64,9 @@ class Calls:
             for node in dict.fromkeys(step.writes):
                 if node not in held:
                     held[node] = self._memory(node, held, memory)
-            if step.head is not None:
+            if step.is_call:
+                launcher.call(calling(step, launcher, ops, held))
+            elif step.head is not None:
                 self._run_head(step, launcher, held)
             else:
                 self._loops[step].call(launcher, held)
