@@ -73,6 +73,7 @@ WAYS = {
     "numba, calls": (lambda: cnn.NumPy(2, fast=True), WITH_CALLS, "numba"),
     "NumPy": (lambda: cnn.NumPy(2, fast=False), OF_KERNELS, None),
     "NumPy, eager": (lambda: cnn.NumPy(2, fast=False), WITH_STATE, None),
+    "NumPy, calls": (lambda: cnn.NumPy(2, fast=False), WITH_CALLS, None),
     "torch": (lambda: cnn.get_backend("torch"), WITH_STATE, "torch"),
     "JAX": (lambda: cnn.get_backend("jax"), WITH_STATE, "jax"),
     "array-api-strict": (cnn.ArrayAPIStrict, WITH_STATE, None),

@@ -8,12 +8,12 @@ import pytest
 
 import arraycnn as cnn
 import outside
+from arraycnn.execution import traceable
 from arraycnn.export import export_torch
 from arraycnn.program.description import places
 from layer_rows import ROWS, USERS
-from optional import Late, needs
+from optional import needs
 
-compiled = Late("arraycnn.execution.compiled")
 NETWORK = cnn.Sequential(
     cnn.Rescale(), cnn.Conv2d(4, 3), *(row.layer for row in ROWS), cnn.Flatten(), cnn.Dense(3)
 )

@@ -39,7 +39,14 @@ def each(*names):
     return pytest.mark.parametrize("way", names, indirect=True)
 
 
-FEW = ["numba, one thread", "numba, eager", "numba, calls", "NumPy, eager", "array-api-strict"]
+FEW = [
+    "numba, one thread",
+    "numba, eager",
+    "numba, calls",
+    "NumPy, eager",
+    "NumPy, calls",
+    "array-api-strict",
+]
 every_way = each(*interrupts.WAYS)
 
 # --- at any moment (`python tests/interrupts.py` tries more of them) --------------------------------

@@ -300,9 +300,9 @@ def model_on(network, fast, dtype="float64"):
 def test_a_training_is_that_of_the_eager_plan(network, dtype, fast):
     images, labels = data()
     results, calls, make = [], [], NETWORKS[network]
-    for fast in (fast, None):
+    for kind in (fast, None):
         network = make()
-        model = model_on(network, fast, dtype)
+        model = model_on(network, kind, dtype)
         history = model.fit(images, labels, epochs=2, batch_size=16, optimizer=cnn.Adam(0.005))
         results.append({**arrays_of(model), "losses": np.array(history.step_losses)})
         for _ in range(3):  # recorded, too
@@ -329,10 +329,10 @@ def test_the_number_of_threads_shows_in_no_bit(fast):
 def test_random_numbers_of_the_process_are_drawn_as_in_the_eager_plan(fast):
     images, labels = data(20)
     results = []
-    for fast in (fast, None):
+    for kind in (fast, None):
         network = cnn.Sequential(cnn.Rescale(), Noisy(), cnn.Flatten(), cnn.Dense(5))
         np.random.seed(3)  # noqa: NPY002
-        model = model_on(network, fast)
+        model = model_on(network, kind)
         model.fit(images, labels, epochs=1, batch_size=10)
         results.append(arrays_of(model))
     check_close(*results)
@@ -342,12 +342,12 @@ def test_random_numbers_of_the_process_are_drawn_as_in_the_eager_plan(fast):
 def test_a_layer_may_keep_what_it_is_given(fast):
     images, labels = data(20)
     results, kept = [], []
-    for fast in (fast, None):
+    for kind in (fast, None):
         network = cnn.Sequential(
             *(cnn.Rescale(), cnn.Conv2d(4, 3), cnn.ReLU(), Keeping(), cnn.ReLU()),
             *(cnn.Flatten(), cnn.Dense(5)),
         )
-        model = model_on(network, fast)
+        model = model_on(network, kind)
         model.fit(images, labels, epochs=1, batch_size=10)
         results.append(arrays_of(model))
         kept.append(network.layers[3].calls)

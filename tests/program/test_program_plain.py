@@ -271,7 +271,7 @@ def test_a_training_is_that_of_another_librarys_eager_plan(caplog):
     assert "layer by layer" not in caplog.text
 
 
-def test_what_is_more_than_its_program_runs_layer_by_layer_and_is_named(caplog):
+def test_what_is_more_than_its_program_is_called_as_it_is_and_named(caplog):
     traceable.say.cache_clear()
 
     class Reads(Swish):
@@ -287,10 +287,10 @@ def test_what_is_more_than_its_program_runs_layer_by_layer_and_is_named(caplog):
     with caplog.at_level(logging.WARNING, "arraycnn"):
         model.fit(images, labels, epochs=1, batch_size=10)
         model.predict(images)
-    lines = [line for line in caplog.messages if "layer by layer" in line]
+    lines = [line for line in caplog.messages if "as it is written" in line]
     assert lines == [
-        f"numpy: {part} runs layer by layer: layer 1, Reads: must not read the value of an array "
-        "(float(x), bool(x), if x:, iteration, numpy.asarray(x)); compute with whole arrays, for "
-        "example with xp.where"
+        f"numpy: {part} calls a layer as it is written, the rest is one program: layer 1, Reads: "
+        "must not read the value of an array (float(x), bool(x), if x:, iteration, "
+        "numpy.asarray(x)); compute with whole arrays, for example with xp.where"
         for part in ("training", "inference")
     ]
