@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import arraycnn as cnn
 import outside
-from arraycnn import Layer
 from arraycnn.layers import LAYERS
 
 
@@ -28,7 +28,7 @@ class Row:
         Its output from (layer, params, x), float64: plain loops over its definition.
     """
 
-    layer: Layer
+    layer: cnn.Layer
     by_loops: Callable
 
 
@@ -48,6 +48,7 @@ def rms_norm(layer, params, x):
 
 
 ROWS = [
+    Row(cnn.LeakyReLU(0.2), each(lambda layer, v: v if v > 0 else layer.slope * v)),
     Row(outside.Squareplus(2.0), each(lambda layer, v: (v + math.hypot(v, layer.b**0.5)) / 2)),
     Row(outside.RMSNorm(), rms_norm),
 ]

@@ -9,6 +9,7 @@ from arraycnn.layers.dropout import Dropout
 from arraycnn.layers.flatten import Flatten
 from arraycnn.layers.global_avg_pool2d import GlobalAvgPool2d
 from arraycnn.layers.layer import Context, Layer, Randomness
+from arraycnn.layers.leaky_relu import LeakyReLU
 from arraycnn.layers.max_pool2d import MaxPool2d
 from arraycnn.layers.relu import ReLU
 from arraycnn.layers.rescale import Rescale
@@ -27,6 +28,7 @@ LAYERS: dict[str, type] = {
         Dropout,
         Flatten,
         GlobalAvgPool2d,
+        LeakyReLU,
         MaxPool2d,
         ReLU,
         Rescale,
@@ -48,6 +50,7 @@ __all__ = [
     "Flatten",
     "GlobalAvgPool2d",
     "Layer",
+    "LeakyReLU",
     "MaxPool2d",
     "OnnxGraph",
     "Randomness",
