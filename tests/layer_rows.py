@@ -47,8 +47,13 @@ def rms_norm(layer, params, x):
     return y
 
 
+def gelu_tanh(layer, v):
+    return v / 2 * (1 + math.tanh((v + 0.044715 * v**3) * (2 / math.pi) ** 0.5))
+
+
 ROWS = [
     Row(cnn.LeakyReLU(0.2), each(lambda layer, v: v if v > 0 else layer.slope * v)),
+    Row(cnn.GELUTanh(), each(gelu_tanh)),
     Row(outside.Squareplus(2.0), each(lambda layer, v: (v + math.hypot(v, layer.b**0.5)) / 2)),
     Row(outside.RMSNorm(), rms_norm),
 ]

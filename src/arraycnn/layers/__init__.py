@@ -7,6 +7,7 @@ from arraycnn.layers.conv2d import Conv2d
 from arraycnn.layers.dense import Dense
 from arraycnn.layers.dropout import Dropout
 from arraycnn.layers.flatten import Flatten
+from arraycnn.layers.gelu_tanh import GELUTanh
 from arraycnn.layers.global_avg_pool2d import GlobalAvgPool2d
 from arraycnn.layers.layer import Context, Layer, Randomness
 from arraycnn.layers.leaky_relu import LeakyReLU
@@ -27,6 +28,7 @@ LAYERS: dict[str, type] = {
         Dense,
         Dropout,
         Flatten,
+        GELUTanh,
         GlobalAvgPool2d,
         LeakyReLU,
         MaxPool2d,
@@ -48,6 +50,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Flatten",
+    "GELUTanh",
     "GlobalAvgPool2d",
     "Layer",
     "LeakyReLU",
