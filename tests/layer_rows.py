@@ -54,6 +54,7 @@ def gelu_tanh(layer, v):
 ROWS = [
     Row(cnn.LeakyReLU(0.2), each(lambda layer, v: v if v > 0 else layer.slope * v)),
     Row(cnn.GELUTanh(), each(gelu_tanh)),
+    Row(cnn.SiLU(), each(lambda layer, v: v / (1 + math.exp(-v)))),
     Row(outside.Squareplus(2.0), each(lambda layer, v: (v + math.hypot(v, layer.b**0.5)) / 2)),
     Row(outside.RMSNorm(), rms_norm),
 ]

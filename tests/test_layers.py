@@ -17,6 +17,7 @@ from arraycnn.layers import (
     Dense,
     Dropout,
     Flatten,
+    GELUTanh,
     GlobalAvgPool2d,
     LeakyReLU,
     MaxPool2d,
@@ -24,6 +25,7 @@ from arraycnn.layers import (
     Rescale,
     Residual,
     Sequential,
+    SiLU,
     Softmax,
 )
 from arraycnn.ops import GENERIC
@@ -363,6 +365,18 @@ def test_relu_has_no_gradient_at_zero(xp):
     y, _, dx, *_ = xp.run(run, {}, {}, x, dy, *[xp.asarray(np.zeros(1, dtype=np.int32))] * 3)
     xp.check_equal(y, np.array([[0.0, 0.0, 0.0, 2.0]]))
     xp.check_equal(dx, np.array([[0.0, 0.0, 0.0, 1.0]]))
+
+
+@pytest.mark.parametrize("layer", [SiLU(), GELUTanh(), LeakyReLU()], ids=repr)
+def test_activations_of_huge_numbers(layer):
+    x = np.array([[-1e6, -800.0, 0.0, 800.0, 1e6]], np.float32)
+    with np.errstate(over="raise", invalid="raise"):
+        y, _, residuals = layer.forward({}, {}, x, INFER)
+        dx, _ = layer.backward({}, residuals, np.ones_like(x), INFER, need_dx=True)
+    slope = 0.01 if layer == LeakyReLU() else 0.0
+    np.testing.assert_allclose(y, np.maximum(x, slope * x), rtol=1e-6, atol=1e-30)
+    at_zero = slope if slope else 0.5
+    np.testing.assert_allclose(dx, [[slope, slope, at_zero, 1.0, 1.0]], rtol=1e-6, atol=1e-30)
 
 
 def test_softmax_of_huge_logits(xp):

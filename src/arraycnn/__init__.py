@@ -65,6 +65,7 @@ from arraycnn.layers import (
     Rescale,
     Residual,
     Sequential,
+    SiLU,
     Softmax,
     TorchModule,
 )
@@ -129,6 +130,7 @@ __all__ = [
     "Residual",
     "RunFolderError",
     "Sequential",
+    "SiLU",
     "Softmax",
     "StepDecay",
     "StepLog",

@@ -16,6 +16,7 @@ from arraycnn.layers.relu import ReLU
 from arraycnn.layers.rescale import Rescale
 from arraycnn.layers.residual import Residual
 from arraycnn.layers.sequential import Sequential
+from arraycnn.layers.silu import SiLU
 from arraycnn.layers.softmax import Softmax
 from arraycnn.layers.twins import OnnxGraph, TorchModule
 
@@ -36,6 +37,7 @@ LAYERS: dict[str, type] = {
         Rescale,
         Residual,
         Sequential,
+        SiLU,
         Softmax,
     )
 }
@@ -61,6 +63,7 @@ __all__ = [
     "Rescale",
     "Residual",
     "Sequential",
+    "SiLU",
     "Softmax",
     "TorchModule",
 ]

@@ -1,0 +1,36 @@
+"""SiLU: each number times its sigmoid."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from arraycnn.layers.activation import Activation
+from arraycnn.layers.layer import Shape
+from arraycnn.layers.twins import OnnxGraph, TorchModule
+from arraycnn.ops import Array
+
+
+@dataclass(frozen=True)
+class SiLU(Activation):
+    """x * sigmoid(x), of any shape: Elfwing, Uchibe and Doya, "Sigmoid-weighted linear units", 2017.
+
+    Also called swish, with its factor at 1.
+    """
+
+    def function(self, xp: Any, x: Array) -> Array:
+        return x * _sigmoid(xp, x)
+
+    def derivative(self, xp: Any, x: Array) -> Array:
+        s = _sigmoid(xp, x)
+        return s + x * s * (1.0 - s)
+
+    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
+        return graph.node("Mul", x, graph.node("Sigmoid", x))
+
+    def torch_module(self, input_shape: Shape) -> TorchModule:
+        return TorchModule("nn.SiLU()")
+
+
+def _sigmoid(xp: Any, x: Array) -> Array:
+    # The exponential of no positive number: none overflows, and small results keep their digits.
+    shrunk = xp.exp(-xp.abs(x))
+    return xp.where(x >= 0.0, 1.0, shrunk) / (1.0 + shrunk)
