@@ -51,10 +51,20 @@ def gelu_tanh(layer, v):
     return v / 2 * (1 + math.tanh((v + 0.044715 * v**3) * (2 / math.pi) ** 0.5))
 
 
+def group_norm(layer, params, x):
+    y, size = np.zeros_like(x), x.shape[3] // layer.groups
+    for n, g in np.ndindex(x.shape[0], layer.groups):
+        part = (n, slice(None), slice(None), slice(g * size, (g + 1) * size))
+        normal = (x[part] - np.mean(x[part])) / math.sqrt(np.var(x[part]) + layer.epsilon)
+        y[part] = normal * params["weight"][part[3]] + params["bias"][part[3]]
+    return y
+
+
 ROWS = [
     Row(cnn.LeakyReLU(0.2), each(lambda layer, v: v if v > 0 else layer.slope * v)),
     Row(cnn.GELUTanh(), each(gelu_tanh)),
     Row(cnn.SiLU(), each(lambda layer, v: v / (1 + math.exp(-v)))),
+    Row(cnn.GroupNorm(2), group_norm),
     Row(outside.Squareplus(2.0), each(lambda layer, v: (v + math.hypot(v, layer.b**0.5)) / 2)),
     Row(outside.RMSNorm(), rms_norm),
 ]

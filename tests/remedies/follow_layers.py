@@ -136,6 +136,14 @@ def a_window_larger_than_the_image(here: Here) -> None:
     _init(cnn.Conv2d(2, 5), 8, 8, 1)
 
 
+@follows("layers/group_norm.py", "choose groups that do")
+def groups_that_do_not_divide_the_channels(here: Here) -> None:
+    with here.refused():
+        _init(cnn.GroupNorm(3), 8, 8, 4)
+    for groups in (1, 2, 4):
+        _init(cnn.GroupNorm(groups), 8, 8, 4)
+
+
 @follows("optimizers/sgd.py", "set momentum=0.9")
 def nesterov_needs_momentum(here: Here) -> None:
     with here.refused():

@@ -9,6 +9,7 @@ from arraycnn.layers.dropout import Dropout
 from arraycnn.layers.flatten import Flatten
 from arraycnn.layers.gelu_tanh import GELUTanh
 from arraycnn.layers.global_avg_pool2d import GlobalAvgPool2d
+from arraycnn.layers.group_norm import GroupNorm
 from arraycnn.layers.layer import Context, Layer, Randomness
 from arraycnn.layers.leaky_relu import LeakyReLU
 from arraycnn.layers.max_pool2d import MaxPool2d
@@ -31,6 +32,7 @@ LAYERS: dict[str, type] = {
         Flatten,
         GELUTanh,
         GlobalAvgPool2d,
+        GroupNorm,
         LeakyReLU,
         MaxPool2d,
         ReLU,
@@ -54,6 +56,7 @@ __all__ = [
     "Flatten",
     "GELUTanh",
     "GlobalAvgPool2d",
+    "GroupNorm",
     "Layer",
     "LeakyReLU",
     "MaxPool2d",
