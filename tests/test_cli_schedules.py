@@ -56,6 +56,7 @@ OPTIMIZERS = {
     "momentum": lambda rate: cnn.SGD(rate or 0.03, momentum=0.9, nesterov=True),
     "adam": lambda rate: cnn.Adam(rate or 0.003),
     "adamw": lambda rate: cnn.AdamW(rate or 0.003),
+    "lion": lambda rate: cnn.Lion(rate or 0.002),
 }
 
 

@@ -17,7 +17,7 @@ from optional import needs
 NETWORK = cnn.Sequential(
     cnn.Rescale(), cnn.Conv2d(4, 3), *(row.layer for row in ROWS), cnn.Flatten(), cnn.Dense(3)
 )
-OPTIMIZERS = [outside.Signum(0.01)]
+OPTIMIZERS = [outside.Signum(0.01), cnn.Lion(0.003, weight_decay=0.1)]
 IMAGES = np.random.default_rng(1).integers(0, 256, (20, 6, 5, 1), dtype=np.uint8)
 LABELS = np.random.default_rng(2).integers(0, 3, 20)
 FAST = pytest.param(True, marks=needs("numba"), id="compiled")

@@ -1,5 +1,6 @@
-"""SGD, Adam and AdamW against PyTorch, against their formulas, and on every array library."""
+"""SGD, Adam, AdamW and Lion against their formulas, against PyTorch, and on every array library."""
 
+import math
 import re
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import GENERIC
-from arraycnn.optimizers import SGD, Adam, AdamW, learning_rates
+from arraycnn.optimizers import SGD, Adam, AdamW, Lion, learning_rates
 from arraycnn.schedules import Cosine, StepDecay
 from arraycnn.tree import flatten, map_leaves
 
@@ -26,7 +27,10 @@ OPTIMIZERS = [
     Adam(0.01, weight_decay=0.1),
     AdamW(0.01),
     AdamW(0.01, weight_decay=0.3),
+    Lion(0.01),
+    Lion(0.01, betas=(0.6, 0.8), weight_decay=0.3),
 ]
+NOT_IN_TORCH = (Lion,)
 
 
 def starting_params() -> dict:
@@ -83,9 +87,23 @@ def adam_by_formula(optimizer, p, gradients, rates):
     return p
 
 
+def lion_by_formula(optimizer, p, gradients, rates):
+    """Chen et al., 2023, program 1."""
+    beta1, beta2 = optimizer.betas
+    m = 0.0
+    for g, rate in zip(gradients, rates, strict=True):
+        direction = math.copysign(1.0, beta1 * m + (1 - beta1) * g)
+        p = p - rate * (direction + optimizer.weight_decay * p)
+        m = beta2 * m + (1 - beta2) * g
+    return p
+
+
+FORMULAS = {SGD: sgd_by_formula, Lion: lion_by_formula}
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_update_equals_the_formula(optimizer):
-    by_formula = sgd_by_formula if type(optimizer) is SGD else adam_by_formula
+    by_formula = FORMULAS.get(type(optimizer), adam_by_formula)
     params, _ = run_numpy(optimizer)
     steps = [flatten(gradients_at(step)) for step in range(STEPS)]
     rates = [rate_at(optimizer, step) for step in range(STEPS)]
@@ -96,7 +114,9 @@ def test_update_equals_the_formula(optimizer):
             np.testing.assert_allclose(flatten(params)[name][place], expected, rtol=1e-11)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize(
+    "optimizer", [o for o in OPTIMIZERS if not isinstance(o, NOT_IN_TORCH)], ids=str
+)
 def test_update_equals_torch(optimizer, torch):
     tensors = {
         name: torch.tensor(array, requires_grad=True)
@@ -139,7 +159,7 @@ def test_every_library_equals_numpy(optimizer, xp):
             xp.check_close(flatten(actual)[name], array)
 
 
-@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), Adam(0.1)], ids=str)
+@pytest.mark.parametrize("optimizer", [SGD(0.1, momentum=0.9), Adam(0.1), Lion(0.1)], ids=str)
 def test_arrays_are_paired_by_name_not_by_order(optimizer):
     # A compiled step, or a file, may hand a dict back with its keys in another order.
     def turned(tree):
@@ -241,6 +261,10 @@ def test_learning_rates_names_the_bad_step(bad):
         (lambda: Adam(betas=0.9), TypeError, "Adam: betas must be a pair of numbers, got 0.9"),
         (lambda: Adam(betas=[0.9, 0.99]), TypeError, "Adam: betas must be a pair of numbers"),
         (lambda: Adam(epsilon=float("nan")), ValueError, "Adam: epsilon must be finite"),
+        (lambda: Lion(-1.0), ValueError, "Lion: learning_rate must be finite and at least 0"),
+        (lambda: Lion(betas=(0.9, 1.0)), ValueError, "Lion: betas must be below 1, got 1.0"),
+        (lambda: Lion(betas=0.9), TypeError, "Lion: betas must be a pair of numbers, got 0.9"),
+        (lambda: Lion(weight_decay=-0.1), ValueError, "Lion: weight_decay must be finite and"),
         (lambda: AdamW(float("nan")), ValueError, "AdamW: learning_rate must be finite"),
         (lambda: AdamW(weight_decay=-0.1), ValueError, "AdamW: weight_decay must be finite and"),
     ],

@@ -72,7 +72,7 @@ from arraycnn.layers import (
 )
 from arraycnn.losses import softmax_cross_entropy
 from arraycnn.model import Model
-from arraycnn.optimizers import SGD, Adam, AdamW
+from arraycnn.optimizers import SGD, Adam, AdamW, Lion
 from arraycnn.schedules import Constant, Cosine, OneCycle, StepDecay
 from arraycnn.training_state import TrainingState
 
@@ -118,6 +118,7 @@ __all__ = [
     "JSONLog",
     "Layer",
     "LeakyReLU",
+    "Lion",
     "MaxPool2d",
     "Metrics",
     "MissingPackageError",

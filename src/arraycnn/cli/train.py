@@ -27,7 +27,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.layers import Layer
 from arraycnn.model import Model
 from arraycnn.networks import NETWORKS, smallest_image
-from arraycnn.optimizers import SGD, Adam, AdamW, Optimizer
+from arraycnn.optimizers import SGD, Adam, AdamW, Lion, Optimizer
 from arraycnn.run_folder import RunFolder, new_run_path, read_config
 from arraycnn.schedules import Constant, Cosine, OneCycle, Schedule, StepDecay
 
@@ -37,6 +37,7 @@ OPTIMIZERS: dict[str, tuple[Callable[[Schedule], Optimizer], float]] = {
     "momentum": (lambda rate: SGD(rate, momentum=0.9, nesterov=True), 0.03),
     "adam": (Adam, 0.003),
     "adamw": (AdamW, 0.003),
+    "lion": (Lion, 0.002),
 }
 _VALIDATION_SHARE = float(Fraction(1, 12))
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
@@ -81,7 +82,8 @@ _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 @click.option(
     "--learning-rate",
     type=options.FiniteFloat(0.0, strict=True),
-    help="The highest of the schedule.  [default: 0.003 adam, adamw; 0.1 sgd; 0.03 momentum]",
+    help="The highest of the schedule.  [default: 0.003 adam, adamw; 0.1 sgd; 0.03 momentum; "
+    "0.002 lion]",
 )
 @click.option(
     "--schedule",

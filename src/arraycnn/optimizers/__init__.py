@@ -5,6 +5,7 @@ learning_rate)`` gives new parameters and state. Whatever changes from step to s
 """
 
 from arraycnn.optimizers.adam import Adam, AdamW
+from arraycnn.optimizers.lion import Lion
 from arraycnn.optimizers.optimizer import Optimizer, learning_rates, paired, zeros_like
 from arraycnn.optimizers.sgd import SGD
 
@@ -12,6 +13,7 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Lion",
     "Optimizer",
     "learning_rates",
     "paired",
