@@ -32,6 +32,8 @@ def groups(result: dict) -> list[dict]:
     found = []
     for cell, rates in result["images_per_second"].items():
         kind, net, batch = cell.split()
+        if net not in NETS:
+            continue
         medians = {name: median(rounds) for name, rounds in rates.items() if rounds}
         peers = {name: rate for name, rate in medians.items() if name not in OURS}
         best = max(peers, key=peers.get)

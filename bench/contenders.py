@@ -11,12 +11,12 @@ library's way of mixed precision, with parameters, gradients of parameters and s
 device "cpu" the same code runs without what needs a GPU, to see that it works.
 """
 
-import math
 import time
 
 import numpy as np
 
-from nets import LEARNING_RATE, NETS, SEED, batches, network
+from nets import LEARNING_RATE, SEED, batches, network
+from twins import jax_forward, jax_step, torch_module
 
 
 class Contender:
@@ -264,47 +264,6 @@ def pin_torch(torch, precision):
         torch.backends.cudnn.allow_tf32 = wanted == "tf32"
 
 
-def torch_module(torch, net, parameters):
-    """The network as a torch module with ``parameters``, channels first inside."""
-    nn, parts, given = torch.nn, [], iter(parameters)
-    height, width, channels = NETS[net].image_shape
-    inputs = None  # of the next dense layer
-    from_image = None
-    for kind, *settings in NETS[net].layers:
-        if kind == "conv":
-            filters, padding, bias = settings
-            part = nn.Conv2d(channels, filters, 3, padding=padding, bias=bias)
-            weight, *biases = next(given)
-            fill(torch, part, weight.transpose(3, 2, 0, 1), biases)
-            channels = filters
-            if padding == "valid":
-                height, width = height - 2, width - 2
-        elif kind == "relu":
-            part = nn.ReLU()
-        elif kind == "pool":
-            part, height, width = nn.MaxPool2d(2), height // 2, width // 2
-        elif kind == "flatten":
-            part, inputs = nn.Flatten(), height * width * channels
-            from_image = (height, width, channels)
-        else:
-            part = nn.Linear(inputs, settings[0])
-            weight, *biases = next(given)
-            if from_image:  # PyTorch flattens in the order C, H, W
-                weight = weight.reshape(*from_image, -1).transpose(2, 0, 1, 3).reshape(weight.shape)
-                from_image = None
-            fill(torch, part, weight.T, biases)
-            inputs = settings[0]
-        parts.append(part)
-    return nn.Sequential(*parts)
-
-
-def fill(torch, part, weight, biases):
-    with torch.no_grad():
-        part.weight.copy_(torch.from_numpy(np.ascontiguousarray(weight)))
-        for bias in biases:
-            part.bias.copy_(torch.from_numpy(bias))
-
-
 # -- JAX ---------------------------------------------------------------------------------------------
 
 
@@ -365,51 +324,6 @@ class JaxScan(JaxJit):
 
 
 JAX_PRECISIONS = {"fp32": "float32", "tf32": "tensorfloat32", "bf16": "float32"}
-
-
-def jax_forward(jax, net, precision):
-    """(parameters, uint8 images) -> logits, with products of bfloat16 numbers for "bf16"."""
-    lax, numpy = jax.lax, jax.numpy
-    inside = numpy.bfloat16 if precision == "bf16" else numpy.float32
-
-    def forward(params, x):
-        x = (x.astype(numpy.float32) / 255.0 - 0.5).astype(inside)
-        given = iter([[array.astype(inside) for array in pair] for pair in params])
-        for kind, *settings in NETS[net].layers:
-            if kind == "conv":
-                weight, *biases = next(given)
-                axes = ("NHWC", "HWIO", "NHWC")
-                x = lax.conv_general_dilated(
-                    x, weight, (1, 1), settings[1].upper(), dimension_numbers=axes
-                )
-                x = x + biases[0] if biases else x
-            elif kind == "relu":
-                x = jax.nn.relu(x)
-            elif kind == "pool":
-                sizes = (1, 2, 2, 1)
-                x = lax.reduce_window(x, -numpy.inf, lax.max, sizes, sizes, "VALID")
-            elif kind == "flatten":
-                x = x.reshape(len(x), math.prod(x.shape[1:]))
-            else:
-                weight, *biases = next(given)
-                x = x @ weight + biases[0]
-        return x.astype(numpy.float32)
-
-    return forward
-
-
-def jax_step(jax, forward):
-    """(parameters, data, labels, indices) -> (parameters, loss): one step of SGD."""
-
-    def loss_of(params, pixels, labels):
-        logits = jax.nn.log_softmax(forward(params, pixels))
-        return -jax.numpy.take_along_axis(logits, labels[:, None], 1).mean()
-
-    def step(params, data, target, indices):
-        loss, gradients = jax.value_and_grad(loss_of)(params, data[indices], target[indices])
-        return jax.tree.map(lambda p, g: p - LEARNING_RATE * g, params, gradients), loss
-
-    return step
 
 
 CONTENDERS = {

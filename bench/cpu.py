@@ -1,8 +1,12 @@
-"""Training and inference on the CPU against PyTorch and JAX: one command, one table, one JSON.
+r"""Training and inference on the CPU against PyTorch and JAX: one command, one table, one JSON.
 
     pip install ".[bench]" && python bench/cpu.py
     python bench/cpu.py --only train --nets a --batches 64 --peers "arraycnn numpy,torch eager"
     python bench/cpu.py --only cold            # adds to what was measured before
+    python bench/cpu.py --only train,infer,first --nets lenet,relu,norm,average,swish,resnet8,resnet20 \
+        --out networks.json
+    python bench/cpu.py --only train --nets resnet8 --peers "arraycnn fast,tensorflow" \
+        --pythons tensorflow=/an/environment/that/has/it/bin/python
 
 Every peer runs in a process of its own with the same number of threads; only one works at a time.
 All begin with the same parameters, and their losses are compared before they are timed. Figures are
@@ -15,6 +19,8 @@ medians over interleaved rounds; the JSON holds every round. Sections:
     threads   ours on 1, 2, 4, ... threads
     batches   ours in batches of 1 to 4096: the cost of an image must not grow
     profile   where the time of a step of ours goes
+    first     what comes before the second step: making, tracing, compiling; growth of the process
+    compile   the same with empty caches; only where --only names it
     cold      from the shell to a trained model, against importing PyTorch
 
 Each section is written to the JSON file at once. `python bench/table.py FILE.json` makes the tables.
@@ -31,8 +37,10 @@ from statistics import median
 import cpu_rates
 from cold_start import cold_start
 from cpu_worker import usable_cores
+from first_step import compilations, first_steps
 from harness import HERE, commit, processor, versions
-from peers import peers
+from nets import DETAILED, NETS
+from peers import OPTIONAL, peers
 from table import cpu_tables
 
 CONDITIONS = ("commit", "device", "threads", "versions")
@@ -69,7 +77,10 @@ SECTIONS = {
     "batches": ("batches_images_per_second", cpu_rates.batch_sizes),
     "profile": ("profile", cpu_rates.profile),
     "cold": ("cold_seconds", cold_start),
+    "first": ("first_step", first_steps),
+    "compile": ("first_step_empty_caches", compilations),
 }
+USUAL = [section for section in SECTIONS if section != "compile"]
 
 
 def begun(path, conditions):
@@ -98,15 +109,28 @@ def choice(known):
     return parse
 
 
+def python_of(text):
+    """An argument type: PEER=PYTHON between commas."""
+    found = dict(pair.partition("=")[::2] for pair in text.split(","))
+    choice(peers(1))(",".join(found))
+    for peer, python in found.items():
+        if not Path(python).is_file():
+            message = f"takes PEER=PYTHON between commas, got {python!r} for {peer}: no such file"
+            raise argparse.ArgumentTypeError(message)
+    return found
+
+
 def parsed():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--only", type=choice(SECTIONS), default=list(SECTIONS), help="sections, between commas")
-    add("--nets", type=choice(("a", "b")), default=["a", "b"])
-    add(
-        "--batches", type=lambda text: [int(b) for b in text.split(",")], default=[1, 64, 256, 1024]
-    )
-    add("--peers", type=choice(peers(1)), default=list(peers(1)))
+    add("--only", type=choice(SECTIONS), default=USUAL, help="sections, between commas")
+    add("--nets", type=choice(NETS), default=list(DETAILED))
+    sizes = "of training, between commas; else those that nets.py names for each network"
+    add("--batches", type=lambda text: [int(b) for b in text.split(",")], help=sizes)
+    usual = [peer for peer in peers(1) if peer not in OPTIONAL]
+    add("--peers", type=choice(peers(1)), default=usual, help=f"all but {', '.join(OPTIONAL)}")
+    other = "PEER=PYTHON, between commas: what a peer runs in, where it is another one"
+    add("--pythons", type=python_of, default={}, help=other)
     add("--threads", type=int, default=usable_cores())
     add("--rounds", type=int, default=5)
     add("--seconds", type=float, default=0.7, help="of a round: enough for a slow step to drown")
@@ -122,13 +146,20 @@ def main():
         "threads": options.threads,
         "versions": versions("arraycnn", "numpy", "numba", "torch", "jax"),
     }
+    others = {
+        peer: versions(peer, python=options.pythons.get(peer))
+        for peer in OPTIONAL
+        if peer in options.peers
+    }
     result = begun(options.out, conditions)
+    if others:
+        result["optional"] = others
     options.out.parent.mkdir(exist_ok=True)
     print(f"{conditions['device']}, {options.threads} threads, {options.rounds} rounds")
     for section in options.only:
         name, measure = SECTIONS[section]
         found, errors = measure(options)
-        result[name] = result.get(name, {}) | found
+        result[name] = _merged(result.get(name, {}), found)
         kept = {w: why for w, why in result["errors"].items() if not w.startswith(f"{section}: ")}
         result["errors"] = kept | {f"{section}: {what}": why for what, why in errors.items()}
         result["rounds"] = options.rounds
@@ -137,6 +168,14 @@ def main():
     for what, why in result["errors"].items():
         print(f"not measured: {what}: {why}")
     print(f"written to {options.out}")
+
+
+def _merged(old, new):
+    """``new`` into ``old``, cell by cell: other peers of a cell that was measured before stay."""
+    both = {
+        key: old[key] | new[key] for key in old.keys() & new.keys() if isinstance(new[key], dict)
+    }
+    return old | new | both
 
 
 def _write(path, result):

@@ -4,9 +4,11 @@ Each is a function (options) -> (result, {what: why it was not measured}), and p
 Rounds are interleaved (all once, then again), so that a machine's slow moments fall on all.
 """
 
+import sys
 from statistics import median
 
 from cpu_worker import start
+from nets import NETS
 from peers import OURS
 
 ALIKE = 0.01  # how far two peers' losses after the same steps may lie apart, relatively
@@ -20,7 +22,10 @@ class Workers:
     """
 
     def __init__(self, wanted, options):
-        self._workers = {name: start(*peer) for name, peer in wanted.items()}
+        self._workers = {
+            name: start(*peer, options.pythons.get(peer[0], sys.executable))
+            for name, peer in wanted.items()
+        }
         self._options = options
         self.losses = {}
         self.errors = {name: w.error for name, w in self._workers.items() if w.error}
@@ -83,19 +88,19 @@ def ours(options):
 
 def training(options):
     """{"train NET BATCH": {peer: rates}}."""
-    return _cells(options, "train", options.batches)
+    return _cells(options, "train", lambda net: options.batches or NETS[net].batches)
 
 
 def inference(options):
     """{"infer NET BATCH": {peer: rates}}: one image from the host and back, and many."""
-    return _cells(options, "infer", (1, 1024))
+    return _cells(options, "infer", lambda net: (1, 1024))
 
 
 def _cells(options, kind, batches):
     result = {}
     with Workers(each(options), options) as workers:
         for net in options.nets:
-            for batch in batches:
+            for batch in batches(net):
                 found = workers.rates(kind, net, (batch,))
                 cell = {peer: rates[str(batch)] for peer, rates in found.items()}
                 result[f"{kind} {net} {batch}"] = cell

@@ -11,30 +11,43 @@ from harness import Worker, serve
 IMAGES = 4096
 
 
-def start(peer, threads):
+def start(peer, threads, python=sys.executable):
     """The process, ready to be asked."""
-    environment = os.environ | {
+    return Worker([python, __file__, peer, str(threads)], environment(threads))
+
+
+def environment(threads):
+    """The variables that tell libraries how many threads are theirs, and to stay on the CPU."""
+    return os.environ | {
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
         "XLA_FLAGS": f"--xla_cpu_multi_thread_eigen={'true' if threads > 1 else 'false'}",
         "JAX_PLATFORMS": "cpu",
+        "CUDA_VISIBLE_DEVICES": "-1",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "DEV": os.environ.get("DEV", "CPU"),  # tinygrad's
     }
-    return Worker([sys.executable, __file__, peer, str(threads)], environment)
+
+
+def own_cores(threads):
+    """Give this process so many cores: XLA has no thread setting that holds."""
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def work(peer, threads):
     """Answer commands until standard input ends."""
-    # XLA has no thread setting that holds: the process gets so many cores.
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    own_cores(threads)
     import cpu_profile
     import peers
     from nets import dataset
+    from peer_arraycnn import our_backend
 
     built = {}
 
     def parts(net, batch):
         if (net, batch) not in built:
-            built[net, batch] = peers.peers(threads)[peer](net, batch, *dataset(net, IMAGES))
+            made = peers.peers(threads)[peer]
+            built[net, batch] = made(net, batch, *dataset(net, IMAGES))
         return built[net, batch]
 
     def answer(command, net="a", batch=2, kind="train", seconds=0.0):
@@ -52,7 +65,7 @@ def work(peer, threads):
             rate = calls_a_second(lambda: predict(images[:batch]), seconds)
             return {"images_per_second": rate * batch}
         if command == "profile":
-            return {"rows": cpu_profile.rows(peers.our_backend(peer, threads), net, batch)}
+            return {"rows": cpu_profile.rows(our_backend(peer, threads), net, batch)}
         # "hello" has built a peer, which is all it wants to know.
         return {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
 

@@ -72,8 +72,17 @@ def serve(answer):
         answers.flush()
 
 
-def versions(*packages):
-    """{package: its version, or None where it is not installed}, and Python's."""
+def versions(*packages, python=None):
+    """{package: its version, or None where it is not installed}, and Python's.
+
+    With ``python``, of the environment of that one.
+    """
+    if python is not None:
+        code = f"import json, harness; print(json.dumps(harness.versions(*{packages!r})))"
+        done = subprocess.run(
+            [python, "-c", code], cwd=HERE, capture_output=True, text=True, check=True
+        )
+        return json.loads(done.stdout)
     found = {"python": platform.python_version()}
     for package in packages:
         try:

@@ -7,6 +7,7 @@ import numpy as np
 
 SEED = 0
 LEARNING_RATE = 0.01
+MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
@@ -16,45 +17,108 @@ class Net:
     Attributes
     ----------
     layers : tuples
-        ("conv", filters, "valid" or "same", has a bias), all 3x3; ("relu",); ("pool",), 2x2;
-        ("flatten",), in the order H, W, C; ("dense", outputs).
+        ("conv", and the settings of `Convolution`); ("relu",); ("swish",), x * sigmoid(x), which a
+        user wrote; ("pool",) and ("average",), 2x2; ("norm",), of a batch; ("means",) of all pixels;
+        ("residual", layers, layers around them, none for x itself); ("flatten",), in the order H, W,
+        C; ("dense", outputs).
     training_flop : float
-        For one image: forward, both gradients of each layer but the first's for its image.
+        For one image: forward, both gradients of each layer but the first's for its image. This and
+        what follows is 0 where no bound is computed of it.
     image_bytes, step_bytes : float
         The least traffic with device memory in float32: for an image, and for a step besides.
     kernels : int
         The fewest kernels that a step can well be.
+    optimizer : str
+        "sgd", "momentum" (SGD with 0.9) or "adam", all at ``rate``.
+    batches : tuple of int
+        The batch sizes in which it is trained where no other is asked for.
     """
 
     title: str
     image_shape: tuple[int, int, int]
     layers: tuple[tuple, ...]
-    training_flop: float
-    image_bytes: float
-    step_bytes: float
-    kernels: int
+    training_flop: float = 0.0
+    image_bytes: float = 0.0
+    step_bytes: float = 0.0
+    kernels: int = 0
+    optimizer: str = "sgd"
+    rate: float = LEARNING_RATE
+    batches: tuple[int, ...] = (64,)
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """The settings of a convolution, in the order in which `Net.layers` has them.
+
+    ``padding`` is "valid", "same" or a number of pixels on each side.
+    """
+
+    filters: int
+    padding: str | int
+    bias: bool
+    kernel: int = 3
+    stride: int = 1
+
+    def output_shape(self, shape):
+        """(height, width, filters) from images of ``shape``."""
+        sides = {"valid": 0, "same": self.kernel - 1}.get(self.padding)
+        around = 2 * self.padding if sides is None else sides
+        return (*((n + around - self.kernel) // self.stride + 1 for n in shape[:2]), self.filters)
+
+
+SMALL, COLOURS = (28, 28, 1), (32, 32, 3)
+
+
+def _basic(*, norm=False, activation="relu", pool="pool"):
+    """PyTorch's basic MNIST network without dropout, and what is trained in its place today."""
+    after = (("norm",), (activation,)) if norm else ((activation,),)
+    return (
+        *(("conv", 32, "valid", not norm), *after),
+        *(("conv", 64, "valid", not norm), *after, (pool,)),
+        *(("flatten",), ("dense", 128), (activation,), ("dense", 10)),
+    )
+
+
+def _resnet(blocks):
+    """He et al., "Deep residual learning", for CIFAR's size: three stages of so many blocks."""
+
+    def normed(filters, kernel=3, stride=1):
+        return ("conv", filters, kernel // 2, False, kernel, stride), ("norm",)
+
+    layers = [*normed(16), ("relu",)]
+    for filters, first in ((16, 1), (32, 2), (64, 2)):
+        for stride in (first, *(1,) * (blocks - 1)):
+            body = (*normed(filters, stride=stride), ("relu",), *normed(filters))
+            around = normed(filters, 1, stride) if stride > 1 else ()
+            layers += [("residual", body, around), ("relu",)]
+    return (*layers, ("means",), ("dense", 10))
+
+
+def _lenet():
+    """LeNet-5 of valid convolutions, as the MNIST example of SimpleChains.jl has it."""
+    conv = [(("conv", filters, "valid", True, 5), ("relu",), ("pool",)) for filters in (6, 16)]
+    dense = (("dense", 120), ("relu",), ("dense", 84), ("relu",), ("dense", 10))
+    return (*conv[0], *conv[1], ("flatten",), *dense)
 
 
 NETS = {
     "a": Net(
         "tutorial's network",
-        (28, 28, 1),
+        SMALL,
         (("conv", 8, "valid", False), ("pool",), ("flatten",), ("dense", 10)),
         *(0.276e6, 785, 0, 2),
+        batches=(1, 64, 256, 1024),
     ),
     "b": Net(
         "PyTorch's basic MNIST network, without dropout",
-        (28, 28, 1),
-        (
-            *(("conv", 32, "valid", True), ("relu",)),
-            *(("conv", 64, "valid", True), ("relu",), ("pool",)),
-            *(("flatten",), ("dense", 128), ("relu",), ("dense", 10)),
-        ),
+        SMALL,
+        _basic(),
         *(71.57e6, 0.24e6, 24e6, 9),
+        batches=(1, 64, 256, 1024),
     ),
     "cifar": Net(
         "three convolutions, 64-128-256, on CIFAR's size",
-        (32, 32, 3),
+        COLOURS,
         (
             *(("conv", 64, "same", True), ("relu",), ("pool",)),
             *(("conv", 128, "same", True), ("relu",), ("pool",)),
@@ -64,7 +128,39 @@ NETS = {
         # 1.77, 18.87 and 18.87 million products and 0.04; twice as many in backward, but for the first
         *(2 * (2 * 1.77e6 + 3 * (18.87e6 + 18.87e6 + 0.04e6)), 0.75e6, 10e6, 11),
     ),
+    "lenet": Net(
+        *("LeNet of valid convolutions, Adam", SMALL, _lenet()),
+        optimizer="adam",
+        rate=3e-4,
+        batches=(64, 256),
+    ),
+    "relu": Net(
+        *("the basic network", SMALL, _basic()),
+    ),
+    "norm": Net(
+        *("the basic network with batch norm", SMALL, _basic(norm=True)),
+        optimizer="momentum",
+        rate=1e-3,
+    ),
+    "average": Net(
+        *("the basic network with an average pool", SMALL, _basic(pool="average")),
+    ),
+    "swish": Net(
+        *("the basic network with a user's activation", SMALL, _basic(activation="swish")),
+    ),
+    "resnet8": Net(
+        *("ResNet-8", COLOURS, _resnet(1)),
+        optimizer="momentum",
+    ),
+    "resnet20": Net(
+        *("ResNet-20", COLOURS, _resnet(3)),
+        optimizer="momentum",
+        batches=(128,),
+    ),
 }
+
+DETAILED = ("a", "b")
+"""The networks of the tables that go into detail: memory, threads, batch sizes, kernels."""
 
 # Dense peaks of an H200 SXM, FLOP/s and bytes/s, from its data sheet.
 H200 = {"fp32": 67e12, "tf32": 494.7e12, "bf16": 989e12, "copy": 4.8e12}
@@ -81,15 +177,14 @@ def floor_seconds(net, batch, precision, rates):
 
 
 def columns_bytes(net, batch):
-    """What the columns of the largest convolution would take in float32: 9 numbers for each."""
+    """What the columns of the largest convolution of a plain chain would take in float32."""
     height, width, channels = NETS[net].image_shape
     largest = 0
     for kind, *settings in NETS[net].layers:
         if kind == "conv":
-            filters, padding, _ = settings
-            height, width = (height, width) if padding == "same" else (height - 2, width - 2)
-            largest = max(largest, 4 * batch * height * width * 9 * channels)
-            channels = filters
+            conv, inputs = Convolution(*settings), channels
+            height, width, channels = conv.output_shape((height, width))
+            largest = max(largest, 4 * batch * height * width * conv.kernel**2 * inputs)
         elif kind == "pool":
             height, width = height // 2, width // 2
     return largest
@@ -122,29 +217,73 @@ def batches(images, batch, epoch):
     return order.reshape(-1, batch)
 
 
+class Order:
+    """The batches of one step after another, epoch after epoch in the same order."""
+
+    def __init__(self, images, batch):
+        permutation = np.random.default_rng(SEED).permutation(images).astype(np.int32)
+        self._batches = permutation[: images // batch * batch].reshape(-1, batch)
+        self.done = 0
+
+    def take(self, count):
+        """The indices of the next ``count`` steps, each (batch,) int32."""
+        first, self.done = self.done, self.done + count
+        return [self._batches[step % len(self._batches)] for step in range(first, self.done)]
+
+
 def network(net):
     """The network in this library."""
     import arraycnn as cnn
 
-    made = {
-        "conv": lambda filters, padding, bias: cnn.Conv2d(filters, 3, padding=padding, bias=bias),
+    return cnn.Sequential(cnn.Rescale(), *_layers(NETS[net].layers))
+
+
+def _layers(spec):
+    import arraycnn as cnn
+    from swish import Swish
+
+    simple = {
         "relu": cnn.ReLU,
-        "pool": lambda: cnn.MaxPool2d(2),
+        "swish": Swish,
+        "norm": cnn.BatchNorm2d,
+        "means": cnn.GlobalAvgPool2d,
         "flatten": cnn.Flatten,
         "dense": cnn.Dense,
+        "pool": lambda: cnn.MaxPool2d(2),
+        "average": lambda: cnn.AvgPool2d(2),
     }
-    layers = [made[kind](*settings) for kind, *settings in NETS[net].layers]
-    return cnn.Sequential(cnn.Rescale(), *layers)
+    for kind, *settings in spec:
+        if kind == "conv":
+            conv = Convolution(*settings)
+            padding = conv.padding if isinstance(conv.padding, str) else (conv.padding,) * 2
+            yield cnn.Conv2d(conv.filters, conv.kernel, conv.stride, padding, bias=conv.bias)
+        elif kind == "residual":
+            body, around = (cnn.Sequential(*_layers(part)) if part else None for part in settings)
+            yield cnn.Residual(body, around)
+        else:
+            yield simple[kind](*settings)
+
+
+def optimizer(net):
+    """Its optimizer in this library."""
+    import arraycnn as cnn
+
+    spec = NETS[net]
+    if spec.optimizer == "adam":
+        return cnn.Adam(spec.rate)
+    return cnn.SGD(spec.rate, momentum=MOMENTUM if spec.optimizer == "momentum" else 0.0)
 
 
 def initial_parameters(net):
-    """The parameters that every contender begins with: for each layer with any, [weight, bias]."""
+    """The parameters that every contender begins with: for each layer with any, [weight, bias].
+
+    In the order of the layers; of a residual, those of its body come first.
+    """
     import arraycnn as cnn
 
     # Nothing is computed: a peer's process need not load compiled kernels of ours.
     plain = cnn.NumPy(fast=False)
-    model = cnn.Model(network(net), NETS[net].image_shape, backend=plain, seed=SEED)
-    found = model.parameters
-    places = sorted({int(path.split(".")[0]) for path in found})
+    found = cnn.Model(network(net), NETS[net].image_shape, backend=plain, seed=SEED).parameters
+    places = dict.fromkeys(path.rpartition(".")[0] for path in found)
     kinds = [(f"{place}.weight", f"{place}.bias") for place in places]
     return [[found[path] for path in pair if path in found] for pair in kinds]

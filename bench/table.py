@@ -1,4 +1,7 @@
-"""docs/PERFORMANCE.md's tables, of what bench/cpu.py or bench/gpu.py wrote: bench/table.py FILE.json"""
+"""docs/PERFORMANCE.md's tables, of what bench/cpu.py or bench/gpu.py wrote: bench/table.py FILE.json
+
+The networks "a" and "b" have the tables that go into detail; `networks_table` has those of all others.
+"""
 
 import json
 import sys
@@ -8,6 +11,7 @@ from statistics import median
 from nets import NETS as SPECS
 
 NETS = {"a": "tutorial's network", "b": "PyTorch's basic MNIST network"}
+TITLES = {net: spec.title for net, spec in SPECS.items()} | NETS
 GPU_NETS = NETS | {"cifar": "64-128-256 on 32x32x3"}
 OURS = {"arraycnn fast": "with numba", "arraycnn numpy": "plain NumPy"}
 SMALLEST_SHARE = 0.03
@@ -17,6 +21,17 @@ SMALLEST_SHARE = 0.03
 def cpu_tables(result):
     """Markdown of every section that ``result`` has."""
     sections = {
+        "The networks that people train today, training, images a second:": networks_table(
+            result, "train"
+        ),
+        "The same, inference, images a second:": networks_table(result, "infer"),
+        "A user's activation against ReLU, in training, images a second:": activation_table(result),
+        "Until the first step is done, but for what a later one takes, seconds:": first_table(
+            result, "first_step"
+        ),
+        "The same with empty caches, seconds:": first_table(result, "first_step_empty_caches"),
+        "How far a process grows in its first steps, MiB:": growth_table(result),
+        "Tracing and planning a step, seconds:": tracing_table(result),
         "Training, images a second:": training_table(result),
         "Inference, images a second:": inference_table(result),
         "Peak memory of a process that trains in batches of 256, MiB:": memory_table(result),
@@ -36,13 +51,13 @@ def training_table(result):
     for net, batch, rates in _cells(result, "train"):
         fastest = max((median(rates[peer]) for peer in OURS if peer in rates), default=0.0)
         share = f"{fastest * SPECS[net].training_flop / sgemm / 1e9:.0%}" if sgemm else ""
-        rows.append([NETS[net], batch, *_against_best(rates, max), share])
+        rows.append([TITLES[net], batch, *_against_best(rates, max), share])
     return _table(["network", "batch", *OURS.values(), "best peer", "share of sgemm"], rows)
 
 
 def inference_table(result):
     rows = [
-        [NETS[net], batch, *_against_best(rates, max)]
+        [TITLES[net], batch, *_against_best(rates, max)]
         for net, batch, rates in _cells(result, "infer")
     ]
     return _table(["network", "batch", *OURS.values(), "best peer"], rows)
@@ -50,7 +65,7 @@ def inference_table(result):
 
 def memory_table(result):
     rows = [
-        [NETS[cell.split()[0]], *_against_best({name: [mib] for name, mib in peaks.items()}, min)]
+        [TITLES[cell.split()[0]], *_against_best({name: [mib] for name, mib in peaks.items()}, min)]
         for cell, peaks in result.get("peak_mib", {}).items()
     ]
     return _table(["network", *OURS.values(), "best peer"], rows)
@@ -65,7 +80,7 @@ def threads_table(result):
         for peer, by_count in peers.items():
             one = by_count.get("1")
             columns = [_against(by_count.get(count), one) for count in counts]
-            rows.append([NETS[net], batch, OURS[peer], *columns])
+            rows.append([TITLES[net], batch, OURS[peer], *columns])
     return _table(["network", "batch", "kernels", *counts], rows)
 
 
@@ -79,7 +94,7 @@ def batches_table(result):
                 f"{1e6 / median(by_batch[size]):,.1f}" if by_batch.get(size) else ""
                 for size in sizes
             ]
-            rows.append([NETS[net], OURS[peer], *costs])
+            rows.append([TITLES[net], OURS[peer], *costs])
     return _table(["network", "kernels", *sizes], rows)
 
 
@@ -96,7 +111,7 @@ def profile_table(result):
                 if row["microseconds"] >= SMALLEST_SHARE * total
             ]
             step = [f"{found['step']:,.1f}", f"{total:,.1f}", ", ".join(named)]
-            rows.append([NETS[net], batch, OURS[peer], *step])
+            rows.append([TITLES[net], batch, OURS[peer], *step])
     return _table(["network", "batch", "kernels", "a step", "each kernel alone", "of these"], rows)
 
 
@@ -107,11 +122,68 @@ def cold_table(result):
     return _table(["command", "time"], rows)
 
 
-def _cells(result, wanted):
-    """(net, batch, {peer: rounds}) of the rates of that kind."""
+def networks_table(result, kind):
+    rows = []
+    for net, batch, rates in _cells(result, kind, SPECS.keys() - NETS.keys()):
+        others = {name: median(found) for name, found in rates.items() if name not in OURS}
+        shown = sorted(others, key=others.get, reverse=True)[1:]  # the first is the best
+        listed = ", ".join(f"{name} {others[name]:,.0f}" for name in shown)
+        rows.append([TITLES[net], batch, *_against_best(rates, max), listed])
+    return _table(["network", "batch", *OURS.values(), "best peer", "the others"], rows)
+
+
+def activation_table(result):
+    rows = []
+    pairs = zip(*(list(_cells(result, "train", {net})) for net in ("relu", "swish")), strict=False)
+    for (_, batch, plain), (_, _, own) in pairs:
+        names = [name for name in plain if name in own]
+        rows += [
+            [OURS.get(n, n), batch, _spread(plain[n]), _against(own[n], plain[n])] for n in names
+        ]
+    return _table(["library", "batch", "ReLU", "the user's"], rows)
+
+
+def first_table(result, key):
+    rows, peers = [], _keys(result.get(key, {}).values())
+    for cell, found in result.get(key, {}).items():
+        seconds = [f"{found[p]['seconds']:.2f}" if p in found else "" for p in peers]
+        rows.append([*_title(cell), *seconds])
+    return _table(["network", "batch", *(OURS.get(peer, peer) for peer in peers)], rows)
+
+
+def growth_table(result):
+    rows = []
+    for cell, found in result.get("first_step", {}).items():
+        grown = {name: [one["mib"]] for name, one in found.items()}
+        torch = {n: g for n, g in grown.items() if n in OURS or n.startswith("torch")}
+        rows.append([*_title(cell), *_against_best(torch, min), _listed(grown, torch)])
+    return _table(["network", "batch", *OURS.values(), "best of torch", "other libraries"], rows)
+
+
+def _listed(grown, but):
+    return ", ".join(f"{name} {mib:,.0f}" for name, (mib,) in grown.items() if name not in but)
+
+
+def tracing_table(result):
+    rows = []
+    for cell, found in result.get("first_step", {}).items():
+        traced = {name: one["trace"] for name, one in found.items() if one.get("trace")}
+        if traced:
+            seconds = [f"{traced[name]:.2f}" if name in traced else "" for name in OURS]
+            rows.append([*_title(cell), *seconds])
+    return _table(["traced network", "batch", *OURS.values()], rows)
+
+
+def _title(cell):
+    net, batch = cell.split()
+    return TITLES[net], batch
+
+
+def _cells(result, wanted, nets=frozenset(["a", "b"])):
+    """(net, batch, {peer: rounds}) of the rates of that kind, of some networks."""
     for cell, rates in result.get("images_per_second", {}).items():
         kind, net, batch = cell.split()
-        if kind == wanted:
+        if kind == wanted and net in nets:
             yield net, batch, {name: rounds for name, rounds in rates.items() if rounds}
 
 

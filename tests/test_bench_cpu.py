@@ -62,6 +62,9 @@ def test_every_section_is_measured_and_shown(tmp_path):
     added = json.loads(path.read_text())
     assert set(added["images_per_second"]) == {*result["images_per_second"], "train a 8"}
     assert added["profile"] == result["profile"]
+    more = bench(path, "--only", "train", "--batches", "8", "--peers", OURS[-1])
+    assert more.returncode == 0, more.stderr
+    assert set(json.loads(path.read_text())["images_per_second"]["train a 8"]) == set(OURS)
 
 
 @pytest.mark.parametrize("peer", PEERS)
@@ -76,12 +79,76 @@ def test_every_peer_runs_the_same_training(peer, tmp_path):
         assert set(result["images_per_second"][cell]) == {"arraycnn numpy", peer}
 
 
+def test_a_traced_network_is_trained_and_its_first_step_measured(tmp_path):
+    path = tmp_path / "networks.json"
+    arguments = ("--only", "train,first", "--nets", "swish", "--batches", "2", "--peers")
+    done = bench(path, *arguments, ",".join(OURS))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(path.read_text())
+    assert result["errors"] == {}
+    assert set(result["images_per_second"]["train swish 2"]) == set(OURS)
+    for peer in OURS:
+        first = result["first_step"]["swish 2"][peer]
+        assert set(first) == {"seconds", "steady", "mib", "trace"}
+        assert first["seconds"] > 0
+        assert first["mib"] > 1
+    for title in ("networks that people train", "Until the first step", "How far a process grows"):
+        assert title in done.stdout
+
+
+@pytest.mark.parametrize("net", ["lenet", "norm", "average", "swish", "resnet8"])
+def test_the_twin_of_a_network_is_that_network(net, monkeypatch):
+    pytest.importorskip("torch", reason="torch is not installed")
+    monkeypatch.syspath_prepend(str(BENCH))
+    from nets import dataset
+    from peers import peers
+
+    images, labels = dataset(net, 8)
+    losses = {}
+    for name in ("arraycnn numpy", "torch eager"):
+        step, predict = peers(1)[name](net, 4, images, labels)
+        losses[name] = [step(1) for _ in range(3)]
+        assert predict(images).shape == (8, 10)
+    assert losses["torch eager"] == pytest.approx(losses["arraycnn numpy"], rel=3e-3)
+
+
+def test_tables_of_networks(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+    from chart import groups
+    from table import cpu_tables
+
+    first = {"seconds": 1.5, "steady": 0.1, "mib": 30.0, "trace": 0.25}
+    torch = first | {"seconds": 4.25, "mib": 60.0}
+    result = {
+        "threads": 2,
+        "images_per_second": {
+            "train relu 64": {"arraycnn fast": [100.0], "torch eager": [50.0], "jax jit": [10.0]},
+            "train swish 64": {"arraycnn fast": [90.0], "torch eager": [60.0], "jax jit": [5.0]},
+            "infer swish 1": {"arraycnn fast": [9.0], "torch eager": [6.0], "jax jit": []},
+        },
+        "first_step": {
+            "swish 64": {"arraycnn fast": first, "torch eager": torch, "jax jit": torch}
+        },
+    }
+    tables = cpu_tables(result).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables]
+    swish = "the basic network with a user's activation"
+    assert ["the basic network", "64", "100, 2.00x", "", "torch eager 50", "jax jit 10"] in rows
+    assert [swish, "64", "90, 1.50x", "", "torch eager 60", "jax jit 5"] in rows
+    assert [swish, "1", "9, 1.50x", "", "torch eager 6", ""] in rows
+    assert ["with numba", "64", "100", "90, 0.90x"] in rows
+    assert [swish, "64", "1.50", "4.25", "4.25"] in rows
+    assert [swish, "64", "30, 0.50x", "", "torch eager 60", "jax jit 60"] in rows
+    assert [swish, "64", "0.25", ""] in rows
+    assert groups(result) == []  # the chart is of the two networks in detail
+
+
 def test_another_training_is_not_timed():
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from argparse import Namespace\n"
         "import cpu_rates\n"
-        "options = Namespace(seconds=0.0, rounds=1)\n"
+        "options = Namespace(seconds=0.0, rounds=1, pythons={})\n"
         "with cpu_rates.Workers({'x': ('arraycnn numpy', 1)}, options) as workers:\n"
         "    workers.losses['a', 16] = 100.0\n"
         "    print(workers.rates('train', 'a', (16,)), workers.errors)\n"
@@ -105,7 +172,8 @@ def test_what_was_measured_elsewhere_is_not_mixed_in(tmp_path):
     [
         (("--only", "train,speed"), "got 'speed'"),
         (("--peers", "keras"), "got 'keras'"),
-        (("--nets", "c"), "takes of a, b, got 'c'"),
+        (("--nets", "c"), "takes of a, b, cifar, lenet, relu, norm, average, swish, resnet8, "),
+        (("--pythons", "torch eager"), "got '' for torch eager: no such file"),
     ],
 )
 def test_bad_options(arguments, message, tmp_path):

@@ -65,6 +65,25 @@ def check_against_best(row, rounds, better, digits=0):
         assert row[column] == f"{shown(rounds[peer], digits)}, {ratio:.2f}x"
 
 
+def test_networks_that_are_trained_today():
+    page = (ROOT / "docs" / "PERFORMANCE.md").read_text("utf-8")
+    measured = sorted((ROOT / "bench" / "results").glob("networks-*.json"))
+    heads = [head for head, _ in tables() if head[-1] == "the others"]
+    if not measured:
+        assert "no figure stands here before" in page
+        assert not heads
+        return
+    rates = json.loads(measured[-1].read_text())["images_per_second"]
+    assert f"(../bench/results/{measured[-1].name})" in page
+    assert len(heads) == 2
+    rows = rows_of("network", "batch", "with numba", "plain NumPy", "best peer", "the others")
+    assert len(rows) == len(rates)
+    for row, (cell, found) in zip(rows, rates.items(), strict=True):
+        assert cell.split()[2] == row["batch"]
+        found = {name: rounds for name, rounds in found.items() if rounds}
+        check_against_best(row, found, max)
+
+
 def test_training():
     head = "network", "batch", "with numba", "plain NumPy", "best peer", "share of sgemm"
     rows, measured = rows_of(*head), MEASURED["images_per_second"]

@@ -1,0 +1,61 @@
+"""This library, by the plans that `Model.fit` and `Model.predict` use."""
+
+import time
+
+import numpy as np
+
+from nets import NETS, SEED, Order, network, optimizer
+
+OURS = {"arraycnn fast": True, "arraycnn numpy": False}
+"""Our peers: whether the kernels are those that numba compiled."""
+
+
+def our_backend(name, threads):
+    from arraycnn import NumPy
+
+    return NumPy(threads=threads, fast=OURS[name])
+
+
+def peer(name, threads, net, batch, images, labels):
+    backend = our_backend(name, threads)
+    task, carry = _task(backend, net, images, labels)
+    plan = backend.training_plan(task, carry)
+    inference = backend.inference_plan(task.network, carry.params, carry.state, "float32")
+    order = Order(len(images), batch)
+
+    def step(count):
+        first = order.done
+        losses, _ = plan.run(first, order.take(count), np.full(count, NETS[net].rate))
+        return float(losses[-1])
+
+    return step, inference.predict
+
+
+def trace_seconds(name, threads, net, batch, images, labels):
+    """How long it takes to trace and plan a training step; None where it is not traced."""
+    from arraycnn.execution.traced import TracedTraining
+    from arraycnn.program.compose import training_schedule
+
+    backend = our_backend(name, threads)
+    task, carry = _task(backend, net, images, labels)
+    if not isinstance(backend.training_plan(task, carry), TracedTraining):
+        return None
+    began = time.perf_counter()
+    training_schedule(
+        *(task.network, task.optimizer, carry, images, batch, task.dtype), gather=True
+    )
+    return time.perf_counter() - began
+
+
+def _task(backend, net, images, labels):
+    import arraycnn as cnn
+    from arraycnn.execution import Task
+    from arraycnn.training import Carry
+    from arraycnn.tree import map_leaves
+
+    model = cnn.Model(network(net), images.shape[1:], backend=backend, seed=SEED)
+    rule = optimizer(net)
+    params, state = model.trees
+    moments = map_leaves(lambda leaf: np.asarray(leaf, "float32"), rule.init(params))
+    task = Task(model.network, rule, images, labels, SEED, "float32")
+    return task, Carry(params, state, moments)
