@@ -9,6 +9,7 @@ import argparse
 import random
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
@@ -26,7 +27,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**32))
     arguments = parser.parse_args()
     end, tried, number = time.monotonic() + 60 * arguments.minutes, 0, arguments.seed
-    print(f"random networks from seed {arguments.seed}", flush=True)
+    engines = [random_networks.on_numpy]
+    if find_spec("numba") is not None:
+        engines.append(random_networks.on_kernels)
+    names = ", ".join(engine.__name__ for engine in engines)
+    print(f"random networks from seed {arguments.seed}, {names}", flush=True)
     while time.monotonic() < end:
 
         @seed(number)
@@ -38,7 +43,7 @@ def main() -> int:
         def run(case: random_networks.Case) -> None:
             nonlocal tried
             if time.monotonic() < end:
-                random_networks.check(case)
+                random_networks.check(case, *engines)
                 tried += 1
 
         try:
@@ -53,10 +58,6 @@ def main() -> int:
         number += 1
     print(f"{tried} random networks, all as the eager step has them")
     return 0
-
-
-def _notes(error: Exception) -> list[str]:
-    return getattr(error, "__notes__", [])
 
 
 if __name__ == "__main__":

@@ -8,17 +8,20 @@ from hypothesis import strategies as st
 from program_cases import Alternating, LayerNorm, Mixer, Outside, Swish
 
 import arraycnn as cnn
+from arraycnn.execution.thread_pool import thread_pool
+from arraycnn.ops.plain import launcher as plain
+from arraycnn.ops.plain import plain_kernels
 from arraycnn.program.compose import training_schedule
 from arraycnn.program.effects import copied
 from arraycnn.program.screening import screened_training
 from arraycnn.program.steps import opaque_layers, parts
+from arraycnn.program.render.plain import calls
 from layer_rows import ROWS
 from optional import Late
 
 launching = Late("arraycnn.program.render.launching")
 launchers = Late("arraycnn.ops.compiled.launcher")
 compiled = Late("arraycnn.ops.compiled")
-pools = Late("arraycnn.execution.thread_pool")
 
 OPTIMIZERS = list(program_cases.OPTIMIZERS.values())[:4]
 
@@ -108,7 +111,25 @@ def networks(draw):
     )
 
 
-def check(case):
+def on_numpy(schedule, values, threads):
+    """The outputs of a step that is recorded as NumPy's calls."""
+    launcher = plain.Launcher(thread_pool(threads))
+    outputs = {}
+    made = calls.Calls(schedule, "float64")
+    launcher.capture(lambda: outputs.update(made(launcher, plain_kernels(launcher), values)[0]))()
+    return outputs
+
+
+def on_kernels(schedule, values, threads):
+    """The same, compiled and launched."""
+    launcher = launchers.Launcher(thread_pool(threads))
+    launches = launching.Launches(schedule, "float64")
+    outputs, kept = launches(launcher, compiled.compiled_kernels(launcher), values)
+    assert kept
+    return outputs
+
+
+def check(case, *engines):
     """One rendered step is the eager one to 1e-10, and has the same bits on 1 and 3 threads.
 
     Layers that cannot be traced, and no others, are called between what is rendered.
@@ -125,18 +146,17 @@ def check(case):
         network = screened.network
         assert [opaque.layer for opaque in opaque_layers(network)] == own
     expected = replace(step, network=copied(case.network)).eager()
-    results = []
-    for threads in (1, 3):
-        schedule = training_schedule(
-            copied(network), case.optimizer, step.carry, images, case.images, "float64"
-        )
-        launches = launching.Launches(schedule, "float64")
-        launcher, values = launchers.Launcher(pools.thread_pool(threads)), step.values()
-        outputs, kept = launches(launcher, compiled.compiled_kernels(launcher), values)
-        assert kept
-        results.append({name: np.array(values.get(name, out)) for name, out in outputs.items()})
-    for name, array in expected.items():
-        scale = max(1.0, float(np.max(np.abs(array), initial=0.0)))
-        error = float(np.max(np.abs(results[0][name] - array), initial=0.0)) / scale
-        assert error < 1e-10 or not np.isfinite(array).all(), (name, error)
-        np.testing.assert_array_equal(results[0][name], results[1][name], err_msg=name)
+    for engine in engines:
+        results = []
+        for threads in (1, 3):
+            schedule = training_schedule(
+                copied(network), case.optimizer, step.carry, images, case.images, "float64"
+            )
+            values = step.values()
+            outputs = engine(schedule, values, threads)
+            results.append({name: np.array(values.get(name, out)) for name, out in outputs.items()})
+        for name, array in expected.items():
+            scale = max(1.0, float(np.max(np.abs(array), initial=0.0)))
+            error = float(np.max(np.abs(results[0][name] - array), initial=0.0)) / scale
+            assert error < 1e-10 or not np.isfinite(array).all(), (name, error)
+            np.testing.assert_array_equal(results[0][name], results[1][name], err_msg=name)

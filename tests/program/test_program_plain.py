@@ -7,9 +7,10 @@ from itertools import pairwise
 import numpy as np
 import program_cases
 import pytest
+import random_networks
 import test_program_passes
 import test_program_trace
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from program_cases import NETWORKS, OPTIMIZERS, Mixer, Swish, block
 from test_program_trace import traced
@@ -101,6 +102,12 @@ def test_a_rendered_step_is_the_eager_step(network, optimizer):
     step = program_cases.trial(*NETWORKS[network], OPTIMIZERS[optimizer])
     schedule = test_program_passes.schedule_of(step)
     check_rendered(schedule, step.values(), step.eager())
+
+
+def test_results_of_a_head_that_are_of_one_size_keep_their_places():
+    network = cnn.Sequential(cnn.BatchNorm2d(), cnn.Conv2d(16, 1), cnn.Flatten(), cnn.Dense(2))
+    step = program_cases.trial(network, (4, 4, 1), OPTIMIZERS["SGD"], images=1)
+    check_rendered(test_program_passes.schedule_of(step, 1), step.values(), step.eager())
 
 
 @pytest.mark.parametrize("network", ["resnet", "average", "scratch"])
@@ -294,3 +301,9 @@ def test_what_is_more_than_its_program_is_called_as_it_is_and_named(caplog):
         "numpy.asarray(x)); compute with whole arrays, for example with xp.where"
         for part in ("training", "inference")
     ]
+
+
+@given(random_networks.networks())
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+def test_random_networks(case):
+    random_networks.check(case, random_networks.on_numpy)

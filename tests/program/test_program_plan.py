@@ -324,7 +324,7 @@ def test_a_model_with_traced_plans_can_be_copied():
 @given(random_networks.networks())
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_random_networks(case):
-    random_networks.check(case)
+    random_networks.check(case, random_networks.on_kernels)
 
 
 def test_flatten_of_a_tree_is_what_programs_are_named_by():

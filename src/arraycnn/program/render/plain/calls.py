@@ -98,10 +98,24 @@ class Calls:
         wanted = [held[part] for part in step.writes]
         with launcher.borrowing(wanted):
             result = kernel(*first, *inputs, *node.attrs)
-            for part, place in zip(step.writes, wanted, strict=True):
-                made = result if part is node else result[part.attrs[0]]
-                if made.ctypes.data != place.ctypes.data:
-                    launcher.call(np.copyto, place, made)
+            made = [result if p is node else result[p.attrs[0]] for p in step.writes]
+            pairs = zip(wanted, made, strict=True)
+            moved = [(place, array) for place, array in pairs if not _begin_together(place, array)]
+            if moved:
+                launcher.alone(lambda: _move(launcher, moved))
+
+
+def _begin_together(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.ctypes.data == other.ctypes.data
+
+
+def _move(launcher: Launcher, pairs: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Copy each second array to the first, which may be the second of another pair."""
+    copies = [launcher.scratch(array.shape, array.dtype) for _, array in pairs]
+    for copy, (_, array) in zip(copies, pairs, strict=True):
+        launcher.call(np.copyto, copy, array)
+    for copy, (place, _) in zip(copies, pairs, strict=True):
+        launcher.call(np.copyto, place, copy.reshape(place.shape))
 
 
 def _loop(step: Step, held: set[Node]) -> Loop | Nothing:
