@@ -5,6 +5,7 @@ _PASSES = "program/test_program_passes.py"
 _RENDER = (
     "program/test_program_render.py -k 'reductions or functions or powers or blocks or rendered'"
 )
+_PLAIN = "program/test_program_plain.py"
 
 # (file under src/arraycnn, what stands there, the fault, the tests that are to notice)
 FAULTS = [
@@ -152,4 +153,42 @@ FAULTS = [
         "()",
         _RENDER,
     ),
+    ("program/render/plain/grid.py", "if first not in (0, numbers * last)", "if False", _PLAIN),
+    (
+        "program/render/plain/grid.py",
+        "if result.reduced[-1] and not result.reduced[-2]",
+        "if False",
+        _PLAIN,
+    ),
+    ("program/render/plain/grid.py", "(whole and reduced)", "False", _PLAIN),
+    ("program/render/plain/lines.py", "steps[-2] *= walk.repeat", "pass", _PLAIN),
+    ("program/render/plain/chunk.py", "if read[value] in others", "if False", _PLAIN),
+    ("program/render/plain/chunk.py", "max(over, default=-1) <= value", "True", _PLAIN),
+    ("program/render/plain/chunk.py", "left[value] == line.inputs.count(value)", "True", _PLAIN),
+    ("program/render/plain/chunk.py", "if not _is_same(target, value)", "if False", _PLAIN),
+    ("program/render/plain/loop.py", "reduced.append(parts.ndim - 2)", "pass", _PLAIN),
+    ("program/render/plain/loop.py", "mixed or any(", "any(", _PLAIN),
+    ("program/render/plain/memory.py", "one[0] <= other[1] and", "one[0] < other[1] and", _PLAIN),
+    ("program/render/plain/memory.py", "if first + size <= other_first", "if True", _PLAIN),
+    (
+        "program/render/plain/pointwise.py",
+        'in ("0", "0.0", "False")',
+        'in ("0", "0.0", "-0.0", "False")',
+        _PLAIN,
+    ),
+    (
+        "program/render/plain/pointwise.py",
+        "{2: np.square, 0.5: np.sqrt",
+        "{2: np.sqrt, 0.5: np.sqrt",
+        _PLAIN,
+    ),
+    (
+        "program/render/plain/gathers.py",
+        "call(np.multiply, where, np.asarray(stride), out=where)",
+        "pass",
+        _PLAIN,
+    ),
+    ("program/render/plain/gathers.py", 'mode="wrap"', 'mode="clip"', _PLAIN),
+    ("program/render/plain/calls.py", "one.ctypes.data == other.ctypes.data", "True", _PLAIN),
+    ("ops/plain/launcher.py", "self._arena.taken() - before", "self._arena.taken()", _PLAIN),
 ]

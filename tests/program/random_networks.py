@@ -13,9 +13,9 @@ from arraycnn.ops.plain import launcher as plain
 from arraycnn.ops.plain import plain_kernels
 from arraycnn.program.compose import training_schedule
 from arraycnn.program.effects import copied
+from arraycnn.program.render.plain import calls
 from arraycnn.program.screening import screened_training
 from arraycnn.program.steps import opaque_layers, parts
-from arraycnn.program.render.plain import calls
 from layer_rows import ROWS
 from optional import Late
 

@@ -210,6 +210,35 @@ def test_loops_of_many_chunks(shape):
     check_rendered(scheduled(simplified(program)), values, interpret(program, values), 1e-9)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, y: (y, x + y),
+        lambda x, y: (x * 0.5 + y, y + 2.0 * x),
+        lambda x, y: (x - y, x * y - x),
+        lambda x, y: (array_namespace(x).where(x > y, x, y), y * y + x),
+    ],
+)
+def test_results_may_lie_where_operands_of_the_same_loop_do(function):
+    x = np.random.default_rng(8).normal(size=(7, 6000))
+    program, values = traced(function, x, x[::-1] + 1.0)
+    schedule = scheduled(simplified(program), {"0": "0", "1": "1"})
+    assert len(schedule.steps) == 1
+    assert len(schedule.memory_of) == 2
+    check_rendered(schedule, values, interpret(program, values), 1e-14)
+
+
+def test_rows_are_taken_from_the_end_too():
+    x = np.random.default_rng(9).normal(size=(5, 4, 3))
+
+    def function(x, rows):
+        xp = array_namespace(x)
+        return xp.take(x, rows, axis=0), xp.take(x, rows, axis=1) * 2.0, xp.take(x[0, 0], rows)
+
+    program, values = traced(function, x, np.array([-1, 0, -3, 2, 2]))
+    check_rendered(scheduled(simplified(program)), values, interpret(program, values), 1e-14)
+
+
 def test_loops_over_nothing():
     def function(x):
         xp = array_namespace(x)
