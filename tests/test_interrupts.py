@@ -181,7 +181,7 @@ class Spoilt(cnn.SGD):
         return super().update(*arguments)
 
 
-@each("torch", "JAX", "array-api-strict")
+@each("torch", "array-api-strict")
 @pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, ZeroDivisionError, SystemExit])
 def test_an_error_of_a_step_leaves_the_steps_before(way, error):
     Spoilt.left, Spoilt.error = 7, error
@@ -196,6 +196,29 @@ def test_an_error_of_a_step_leaves_the_steps_before(way, error):
     whole = way.model()
     whole.fit(IMAGES, LABELS, optimizer=Spoilt(0.1), **settings)
     interrupts.same(model.parameters, whole.parameters)
+
+
+@each("JAX")
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_an_error_of_a_compiled_step_leaves_the_steps_before(way, error, monkeypatch):
+    from arraycnn.execution.jitted import JittedTraining
+
+    way, step, left = Way(way, epochs=4), JittedTraining._step, 7
+
+    def failing(*arguments):
+        nonlocal left
+        left -= 1
+        if left == -1:
+            raise error
+        return step(*arguments)
+
+    monkeypatch.setattr(JittedTraining, "_step", failing)
+    model, told = way.model(), Told()
+    raised = cnn.OutOfMemoryError if error is MemoryError else error
+    with growing_chunks(), pytest.raises(raised):
+        way.fit(model, told)
+    assert model.steps_done == model.unfinished.steps_done == 7
+    way.check(model, told)
 
 
 @pytest.mark.parametrize("name", ["NumPy", "NumPy, eager"])

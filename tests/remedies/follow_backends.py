@@ -217,6 +217,25 @@ def an_array_of_another_library_in_a_kernel(here: Here) -> None:
     kernels.dense(kernels, x, weight, None)
 
 
+def _in_a_pool(here: Here, backend: str) -> None:
+    pytest.importorskip(backend, reason=f"{backend} is not installed")
+    chosen = get_backend(backend)
+    x, window = np.ones((1, 2, 2, 1), "float32"), cnn.MaxPool2d(2).window(2, 2)
+    with here.refused():
+        chosen.kernels.avg_pool2d_backward(x, (1, 4, 4, 1), window)
+    chosen.kernels.avg_pool2d_backward(chosen.asarray(x), (1, 4, 4, 1), window)
+
+
+@follows("ops/jax_kernels.py", "keep all arrays of a model on its own backend")
+def an_array_of_another_library_in_a_kernel_of_jax(here: Here) -> None:
+    _in_a_pool(here, "jax")
+
+
+@follows("ops/torch_kernels.py", "keep all arrays of a model on its own backend")
+def an_array_of_another_library_in_a_kernel_of_pytorch(here: Here) -> None:
+    _in_a_pool(here, "torch")
+
+
 @follows("ops/host_launcher.py", "pass them as uint8")
 def gathered_images_of_another_kind(here: Here) -> None:
     kernels = cnn.NumPy(fast=False).kernels

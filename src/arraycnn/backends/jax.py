@@ -1,4 +1,4 @@
-"""JAX arrays, computed by this library's own kernels (no autodiff)."""
+"""JAX arrays: whole steps compiled by XLA, their gradients by this library (no autodiff)."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -8,14 +8,29 @@ import numpy as np
 from arraycnn.backends.backend import Backend, adopt
 from arraycnn.backends.imports import import_library, one_line
 from arraycnn.errors import BackendUnavailableError, InvalidTypeError
-from arraycnn.ops import Array
+from arraycnn.execution import InferencePlan, Task, TrainingPlan
+from arraycnn.layers.layer import Layer, Tree
+from arraycnn.ops import Array, Kernels
+from arraycnn.training import Carry
 
 
 @dataclass(frozen=True)
 class JAX(Backend):
-    """Arrays of JAX on its first CPU device. float64 needs ``jax_enable_x64``."""
+    """Arrays of JAX on its first CPU device. float64 needs ``jax_enable_x64``.
+
+    A step is traced, and compiled for each size of batch: a second or so before the first. A layer
+    of a user's own that reads a value, or does something beside arrays, is found before, and the
+    network runs operation by operation, as one logged line says.
+    """
 
     name: ClassVar[str] = "jax"
+
+    @property
+    def kernels(self) -> Kernels:
+        from arraycnn.ops.jax_kernels import jax_kernels
+
+        self._library()
+        return jax_kernels()
 
     @property
     def device_name(self) -> str:
@@ -56,6 +71,21 @@ class JAX(Backend):
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return np.asarray(array)
+
+    def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
+        from arraycnn.execution.jitted import training_plan
+
+        return training_plan(self, task, carry)
+
+    def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
+        return self.training_plan(task, carry)
+
+    def inference_plan(
+        self, network: Layer, params: Tree, state: Tree, dtype: str
+    ) -> InferencePlan:
+        from arraycnn.execution.jitted import JittedInference
+
+        return JittedInference(self, network, params, state, dtype)
 
     def _device(self) -> Any:
         return self._library().devices("cpu")[0]

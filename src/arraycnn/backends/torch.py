@@ -1,4 +1,4 @@
-"""PyTorch tensors, computed by this library's own kernels (no autograd)."""
+"""PyTorch tensors: its kernels for convolutions and pools, the rest written here (no autograd)."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ import numpy as np
 from arraycnn.backends.backend import Backend, adopt
 from arraycnn.backends.imports import import_library, one_line
 from arraycnn.errors import BackendUnavailableError
-from arraycnn.ops import Array
+from arraycnn.ops import Array, Kernels
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,13 @@ class Torch(Backend):
     device: str = "cpu"
 
     name: ClassVar[str] = "torch"
+
+    @property
+    def kernels(self) -> Kernels:
+        from arraycnn.ops.torch_kernels import torch_kernels
+
+        self._library()
+        return torch_kernels()
 
     @property
     def device_name(self) -> str:

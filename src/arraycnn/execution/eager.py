@@ -8,7 +8,7 @@ import numpy as np
 from arraycnn.execution.memory import whole_step_memory
 from arraycnn.execution.plan import Finished, Placement, StepMemory, Task
 from arraycnn.layers.layer import Context, Layer, Randomness, Tree
-from arraycnn.ops import Array, array_namespace
+from arraycnn.ops import GENERIC, Array, array_namespace
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.training import Carry, evaluate_batch, infer, train_step
 
@@ -43,32 +43,31 @@ class EagerTraining:
     def run(
         self, first_step: int, batches: Sequence[np.ndarray], learning_rates: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        place, task = self._placement, self._task
-        rates = place.asarray(learning_rates.astype(task.dtype))
-        last_step = first_step + len(batches)
-        steps = place.asarray(np.arange(first_step, last_step, dtype=np.int32))
         progress = self._progress = _Progress(first_step, 0, [], self.snapshot())
         for number, batch in enumerate(batches):
-            indices = place.asarray(batch)
-            context = Context(
-                ops=place.kernels,
-                mode="train",
-                dtype=task.dtype,
-                randomness=Randomness(self._seed, steps[number : number + 1], indices),
-            )
-            carry, loss, correct = train_step(
-                task.network,
-                task.optimizer,
-                progress.carry,
-                place.kernels.gather(task.images, indices),
-                place.kernels.gather(task.labels, indices),
-                rates[number],
-                context,
-                weights=None if task.weights is None else _take(task.weights, indices),
-            )
+            rate = np.asarray(learning_rates[number], self._task.dtype)
+            carry, loss, correct = self._step(progress.carry, first_step + number, batch, rate)
             progress.results.append((loss, correct))
             progress = self._progress = replace(progress, whole=number + 1, carry=carry)
         return self._results(progress)
+
+    def _step(
+        self, carry: Carry, number: int, batch: np.ndarray, rate: np.ndarray
+    ) -> tuple[Carry, Array, Array]:
+        """One step: (new carry, mean loss, hits); what it is given stays as it is."""
+        place, task = self._placement, self._task
+        indices = place.asarray(batch)
+        step = place.asarray(np.array([number], np.int32))
+        return train_step(
+            task.network,
+            task.optimizer,
+            carry,
+            place.kernels.gather(task.images, indices),
+            place.kernels.gather(task.labels, indices),
+            place.asarray(rate),
+            Context(place.kernels, "train", task.dtype, Randomness(self._seed, step, indices)),
+            weights=None if task.weights is None else _take(task.weights, indices),
+        )
 
     def finished(self) -> Finished | None:
         progress = self._progress
@@ -84,7 +83,10 @@ class EagerTraining:
         self._progress = None
 
     def memory(self) -> StepMemory:
-        return whole_step_memory(self._task, self.snapshot(), columns=True)
+        # A library's own convolution makes no columns, but in float64.
+        own = self._placement.kernels.conv2d is not GENERIC.conv2d
+        columns = not own or self._task.dtype == "float64"
+        return whole_step_memory(self._task, self.snapshot(), columns=columns)
 
     def _results(self, progress: _Progress) -> tuple[np.ndarray, np.ndarray]:
         results, to_numpy = progress.results[: progress.whole], self._placement.to_numpy

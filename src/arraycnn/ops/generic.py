@@ -138,6 +138,8 @@ def max_pool2d(x: Array, window: Window, ties: str) -> tuple[Array, Array]:
         For "first": the winner's row-major place in the window, (N, OH, OW, C), of any integer
         dtype that holds it.
         For "all": whether each pixel of the window wins, (KH * KW, N, OH, OW, C), bool.
+        Only `max_pool2d_backward` of the same record reads them; PyTorch's numbers the pixels of
+        the image instead.
     """
     xp = array_namespace(x)
     pixels = _window_pixels(x, window)

@@ -1,0 +1,126 @@
+"""The kernels of PyTorch and JAX: against plain loops, and NumPy's generic ones, on odd shapes."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arraycnn.errors import InvalidTypeError
+from arraycnn.ops import GENERIC, Window
+from cases import convolution_by_loops
+from test_ops import different_signatures, images_and_windows, whole_numbers
+
+
+def results(record, place, take, shape, window, filters, dtype, compiled=lambda f: f):
+    """What a convolution with ``window``, and pools of its size, give and take back."""
+    pool = dataclasses.replace(window, padding=(0, 0, 0, 0))
+    # Whole numbers, so that their sums are exact; few of them, so that pools have ties.
+    x = whole_numbers(shape) // 4
+    weight = whole_numbers((*window.kernel_size, shape[3], filters), seed=1)
+    bias = whole_numbers((filters,), seed=2)
+    dy = whole_numbers((shape[0], *window.output_shape(*shape[1:3]), filters), seed=3)
+    dpool = whole_numbers((shape[0], *pool.output_shape(*shape[1:3]), shape[3]), seed=4)
+
+    def all_of_them(x, weight, bias, dy, dpool):
+        found = {
+            "y": record.conv2d(record, x, weight, bias, window),
+            "y without bias": record.conv2d(record, x, weight, None, window),
+            "mean": record.avg_pool2d(x, pool),
+            "dx of mean": record.avg_pool2d_backward(dpool, shape, pool),
+        }
+        dx, dweight, dbias = record.conv2d_backward(record, x, weight, dy, window, True)
+        none, again, _ = record.conv2d_backward(record, x, weight, dy, window, False)
+        assert none is None
+        found |= {"dx": dx, "dweight": dweight, "dbias": dbias, "dweight alone": again}
+        for ties in ("first", "all"):
+            largest, winners = record.max_pool2d(x, pool, ties)
+            dlargest = record.max_pool2d_backward(dpool, winners, shape, pool, ties)
+            found |= {f"largest, {ties}": largest, f"dx of largest, {ties}": dlargest}
+        return found
+
+    placed = [place(array.astype(dtype)) for array in (x, weight, bias, dy, dpool)]
+    found = {name: take(array) for name, array in compiled(all_of_them)(*placed).items()}
+    by_loops = convolution_by_loops(x, weight, bias, window.stride, window.padding)
+    assert np.abs(found["y"] - by_loops).max() < 1e-2
+    return found
+
+
+def same(found, expected, dtype):
+    for name, array in expected.items():
+        assert found[name].dtype == dtype, name
+        assert found[name].shape == array.shape, name
+        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-3, err_msg=name)
+
+
+def expected_of(shape, window, filters):
+    return results(GENERIC, np.asarray, np.asarray, shape, window, filters, "float64")
+
+
+@given(images_and_windows(), st.integers(1, 3), st.sampled_from(["float32", "float64"]))
+@settings(max_examples=30)
+def check_torch(torch, shape_and_window, filters, dtype):
+    from arraycnn.ops.torch_kernels import torch_kernels
+
+    (images, height, width, channels), window = shape_and_window
+    shape = (images, height + 4, width + 4, channels)  # so that the pool fits, too
+    found = results(
+        torch_kernels(), torch.asarray, lambda t: t.numpy(), shape, window, filters, dtype
+    )
+    same(found, expected_of(shape, window, filters), dtype)
+
+
+def test_pytorch_computes_what_the_generic_kernels_do(torch):
+    check_torch(torch)
+
+
+SHAPES = {
+    "rest, unlike padding": ((2, 8, 9, 2), Window((3, 2), (2, 3), (1, 0, 0, 2)), 3),
+    "touching, with a rest": ((2, 7, 9, 3), Window((2, 4), (2, 4), (0, 0, 0, 0)), 4),
+    "overlapping, padded": ((1, 6, 5, 1), Window((5, 3), (1, 1), (2, 2, 1, 1)), 2),
+    "apart": ((3, 9, 8, 2), Window((1, 2), (3, 4), (0, 1, 3, 0)), 1),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_jax_computes_what_the_generic_kernels_do(jax, name, dtype):
+    from arraycnn.ops.jax_kernels import jax_kernels
+
+    found = results(
+        jax_kernels(), jax.numpy.asarray, np.asarray, *SHAPES[name], dtype, compiled=jax.jit
+    )
+    same(found, expected_of(*SHAPES[name]), dtype)
+
+
+def records(torch, jax):
+    from arraycnn.ops.jax_kernels import jax_kernels
+    from arraycnn.ops.torch_kernels import torch_kernels
+
+    return torch_kernels(), jax_kernels()
+
+
+def test_they_keep_the_generic_signatures(torch, jax):
+    for record in records(torch, jax):
+        assert different_signatures(record) == []
+        assert record.conv2d is not GENERIC.conv2d
+
+
+def test_a_window_with_nan_gives_nan(torch):
+    from arraycnn.ops.torch_kernels import torch_kernels
+
+    x = torch.asarray(np.array([[1.0, np.nan], [3.0, 2.0]]).reshape(1, 2, 2, 1))
+    assert torch_kernels().max_pool2d(x, Window((2, 2), (2, 2)), "first")[0].isnan().all()
+
+
+def test_arrays_of_another_library_are_refused(torch, jax):
+    x = np.zeros((1, 4, 4, 1), np.float32)
+    for record, name in zip(records(torch, jax), ("PyTorch", "JAX"), strict=True):
+        for call in (
+            lambda r: r.conv2d(r, x, np.zeros((2, 2, 1, 1), np.float32), None, Window((2, 2))),
+            lambda r: r.avg_pool2d_backward(x, (1, 5, 5, 1), Window((2, 2))),
+            lambda r: r.max_pool2d_backward(x, x, (1, 5, 5, 1), Window((2, 2)), "first"),
+        ):
+            with pytest.raises(InvalidTypeError, match=f"{name}'s kernels take .* keep all arrays"):
+                call(record)
