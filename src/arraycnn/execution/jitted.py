@@ -9,7 +9,6 @@ a source of images needs no other step.
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable
@@ -23,11 +22,14 @@ from arraycnn.errors import one_line
 from arraycnn.execution.eager import EagerInference, EagerTraining
 from arraycnn.execution.plan import Placement, Task, TrainingPlan
 from arraycnn.execution.streaming import Streaming
+from arraycnn.execution.traceable import say
 from arraycnn.layers.layer import Context, Layer, Randomness, Tree
 from arraycnn.ops import Array
 from arraycnn.program.effects import cause_against_inference, cause_against_training
+from arraycnn.program.memo import key_of
+from arraycnn.program.nodes import Program
 from arraycnn.program.steps import Form, inference_program, training_program
-from arraycnn.program.text import identity
+from arraycnn.program.trace import TracingError
 from arraycnn.training import Carry, evaluate_batch, infer, train_step
 
 MOST_FUNCTIONS = 32
@@ -96,7 +98,7 @@ class JittedTraining(EagerTraining):
             context = Context(kernels, "train", dtype, Randomness(*random))
             return train_step(network, optimizer, carry, images, labels, rate, context, weights)
 
-        return _jitted(("step", dtype, task.weights is None, identity(program)), step)
+        return _jitted(step, program, "step", dtype, task.weights is None)
 
 
 class JittedInference(EagerInference):
@@ -110,23 +112,21 @@ class JittedInference(EagerInference):
         self._compiled: dict[tuple, tuple[Callable[..., Any], Callable[..., Any]] | None] = {}
 
     def predict(self, images: Array) -> np.ndarray:
-        functions = self._functions(images)
-        if functions is not None:
-            try:
+        try:
+            if (functions := self._functions(images)) is not None:
                 found = functions[0](self._params, self._state, images)
                 return self._placement.to_numpy(found)
-            except _reading_errors() as error:
-                self._give_up(images, error)
+        except _reading_errors() as error:
+            self._give_up(images, error)
         return super().predict(images)
 
     def evaluate(self, images: Array, labels: Array) -> tuple[float, int]:
-        functions = self._functions(images)
-        if functions is not None:
-            try:
+        try:
+            if (functions := self._functions(images)) is not None:
                 loss_sum, correct = functions[1](self._params, self._state, images, labels)
                 return float(loss_sum), int(correct)
-            except _reading_errors() as error:
-                self._give_up(images, error)
+        except _reading_errors() as error:
+            self._give_up(images, error)
         return super().evaluate(images, labels)
 
     def _functions(self, images: Array) -> tuple[Callable[..., Any], Callable[..., Any]] | None:
@@ -148,7 +148,7 @@ class JittedInference(EagerInference):
             _say("inference", cause)
             return None
         form = Form(tuple(images.shape), np.dtype(str(images.dtype)))
-        key = identity(inference_program(network, *trees, form, self._dtype))
+        program = inference_program(network, *trees, form, self._dtype)
 
         def predict(params: Tree, state: Tree, images: Array) -> Array:
             return context.ops.softmax(infer(network, params, state, images, context))
@@ -157,8 +157,8 @@ class JittedInference(EagerInference):
             return evaluate_batch(network, params, state, images, labels, context)
 
         return (
-            _jitted(("predict", self._dtype, key), predict),
-            _jitted(("evaluate", self._dtype, key), evaluate),
+            _jitted(predict, program, "predict", self._dtype),
+            _jitted(evaluate, program, "evaluate", self._dtype),
         )
 
     def _give_up(self, images: Array, error: Exception) -> None:
@@ -166,14 +166,16 @@ class JittedInference(EagerInference):
         self._compiled[tuple(images.shape), str(images.dtype)] = None
 
 
-def _jitted(key: tuple, function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` compiled, or one that was before and has the same program."""
+def _jitted(function: Callable[..., Any], program: Program, *more: Any) -> Callable[..., Any]:
+    """``function`` compiled, or one that was before, of the same program and ``more``."""
     import jax
 
-    if key in _functions:
-        _functions.move_to_end(key)
-        return _functions[key]
-    found = _functions[key] = jax.jit(function)
+    known = key_of(program)
+    if known is None:
+        return jax.jit(function)
+    key = known, *more
+    found = _functions.pop(key) if key in _functions else jax.jit(function)
+    _functions[key] = found  # as the newest
     while len(_functions) > MOST_FUNCTIONS:
         _functions.popitem(last=False)
     return found
@@ -202,14 +204,16 @@ def _ordered(tree: Tree, like: Tree) -> Tree:
 
 @cache
 def _reading_errors() -> tuple[type[Exception], ...]:
-    """What JAX raises where a value is read that a compiled step does not have yet."""
+    """What is raised where a value is read that a traced step does not have yet."""
     import jax
 
-    return jax.errors.JAXTypeError, jax.errors.JAXIndexError
+    return TracingError, jax.errors.JAXTypeError, jax.errors.JAXIndexError
 
 
 def _cause(error: Exception) -> str:
     """The layer at work, and what JAX says."""
+    if isinstance(error, TracingError):
+        return one_line(error)
     owner = ""
     for frame, _ in traceback.walk_tb(error.__traceback__):
         contexts = [value for value in frame.f_locals.values() if isinstance(value, Context)]
@@ -220,8 +224,5 @@ def _cause(error: Exception) -> str:
     return owner + one_line(error).partition(". ")[0]
 
 
-@cache
 def _say(what: str, cause: str) -> None:
-    """Once a process for each network and cause."""
-    message = "jax: %s runs layer by layer, not compiled: %s"
-    logging.getLogger("arraycnn").warning(message, what, cause)
+    say(f"{what} runs layer by layer, not compiled: {cause}", "jax")

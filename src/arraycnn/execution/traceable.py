@@ -87,6 +87,6 @@ class InferenceOnceSeen:
 
 
 @cache
-def say(message: str) -> None:
+def say(message: str, backend: str = "numpy") -> None:
     """Once a process for each network and cause."""
-    logging.getLogger("arraycnn").warning("numpy: %s", message)
+    logging.getLogger("arraycnn").warning("%s: %s", backend, message)

@@ -27,7 +27,7 @@ def schedule_of(program: Program, carried: tuple[str, ...] = ()) -> Schedule:
 
     The same object for a program that is the same.
     """
-    key = _key(program)
+    key = key_of(program)
     if key is None:
         return scheduled(simplified(program), {name: name for name in carried})
     return _schedule(_Known((key, carried), program, carried))
@@ -51,7 +51,7 @@ def _schedule(known: _Known) -> Schedule:
     return scheduled(simplified(known.program), {name: name for name in known.carried})
 
 
-def _key(program: Program) -> Hashable | None:
+def key_of(program: Program) -> Hashable | None:
     """What two programs have in common only if they are the same; None where there is no such thing."""
     numbers = {node: number for number, node in enumerate(program.nodes)}
     constants = [node.attrs[0].array.nbytes for node in program.nodes if node.op == "constant"]

@@ -20,17 +20,6 @@ def listing(program: Program) -> str:
     return "\n".join(lines)
 
 
-def identity(program: Program) -> tuple:
-    """What two programs have in common that compute the same of the same inputs in the same way."""
-    numbers = {node: number for number, node in enumerate(program.nodes)}
-    nodes = tuple(
-        (definition(node, numbers), node.attrs if node.op == "constant" else ())
-        for node in program.nodes
-    )
-    outputs = tuple((name, numbers[node]) for name, node in program.outputs.items())
-    return nodes, outputs
-
-
 def definition(node: Node, numbers: dict[Node, int]) -> str:
     """ "add float32 (64, 10) %3 %4": operation, dtype, shape, inputs, attributes."""
     inputs = [
