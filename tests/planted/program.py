@@ -7,6 +7,8 @@ _RENDER = (
 )
 _PLAIN = "program/test_program_plain.py"
 
+_CALLS = "program/test_program_opaque.py -k 'not True'"
+
 # (file under src/arraycnn, what stands there, the fault, the tests that are to notice)
 FAULTS = [
     ("program/trace.py", 'if op == "divide" and np.dtype(dtype).kind in "iub"', "if False", _TRACE),
@@ -191,4 +193,31 @@ FAULTS = [
     ("program/render/plain/gathers.py", 'mode="wrap"', 'mode="clip"', _PLAIN),
     ("program/render/plain/calls.py", "one.ctypes.data == other.ctypes.data", "True", _PLAIN),
     ("ops/plain/launcher.py", "self._arena.taken() - before", "self._arena.taken()", _PLAIN),
+    (
+        "program/passes/schedule.py",
+        "if number < last_call or node.dtype != place.dtype",
+        "if node.dtype != place.dtype",
+        _CALLS,
+    ),
+    ("program/passes/dead.py", ", *filter(_is_of_a_call, program.nodes)]", "]", _CALLS),
+    ("program/opaque.py", "([note.last_call] if note.last_call else [])", "[]", _CALLS),
+    ("program/opaque.py", 'np.array(array, order="C")', "np.asarray(array)", _CALLS),
+    ("program/opaque.py", 'kept if context.mode == "train" else None', "None", _CALLS),
+    ("program/screening.py", "_Seen(copied(layer), seen)", "_Seen(layer, seen)", _CALLS),
+    (
+        "program/screening.py",
+        "if at.dx is not None and form(at.dx) !=",
+        "if False and form(at.dx) !=",
+        _CALLS,
+    ),
+    ("program/screening.py", "if not _alike(wanted, got):", "if False:", _CALLS),
+    ("program/effects.py", "np.random.set_state(states[1])", "pass", _CALLS),
+    ("program/effects.py", "Remembering(copied(layer.layer))", "copied(layer.layer)", _CALLS),
+    ("program/render/calling.py", "if launcher.is_rehearsing:", "if False:", _CALLS),
+    (
+        "execution/traced.py",
+        "self._torn = self._torn and not launcher.is_calling",
+        "pass",
+        _CALLS,
+    ),
 ]

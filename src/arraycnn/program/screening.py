@@ -120,7 +120,7 @@ def _screened(
                 as_trained = _seen(network, carry, image, uint8, mode, dtype)
                 outputs = _outputs(as_trained, causes, dtype)
         except TracingError as error:
-            cause = cause or one_line(error)
+            cause = one_line(error)
             continue
         if not causes:
             break
