@@ -4,6 +4,7 @@ import logging
 import pickle
 import threading
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import program_cases
@@ -183,6 +184,19 @@ def test_calls_keep_their_order_and_none_is_left_out():
     # Nothing is learned below the dense layer, so that nothing goes back there, as in the eager step.
     places = ["0", "1.body", "1.shortcut", "3"]
     assert calls == [f"Alternating {place} forward" for place in places]
+    nodes = [node for node in schedule.program.nodes if node.kind == "opaque"]
+    for one, after in pairwise(nodes):  # whatever steps may be joined, they cannot change places
+        assert after.inputs[-1].inputs == (one,)
+
+
+def test_a_call_whose_results_nobody_needs_is_made_as_in_the_eager_step():
+    network = cnn.Sequential(
+        cnn.Residual(cnn.Conv2d(3, 1), Alternating()), cnn.Flatten(), cnn.Dense(5)
+    )
+    step = program_cases.trial(network, SHAPE, cnn.SGD(0.1))
+    schedule = schedule_of(step, screened(step, network, dtype="float64").network)
+    calls = [repr(each.head.attrs[0]) for each in schedule.steps if each.is_call]
+    assert calls == ["Alternating 0.shortcut forward", "Alternating 0.shortcut backward"]
 
 
 @each_network

@@ -242,6 +242,19 @@ def shared(x):
     return changed, y, y[0, :, :] + changed[1, :, :]
 
 
+def changed_before_its_loop_is_whole(x):
+    xp = array_namespace(x)
+    y = xp.exp(x)
+    changed = xp.asarray(y, copy=True)
+    changed[0, :, :] = 0.0
+    return changed, y, x * 3.0  # joins the loop of y
+
+
+def zeros_of_both_signs(x):
+    xp = array_namespace(x)
+    return 1.0 / xp.where(x > 0.0, xp.full(x.shape, 0.0), xp.full(x.shape, -0.0))
+
+
 def flattened(x):
     xp = array_namespace(x)
     return xp.reshape(xp.permute_dims(x + x[0, 0, :], (2, 0, 1)), (-1,)) * 2.0
@@ -253,6 +266,8 @@ def flattened(x):
         over_and_over,
         shifted,
         shared,
+        changed_before_its_loop_is_whole,
+        zeros_of_both_signs,
         flattened,
         lambda x: (x, x[0], array_namespace(x).reshape(x, (-1,)), x),
         lambda x: array_namespace(x).take(x + 1.0, array_namespace(x).asarray([2, 0]), axis=1),
@@ -260,6 +275,7 @@ def flattened(x):
         lambda x: array_namespace(x).matmul(x[:, 0, :], x[:, :2, 1].T),
         lambda x: array_namespace(x).sum(x, axis=(0, 2)) + array_namespace(x).sum(x, axis=1)[:3, 0],
         lambda x: array_namespace(x).arange(3)[::-1] * 2,
+        lambda x: array_namespace(x).arange(1, 9, 3)[::-1] * 2,
         lambda x: x[-1, :, -2] * 2.0 + x[1, -3:, 0],
     ],
 )

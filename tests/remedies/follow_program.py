@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
+import arraycnn as cnn
 from arraycnn.ops import array_namespace
 from arraycnn.program.interpret import interpret
 from arraycnn.program.opaque import Opaque, Output
-from arraycnn.program.steps import inference_program
+from arraycnn.program.steps import inference_program, training_program
 from arraycnn.program.trace import trace
+from arraycnn.training import Carry
 from remedies.following import Here, follows
 
 _X = np.arange(24.0).reshape(2, 3, 4)
@@ -150,6 +152,37 @@ _step(
     lambda xp, x: np.exp(x),
     lambda xp, x: xp.exp(x),
 )
+
+
+class _Counting:
+    """A layer whose state has the shape that its ``shape`` says."""
+
+    shape: tuple[int, ...] = ()
+
+    def init(self, rng: Any, input_shape: tuple) -> tuple:
+        return {}, {"count": np.array(0.0)}, input_shape
+
+    def forward(self, params: dict, state: dict, x: Any, context: Any) -> tuple:
+        count = array_namespace(x).reshape(state["count"] + 1.0, self.shape)
+        return x, {"count": count}, ()
+
+    def backward(self, params: dict, _: Any, dy: Any, *others: Any) -> tuple:
+        return dy, {}
+
+
+@follows(
+    "program/steps.py",
+    "return an array for each that init has made, and a gradient for each parameter, in its shape",
+)
+def state_of_another_shape(here: Here) -> None:
+    layer = _Counting()
+    carry = Carry({}, {"count": np.array(0.0)}, {})
+    step = layer, cnn.SGD(0.1), carry, np.ones((2, 3)), 2, "float64"
+    layer.shape = (1,)
+    with here.refused():
+        training_program(*step)
+    layer.shape = ()
+    training_program(*step)
 
 
 class _Exponential:

@@ -17,7 +17,7 @@ from arraycnn.optimizers import Optimizer
 from arraycnn.program.heads import HEADS
 from arraycnn.program.nodes import Program
 from arraycnn.program.opaque import Opaque, name_of
-from arraycnn.program.trace import Recorder, Traced, recorder, trace
+from arraycnn.program.trace import Recorder, Traced, recorder, refuse, trace
 from arraycnn.training import Carry, infer, train_step
 from arraycnn.tree import flatten
 
@@ -77,9 +77,22 @@ def training_program(
                 *(located(network), optimizer, before, batch, labels, rate),
                 Context(HEADS, "train", dtype, random),
             )
+        _check_same_places(named(before), named(after))
         return {"loss": loss, "correct": correct, **named(after)}
 
     return trace(step)
+
+
+def _check_same_places(before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Refuse a step that leaves nothing, or something of another shape, for the next one's input."""
+    for name, array in before.items():
+        shape = getattr(after.get(name), "shape", None)
+        if shape != array.shape:
+            refuse(
+                f"{name} has shape {array.shape} before and {shape} after a step",
+                "return an array for each that init has made, and a gradient for each parameter, in "
+                "its shape",
+            )
 
 
 def inference_program(
