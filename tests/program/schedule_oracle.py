@@ -63,6 +63,8 @@ def run_head(step, memory):
 def run_loop(step, schedule, memory):
     expression, numbers = expression_of(step.roots, set(schedule.held))
     space = step.roots[0].space
+    assert {root.space for root in step.roots} == {space}
+    assert len({root.axes for root in step.roots if root.op != "write"}) <= 1
     results = []
     for instruction in expression.instructions:
         results.append(evaluate(instruction, results, memory, space))

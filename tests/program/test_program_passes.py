@@ -274,6 +274,7 @@ def flattened(x):
         lambda x: array_namespace(x).take(x[:, ::-1], array_namespace(x).asarray([2, 0]), axis=1),
         lambda x: array_namespace(x).matmul(x[:, 0, :], x[:, :2, 1].T),
         lambda x: array_namespace(x).sum(x, axis=(0, 2)) + array_namespace(x).sum(x, axis=1)[:3, 0],
+        lambda x: x[:3, :, 0].T - x[1:, :, 1],
         lambda x: array_namespace(x).arange(3)[::-1] * 2,
         lambda x: array_namespace(x).arange(1, 9, 3)[::-1] * 2,
         lambda x: x[-1, :, -2] * 2.0 + x[1, -3:, 0],
