@@ -99,21 +99,23 @@ class _Grouping:
         self._held = held
         self._maker: dict[Node, Step] = {}
         self.steps: list[Step] = []
+        self._open: dict[tuple[int, ...], list[Step]] = {}
+        """The loops that others may join, by their spaces: most roots find few of theirs."""
+        self._parts: dict[Node, list[Node]] = {}
+        for node in program.nodes:
+            if node.kind == "part":
+                self._parts.setdefault(node.inputs[0], []).append(node)
         for node in program.nodes:
             if node.is_alone:
-                self._add_head(node, program)
+                self._add_head(node)
             elif node in held and node.kind not in ("input", "part") and node.op != "constant":
                 for root in roots_of(node):
                     if root.index is None or 0 not in root.space:  # else there is nothing to write
                         self._add_root(root)
 
-    def _add_head(self, node: Node, program: Program) -> None:
+    def _add_head(self, node: Node) -> None:
         reads = {base(operand) for operand in node.operands}
-        writes = [node]
-        if node.op in MANY_RESULTS:
-            writes = [
-                part for part in program.nodes if part.kind == "part" and part.inputs[0] is node
-            ]
+        writes = self._parts.get(node, []) if node.op in MANY_RESULTS else [node]
         step = Step(head=node, reads=reads, writes=writes, closed=True)
         step.after = {self._maker[read] for read in reads if read in self._maker}
         self.steps.append(step)
@@ -129,6 +131,8 @@ class _Grouping:
         if step is None:
             step = Step(closed=root.target.op == "update")
             self.steps.append(step)
+            if not step.closed:
+                self._open.setdefault(root.space, []).append(step)
         step.roots.append(root)
         step.writes.append(root.target)
         step.reads |= {read for read in reads if self._maker.get(read) is not step}
@@ -155,9 +159,7 @@ class _Grouping:
         """The latest loop that may take the root as well, and gains by it."""
         if root.target.op == "update":
             return None
-        for step in reversed(self.steps):
-            if step.closed or step.roots[0].space != root.space:
-                continue
+        for step in reversed(self._open.get(root.space, [])):
             made = {other.target: other for other in step.roots}
             if any(
                 read in made and (read not in identical or made[read].op != "write")
