@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,11 +16,17 @@ from arraycnn.program.nodes import Node
 from arraycnn.program.passes.loops import Root, Step, expression_of
 from arraycnn.program.render.plain.grid import Grid, grid
 
-_CACHE_BYTES = 2**19
-"""What the arrays of a chunk may take: half of a second cache of today."""
+_CACHE_BYTES = 2**21
+"""What the arrays of a chunk may take: a share of a third cache. Less saves no time that calls do
+not cost, and threads wait for each other's calls."""
 
-_LEAST, _MOST = 2**12, 2**15
+_LEAST, _MOST = 2**12, 2**17
 """Numbers of a chunk."""
+
+_SHARED = 8
+"""Into so many chunks a loop is cut at least, if they have `_WORTH` numbers each."""
+
+_WORTH = 2**15
 
 _READ = frozenset(["load", "coordinate"])
 
@@ -82,7 +89,7 @@ def walked(step: Step, held: set[Node]) -> Walked:
     gathers = any(i.op == "gather" for i in instructions)
     walk = grid(roots[0].space, reduced, accesses, not places and not gathers)
     lines, places_of = _lines(instructions, walk)
-    count = _numbers(lines, roots)
+    count = _numbers(lines, roots, math.prod(walk.sizes))
     return Walked(
         walk,
         tuple(lines),
@@ -120,12 +127,13 @@ def _lines(instructions: Sequence[Instruction], walk: Grid) -> tuple[list[Line],
     return lines, places
 
 
-def _numbers(lines: Sequence[Line], roots: Sequence[Root]) -> int:
-    """In a chunk: so many that all it works on stays in the cache."""
+def _numbers(lines: Sequence[Line], roots: Sequence[Root], size: int) -> int:
+    """In a chunk of so many: all that it works on stays in the cache, and threads have their share."""
     arrays = [line.dtype.itemsize for line in lines if line.op == "load" and all(line.moves)]
     arrays += [root.target.dtype.itemsize for root in roots if root.op == "write"]
     widest = max(line.dtype.itemsize for line in lines)
-    return min(max(_CACHE_BYTES // (sum(arrays) + 2 * widest), _LEAST), _MOST)
+    fitting = max(_CACHE_BYTES // (sum(arrays) + 2 * widest), _LEAST)
+    return min(fitting, _MOST, max(_WORTH, -(-size // _SHARED)))
 
 
 def view(array: np.ndarray, access: Access, walk: Grid) -> np.ndarray:
