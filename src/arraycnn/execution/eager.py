@@ -83,9 +83,9 @@ class EagerTraining:
         self._progress = None
 
     def memory(self) -> StepMemory:
-        # A library's own convolution makes no columns, but in float64.
+        # A library's own convolution makes no columns, but in float64; NumPy's kernels make some.
         own = self._placement.kernels.conv2d is not GENERIC.conv2d
-        columns = not own or self._task.dtype == "float64"
+        columns = not own or self._task.dtype == "float64" or isinstance(self._seed, np.ndarray)
         return whole_step_memory(self._task, self.snapshot(), columns=columns)
 
     def _results(self, progress: _Progress) -> tuple[np.ndarray, np.ndarray]:
