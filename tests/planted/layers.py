@@ -7,7 +7,7 @@ FAULTS = [
     ("layers/leaky_relu.py", "xp.ones_like(x), self.slope)", "xp.ones_like(x), 0.0)", LAYERS + "LeakyReLU"),
     ("layers/leaky_relu.py", "alpha=float(self.slope)", "alpha=0.01", ONNX + " -k LeakyReLU"),
     ("layers/gelu_tanh.py", "1.0 + 3.0 * _CUBE", "1.0 + _CUBE", LAYERS + "GELUTanh"),
-    ("layers/gelu_tanh.py", 'approximate="tanh"', 'approximate="none"', LAYERS + "GELUTanh"),
+    ("layers/gelu_tanh.py", 'nn.GELU(approximate="tanh")', 'nn.GELU(approximate="none")', LAYERS + "GELUTanh"),
     ("layers/silu.py", "s + x * s * (1.0 - s)", "s + x * s", LAYERS + "SiLU"),
     ("layers/silu.py", "xp.exp(-xp.abs(x))", "xp.exp(-x)", LAYERS + "SiLU"),
     ("layers/group_norm.py", "part - mean - along * share", "part - along * share", LAYERS + "GroupNorm"),
