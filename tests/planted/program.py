@@ -109,7 +109,7 @@ FAULTS = [
         _PASSES,
     ),
     ("program/passes/schedule.py", "last.pop(memory(node), None)", "last.pop(node, None)", _PASSES),
-    ("program/render/functions.py", "high, low = _LOG2[wide]", "low, high = _LOG2[wide]", _RENDER),
+    ("program/render/functions.py", "upper, lower = _LOG2[", "lower, upper = _LOG2[", _RENDER),
     ("program/render/functions.py", "self._same(x, 0.35)", "self._same(x, 2.0)", _RENDER),
     (
         "program/render/functions.py",

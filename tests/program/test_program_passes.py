@@ -250,6 +250,14 @@ def changed_before_its_loop_is_whole(x):
     return changed, y, x * 3.0  # joins the loop of y
 
 
+def read_after_its_change(x):
+    xp = array_namespace(x)
+    y = xp.exp(x)
+    changed = xp.asarray(y, copy=True)
+    changed[0, :, :] = 0.0
+    return changed, xp.matmul(y[:, 0, :], y[:, 1, :].T)
+
+
 def zeros_of_both_signs(x):
     xp = array_namespace(x)
     return 1.0 / xp.where(x > 0.0, xp.full(x.shape, 0.0), xp.full(x.shape, -0.0))
@@ -267,6 +275,7 @@ def flattened(x):
         shifted,
         shared,
         changed_before_its_loop_is_whole,
+        read_after_its_change,
         zeros_of_both_signs,
         flattened,
         lambda x: (x, x[0], array_namespace(x).reshape(x, (-1,)), x),
@@ -302,6 +311,15 @@ def test_outputs_take_the_places_of_inputs_also_where_they_change_places():
     expected = interpret(program, values)
     carried = {str(n): str(n) for n in range(4)}
     check_schedule(scheduled(simplified(program), carried), values, expected)
+
+
+def test_an_output_does_not_take_the_place_of_an_input_that_is_read_once_more():
+    def function(x):
+        return x * 2.0, array_namespace(x).matmul(x, x.T)
+
+    program, values = traced(function, X[0])
+    expected = interpret(program, values)
+    check_schedule(scheduled(simplified(program), {"0": "0"}), values, expected)
 
 
 def test_every_buffer_is_made_before_it_is_read_and_freed_once():
