@@ -228,6 +228,26 @@ def growing_chunks():
         fitting._REPORT_SECONDS = before
 
 
+@contextmanager
+def again_where_dropped():
+    """Within the block an interrupt that Python drops is not reported: none comes, or another.
+
+    Python drops what is raised within a finalizer or a callback of its garbage collector, whoever
+    these belong to, and pytest makes a failure of what was dropped.
+    """
+    report = sys.unraisablehook
+
+    def hear(dropped):
+        if dropped.exc_type is not KeyboardInterrupt:
+            report(dropped)
+
+    sys.unraisablehook = hear
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+
+
 def injected(name, images, moments, seed):
     """Interrupt a short training at random lines, a file being saved every third step."""
     way, moment = Way(name, images, epochs=3), random.Random(seed)
@@ -238,7 +258,7 @@ def injected(name, images, moments, seed):
             path.unlink(missing_ok=True)
             model, told = way.model(), Told()
             save = cnn.Checkpoint(model, path, 3)
-            with suppress(KeyboardInterrupt):
+            with again_where_dropped(), suppress(KeyboardInterrupt):
                 return model, told, traced(lambda: way.fit(model, told, save), at)
             return model, told, None
 
@@ -257,26 +277,6 @@ def injected(name, images, moments, seed):
 
 
 # --- real signals ---------------------------------------------------------------------------------
-
-
-@contextmanager
-def again_where_dropped():
-    """Within the block an interrupt that Python drops is not reported: the sender sends another.
-
-    Python drops what is raised within a finalizer or a callback of its garbage collector, whoever
-    these belong to, and pytest makes a failure of what was dropped.
-    """
-    report = sys.unraisablehook
-
-    def hear(dropped):
-        if dropped.exc_type is not KeyboardInterrupt:
-            report(dropped)
-
-    sys.unraisablehook = hear
-    try:
-        yield
-    finally:
-        sys.unraisablehook = report
 
 
 @contextmanager
