@@ -160,7 +160,7 @@ REFUSED = {
     "no format": (("export", "model-1.npz"), "Missing option '--format'"),
     "format": (("export", "model-1.npz", "--format", "pickle"), "'pickle' is not one of"),
     "no model": (("export", "none.npz", "--format", "onnx"), "none.npz: cannot be read"),
-    "a folder": (("export", ".", "--format", "onnx"), "cannot be read (Is a directory)"),
+    "a folder": (("export", ".", "--format", "onnx"), "must be a file, is a folder; name"),
     "weights in a folder": (("import", "."), "cannot be read (Is a directory)"),
     "no folder": (
         ("export", "model-1.npz", "--format", "safetensors", "--out", "no/w.safetensors"),
