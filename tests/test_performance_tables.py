@@ -84,6 +84,60 @@ def test_networks_that_are_trained_today():
         check_against_best(row, found, max)
 
 
+def test_torch_compile():
+    page = " ".join((ROOT / "docs" / "PERFORMANCE.md").read_text("utf-8").split())
+    newest = sorted((ROOT / "bench" / "results").glob("torch-compile-*.json"))[-1]
+    rates = json.loads(newest.read_text())["images_per_second"]
+    ratios = [
+        middle(rounds["arraycnn fast"]) / middle(rounds["torch compile"])
+        for rounds in rates.values()
+    ]
+    assert [cell.split()[1] for cell in rates] == ["norm", "average", "resnet8", "resnet20"]
+    told = re.search(
+        r"at (\S+) of it with batch norm, (\S+) with an average pool, (\S+) on ResNet-8 .*? and "
+        r"(\S+) on ResNet-20\.",
+        page,
+    )
+    assert told is not None
+    assert list(told.groups()) == [f"{ratio:.2f}" for ratio in ratios]
+
+
+FIRST_STEP = {  # the last word of the first two columns names the table
+    "torch eager": ("seconds", 2),
+    "other libraries": ("mib", 0),
+    "plain NumPy": ("trace", 2),
+}
+
+
+def test_first_steps():
+    measured = sorted((ROOT / "bench" / "results").glob("networks-*.json"))
+    if not measured:
+        return
+    cells = json.loads(measured[-1].read_text())["first_step"]
+    seen = 0
+    for head, rows in tables():
+        if head[0] not in ("network", "traced network") or head[-1] not in FIRST_STEP:
+            continue
+        if head[:4] != [head[0], "batch", "with numba", "plain NumPy"]:
+            continue
+        what, digits = FIRST_STEP[head[-1]]
+        of_these = [c for c in cells.values() if c["arraycnn fast"][what] is not None]
+        assert len(rows) == len(of_these)
+        for row, found in zip(rows, of_these, strict=True):
+            shown_row = dict(zip(head, row, strict=True))
+            for column, peer in OURS.items():
+                assert shown_row[column].split(",")[0] == f"{found[peer][what]:.{digits}f}"
+                seen += 1
+            if what == "seconds":
+                assert shown_row["torch eager"] == f"{found['torch eager'][what]:.{digits}f}"
+            if what == "mib":
+                torch = found["torch eager"][what]
+                assert shown_row["best of torch"] == f"torch eager {torch:.0f}"
+                for column, peer in OURS.items():
+                    assert shown_row[column].split(", ")[1] == f"{found[peer][what] / torch:.2f}x"
+    assert seen == 2 * (8 + 8 + 5)
+
+
 def test_training():
     head = "network", "batch", "with numba", "plain NumPy", "best peer", "share of sgemm"
     rows, measured = rows_of(*head), MEASURED["images_per_second"]
