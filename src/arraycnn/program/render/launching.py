@@ -14,6 +14,7 @@ from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.render.arrays import constants_and_inputs, head_result, outputs_of
 from arraycnn.program.render.calling import calling
 from arraycnn.program.render.layout import Layout, layout
 from arraycnn.program.render.loop_code import fields, loop_code
@@ -57,9 +58,6 @@ class Launches:
         self._loops = {
             step: _Loop(layout(step, held), kernels) for step in schedule.steps if step.head is None
         }
-        self._constants = {
-            node: node.attrs[0].array for node in schedule.program.nodes if node.op == "constant"
-        }
         self._copies = [_copy_loop(place, node, kernels) for node, place in schedule.copies()]
 
     def __call__(
@@ -76,9 +74,7 @@ class Launches:
             To be held as long as the launches may be made again.
         """
         schedule, kept = self._schedule, list[Any]()
-        held: dict[Node, np.ndarray] = dict(self._constants)
-        for name, node in schedule.program.inputs.items():
-            held[node] = arrays[name]
+        held = constants_and_inputs(schedule, arrays)
         for step, freed in zip(schedule.steps, schedule.freed, strict=True):
             if step.is_call:
                 for part in step.writes:
@@ -96,11 +92,7 @@ class Launches:
                     held.pop(other, None)
         for copy in self._copies:
             copy.launch(launcher, held, kept, self._dtype)
-        outputs = {
-            name: held[base(node)].reshape(node.shape)
-            for name, node in schedule.program.outputs.items()
-        }
-        return outputs, [kept, self]
+        return outputs_of(schedule, held), [kept, self]
 
     def _memory(self, node: Node, held: dict[Node, np.ndarray], launcher: Launcher) -> np.ndarray:
         place = self._schedule.memory_of.get(node)
@@ -119,12 +111,7 @@ class Launches:
     def _run_head(self, step: Step, ops: Kernels, held: dict[Node, np.ndarray]) -> None:
         node = step.head
         assert node is not None
-        inputs: list[Any] = [held[base(n)].reshape(n.shape) for n in node.operands]
-        kernel: Callable[..., Any] = getattr(ops, node.op)
-        if node.op in ("dense", "conv2d") and len(inputs) == 2:
-            inputs.append(None)
-        first = () if node.op in ("matmul", "max_pool2d", "max_pool2d_backward") else (ops,)
-        result = kernel(*first, *inputs, *node.attrs)
+        result = head_result(node, ops, held)
         if step.writes == [node]:
             held[node] = result
         else:

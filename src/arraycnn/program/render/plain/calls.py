@@ -3,7 +3,7 @@ one list of calls."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,13 +15,11 @@ from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Step
 from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.render.arrays import constants_and_inputs, head_result, outputs_of
 from arraycnn.program.render.calling import calling
 from arraycnn.program.render.plain.lines import walked
 from arraycnn.program.render.plain.loop import Loop, Nothing
 from arraycnn.program.render.plain.memory import places
-
-_ALONE = frozenset(["matmul", "max_pool2d", "max_pool2d_backward"])
-"""Kernels that are not made of others."""
 
 
 class Calls:
@@ -38,9 +36,6 @@ class Calls:
         self._schedule, self._places = schedule, places(schedule)
         held = set(schedule.held)
         self._loops = {step: _loop(step, held) for step in schedule.steps if step.head is None}
-        self._constants = {
-            node: node.attrs[0].array for node in schedule.program.nodes if node.op == "constant"
-        }
 
     def __call__(
         self, launcher: Launcher, ops: Kernels, arrays: Mapping[str, np.ndarray]
@@ -56,9 +51,7 @@ class Calls:
             To be held as long as the calls may be made again.
         """
         schedule = self._schedule
-        held: dict[Node, np.ndarray] = dict(self._constants)
-        for name, node in schedule.program.inputs.items():
-            held[node] = arrays[name]
+        held = constants_and_inputs(schedule, arrays)
         memory = launcher.empty((self._places.size,), np.uint8)
         for step in schedule.steps:
             for node in dict.fromkeys(step.writes):
@@ -72,11 +65,7 @@ class Calls:
                 self._loops[step].call(launcher, held)
         for node, place in schedule.copies():
             launcher.call(np.copyto, held[place], held[base(node)].reshape(place.shape))
-        outputs = {
-            name: held[base(node)].reshape(node.shape)
-            for name, node in schedule.program.outputs.items()
-        }
-        return outputs, [self]
+        return outputs_of(schedule, held), [self]
 
     def _memory(self, node: Node, held: dict[Node, np.ndarray], memory: np.ndarray) -> np.ndarray:
         place = self._schedule.memory_of.get(node)
@@ -90,14 +79,9 @@ class Calls:
         assert node is not None
         winners = any(part.attrs == (1,) for part in step.writes if part is not node)
         ops = plain_kernels(launcher, need_winners=winners)
-        inputs: list[Any] = [held[base(n)].reshape(n.shape) for n in node.operands]
-        kernel: Callable[..., Any] = getattr(ops, node.op)
-        if node.op in ("dense", "conv2d") and len(inputs) == 2:
-            inputs.append(None)
-        first = () if node.op in _ALONE else (ops,)
         wanted = [held[part] for part in step.writes]
         with launcher.borrowing(wanted):
-            result = kernel(*first, *inputs, *node.attrs)
+            result = head_result(node, ops, held)
             made = [result if p is node else result[p.attrs[0]] for p in step.writes]
             pairs = zip(wanted, made, strict=True)
             moved = [(place, array) for place, array in pairs if not _begin_together(place, array)]

@@ -1,0 +1,43 @@
+"""The arrays of a schedule as it is rendered: those it begins with, a head gives, and it ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from arraycnn.ops import Kernels
+from arraycnn.program.nodes import Node
+from arraycnn.program.passes.buffers import base
+from arraycnn.program.passes.schedule import Schedule
+
+_ALONE = {"matmul", "max_pool2d", "max_pool2d_backward"}
+"""Kernels that are not handed the record which they are of."""
+
+
+def constants_and_inputs(
+    schedule: Schedule, arrays: Mapping[str, np.ndarray]
+) -> dict[Node, np.ndarray]:
+    """What a schedule begins with, ``arrays`` being its inputs by name."""
+    program = schedule.program
+    held = {node: node.attrs[0].array for node in program.nodes if node.op == "constant"}
+    return held | {node: arrays[name] for name, node in program.inputs.items()}
+
+
+def head_result(node: Node, ops: Kernels, held: Mapping[Node, np.ndarray]) -> Any:
+    """What the kernel of the head ``node`` gives for the arrays that it reads."""
+    inputs: list[Any] = [held[base(n)].reshape(n.shape) for n in node.operands]
+    kernel: Callable[..., Any] = getattr(ops, node.op)
+    if node.op in ("dense", "conv2d") and len(inputs) == 2:
+        inputs.append(None)  # no bias
+    first = () if node.op in _ALONE else (ops,)
+    return kernel(*first, *inputs, *node.attrs)
+
+
+def outputs_of(schedule: Schedule, held: Mapping[Node, np.ndarray]) -> dict[str, np.ndarray]:
+    """The results of a schedule by name."""
+    return {
+        name: held[base(node)].reshape(node.shape)
+        for name, node in schedule.program.outputs.items()
+    }
