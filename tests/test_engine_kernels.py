@@ -43,15 +43,20 @@ def results(record, place, take, shape, window, filters, dtype, compiled=lambda 
     placed = [place(array.astype(dtype)) for array in (x, weight, bias, dy, dpool)]
     found = {name: take(array) for name, array in compiled(all_of_them)(*placed).items()}
     by_loops = convolution_by_loops(x, weight, bias, window.stride, window.padding)
-    assert np.abs(found["y"] - by_loops).max() < 1e-2
+    assert np.abs(found["y"] - by_loops).max() < BOUNDS[dtype][1] * 10
     return found
+
+
+BOUNDS = {"float32": (1e-5, 1e-3), "float64": (1e-12, 1e-11)}
+"""Relative, and absolute: results are sums of some hundred products of numbers about 1."""
 
 
 def same(found, expected, dtype):
     for name, array in expected.items():
         assert found[name].dtype == dtype, name
         assert found[name].shape == array.shape, name
-        np.testing.assert_allclose(found[name], array, rtol=1e-5, atol=1e-3, err_msg=name)
+        relative, absolute = BOUNDS[dtype]
+        np.testing.assert_allclose(found[name], array, rtol=relative, atol=absolute, err_msg=name)
 
 
 def expected_of(shape, window, filters):

@@ -10,6 +10,7 @@ import pytest
 import random_networks
 import test_program_passes
 import test_program_trace
+from canaries import Canaries
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from program_cases import NETWORKS, OPTIMIZERS, Mixer, Swish, block
@@ -27,35 +28,22 @@ from arraycnn.program.render.plain.calls import Calls
 from arraycnn.program.render.plain.memory import places
 from cases import CASES
 
-_CANARY = 123
-
 
 class Guarded(Launcher):
     """Puts bytes that must not change before and behind all memory that it hands out."""
 
     def __init__(self, threads):
         super().__init__(thread_pool(threads))
-        self._guarded = []
+        self._canaries = Canaries()
+        self.check = self._canaries.check
 
     def empty(self, shape, dtype):
         if self._places:
             return super().empty(shape, dtype)
-        return self._within(shape, dtype)
+        return self._canaries.empty(shape, dtype)
 
     def scratch(self, shape, dtype):
-        return self._within(shape, dtype)
-
-    def _within(self, shape, dtype):
-        dtype = np.dtype(dtype)
-        size = int(np.prod(shape, dtype=int)) * dtype.itemsize
-        memory = np.full(size + 256, _CANARY, np.uint8)
-        self._guarded.append((memory, size))
-        return memory[128 : 128 + size].view(dtype).reshape(shape)
-
-    def check(self):
-        for memory, size in self._guarded:
-            assert (memory[:128] == _CANARY).all()
-            assert (memory[128 + size :] == _CANARY).all()
+        return self._canaries.empty(shape, dtype)
 
 
 @np.errstate(all="ignore")

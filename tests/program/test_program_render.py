@@ -5,6 +5,7 @@ import program_cases
 import pytest
 import test_program_passes
 import test_program_trace
+from canaries import Canaries
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from program_cases import NETWORKS, OPTIMIZERS
@@ -25,30 +26,17 @@ launchers = Late("arraycnn.ops.compiled.launcher")
 compiled = Late("arraycnn.ops.compiled")
 
 THREADS = (1, 2, 3, 16)
-_CANARY = 123
 
 
 class Guarded:
     """A launcher that puts bytes that must not change before and behind every array."""
 
     def __init__(self, threads):
-        self._launcher = launchers.Launcher(thread_pool(threads))
-        self._guarded = []
+        self._launcher, canaries = launchers.Launcher(thread_pool(threads)), Canaries()
+        self.empty, self.check = canaries.empty, canaries.check
 
     def __getattr__(self, name):
         return getattr(self._launcher, name)
-
-    def empty(self, shape, dtype):
-        dtype = np.dtype(dtype)
-        size = int(np.prod(shape, dtype=int)) * dtype.itemsize
-        memory = np.full(size + 256, _CANARY, np.uint8)
-        self._guarded.append((memory, size))
-        return memory[128 : 128 + size].view(dtype).reshape(shape)
-
-    def check(self):
-        for memory, size in self._guarded:
-            assert (memory[:128] == _CANARY).all()
-            assert (memory[128 + size :] == _CANARY).all()
 
 
 def rendered(schedule, values, dtype="float64", threads=2):
