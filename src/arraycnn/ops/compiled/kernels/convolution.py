@@ -12,7 +12,13 @@ from numba import carray, njit
 
 from arraycnn.ops.compiled.kernels.nine_taps import nine_tap_gradients, nine_taps
 from arraycnn.ops.compiled.kernels.pointers import after, at, pointer, real
-from arraycnn.ops.compiled.kernels.pools import bias_relu, pool_four, spread_four
+from arraycnn.ops.compiled.kernels.pools import (
+    add_to_winners,
+    bias_relu,
+    pool_four,
+    pool_windows,
+    spread_four,
+)
 from arraycnn.ops.compiled.kernels.products import multiply
 
 
@@ -95,7 +101,7 @@ def _pool_outputs(words, outputs, rows, columns, filters, bias, relu, image, y):
             for j in range(columns):
                 for f in range(filters):
                     numbers[i, j, f] += added[f]
-        _pool(words, 20, numbers, image, y, words[4])
+        _pool(words, 20, outputs, columns * filters, filters, image, y, words[4])
         if relu != 0:
             size = words[24] * words[25] * filters
             results = carray(after(y, image * size), size)
@@ -122,37 +128,33 @@ def _by_fours(words, place):  # type: ignore[no-untyped-def]
 
 
 @njit(error_model="numpy")
-def _pool(words, place, x, image, y, winners):  # type: ignore[no-untyped-def]
-    """The max-pool of one image; its window is in six words from ``place`` on."""
+def _pool(words, place, x, line, channels, image, y, winners):  # type: ignore[no-untyped-def]
+    """The max-pool of the image at ``x``; its window is in six words from ``place`` on."""
     tall, wide, down, right = words[place], words[place + 1], words[place + 2], words[place + 3]
-    rows, columns, channels = words[place + 4], words[place + 5], x.shape[2]
-    size = rows * columns * channels
-    out = carray(after(y, image * size), (rows, columns, channels))
-    won = carray(after(pointer(winners, np.uint8), image * size), (rows, columns, channels))
+    rows, columns = words[place + 4], words[place + 5]
+    won = pointer(winners, np.uint8)
     for i in range(rows):
-        for j in range(columns):
-            best, winner = out[i, j], won[i, j]
-            for c in range(channels):
-                best[c] = x[i * down, j * right, c]
-                winner[c] = 0
-            for number in range(1, tall * wide):
-                pixel = x[i * down + number // wide, j * right + number % wide]
-                for c in range(channels):
-                    held, value = best[c], pixel[c]
-                    # A NaN wins over every number, and nothing wins over it.
-                    best[c] = value if value > held or value != value else held
-                    winner[c] = np.uint8(number) if value > held else winner[c]
+        target = (image * rows + i) * columns * channels
+        pool_windows(
+            after(y, target), after(won, target), after(x, i * down * line), line,
+            right * channels, columns, channels, tall, wide,
+        )  # fmt: skip
 
 
 @njit(error_model="numpy")
-def _spread_gradient(words, place, dy, winners, dx):  # type: ignore[no-untyped-def]
-    """Add each number of dy to its winner's place in ``dx``, (rows, columns, C)."""
-    wide, down, right = words[place + 1], words[place + 2], words[place + 3]
-    for i in range(dy.shape[0]):
-        for j in range(dy.shape[1]):
-            for c in range(dy.shape[2]):
-                number = np.int64(winners[i, j, c])
-                dx[i * down + number // wide, j * right + number % wide, c] += dy[i, j, c]
+def _spread_gradient(words, place, dy, winners, dx, line, apart, channels):  # type: ignore[no-untyped-def]
+    """Add each number of one image's dy to its winner's place in ``dx``.
+
+    Rows of dx are ``line`` numbers apart, pixels ``apart``.
+    """
+    tall, wide, down, right = words[place], words[place + 1], words[place + 2], words[place + 3]
+    rows, columns = words[place + 4], words[place + 5]
+    for i in range(rows):
+        source = i * columns * channels
+        add_to_winners(
+            after(dx, i * down * line), line, apart, right * apart, after(dy, source),
+            after(winners, source), columns, channels, tall, wide,
+        )  # fmt: skip
 
 
 @njit(error_model="numpy")
@@ -222,8 +224,11 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
                     else:
                         inner[i, j, f] = gradient
         if pooled and not by_fours:
-            won = carray(after(wins, image * size), outputs)
-            _spread_gradient(words, 25, passed, won, inner)
+            _spread_gradient(
+                words, 25, after(framed, reach_rows * reach_columns * filters),
+                after(wins, image * size), start, apart_rows * reach_columns * filters,
+                apart_columns * filters, filters,
+            )  # fmt: skip
         source = _framed(x, image, height, width, channels, high, broad, top, left, room)
         if nine:
             nine_tap_gradients(
@@ -258,19 +263,18 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
 def pool(block, words, scratch):  # type: ignore[no-untyped-def]
     """A max-pool by itself, one image a block."""
     height, width, channels = words[3], words[4], words[5]
-    start = after(real(words, 0, scratch), block * height * width * channels)
-    x = carray(start, (height, width, channels))
-    _pool(words, 6, x, block, real(words, 1, scratch), words[2])
+    x = after(real(words, 0, scratch), block * height * width * channels)
+    _pool(words, 6, x, width * channels, channels, block, real(words, 1, scratch), words[2])
 
 
 @njit(error_model="numpy")
 def pool_backward(block, words, scratch):  # type: ignore[no-untyped-def]
+    """Its dx, one image a block."""
     height, width, channels = words[3], words[4], words[5]
-    outputs = (words[10], words[11], channels)
-    size = outputs[0] * outputs[1] * channels
-    dy = carray(after(real(words, 0, scratch), block * size), outputs)
-    won = carray(after(pointer(words[1], np.uint8), block * size), outputs)
-    start = after(real(words, 2, scratch), block * height * width * channels)
-    dx = carray(start, (height, width, channels))
-    dx[:] = 0.0
-    _spread_gradient(words, 6, dy, won, dx)
+    rows, columns = words[10], words[11]
+    size = rows * columns * channels
+    dy = after(real(words, 0, scratch), block * size)
+    winners = after(pointer(words[1], np.uint8), block * size)
+    dx = after(real(words, 2, scratch), block * height * width * channels)
+    carray(dx, height * width * channels)[:] = 0.0
+    _spread_gradient(words, 6, dy, winners, dx, width * channels, channels, channels)

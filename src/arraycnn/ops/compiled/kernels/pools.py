@@ -1,4 +1,4 @@
-"""What convolutions do with their outputs, vectors of channels at a time: bias, ReLU, 2x2 max-pool."""
+"""Bias, ReLU and max-pools, vectors of channels at a time."""
 
 from __future__ import annotations
 
@@ -9,13 +9,20 @@ from arraycnn.ops.compiled.kernels.vectors import Emitter, Vector, emitted
 
 def largest(emit: Emitter, values: list[Vector]) -> tuple[Vector, Vector]:
     """The largest of ``values`` and its number, a byte: of equal ones the first, of any a NaN."""
-    best, *others = values
-    winner = emit.byte(0)
-    for number, value in enumerate(others, start=1):
-        larger = emit.larger(value, best)
-        winner = emit.chosen(larger, emit.byte(number), winner)
-        best = emit.chosen(emit.either(larger, emit.is_nan(value)), value, best)
-    return best, winner
+    best, *others = [(value, emit.byte(number)) for number, value in enumerate(values)]
+    for other in others:
+        best = _better(emit, other, best)
+    return best
+
+
+def _better(
+    emit: Emitter, new: tuple[Vector, Vector], best: tuple[Vector, Vector]
+) -> tuple[Vector, Vector]:
+    """Of two numbers and their places: a NaN keeps the place of the number that it beats."""
+    (value, place), (held, winner) = new, best
+    larger = emit.larger(value, held)
+    taken = emit.chosen(emit.either(larger, emit.is_nan(value)), value, held)
+    return taken, emit.chosen(larger, place, winner)
 
 
 def let_through(emit: Emitter, dy: Any, y: Any, relu: Any) -> Vector:
@@ -29,7 +36,8 @@ def to_winner(emit: Emitter, gradient: Vector, winners: Any) -> list[Vector]:
     """``gradient`` for the pixel that won, zero for the other three."""
     winner = emit.load_bytes(winners)
     return [
-        emit.chosen(emit.equal_bytes(winner, number), gradient, emit.zero) for number in range(4)
+        emit.chosen(emit.equal_bytes(winner, emit.byte(number)), gradient, emit.zero)
+        for number in range(4)
     ]
 
 
@@ -81,5 +89,64 @@ def spread_four(
         for number, part in enumerate(to_winner(emit, gradient, emit.moved(winners, place))):
             pixel = emit.times(number // 2, row), emit.times(number % 2, column)
             emit.store(part, emit.moved(dx, *pixel, place))
+
+    emit.by_parts(channels, work)
+
+
+@emitted
+def pool_windows(
+    emit: Emitter, y: Any, winners: Any, x: Any, line: Any, step: Any, columns: Any, channels: Any,
+    tall: Any, wide: Any,
+) -> None:  # fmt: skip
+    """The largest number of each of ``columns`` windows, and its place in the window.
+
+    The first window begins at ``x``, each next one ``step`` numbers later; an image's rows are
+    ``line`` numbers apart.
+    """
+
+    def work(emit: Emitter, place: Any) -> None:
+        builder = emit.builder
+        with emit.repeat(columns) as column:
+            window = emit.moved(x, builder.mul(column, step), place)
+            held = emit.variable(emit.load(window).value)
+            winning = emit.variable(emit.byte(0).value)
+            with emit.repeat(tall) as i:
+                row, number = emit.moved(window, builder.mul(i, line)), builder.mul(i, wide)
+                with emit.repeat(wide) as j:
+                    value = emit.load(emit.moved(row, builder.mul(j, channels)))
+                    here = emit.same_bytes(builder.add(number, j))
+                    best, winner = _better(
+                        emit, (value, here), (emit.held(held), emit.held(winning))
+                    )
+                    builder.store(best.value, held)
+                    builder.store(winner.value, winning)
+            target = builder.mul(column, channels)
+            emit.store(emit.held(held), emit.moved(y, target, place))
+            emit.store_bytes(emit.held(winning), emit.moved(winners, target, place))
+
+    emit.by_parts(channels, work)
+
+
+@emitted
+def add_to_winners(
+    emit: Emitter, dx: Any, line: Any, apart: Any, step: Any, dy: Any, winners: Any, columns: Any,
+    channels: Any, tall: Any, wide: Any,
+) -> None:  # fmt: skip
+    """The gradient of `pool_windows`, added to ``dx``, whose pixels are ``apart`` numbers apart."""
+
+    def work(emit: Emitter, place: Any) -> None:
+        builder = emit.builder
+        with emit.repeat(columns) as column:
+            window = emit.moved(dx, builder.mul(column, step), place)
+            source = builder.mul(column, channels)
+            gradient = emit.load(emit.moved(dy, source, place))
+            winner = emit.load_bytes(emit.moved(winners, source, place))
+            with emit.repeat(tall) as i:
+                row, number = emit.moved(window, builder.mul(i, line)), builder.mul(i, wide)
+                with emit.repeat(wide) as j:
+                    pixel = emit.moved(row, builder.mul(j, apart))
+                    won = emit.equal_bytes(winner, emit.same_bytes(builder.add(number, j)))
+                    part = emit.chosen(won, gradient, emit.zero)
+                    emit.store(emit.load(pixel) + part, pixel)
 
     emit.by_parts(channels, work)

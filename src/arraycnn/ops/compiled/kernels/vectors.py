@@ -239,6 +239,10 @@ class Emitter:
         lane = ir.Constant(ir.IntType(8), number)
         return Vector(self, ir.Constant(self._bytes, [lane] * self.lanes))
 
+    def same_bytes(self, number: Any) -> Vector:
+        """The lowest byte of an integer of the code in every lane."""
+        return self._spread(self.builder.trunc(number, ir.IntType(8)), self._bytes)
+
     def load_bytes(self, pointer: Any) -> Vector:
         address = self.builder.bitcast(pointer, self._bytes.as_pointer())
         return Vector(self, self.builder.load(address, align=1))
@@ -247,12 +251,16 @@ class Emitter:
         address = self.builder.bitcast(pointer, self._bytes.as_pointer())
         self.builder.store(vector.value, address, align=1)
 
-    def equal_bytes(self, a: Vector, number: int) -> Any:
-        return self.builder.icmp_signed("==", a.value, self.byte(number).value)
+    def equal_bytes(self, a: Vector, b: Vector) -> Any:
+        return self.builder.icmp_signed("==", a.value, b.value)
 
     def variable(self, value: Any) -> Any:
         """A place for a value that changes in a loop; LLVM makes a register of it."""
         return cgutils.alloca_once_value(self.builder, value)
+
+    def held(self, variable: Any) -> Vector:
+        """The vector that a `variable` holds now."""
+        return Vector(self, self.builder.load(variable))
 
     @contextmanager
     def repeat(self, count: Any) -> Iterator[Any]:
