@@ -22,6 +22,9 @@ _MOST_GROUPS = 16
 _BAND_BYTES = 256 * 1024
 """What the transformed tiles of a band may take: they are to stay in a core's second cache."""
 
+_LINE_BYTES = 64
+"""Of a cache."""
+
 
 @dataclass(frozen=True)
 class _Convolution:
@@ -75,6 +78,15 @@ class _Convolution:
         a_row = 16 * across * (self.channels + self.filters) * self.x.itemsize
         bands = -(-down // max(1, _BAND_BYTES // a_row))
         return down, across, -(-down // bands)
+
+    def apart(self, count: int) -> int:
+        """How far apart a tile's 16 places lie in a band, of ``count`` channels: of odd cache lines.
+
+        A cache has room for but a few numbers whose addresses differ by a power of two.
+        """
+        _, across, band = self.tiles
+        line = _LINE_BYTES // self.x.itemsize
+        return (-(-band * across * count // line) | 1) * line
 
     @property
     def groups(self) -> int:
@@ -141,12 +153,13 @@ def _forward(
         launcher.launch(convolution.forward, shape.images, *words, like=x, room=room)
         return y, winners
     u, _ = _transformed_filters(launcher, weight, transposed=False)
+    places = shape.apart(channels), shape.apart(filters)
     (down, across, band), (top, _, left, _) = shape.tiles, window.padding
     words = (
         *(x, u, bias, y, winners, height, width, channels, filters),
-        *(top, left, *y.shape[1:3], down, across, band, relu),
+        *(top, left, *y.shape[1:3], down, across, band, relu, *places),
     )
-    room = 16 * channels + 16 * band * across * (channels + filters) + 4 * filters
+    room = 16 * channels + 16 * sum(places) + 4 * filters
     blocks = shape.images * -(-down // band)
     launcher.launch(winograd.forward, blocks, *words, like=x, room=room)
     return y, winners
@@ -179,13 +192,13 @@ def _backward(
     if shape.suits_winograd:
         _, transposed = _transformed_filters(launcher, weight, transposed=need_dx)
         (down, across, band), (top, _, left, _) = shape.tiles, window.padding
+        places = shape.apart(channels // parts), shape.apart(filters)
         words = (
             *(x, transposed, dy, y, winners, dx, dweights, dbiases),
             *(height, width, channels, filters, top, left, *dy.shape[1:3]),
-            *(down, across, band, relu, images, groups, parts),
+            *(down, across, band, relu, images, groups, parts, *places),
         )
-        room = 16 * channels * (1 + filters) + 8 * filters
-        room += 16 * band * across * (channels + filters)
+        room = 16 * channels * (1 + filters) + 8 * filters + 16 * sum(places)
         launcher.launch(winograd.backward, groups * parts, *words, like=x, room=room)
     else:
         turned = _turned_filters(launcher, weight) if need_dx else None

@@ -53,13 +53,13 @@ def _read_patch(patch, x, height, width, channels, apart, i, j):  # type: ignore
 
 @njit(error_model="numpy")
 def _transform_band(  # type: ignore[no-untyped-def]
-    v, x, patch, height, width, channels, apart, top, left, first, last, across
+    v, place, x, patch, height, width, channels, apart, top, left, first, last, across
 ):
     """The patches of the tiles in the rows from ``first`` to ``last``, transformed.
 
     Taken are ``channels`` of the ``apart`` that the image has.
     """
-    place, step = (last - first) * across * channels, lanes_of(x)
+    step = lanes_of(x)
     for row in range(first, last):
         for column in range(across):
             i, j = 2 * row - top, 2 * column - left
@@ -105,21 +105,23 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
     height, width, channels, filters = words[5], words[6], words[7], words[8]
     top, left, rows, columns = words[9], words[10], words[11], words[12]
     down, across, band, relu = words[13], words[14], words[15], words[16]
+    v_place, m_place = words[17], words[18]
     bands = -(-down // band)
     image, first = block // bands, block % bands * band
     last = min(first + band, down)
     tiles, step = (last - first) * across, lanes_of(x)
     patch = at(scratch, 0)
     v = after(patch, PLACES * channels)
-    m = after(v, PLACES * tiles * channels)
-    outside = after(m, PLACES * tiles * filters)
+    m = after(v, PLACES * v_place)
+    outside = after(m, PLACES * m_place)
     x = after(x, image * height * width * channels)
-    _transform_band(v, x, patch, height, width, channels, channels, top, left, first, last, across)
-    place = tiles * filters
+    _transform_band(
+        v, v_place, x, patch, height, width, channels, channels, top, left, first, last, across
+    )
     for number in range(PLACES):
         multiply(
-            after(m, number * place), filters,
-            after(v, number * tiles * channels), channels, 0, 1,
+            after(m, number * m_place), filters,
+            after(v, number * v_place), channels, 0, 1,
             after(u, number * channels * filters), 0, filters,
             tiles, filters, 1, channels, 0,
         )  # fmt: skip
@@ -133,7 +135,7 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
             for f in range(0, filters, step):
                 pooled_tile(
                     after(y, offset + f), after(winners, offset + f),
-                    after(source, f), place, after(bias, f), relu,
+                    after(source, f), m_place, after(bias, f), relu,
                 )  # fmt: skip
             continue
         i, j = 2 * row, 2 * column
@@ -143,7 +145,7 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
             target, line = outside, 2 * filters
         for f in range(0, filters, step):
             output_tile(
-                after(target, f), line, filters, after(source, f), place, after(bias, f), relu
+                after(target, f), line, filters, after(source, f), m_place, after(bias, f), relu
             )
         if not whole:
             for a in range(min(2, rows - i)):
@@ -157,10 +159,24 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def _gradients_of_band(  # type: ignore[no-untyped-def]
-    dm, dbias, dy, y, winners, pooled, rows, columns, filters, first, last, across, relu, outside
+    dm,
+    place,
+    dbias,
+    dy,
+    y,
+    winners,
+    pooled,
+    rows,
+    columns,
+    filters,
+    first,
+    last,
+    across,
+    relu,
+    outside,
 ):
     """dm of the tiles in the rows from ``first`` to ``last``, of one image."""
-    place, step = (last - first) * across * filters, lanes_of(dm)
+    step = lanes_of(dm)
     for row in range(first, last):
         for column in range(across):
             target = after(dm, ((row - first) * across + column) * filters)
@@ -205,6 +221,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     top, left, rows, columns = words[12], words[13], words[14], words[15]
     down, across, band, relu = words[16], words[17], words[18], words[19]
     images, groups, parts = words[20], words[21], words[22]
+    v_place, dm_place = words[23], words[24]
     group, channels = block // parts, apart // parts
     part = block % parts * channels
     size, step = channels * filters, lanes_of(x)
@@ -212,7 +229,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     outside = after(patch, PLACES * channels)
     du = after(outside, 8 * filters)
     v = after(du, PLACES * size)
-    dm = after(v, PLACES * band * across * channels)
+    dm = after(v, PLACES * v_place)
     dweight = after(dweight, group * 9 * apart * filters + part * filters)
     dbias = after(dbias, (group * parts + block % parts) * filters)
     for n in range(0, PLACES * size, step):
@@ -231,44 +248,44 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
             last = min(first + band, down)
             tiles = (last - first) * across
             _gradients_of_band(
-                dm, dbias, after(dy, offset), after(y, offset), after(winners, offset),
+                dm, dm_place, dbias, after(dy, offset), after(y, offset), after(winners, offset),
                 words[4] != 0, rows, columns, filters, first, last, across, relu, outside,
             )  # fmt: skip
             _transform_band(
-                v, source, patch, height, width, channels, apart, top, left, first, last, across
-            )
+                v, v_place, source, patch, height, width, channels, apart,
+                top, left, first, last, across,
+            )  # fmt: skip
             for number in range(PLACES):
                 multiply(
                     after(du, number * size), filters,
-                    after(v, number * tiles * channels), 1, 0, channels,
-                    after(dm, number * tiles * filters), 0, filters,
+                    after(v, number * v_place), 1, 0, channels,
+                    after(dm, number * dm_place), 0, filters,
                     channels, filters, 1, tiles, 1,
                 )  # fmt: skip
             if words[5] == 0:
                 continue
             for number in range(PLACES):  # v is not needed any more: its place takes dv
                 multiply(
-                    after(v, number * tiles * channels), channels,
-                    after(dm, number * tiles * filters), filters, 0, 1,
+                    after(v, number * v_place), channels,
+                    after(dm, number * dm_place), filters, 0, 1,
                     after(u_transposed, number * apart * filters + part), 0, apart,
                     tiles, channels, 1, filters, 0,
                 )  # fmt: skip
             for tile in range(tiles):
                 i, j = 2 * (first + tile // across) - top, 2 * (tile % across) - left
                 gradient = after(v, tile * channels)
-                place = tiles * channels
                 if i >= 0 and j >= 0 and i + 4 <= height and j + 4 <= width:
                     start = after(target, (i * width + j) * apart)
                     for c in range(0, channels, step):
                         input_gradient_tile(
-                            after(start, c), width * apart, apart, after(gradient, c), place
+                            after(start, c), width * apart, apart, after(gradient, c), v_place
                         )
                     continue
                 for n in range(0, PLACES * channels, step):
                     clear_vector(after(patch, n))
                 for c in range(0, channels, step):
                     input_gradient_tile(
-                        after(patch, c), 4 * channels, channels, after(gradient, c), place
+                        after(patch, c), 4 * channels, channels, after(gradient, c), v_place
                     )
                 for a in range(max(0, -i), min(4, height - i)):
                     for b in range(max(0, -j), min(4, width - j)):
