@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.ops import generic
-from arraycnn.ops.compiled.kernels import convolution, dense, winograd
+from arraycnn.ops.compiled.kernels import convolution, dense, phases, winograd
 from arraycnn.ops.compiled.kernels.vectors import BYTES
 from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher
 from arraycnn.ops.host_launcher import check_arrays
@@ -201,11 +201,14 @@ def _backward(
         room = 16 * channels * (1 + filters) + 8 * filters + 16 * sum(places)
         launcher.launch(winograd.backward, groups * parts, *words, like=x, room=room)
     else:
-        turned = _turned_filters(launcher, weight) if need_dx else None
+        turned = _turned_filters(launcher, weight, window) if need_dx else None
         (rows, columns), (tall, wide) = shape.outputs, window.kernel_size
         high, broad = window.padded_shape(height, width)
-        spread = (high + 2 * tall) * (broad + 2 * wide) if need_dx else rows * columns
-        room = high * broad * channels + (spread + rows * columns) * filters
+        frame = (-(-tall // window.stride[0]) - 1, -(-wide // window.stride[1]) - 1)
+        if not need_dx:
+            frame = (0, 0)
+        framed = (rows + 2 * frame[0]) * (columns + 2 * frame[1])
+        room = high * broad * channels + (framed + rows * columns) * filters
         words = (
             *(x, turned, dy, y, winners, dx, *shape.sizes, relu, images, groups),
             *(dweights, dbiases, *shape.pool_words),
@@ -228,10 +231,10 @@ def _transformed_filters(
     return u, across
 
 
-def _turned_filters(launcher: Launcher, weight: np.ndarray) -> np.ndarray:
-    tall, wide, channels, filters = weight.shape
-    turned = launcher.empty((tall, wide, filters, channels), weight.dtype)
-    launcher.launch(convolution.turn_filters, 1, weight, turned, *weight.shape, like=weight)
+def _turned_filters(launcher: Launcher, weight: np.ndarray, window: Window) -> np.ndarray:
+    turned = launcher.empty(weight.shape, weight.dtype)
+    words = (weight, turned, *weight.shape, *window.stride)
+    launcher.launch(phases.turn_filters, 1, *words, like=weight)
     return turned
 
 

@@ -1,8 +1,8 @@
 """Convolution of any window, and what may follow it: a ReLU, a max-pool.
 
 The pixels of an output row are rows of a matrix product whose left operand is the image itself: no
-columns are built. The gradient for the image is a convolution again, of dy set apart by the stride
-and framed with zeros, with the filters turned around.
+columns are built. The gradient for the image is made of convolutions again (`phases.py`), of dy in a
+frame of zeros.
 """
 
 from __future__ import annotations
@@ -11,28 +11,17 @@ import numpy as np
 from numba import carray, njit
 
 from arraycnn.ops.compiled.kernels.nine_taps import nine_tap_gradients, nine_taps
+from arraycnn.ops.compiled.kernels.phases import image_gradient, taps_of
 from arraycnn.ops.compiled.kernels.pointers import after, at, pointer, real
 from arraycnn.ops.compiled.kernels.pools import (
     add_to_winners,
     bias_relu,
+    pass_gradients,
     pool_four,
     pool_windows,
     spread_four,
 )
 from arraycnn.ops.compiled.kernels.products import multiply
-
-
-@njit(error_model="numpy")
-def turn_filters(block, words, scratch):  # type: ignore[no-untyped-def]
-    """turned[-i, -j, f, c] = weight[i, j, c, f]."""
-    tall, wide, channels, filters = words[2], words[3], words[4], words[5]
-    weight = carray(real(words, 0, scratch), (tall, wide, channels, filters))
-    turned = carray(real(words, 1, scratch), (tall, wide, filters, channels))
-    for i in range(tall):
-        for j in range(wide):
-            for f in range(filters):
-                for c in range(channels):
-                    turned[tall - 1 - i, wide - 1 - j, f, c] = weight[i, j, c, f]
 
 
 @njit(error_model="numpy")
@@ -175,88 +164,66 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     dbias[:] = 0.0
     pooled = words[4] != 0
     need_dx = words[5] != 0
-    # Where no gradient for the image is wanted, dy lies close; else apart, with a frame.
-    apart_rows, apart_columns, frame_rows, frame_columns = 1, 1, 0, 0
+    # Where a gradient for the image is wanted, dy has a frame.
+    frame_rows, frame_columns = 0, 0
     if need_dx:
-        apart_rows, apart_columns, frame_rows, frame_columns = down, right, tall - 1, wide - 1
-    reach_rows = (rows - 1) * apart_rows + 1 + 2 * frame_rows
-    reach_columns = (columns - 1) * apart_columns + 1 + 2 * frame_columns
+        frame_rows, frame_columns = taps_of(tall, down, 0) - 1, taps_of(wide, right, 0) - 1
+    reach_rows, reach_columns = rows + 2 * frame_rows, columns + 2 * frame_columns
     room = at(scratch, 0)
     framed = after(room, high * broad * channels)
     start = after(framed, (frame_rows * reach_columns + frame_columns) * filters)
-    everything = carray(framed, (reach_rows, reach_columns, filters))
-    inner = everything[
-        frame_rows : reach_rows - frame_rows : apart_rows,
-        frame_columns : reach_columns - frame_columns : apart_columns,
-    ]
-    zero = scratch.dtype.type(0)
-    outputs, wins = inner.shape, pointer(words[4], np.uint8)
+    everything, line = carray(framed, reach_rows * reach_columns * filters), reach_columns * filters
+    wins = pointer(words[4], np.uint8)
+    down_outputs, across_outputs = rows, columns
     if pooled:
-        outputs = (words[29], words[30], filters)
-    size = outputs[0] * outputs[1] * filters
-    passed = carray(after(framed, reach_rows * reach_columns * filters), outputs)
+        down_outputs, across_outputs = words[29], words[30]
+    size = down_outputs * across_outputs * filters
+    passed = after(framed, reach_rows * line)
     by_fours = pooled and _by_fours(words, 25)
     nine = _has_nine_taps(channels, tall, wide, right)
     everything[:] = 0.0
     for image in range(block * images // groups, (block + 1) * images // groups):
-        gradients = carray(after(dy, image * size), outputs)
-        results = carray(after(y, image * size), outputs)
         if pooled and not by_fours:
             everything[:] = 0.0
-        for i in range(outputs[0]):
-            for j in range(outputs[1]):
-                if by_fours:
-                    place = image * size + (i * outputs[1] + j) * filters
-                    line = apart_rows * reach_columns * filters
-                    target = after(start, 2 * i * line + 2 * j * apart_columns * filters)
+        for i in range(down_outputs):
+            place = image * size + i * across_outputs * filters
+            if by_fours:
+                for j in range(across_outputs):
                     spread_four(
-                        target, line, apart_columns * filters, filters, bias_gradient,
-                        after(dy, place), after(y, place), after(wins, place), relu,
+                        after(start, 2 * i * line + 2 * j * filters), line, filters, filters,
+                        bias_gradient, after(dy, place + j * filters),
+                        after(y, place + j * filters), after(wins, place + j * filters), relu,
                     )  # fmt: skip
-                    continue
-                for f in range(filters):
-                    gradient = gradients[i, j, f]
-                    if relu != 0 and not results[i, j, f] > zero:
-                        gradient = zero
-                    dbias[f] += gradient
-                    if pooled:
-                        passed[i, j, f] = gradient
-                    else:
-                        inner[i, j, f] = gradient
+                continue
+            target = after(start, i * line)
+            if pooled:
+                target = after(passed, i * across_outputs * filters)
+            pass_gradients(
+                target, bias_gradient, after(dy, place), after(y, place), across_outputs, filters,
+                relu,
+            )  # fmt: skip
         if pooled and not by_fours:
             _spread_gradient(
-                words, 25, after(framed, reach_rows * reach_columns * filters),
-                after(wins, image * size), start, apart_rows * reach_columns * filters,
-                apart_columns * filters, filters,
-            )  # fmt: skip
+                words, 25, passed, after(wins, image * size), start, line, filters, filters
+            )
         source = _framed(x, image, height, width, channels, high, broad, top, left, room)
         if nine:
             nine_tap_gradients(
-                dweight, source, down * broad, broad, start, apart_rows * reach_columns * filters,
-                rows, columns, filters,
+                dweight, source, down * broad, broad, start, line, rows, columns, filters
             )  # fmt: skip
         for i in range(0 if nine else tall):
             multiply(
                 after(dweight, i * taken * filters), filters,
                 after(source, i * broad * channels), 1, down * broad * channels, right * channels,
-                start, apart_rows * reach_columns * filters, apart_columns * filters,
-                taken, filters, rows, columns, 1,
+                start, line, filters, taken, filters, rows, columns, 1,
             )  # fmt: skip
         if not need_dx:
             continue
-        target = after(dx, image * height * width * channels)
-        covered_rows = min(height, (rows - 1) * down + tall - top)
-        covered_columns = min(width, (columns - 1) * right + wide - left)
-        if covered_rows < height or covered_columns < width:
-            carray(target, height * width * channels)[:] = 0.0
-        for i in range(covered_rows):
-            multiply(
-                after(target, i * width * channels), channels,
-                after(framed, ((top + i) * reach_columns + left) * filters),
-                filters, reach_columns * filters, 1,
-                turned, wide * filters * channels, channels,
-                covered_columns, channels, tall, wide * filters, 0,
-            )  # fmt: skip
+        image_gradient(
+            after(dx, image * height * width * channels), height, width, channels, framed,
+            frame_rows, frame_columns, rows, columns, filters, turned, tall, wide, down, right,
+            top, left,
+        )  # fmt: skip
 
 
 @njit(error_model="numpy")

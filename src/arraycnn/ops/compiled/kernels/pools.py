@@ -55,6 +55,25 @@ def bias_relu(emit: Emitter, y: Any, columns: Any, channels: Any, bias: Any, rel
 
 
 @emitted
+def pass_gradients(
+    emit: Emitter, target: Any, dbias: Any, dy: Any, y: Any, columns: Any, channels: Any, relu: Any
+) -> None:
+    """The gradient of `bias_relu`, written; that of the bias is added to ``dbias``."""
+
+    def work(emit: Emitter, place: Any) -> None:
+        flag, bias = emit.flag(relu), emit.moved(dbias, place)
+        total = emit.variable(emit.load(bias).value)
+        with emit.repeat(columns) as j:
+            pixel = emit.builder.mul(j, channels), place
+            gradient = let_through(emit, emit.moved(dy, *pixel), emit.moved(y, *pixel), flag)
+            emit.store(gradient, emit.moved(target, *pixel))
+            emit.builder.store((emit.held(total) + gradient).value, total)
+        emit.store(emit.held(total), bias)
+
+    emit.by_parts(channels, work)
+
+
+@emitted
 def pool_four(
     emit: Emitter, y: Any, winners: Any, x: Any, row: Any, column: Any, channels: Any, bias: Any,
     relu: Any,
