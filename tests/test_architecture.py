@@ -212,6 +212,48 @@ def test_only_the_command_line_shows_anything(file):
     assert not libraries(imports(TREES[file])) & {"click", "rich"}
 
 
+def kinds_of_sources() -> set[str]:
+    """Names of `ImageSource` and of every class that derives from it, by whatever detour."""
+    bases = {
+        node.name: {ast.unparse(base) for base in node.bases}
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    kinds, found = set(), {"ImageSource"}
+    while found:
+        kinds |= found
+        found = {name for name, of in bases.items() if of & kinds} - kinds
+    return kinds
+
+
+def questions(tree: ast.AST) -> list[str]:
+    """Where ``tree`` asks of which class something is: isinstance, issubclass, type, or a match."""
+    asked = []
+    for node in ast.walk(tree):
+        words = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+        is_call = isinstance(node, ast.Call) and ast.unparse(node.func) in (
+            "isinstance",
+            "issubclass",
+        )
+        is_type = isinstance(node, ast.Compare) and "type" in words
+        if is_call or is_type or isinstance(node, ast.MatchClass):
+            asked.append(ast.unparse(node))
+    return asked
+
+
+def test_only_where_images_come_in_it_is_asked_what_they_are():
+    kinds = kinds_of_sources()
+    assert {"ArraySource", "MappedImages", "PictureSource", "BatchImages"} <= kinds
+    about = [
+        (file, text)
+        for file, tree in TREES.items()
+        for text in questions(tree)
+        if set(re.findall(r"\w+", text)) & kinds
+    ]
+    assert about == [("data/image_source.py", "isinstance(images, ImageSource)")]
+
+
 @each_file
 def test_files_are_short(file):
     assert len(FILES[file].read_text("utf-8").splitlines()) < 400

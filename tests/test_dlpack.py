@@ -17,7 +17,7 @@ SHARING = [names for names in PAIRS if names != ("numpy", "jax")]
 
 
 def place_images(images, shape, backend, dtype):
-    return ImageTaker(ImageForm(shape, dtype, takes_bytes=False)).place(images, backend)
+    return ImageTaker(ImageForm(shape, dtype, takes_bytes=False)).place(images, backend).resident
 
 
 def library(name):

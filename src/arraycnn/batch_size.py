@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.course import parts
-from arraycnn.data.image_source import ImageSource
+from arraycnn.data.image_source import as_source
 
 _MOST_IMAGES = 128
 _MOST_NUMBERS = 2**22
@@ -36,13 +36,13 @@ def batches(
     Those of a source are NumPy's, and no more than `images_to_read` of them are held at once.
     ``progress`` is told how many are done.
     """
-    size = images_at_once(input_shape)
-    if not isinstance(images, ImageSource):
-        for part in parts(images.shape[0], size, progress):
-            yield part, images[part, ...]
+    source, size = as_source(images), images_at_once(input_shape)
+    if source.resident is not None:
+        for part in parts(source.shape[0], size, progress):
+            yield part, source.resident[part, ...]
         return
-    for read in parts(images.shape[0], images_to_read(input_shape), None):
-        held = images.read(np.arange(read.start, read.stop))
+    for read in parts(source.shape[0], images_to_read(input_shape), None):
+        held = source.read_part(read)
         for part in parts(len(held), size, None):
             yield slice(read.start + part.start, read.start + part.stop), held[part]
             if progress is not None:

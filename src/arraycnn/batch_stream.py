@@ -199,7 +199,7 @@ class StreamedTraining:
 
 def check_iterable(batches: Any) -> None:
     """Refuse what is no iterable of batches, images whose labels were forgotten among it."""
-    if isinstance(batches, ImageSource | np.ndarray) or not hasattr(batches, "__iter__"):
+    if hasattr(batches, "dtype") or not hasattr(batches, "__iter__"):  # images have a dtype
         message = (
             "labels: are missing; without them the first argument must be an iterable of "
             f"(images, labels), got {type(batches).__name__}; pass images and labels"

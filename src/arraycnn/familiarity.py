@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.batch_size import images_at_once
-from arraycnn.data.image_source import part
+from arraycnn.data.image_source import ImageSource, part
 from arraycnn.data.pixel_rules import doubt_of_bits
 from arraycnn.polarity import Background, background
 
@@ -23,8 +23,6 @@ _FEWEST = 16  # a single image may look like anything
 _BYTES_APART = 8
 # Of floating numbers: how far means may lie apart, in standard deviations, and how far these.
 _SHIFT, _SPREAD = 1.2, 1.8
-
-ToNumpy = Callable[[Any], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class PixelStatistics:
 
 
 @np.errstate(over="ignore", invalid="ignore")  # what overflows is not finite, and so is None
-def pixel_statistics(images: Any, to_numpy: ToNumpy = np.asarray) -> PixelStatistics | None:
+def pixel_statistics(images: Any) -> PixelStatistics | None:
     """Those of up to 256 of ``images``, an array or source (N, H, W, C); None where not finite."""
     count = int(images.shape[0])
     step = -(-count // _LOOKED_AT)
@@ -50,7 +48,7 @@ def pixel_statistics(images: Any, to_numpy: ToNumpy = np.asarray) -> PixelStatis
     sums, low, high, seen = np.zeros(2), math.inf, -math.inf, 0
     for start in range(0, count, step * at_once):
         stop = min(start + step * at_once, count)
-        values = part(images, slice(start, stop, step), to_numpy)
+        values = part(images, slice(start, stop, step))
         seen += values.size
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
@@ -79,39 +77,35 @@ def check_pixels(value: Any) -> PixelStatistics | None:
 _NUMBERS = ("mean", "std", "low", "high")
 
 
-def look_of(model: "Model", x: Any) -> tuple[Background | None, PixelStatistics | None]:
+def look_of(model: "Model", x: ImageSource) -> tuple[Background | None, PixelStatistics | None]:
     """What ``model`` keeps of the look of its training images: that of the first set, else of ``x``."""
-    to_numpy = model.backend.to_numpy
-    ground = model.background or background(x, to_numpy)
-    return ground, model.pixels or pixel_statistics(x, to_numpy)
+    return model.background or background(x), model.pixels or pixel_statistics(x)
 
 
 def tell_strange(
-    who: str, model: "Model", say: Callable[[str, str], None], x: Any, y: Any = None
+    who: str,
+    model: "Model",
+    say: Callable[[str, str], None],
+    x: ImageSource,
+    y: ImageSource | None = None,
 ) -> None:
     """Say what about images ``x`` and labels ``y`` is unlike those that ``model`` was trained on.
 
     ``who`` is "fit", "evaluate" or "predict"; ``say`` is called with a line and its kind.
     """
-    to_numpy = model.backend.to_numpy
     ground = None if who == "predict" else model.background  # who shows pictures minds it
-    say(strange_pixels(model.pixels, ground, x, to_numpy), "pixels")
+    say(strange_pixels(model.pixels, ground, x), "pixels")
     if who == "fit" and model.pixels is None and int(x.shape[0]) >= _FEWEST:
-        seen = pixel_statistics(x, to_numpy)
+        seen = pixel_statistics(x)
         doubt = doubt_of_bits(seen.high) if seen is not None and seen.bytes else ""
         say(f"images: {doubt}" if doubt else "", "pixels")
     if y is not None:
         anew = who == "fit" and not model.steps_done
-        labels = to_numpy(y)
+        labels = part(y, slice(None))
         say(strange_labels(who, labels, model.classes, model.class_names, anew), f"{who}: labels")
 
 
-def strange_pixels(
-    known: PixelStatistics | None,
-    ground: Background | None,
-    images: Any,
-    to_numpy: ToNumpy = np.asarray,
-) -> str:
+def strange_pixels(known: PixelStatistics | None, ground: Background | None, images: Any) -> str:
     """A line where ``images`` are scaled or coloured unlike those trained on; else empty.
 
     ``known`` and ``ground`` are of the images trained on; a ``ground`` of None is not compared.
@@ -119,13 +113,13 @@ def strange_pixels(
     if int(images.shape[0]) < _FEWEST:
         return ""
     if ground is not None:
-        found = background(images, to_numpy)
+        found = background(images)
         if found not in (None, ground):
             return (
                 f"images: their background is {found}, that of the training images {ground}: "
                 "nothing is inverted here, and what is told of them means little; pass 255 - images"
             )
-    shown = None if known is None else pixel_statistics(images, to_numpy)
+    shown = None if known is None else pixel_statistics(images)
     if known is None or shown is None or shown.bytes != known.bytes or not _differ(known, shown):
         return ""
     return f"images: values are {shown}; of the training images {known}: scale both in one way"

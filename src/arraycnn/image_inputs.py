@@ -10,7 +10,7 @@ import numpy as np
 
 from arraycnn.backends.backend import Backend
 from arraycnn.data.array_rules import BrokenRule, plain_array
-from arraycnn.data.image_source import ImageSource, MappedImages
+from arraycnn.data.image_source import ArraySource, ImageSource, MappedImages, as_source
 from arraycnn.data.pixel_rules import Scale, as_bytes, pixel_scale
 from arraycnn.data.shape_rules import shape_for
 from arraycnn.errors import InvalidTypeError, InvalidValueError
@@ -80,37 +80,55 @@ class ImageTaker:
         self._form, self._say = form, say
         self._scale: Scale | None = None
 
-    def take(self, images: Any) -> np.ndarray | ImageSource:
+    def take(self, images: Any) -> ImageSource:
         """``images`` on the host as (N, H, W, C), uint8 or floating.
 
-        An `ImageSource` and a memory-mapped array stay a source. Raises `BrokenRule`.
+        What has to be read, as a memory-mapped array, is left to be read. Raises `BrokenRule`.
         """
-        if isinstance(images, ImageSource):
-            return self._source(images, shape_for(images.shape, self._form.shape))
         if isinstance(images, np.memmap):
             shape = shape_for(images.shape, self._form.shape)
             alone = images.ndim > 1 and len(images) != shape[0]  # one image without the axis N
             return self._source(MappedImages(images[np.newaxis] if alone else images), shape)
-        array = plain_array(images)
+        source = as_source(images)
+        if source.resident is None:
+            return self._source(source, shape_for(source.shape, self._form.shape))
+        array = plain_array(source.resident)
         array = self._converted(array) if self._is_to_convert(array.dtype) else array
-        return array.reshape(shape_for(array.shape, self._form.shape))
+        return ArraySource(array.reshape(shape_for(array.shape, self._form.shape)))
 
-    def place(self, images: Any, backend: Backend) -> Array:
-        """As `take`, but an array lies on the backend, floating ones finite and of the form's dtype."""
+    def place(self, images: Any, backend: Backend) -> ImageSource:
+        """As `take`, but an array lies on the backend, floating ones finite and of the form's dtype.
+
+        One that does not fit there is left to be read.
+        """
+        taken = self._taken(images, backend)
+        held = taken.resident
+        if held is None:
+            return taken
+        if isinstance(held, np.ndarray) and not backend.fits(held.nbytes):
+            return MappedImages(held)
+        return ArraySource(self._finite(held, backend), backend.to_numpy)
+
+    def array(self, images: Any, backend: Backend) -> Array:
+        """As `place`, all of them as one array, whatever they are read from."""
+        taken = self._taken(images, backend)
+        held = taken.read_part(slice(None)) if taken.resident is None else taken.resident
+        return self._finite(held, backend)
+
+    def _taken(self, images: Any, backend: Backend) -> ImageSource:
         if hasattr(images, "__dlpack__") and not isinstance(images, np.ndarray):
             images = backend.asarray(images)
-        if not isinstance(images, np.ndarray) and hasattr(images, "__dlpack__"):
-            x = self._on_device(images, backend)
-        else:
-            taken = self.take(images)
-            if isinstance(taken, ImageSource):
-                return taken
-            if not backend.fits(taken.nbytes):
-                return MappedImages(taken)
-            if taken.dtype.kind == "f":  # on the host: no other library has every dtype of NumPy
+            if not isinstance(images, np.ndarray):
+                return ArraySource(self._on_device(images, backend), backend.to_numpy)
+        return self.take(images)
+
+    def _finite(self, x: Array, backend: Backend) -> Array:
+        """``x``, of the host or the backend, on the backend and in the form's dtype."""
+        if isinstance(x, np.ndarray):
+            if x.dtype.kind == "f":  # on the host: no other library has every dtype of NumPy
                 with np.errstate(over="ignore"):  # what is too large becomes infinite: see below
-                    taken = taken.astype(self._form.dtype, copy=False)
-            x = backend.asarray(taken)
+                    x = x.astype(self._form.dtype, copy=False)
+            x = backend.asarray(x)
         xp = array_namespace(x)
         if x.dtype == xp.uint8:
             return x

@@ -1,6 +1,6 @@
 """Checks of what a user hands to `Model`, made once, on the host, before any work begins."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,10 +8,10 @@ import numpy as np
 
 from arraycnn.backends.backend import Backend
 from arraycnn.backends.numpy import NumPy
-from arraycnn.batch_stream import BatchImages
+from arraycnn.batch_size import batches
 from arraycnn.class_names import match_classes
 from arraycnn.data.array_rules import BrokenRule, plain_array
-from arraycnn.data.image_source import part
+from arraycnn.data.image_source import ArraySource, ImageSource
 from arraycnn.data.label_rules import class_numbers, in_range
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.image_inputs import ImageForm, ImageTaker, refused
@@ -51,12 +51,12 @@ class Intake:
             raise InvalidTypeError(message)
         return replace(self, shown=tuple(map(str, shown)))
 
-    def images(self, images: Any) -> Array:
+    def images(self, images: Any) -> ImageSource:
         """``images`` on the backend as (N, H, W, C), uint8 or ``form.dtype``.
 
         They may be anything that `data.array_rules`, `shape_rules` and `pixel_rules` take. An
         `ImageSource`, a memory-mapped array, and one that does not fit on the device are checked
-        and stay where they are, as a source.
+        and stay where they are, to be read.
 
         Raises
         ------
@@ -67,6 +67,19 @@ class Intake:
         """
         with refused("images"):
             return ImageTaker(self.form, self.say).place(images, self.backend)
+
+    def array(self, images: Any) -> Array:
+        """As `images`, all of them as one array on the backend, read where they have to be."""
+        with refused("images"):
+            return ImageTaker(self.form, self.say).array(images, self.backend)
+
+    def placed(
+        self, images: ImageSource, progress: Callable[[int], None] | None = None
+    ) -> Iterator[tuple[slice, Array]]:
+        """Each batch of what `images` gave, on the backend: (where, images). Others as `batches`."""
+        is_read = images.resident is None
+        for where, batch in batches(images, self.form.shape, progress):
+            yield where, self.array(batch) if is_read else batch
 
     def labels(self, labels: Any, count: int) -> np.ndarray:
         """``labels``, on the host or on the backend's device, as (count,) int32 on the host.
@@ -98,14 +111,14 @@ class Intake:
             self.say(found.said)
         return found.numbers[y]
 
-    def weights(self, weights: Any, images: Array) -> Array | None:
-        """The weight of each of ``images`` on the backend, (N,), mean 1; None where all are alike.
+    def weights(self, weights: Any, count: int | None) -> Array | None:
+        """The weight of each of ``count`` images on the backend, mean 1; None where all are alike.
 
-        Raises as `check_sample_weight`, and for batches as they come, whose images have no number.
+        Raises as `check_sample_weight`, and for batches as they come, whose count is None.
         """
         if weights is None:
             return None
-        if isinstance(images, BatchImages):
+        if count is None:
             message = (
                 "sample_weight: must be None for an iterable of batches, got "
                 f"{type(weights).__name__}; pass images and labels as arrays or an ImageSource"
@@ -113,17 +126,20 @@ class Intake:
             raise InvalidValueError(message)
         if hasattr(weights, "__dlpack__") and not isinstance(weights, np.ndarray | np.generic):
             weights = self.backend.to_numpy(self.backend.asarray(weights))
-        checked = check_sample_weight(weights, images.shape[0])
+        checked = check_sample_weight(weights, count)
         if self.backend.name in ("numpy", "cupy"):
             self.say("fit: with sample_weight, steps run kernel by kernel, not from a recording")
         return self.backend.asarray(checked.astype(self.form.dtype))
 
-    def pair(self, images: Any, labels: Any) -> tuple[Array, Array]:
-        """(images, labels) on the backend."""
+    def pair(self, images: Any, labels: Any) -> tuple[ImageSource, ImageSource]:
+        """(images, labels), as `images` gives them; the labels are one array on the backend."""
         x = self.images(images)
-        return x, self.backend.asarray(self.labels(labels, x.shape[0]))
+        y = self.backend.asarray(self.labels(labels, x.shape[0]))
+        return x, ArraySource(y, self.backend.to_numpy)
 
-    def validation(self, validation: Any, images: Array) -> tuple[Array, Array] | None:
+    def validation(
+        self, validation: Any, images: ImageSource
+    ) -> tuple[ImageSource, ImageSource] | None:
         """The (images, labels) to measure on, as `pair`, or None; like the training ``images``."""
         if validation is None:
             return None
@@ -152,7 +168,7 @@ class BatchCheck:
             )
             raise InvalidTypeError(message)
         with refused("images"):
-            images = part(self._taker.place(batch[0], NumPy()), slice(None))
+            images = self._taker.array(batch[0], NumPy())
             if images.dtype != (self._dtype or images.dtype):
                 reason = f"must be {self._dtype} as in the batches before, got {images.dtype}"
                 raise BrokenRule(reason, "prepare all in the same way", of_kind=True)
@@ -207,7 +223,7 @@ def check_validation(validation: Any) -> tuple[Any, Any]:
     return validation[0], validation[1]
 
 
-def check_same_dtype(images: Array, held_out: Array) -> None:
+def check_same_dtype(images: ImageSource, held_out: ImageSource) -> None:
     """Refuse validation images that the network would refuse only after the first epoch."""
     # By name: a source on the host is NumPy's, an array may be another library's.
     if str(images.dtype).rpartition(".")[2] != str(held_out.dtype).rpartition(".")[2]:

@@ -5,13 +5,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arraycnn.course import parts
-from arraycnn.data.image_source import ImageSource
 from arraycnn.layers.layer import Context
 from arraycnn.model import Model
 from arraycnn.training import infer
-
-_BATCH = 128
 
 
 def log_probabilities(model: Model, images: Any) -> npt.NDArray[np.float64]:
@@ -23,11 +19,7 @@ def log_probabilities(model: Model, images: Any) -> npt.NDArray[np.float64]:
         x = model.intake.images(images)
         context = Context(ops=model.backend.kernels, mode="infer", dtype=model.dtype)
         found = []
-        for part in parts(x.shape[0], _BATCH, None):
-            if isinstance(x, ImageSource):
-                batch = model.intake.images(x.read(np.arange(part.start, part.stop)))
-            else:
-                batch = x[part, ...]
+        for _, batch in model.intake.placed(x):
             logits = infer(model.network, *model.trees, batch, context)
             found.append(np.asarray(model.backend.to_numpy(logits), np.float64))
     z = np.concatenate(found)

@@ -14,7 +14,6 @@ import numpy as np
 
 from arraycnn.backends import Backend, get_backend
 from arraycnn.backends.backend import on_its_device
-from arraycnn.batch_size import batches
 from arraycnn.batch_stream import BatchStream, StreamedTraining, check_iterable
 from arraycnn.callbacks.callback import Callback
 from arraycnn.course import Course
@@ -240,9 +239,11 @@ class Model(Stands, Described):
         state = TrainingState(course, settings, (), 0, 0.0, 0, carry)
         if resume is not None:
             state = resumed(resume, course, settings, carry, override)
-        weights = self.intake.weights(sample_weight, x)
+        weights = self.intake.weights(sample_weight, x.shape[0] if stream is None else None)
         task = Task(self.network, optimizer, x, y, self.seed, self.dtype, weights)
-        plan: TrainingPlan = GuardedTraining(self.backend.plan(task, state.carry), self.backend)
+        plan: TrainingPlan = GuardedTraining(
+            self.backend.training_plan(task, state.carry), self.backend
+        )
         if stream is not None:
             plan = StreamedTraining(plan, stream, state.course)
         fitting = Fitting(plan, optimizer, state, callbacks, self.backend.is_finite, self._follow)
@@ -289,9 +290,8 @@ class Model(Stands, Described):
             x = self.intake.images(images)
             tell_strange("predict", self, self._say, x)
             plan = self._inference_plan()
-            return np.concatenate(
-                [plan.predict(self._read(x, b)) for _, b in batches(x, self.input_shape, progress)]
-            )
+            placed = self.intake.placed(x, progress)
+            return np.concatenate([plan.predict(batch) for _, batch in placed])
 
     def save(self, path: str | Path, training: TrainingState | None = None) -> None:
         """Write network, parameters and state to one .npz file, atomically.
@@ -357,18 +357,16 @@ class Model(Stands, Described):
         return known[1]
 
     def _measure(
-        self, held_out: tuple[Array, Array], progress: Callable[[int], None] | None = None
+        self,
+        held_out: tuple[ImageSource, ImageSource],
+        progress: Callable[[int], None] | None = None,
     ) -> Metrics:
         x, y = held_out
-        pieces = batches(x, self.input_shape, progress)
-        return self._sums((self._read(x, images), y[part]) for part, images in pieces)
+        placed = self.intake.placed(x, progress)
+        return self._sums((images, y.resident[where]) for where, images in placed)
 
     def _sums(self, batches: Iterable[tuple[Array, Array]]) -> Metrics:
         return mean_metrics(self._inference_plan(), batches, self.backend.asarray)
-
-    def _read(self, x: Any, batch: Any) -> Array:
-        """A batch of ``x`` on the backend: that of a source was read on the host."""
-        return self.intake.images(batch) if isinstance(x, ImageSource) else batch
 
     def _follow(self, training: TrainingState) -> None:
         self.standing = standing_at(training)

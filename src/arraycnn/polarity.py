@@ -4,13 +4,12 @@ The background is judged by the outermost ring of pixels, which a centred figure
 nothing absolute: grey paper is light where its ink is darker, unevenly lit or not.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from arraycnn.data.image_source import as_source, part
+from arraycnn.data.image_source import as_source
 
 Background: TypeAlias = Literal["dark", "light"]
 
@@ -76,26 +75,22 @@ def _lighting(
     return np.where((left < _LEFT_BY_SLOPE * varies)[:, np.newaxis], slope, level)
 
 
-def background(
-    images: Any, to_numpy: Callable[[Any], npt.NDArray[Any]] = np.asarray
-) -> Background | None:
+def background(images: Any) -> Background | None:
     """The background that nearly all of ``images`` have; None where they differ.
 
     ``images`` is an array or `ImageSource`, (N, H, W, C) or (N, H, W), of which up to 1000 are
-    looked at; ``to_numpy`` brings some to the host. For floating images the answer is None.
+    looked at. For floating images the answer is None.
     """
+    if not hasattr(images, "dtype") or not str(images.dtype).endswith("uint8"):
+        return None
     images = as_source(images)
-    if (
-        not hasattr(images, "dtype")
-        or not str(images.dtype).endswith("uint8")
-        or not images.shape[0]
-    ):
+    if not images.shape[0]:
         return None
     step = -(-images.shape[0] // _MOST_LOOKED_AT)
     found = []
     for start in range(0, images.shape[0], step * _AT_A_TIME):
         stop = min(start + step * _AT_A_TIME, images.shape[0])
-        looked_at = part(images, slice(start, stop, step), to_numpy)
+        looked_at = images.read_part(slice(start, stop, step))
         found.append(backgrounds(looked_at.reshape(len(looked_at), *images.shape[1:3], -1)))
     which = np.concatenate(found)
     if (which == -1).mean() >= _AGREEING_IMAGES:

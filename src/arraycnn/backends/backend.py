@@ -9,13 +9,11 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from arraycnn.backends.host_memory import free_host_memory
-from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import InvalidTypeError
 from arraycnn.execution import (
     EagerInference,
     EagerTraining,
     InferencePlan,
-    Streaming,
     Task,
     TrainingPlan,
 )
@@ -101,23 +99,13 @@ class Backend(ABC):
             )
             raise InvalidTypeError(message)
 
-    def plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        """The plan that runs ``task`` from ``carry``, wherever its images are."""
-        if isinstance(task.images, ImageSource):
-            return self.streaming_plan(task, carry)
-        return self.training_plan(task, carry)
-
     def is_finite(self, tree: Tree) -> bool:
         """Whether all numbers in ``tree`` are."""
         return all(np.isfinite(self.to_numpy(leaf)).all() for leaf in leaves(tree))
 
     def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        """The plan that runs ``task`` from ``carry``."""
+        """The plan that runs ``task`` from ``carry``, wherever its images are."""
         return EagerTraining(self, task, carry)
-
-    def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        """The plan where ``task.images`` is an `ImageSource`, which stays on the host."""
-        return EagerTraining(Streaming(self, task.dtype), task, carry)
 
     def inference_plan(
         self, network: Layer, params: Tree, state: Tree, dtype: str

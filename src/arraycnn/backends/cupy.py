@@ -143,11 +143,6 @@ class CuPy(Backend):
         kernels = cupy_kernels(self.device, self.precision, in_place=True)
         return RecordedTraining(cupy_launcher(self.device), steps, kernels, task, carry)
 
-    def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        if not self.graph or task.weights is not None:
-            return super().streaming_plan(task, carry)
-        return self.training_plan(task, carry)
-
     def inference_plan(
         self, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:

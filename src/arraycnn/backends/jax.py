@@ -77,9 +77,6 @@ class JAX(Backend):
 
         return training_plan(self, task, carry)
 
-    def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        return self.training_plan(task, carry)
-
     def inference_plan(
         self, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:

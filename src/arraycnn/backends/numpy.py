@@ -86,9 +86,6 @@ class NumPy(Backend):
     def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
         return self._plans().training_plan(self, task, carry)
 
-    def streaming_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        return self.training_plan(task, carry)
-
     def inference_plan(
         self, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:

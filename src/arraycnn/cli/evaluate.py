@@ -16,7 +16,7 @@ from arraycnn.cli import options
 from arraycnn.cli.console import counted, counting_bar, download_bar, notice, show, show_json
 from arraycnn.cli.tables import table
 from arraycnn.data import DATASETS, DataSet, load_dataset
-from arraycnn.data.image_source import Images, ImageSource
+from arraycnn.data.image_source import Images, in_memory
 from arraycnn.data.sampling import unmeasured
 from arraycnn.errors import DataError
 from arraycnn.model import Model
@@ -177,7 +177,7 @@ def _tell_of_training(run: Path, data: DataSet, part: str) -> None:
     """
     of_training = part in ("train", "all")
     compared = (of_training or not data.has_test_part) and (run / "config.json").is_file()
-    if not compared or isinstance(data.train_images, ImageSource):
+    if not compared or not in_memory(data.train_images):
         return
     config = read_config(run)
     drawn = limited(data, config.get("limit"), config.get("seed", 0), sampling_of(config))

@@ -16,7 +16,7 @@ from arraycnn.cli.console import notice
 from arraycnn.data.array_rules import BrokenRule
 from arraycnn.data.found import LeftOut
 from arraycnn.data.idx import read_idx
-from arraycnn.data.image_source import ImageSource, rows
+from arraycnn.data.image_source import ArraySource, ImageSource
 from arraycnn.data.numpy_files import read_npy, read_npz
 from arraycnn.data.picture_folder import picture_files
 from arraycnn.errors import DataError, DataFileError
@@ -75,14 +75,14 @@ class Arrays:
     """The images of an array, (N, H, W, C), mapped or in memory."""
 
     name: str
-    images: np.ndarray | ImageSource
+    images: ImageSource
 
     def __len__(self) -> int:
         return len(self.images)
 
     def read(self, start: int, stop: int) -> Named:
-        part = rows(self.images, np.arange(start, stop))
-        return [(f"{self.name}[{start + n}]", image) for n, image in enumerate(part)]
+        read = self.images.read_part(slice(start, stop))
+        return [(f"{self.name}[{start + n}]", image) for n, image in enumerate(read)]
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def _from_npz(path: Path) -> np.ndarray:
     return arrays[names[0]]
 
 
-def _read_arrays(path: Path, name: str, form: ImageForm) -> np.ndarray | ImageSource:
+def _read_arrays(path: Path, name: str, form: ImageForm) -> ImageSource:
     with path.open("rb") as file:
         reader = _array_reader(file.read(8))
     try:
@@ -212,7 +212,7 @@ def _standard_input(form: ImageForm, notes: PictureNotes) -> list[Shown]:
             file.write(content)
             file.flush()
             images = _read_arrays(Path(file.name), name, form)
-            return [Arrays(name, rows(images, np.arange(len(images))))]
+            return [Arrays(name, ArraySource(images.read_part(slice(None))))]
     # As the system has names, which need not be text; nothing but a line break ends one.
     lines = os.fsdecode(content.replace(b"\r\n", b"\n")).split("\n")
     is_text = not any("\udc80" <= letter <= "\udcff" for line in lines for letter in line)

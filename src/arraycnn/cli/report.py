@@ -9,7 +9,7 @@ from arraycnn.class_names import in_the_models_numbers
 from arraycnn.cli import options
 from arraycnn.cli.console import counting_bar, download_bar, notice, show, show_json
 from arraycnn.data import DataSet
-from arraycnn.data.image_source import ImageSource
+from arraycnn.data.image_source import in_memory
 from arraycnn.data.sampling import unmeasured
 from arraycnn.model import Model
 from arraycnn.report import (
@@ -95,7 +95,7 @@ def _examine(
         if line:
             notice(line)
     elsewhere = dataset is not None or data_dir is not None
-    if (elsewhere or not isinstance(data.train_images, ImageSource)) and not is_data_of(run, data):
+    if (elsewhere or in_memory(data.train_images)) and not is_data_of(run, data):
         notice(_other_data(run, data))
     images = data.test_images
     with counting_bar("testing", len(images)) as progress:

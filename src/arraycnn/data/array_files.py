@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from arraycnn.data.array_rules import BrokenRule
 from arraycnn.data.found import Found
-from arraycnn.data.image_source import Images, ImageSource, MappedImages
+from arraycnn.data.image_source import Images, MappedImages, as_source
 from arraycnn.data.label_rules import class_numbers, in_range, texts
 from arraycnn.data.numpy_files import MAPPED_BYTES
 from arraycnn.data.pixel_rules import as_bytes, pixel_scale
@@ -68,7 +68,7 @@ def assembled(found: Found) -> tuple[dict[str, LabelledArrays], tuple[str, ...]]
 
 def _images(array: Any, where: str) -> Images:
     """``array`` as (N, H, W, C) uint8, a large mapped one as a source."""
-    if isinstance(array, ImageSource):
+    if as_source(array) is array:  # a reader's own source: its images are as they should be
         return array
     with _broken_in(where, "images"):
         shape, scale = guessed_shape(array.shape), pixel_scale(array)

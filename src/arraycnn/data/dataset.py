@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arraycnn.data.image_source import Images, ImageSource, select
+from arraycnn.data.image_source import Images, as_source, select
 from arraycnn.data.sampling import sample_by_class
 from arraycnn.errors import DataError, one_line
 
@@ -217,7 +217,8 @@ def _rows(images: Images, indices: npt.NDArray[Any]) -> Images:
 
 
 def _check_images(what: str, images: Images) -> None:
-    if not isinstance(images, np.ndarray | ImageSource) or images.dtype != np.uint8:
+    array = as_source(images).resident
+    if not (array is None or isinstance(array, np.ndarray)) or images.dtype != np.uint8:
         raise DataError(
             f"{what} must be a NumPy array of dtype uint8, got "
             f"{getattr(images, 'dtype', type(images).__name__)}; pixels are whole numbers 0 to 255"

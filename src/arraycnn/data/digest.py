@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from arraycnn.data.dataset import DataSet
-from arraycnn.data.image_source import Images, ImageSource, rows
+from arraycnn.data.image_source import Images, in_memory, part
 
 _AT_ONCE = 64
 """Images read at a time; the digest does not depend on it."""
@@ -13,11 +13,15 @@ _AT_ONCE = 64
 
 def shared_images(one: Images, other: Images) -> int:
     """How many images of ``other`` are in ``one``, to the pixel; 0 where either is not in memory."""
-    if isinstance(one, ImageSource) or isinstance(other, ImageSource):
+    if not in_memory(one) or not in_memory(other):
         return 0
-    known = {hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in one}
+    known = {
+        hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+        for image in part(one, slice(None))
+    }
     return sum(
-        hashlib.blake2b(image.tobytes(), digest_size=16).digest() in known for image in other
+        hashlib.blake2b(image.tobytes(), digest_size=16).digest() in known
+        for image in part(other, slice(None))
     )
 
 
@@ -34,7 +38,6 @@ def training_digest(data: DataSet, with_validation: bool) -> str:
         pairs.append((data.validation_images, data.validation_labels))
     for images, labels in pairs:
         for start in range(0, len(labels), _AT_ONCE):
-            part = np.arange(start, min(start + _AT_ONCE, len(labels)))
-            digest.update(np.ascontiguousarray(rows(images, part)).data)
+            digest.update(np.ascontiguousarray(part(images, slice(start, start + _AT_ONCE))).data)
         digest.update(np.ascontiguousarray(labels).data)
     return digest.hexdigest()

@@ -1,4 +1,8 @@
-"""Images that are read when a batch needs them, so that a set may be larger than memory."""
+"""Sets of images as all of the library reads them, in memory or not.
+
+`as_source` alone asks what a user's images are. What it gives is an `ImageSource`, of which an array
+is one kind, and a storage that is read batch by batch another; labels of a training are one, too.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +30,14 @@ class ImageSource(ABC):
     shape : (N, H, W, C)
     dtype : numpy.dtype
         uint8, or a floating type for networks without `Rescale`.
+    resident : array or None
+        All images as one array, in memory or on a device, where they lie so. None, as it is in a
+        storage of your own, where they are to be read.
     """
 
     shape: tuple[int, int, int, int]
     dtype: np.dtype[Any]
+    resident: Any = None
 
     @abstractmethod
     def read(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
@@ -45,8 +53,42 @@ class ImageSource(ABC):
         """The set that consists of the images at ``indices``, none of them read."""
         return _Selection(self, np.asarray(indices))
 
+    def read_part(self, where: slice) -> npt.NDArray[Any]:
+        """The images that ``where`` says, as `read` gives them; those of an array are not copied."""
+        return self.read(np.arange(*where.indices(len(self))))
+
 
 Images: TypeAlias = npt.NDArray[np.uint8] | ImageSource
+
+
+class ArraySource(ImageSource):
+    """Images (N, H, W, C), or labels (N,), that lie in one array: NumPy's, or one on a device.
+
+    ``to_numpy`` brings some of a device's to the host.
+    """
+
+    def __init__(
+        self, array: Any, to_numpy: Callable[[Any], npt.NDArray[Any]] = np.asarray
+    ) -> None:
+        self.resident = array
+        self._to_numpy = to_numpy
+
+    @property
+    def shape(self) -> Any:  # type: ignore[override]
+        return tuple(self.resident.shape)
+
+    @property
+    def dtype(self) -> Any:  # type: ignore[override]
+        return self.resident.dtype
+
+    def read(self, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
+        return self._to_numpy(self.resident)[indices]
+
+    def select(self, indices: npt.NDArray[np.integer[Any]]) -> ImageSource:
+        return ArraySource(self.read(indices))
+
+    def read_part(self, where: slice) -> npt.NDArray[Any]:
+        return self._to_numpy(self.resident[where, ...])
 
 
 class MappedImages(ImageSource):
@@ -87,27 +129,30 @@ class _Selection(ImageSource):
         return _Selection(self._source, self._indices[indices])
 
 
-def as_source(images: Any) -> Any:
-    """``images``, a memory-mapped array as an `ImageSource`."""
+def as_source(images: Any) -> ImageSource:
+    """What a user has, a source, a memory-mapped array or another, as an `ImageSource`."""
+    if isinstance(images, ImageSource):
+        return images
     mapped = isinstance(images, np.memmap) and images.ndim in (3, 4)
-    return MappedImages(images) if mapped else images
+    return MappedImages(images) if mapped else ArraySource(images)
+
+
+def in_memory(images: Any) -> bool:
+    """Whether an array or a source is in memory, so that looking at all of it costs little."""
+    return as_source(images).resident is not None
 
 
 def select(images: Any, indices: npt.NDArray[np.integer[Any]]) -> Any:
     """The images at ``indices``: a copy of an array's, a selection of a source."""
-    source = as_source(images)
-    return source.select(indices) if isinstance(source, ImageSource) else images[indices]
+    chosen = as_source(images).select(indices)
+    return chosen if chosen.resident is None else chosen.resident
 
 
-def part(
-    images: Any, where: slice, to_numpy: Callable[[Any], npt.NDArray[Any]] = np.asarray
-) -> npt.NDArray[Any]:
-    """The images ``where`` says, in host memory; those of an array there are not copied."""
-    if isinstance(images, ImageSource):
-        return images.read(np.arange(*where.indices(len(images))))
-    return to_numpy(images[where, ...])
+def part(images: Any, where: slice) -> npt.NDArray[Any]:
+    """The images that ``where`` says, in host memory; those of an array there are not copied."""
+    return as_source(images).read_part(where)
 
 
 def rows(images: Any, indices: npt.NDArray[np.integer[Any]]) -> npt.NDArray[Any]:
     """The images at ``indices``, in memory."""
-    return images.read(indices) if isinstance(images, ImageSource) else images[indices]
+    return as_source(images).read(indices)

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from arraycnn.data.image_source import ArraySource
 from arraycnn.execution.host import HostPlans, Plan
 from arraycnn.execution.plan import Task, TrainingPlan
 from arraycnn.execution.recorded import UNROLLED, RecordedTraining
@@ -45,7 +46,8 @@ class Compiled(HostPlans):
         blank = np.zeros((2, *task.images.shape[1:]), task.images.dtype)
         if blank.dtype.kind == "f":
             blank = blank.astype(task.dtype)
-        trial = replace(task, images=blank, labels=np.zeros(2, np.int32))
+        labels = np.zeros(2, np.int32)
+        trial = replace(task, images=ArraySource(blank), labels=ArraySource(labels))
         with self.rehearsing():
             plan = super().recorded(trial, carry, kind)
             plan.rehearse([np.arange(2, dtype=np.int32)])  # type: ignore[attr-defined]

@@ -7,6 +7,7 @@ import numpy as np
 
 from arraycnn.execution.memory import whole_step_memory
 from arraycnn.execution.plan import Finished, Placement, StepMemory, Task
+from arraycnn.execution.streaming import Streaming
 from arraycnn.layers.layer import Context, Layer, Randomness, Tree
 from arraycnn.ops import GENERIC, Array, array_namespace
 from arraycnn.ops.random_bits import seed_words
@@ -33,7 +34,7 @@ class EagerTraining:
     """A `TrainingPlan` that runs step after step as the library executes it."""
 
     def __init__(self, placement: Placement, task: Task, carry: Carry) -> None:
-        self._placement = placement
+        self._placement = Streaming(placement, task.dtype)
         self._task = task
         self._before = carry
         self._progress: _Progress | None = None
@@ -62,8 +63,8 @@ class EagerTraining:
             task.network,
             task.optimizer,
             carry,
-            place.kernels.gather(task.images, indices),
-            place.kernels.gather(task.labels, indices),
+            place.bring(task.images, batch, indices),
+            place.bring(task.labels, batch, indices),
             place.asarray(rate),
             Context(place.kernels, "train", task.dtype, Randomness(self._seed, step, indices)),
             weights=None if task.weights is None else _take(task.weights, indices),

@@ -9,13 +9,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from arraycnn.data.image_source import ImageSource, MappedImages
+from arraycnn.data.image_source import MappedImages
 from arraycnn.execution.eager import EagerInference, EagerTraining
 from arraycnn.execution.memory import step_memory
 from arraycnn.execution.plan import InferencePlan, Placement, StepMemory, Task, TrainingPlan
 from arraycnn.execution.recorded import RecordedTraining, Steps
 from arraycnn.execution.recorded_inference import RecordedInference
-from arraycnn.execution.streaming import Streaming
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.execution.traceable import InferenceOnceSeen, program_plan
 from arraycnn.execution.traced import Render, TracedInference, TracedTraining
@@ -83,7 +82,7 @@ class HostPlans:
         self.kernels = kernels(launcher(self._pool))
 
     def training_plan(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
-        """A plan for images in memory, or for a source of them."""
+        """The plan of ``task``: recorded, traced, or layer by layer."""
         is_known = type(task.optimizer) in (SGD, Adam, AdamW) and task.weights is None
         if is_known and self._is_recordable(task.network):
             return self.recorded(*in_order(task, carry))
@@ -105,8 +104,6 @@ class HostPlans:
             found = program_plan("training", self.how, screened, make, self._render)
             if found is not None:
                 return found
-        if isinstance(task.images, ImageSource):
-            return EagerTraining(Streaming(placement, task.dtype), task, carry)
         return EagerTraining(placement, task, carry)
 
     def inference_plan(
@@ -212,9 +209,9 @@ class HostPlans:
 def in_order(task: Task, carry: Carry) -> tuple[Task, Carry]:
     """The same with all that kernels read in C order."""
     carry = Carry(*(map_leaves(_in_order, tree) for tree in carry))
-    if isinstance(task.images, np.ndarray) and not task.images.flags.c_contiguous:
-        # Put in order batch by batch.
-        task = replace(task, images=MappedImages(task.images))
+    images = task.images.resident
+    if images is not None and not images.flags.c_contiguous:  # put in order batch by batch
+        task = replace(task, images=MappedImages(images))
     return task, carry
 
 

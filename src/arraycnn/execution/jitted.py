@@ -40,8 +40,6 @@ _functions: OrderedDict[tuple, Callable[..., Any]] = OrderedDict()
 
 def training_plan(placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
     """The plan of ``task``: compiled, where its step is all that the network does."""
-    if isinstance(task.images, ImageSource):
-        placement = Streaming(placement, task.dtype)
     image, uint8 = tuple(task.images.shape[1:]), str(task.images.dtype) == "uint8"
     cause = cause_against_training(task.network, task.optimizer, carry, image, uint8)
     if cause is None:
@@ -55,7 +53,7 @@ class JittedTraining(EagerTraining):
 
     def __init__(self, placement: Placement, task: Task, carry: Carry) -> None:
         super().__init__(placement, task, carry)
-        self._rows = [_rows(placement, of, task.dtype) for of in (task.images, task.labels)]
+        self._rows = [_rows(self._placement, of) for of in (task.images, task.labels)]
         self._weights = None if task.weights is None else placement.to_numpy(task.weights)
         self._compiled: dict[tuple, Callable[..., Any]] = {}
         self._can_compile = True
@@ -181,12 +179,11 @@ def _jitted(function: Callable[..., Any], program: Program, *more: Any) -> Calla
     return found
 
 
-def _rows(placement: Any, of: Any, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
+def _rows(placement: Streaming, of: ImageSource) -> Callable[[np.ndarray], np.ndarray]:
     """What gives the rows of ``of`` at indices, in memory that nobody else writes to."""
-    if isinstance(of, ImageSource):
-        streaming = Streaming(placement, dtype)
-        return lambda indices: np.array(streaming.read(of, indices))
-    host = placement.to_numpy(of)
+    if of.resident is None:
+        return lambda indices: np.array(placement.read(of, indices))
+    host = placement.to_numpy(of.resident)
     return lambda indices: host[indices]
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from arraycnn.data.image_source import ImageSource, as_source
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.ops import Array, Kernels
 from arraycnn.optimizers import Optimizer
@@ -31,10 +32,10 @@ class Task:
 
     Attributes
     ----------
-    images : array, (M, H, W, C)
-        The data set, on the backend's device.
-    labels : array, (M,), int32
-        On the backend's device; checked already.
+    images : ImageSource, (M, H, W, C)
+        The data set, checked already; an array is taken as one, and lies on the backend's device.
+    labels : ImageSource, (M,), int32
+        Likewise.
     seed : int
         Of the random bits drawn inside the network.
     dtype : str
@@ -45,11 +46,15 @@ class Task:
 
     network: Layer
     optimizer: Optimizer
-    images: Array
-    labels: Array
+    images: ImageSource
+    labels: ImageSource
     seed: int
     dtype: str
     weights: Array | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("images", "labels"):
+            object.__setattr__(self, name, as_source(getattr(self, name)))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from arraycnn.data.image_source import ImageSource
+from arraycnn.data.image_source import ArraySource
 from arraycnn.execution.memory import whole_step_memory
 from arraycnn.execution.plan import Finished, StepMemory, Task
 from arraycnn.fusion import Chain, fuse_network
@@ -110,9 +110,10 @@ class _Part:
     """
 
     def __init__(self, launcher: Launcher, task: Task, batch: int) -> None:
-        self.images, self.steps = task.images, _CAPACITY
-        self._source = task.images if isinstance(task.images, ImageSource) else None
-        if self._source is not None:
+        self._source = task.images
+        self.images, self.steps = self._source.resident, _CAPACITY
+        self._is_sent = self.images is None
+        if self._is_sent:
             dtype = task.dtype if self._source.dtype.kind == "f" else self._source.dtype
             shape = self._source.shape[1:]
             bytes_a_step = max(1, batch * math.prod(shape) * np.dtype(dtype).itemsize)
@@ -127,13 +128,13 @@ class _Part:
 
     def rows(self, indices: np.ndarray, batch: int) -> np.ndarray:
         """Where in `images` the data set's ``indices`` will be found."""
-        if self._source is None:
+        if not self._is_sent:
             return indices
         return (np.arange(len(indices)) % (self.steps * batch)).astype(np.int32)
 
     def bring(self, indices: np.ndarray) -> None:
         """Send the images of the next `steps` steps."""
-        if self._source is not None:
+        if self._is_sent:
             self._sender.send(self._source.read(indices), self.images)
 
 
@@ -166,8 +167,9 @@ class RecordedTraining:
         unrolled: int = UNROLLED,
         memory: Callable[[], StepMemory] | None = None,
     ) -> None:
-        if not isinstance(task.images, ImageSource):  # else each step would make them lie so
-            task = replace(task, images=launcher.contiguous(task.images))
+        if task.images.resident is not None:  # else each step would make them lie so
+            images = launcher.contiguous(task.images.resident)
+            task = replace(task, images=ArraySource(images))
         self._launcher = launcher
         self._steps = steps
         self._kernels = kernels
@@ -176,8 +178,8 @@ class RecordedTraining:
         self._task = task
         self._carry = _copied(carry)
         # Labels that come with the batches lie in an array like others; steps find theirs there.
-        self._labels = task.labels
-        if isinstance(task.labels, ImageSource):
+        self._labels = task.labels.resident
+        if self._labels is None:
             self._labels = launcher.asarray(np.zeros(task.labels.shape, np.int32))
         self._seed = launcher.asarray(seed_words(task.seed))
         self._network, self._rescales = fuse_network(task.network, kernels), False
@@ -227,7 +229,7 @@ class RecordedTraining:
         one = whole_step_memory(self._task, self._carry, columns=False)
         tables = 4 * _CAPACITY * np.dtype(np.int32).itemsize  # order and rows, and as they are sent
         sent = 0
-        if isinstance(self._task.images, ImageSource):
+        if self._task.images.resident is None:
             pixels = math.prod(self._task.images.shape[1:])
             sent = 3 * UNROLLED * pixels * np.dtype(self._task.images.dtype).itemsize
         # The step that loads the kernels has its memory, and so has each of the two recordings.
@@ -256,7 +258,7 @@ class RecordedTraining:
             ready = min(part.steps, count - start)
             wanted = indices[start * size : (start + ready) * size]
             part.bring(wanted)
-            if isinstance(self._task.labels, ImageSource):
+            if self._task.labels.resident is None:
                 labels = self._task.labels.read(wanted)
                 self._labels[asarray(wanted)] = asarray(labels)
             lengths = (self._unrolled, 1)

@@ -1,6 +1,5 @@
-"""A placement for sets that stay on the host: each batch is read when a step asks for it."""
+"""Where a step's images come from: out of an array on the device, or read for it on the host."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,17 +10,16 @@ from arraycnn.ops import Array, Kernels
 
 
 class Streaming:
-    """A `Placement` whose kernel ``gather`` also takes an `ImageSource`.
+    """A `Placement` that brings rows of an `ImageSource`, wherever they are.
 
-    Everything else is the placement's own, so a plan computes the same bits from a source as from
-    an array of the same images. Floating images are converted to ``dtype``.
+    A plan computes the same bits from a source that is read as from an array of the same images.
+    Floating images are converted to ``dtype``.
     """
 
     def __init__(self, placement: Placement, dtype: str) -> None:
         self._placement = placement
         self._dtype = dtype
-        self._kernels = placement.kernels
-        self.kernels: Kernels = replace(self._kernels, gather=self._gather)
+        self.kernels: Kernels = placement.kernels
 
     def asarray(self, array: Any) -> Array:
         return self._placement.asarray(array)
@@ -29,12 +27,13 @@ class Streaming:
     def to_numpy(self, array: Array) -> np.ndarray:
         return self._placement.to_numpy(array)
 
-    def _gather(self, images: Any, indices: Array) -> Array:
-        if isinstance(images, ImageSource):
-            return self.asarray(self.read(images, self.to_numpy(indices)))
-        return self._kernels.gather(images, indices)
+    def bring(self, source: ImageSource, batch: np.ndarray, indices: Array) -> Array:
+        """The rows at ``batch``, (N,) on the host, which on the device is ``indices``."""
+        if source.resident is None:
+            return self.asarray(self.read(source, batch))
+        return self.kernels.gather(source.resident, indices)
 
-    def read(self, images: ImageSource, indices: np.ndarray) -> np.ndarray:
-        """The images at ``indices`` in the dtype that the network takes."""
-        read = images.read(indices)
+    def read(self, source: ImageSource, indices: np.ndarray) -> np.ndarray:
+        """The rows at ``indices`` in the dtype that the network takes."""
+        read = source.read(indices)
         return read.astype(self._dtype, copy=False) if read.dtype.kind == "f" else read

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from arraycnn.batch_size import images_at_once
-from arraycnn.data.image_source import ImageSource, as_source, rows
+from arraycnn.data.image_source import ImageSource, as_source, in_memory, rows
 from arraycnn.errors import InvalidValueError
 from arraycnn.model import Model
 from arraycnn.report import inside, measures
@@ -129,8 +130,8 @@ def examine(
     InvalidValueError
         ``image`` is not one of the images, or they do not fit the model.
     """
-    pictures = as_source(images)
-    if not isinstance(pictures, ImageSource):
+    pictures: Any = as_source(images)
+    if in_memory(pictures):
         pictures = np.asarray(images)
         pictures = pictures[..., np.newaxis] if pictures.ndim == 3 else pictures
     true = model.intake.labels(labels, len(pictures))

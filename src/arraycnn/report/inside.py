@@ -259,11 +259,12 @@ def _loss_gradient(parts: Sequence[_Part], logits: Array, labels: Array) -> Arra
 
 
 def _place(model: Model, images: npt.ArrayLike) -> Array:
-    return model.intake.images(images)
+    return model.intake.array(images)
 
 
 def _place_both(model: Model, images: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[Array, Array]:
-    return model.intake.pair(images, labels)
+    x = _place(model, images)
+    return x, model.backend.asarray(model.intake.labels(labels, x.shape[0]))
 
 
 def _host(model: Model, array: Array) -> np.ndarray:
