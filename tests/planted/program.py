@@ -7,6 +7,8 @@ _RENDER = (
 )
 _PLAIN = "program/test_program_plain.py"
 
+_CHAINS = "program/test_program_chains.py"
+
 _CALLS = "program/test_program_opaque.py -k 'not True'"
 
 # (file under src/arraycnn, what stands there, the fault, the tests that are to notice)
@@ -219,5 +221,39 @@ FAULTS = [
         "self._torn = self._torn and not launcher.is_calling",
         "pass",
         _CALLS,
+    ),
+    ("program/passes/chains.py", "node in self._schedule.memory_of", "False", _CHAINS),
+    ("program/passes/chains.py", "access.strides[0] * images == buffer.size", "True", _CHAINS),
+    ("program/passes/chains.py", 'head.op != "conv2d_backward" or', "True or", _CHAINS),
+    ("program/passes/chains.py", "elif base(operand) in self._made:", "elif False:", _CHAINS),
+    ("program/passes/chains.py", "0 not in root.axes for root", "True for root", _CHAINS),
+    ("program/passes/recompute.py", "step.reads |= ", "step.reads & ", _CHAINS),
+    ("program/render/layout.py", "(images * found.width) == 0", "found.width == 0", _RENDER),
+    (
+        "program/render/layout.py",
+        "return (self.outer_count if self.outer else self.row_count) // self.images",
+        "return 1",
+        _RENDER,
+    ),
+    (
+        "program/render/launching.py",
+        'blocks, by = self._layout.blocks, "block"',
+        'blocks, by = 1, "block"',
+        _RENDER,
+    ),
+    ("ops/compiled/chains.py", "first += step[:place]", "last += step[:place]", _RENDER),
+    ("ops/compiled/chains.py", "last += step[place + 1 :]", "first += step[place + 1 :]", _RENDER),
+    ("ops/compiled/launcher.py", "self._chain.held.append(array)", "pass", _RENDER),
+    (
+        "ops/compiled/kernels/winograd.py",
+        "run_links(words, BEFORE, image, scratch)",
+        "pass",
+        _RENDER,
+    ),
+    (
+        "ops/compiled/kernels/convolution.py",
+        "        run_links(words, BEFORE, image, scratch)\n        gradients",
+        "        gradients",
+        _RENDER,
     ),
 ]

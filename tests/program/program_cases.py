@@ -1,15 +1,19 @@
 """Networks, optimizers and arrays that programs are tried on, and a user's own of each."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 
 import arraycnn as cnn
 from arraycnn import networks
 from arraycnn.layers import Context, Randomness
 from arraycnn.ops import GENERIC, array_namespace
 from arraycnn.ops.random_bits import seed_words
+from arraycnn.program import memo
 from arraycnn.program.compose import image_dtype
+from arraycnn.program.passes import chains, recompute
 from arraycnn.program.steps import named
 from arraycnn.training import Carry, train_step
 from arraycnn.tree import map_leaves
@@ -266,3 +270,20 @@ def trial(network, shape, optimizer, images=3, dtype="float64", seed=0):
         "step": np.array([7], np.int32),
     }
     return Trial(network, optimizer, Carry(params, state, moments), given, dtype)
+
+
+@contextmanager
+def on_small_sizes():
+    """Within the block, what is done for large batches and arrays is done for small ones."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chains, "FEWEST_IMAGES", 2)
+        patch.setattr(chains, "SMALLEST", 1)
+        patch.setattr(recompute, "BIG", 2)
+        _forget()
+        yield
+    _forget()
+
+
+def _forget():
+    memo._schedule.cache_clear()
+    memo.rendered_of.cache_clear()

@@ -7,17 +7,86 @@ from numpy.lib.stride_tricks import as_strided
 from arraycnn.program.access import Access, dense, sliced
 from arraycnn.program.interpret import _HANDLERS, _NUMPY_NAMES
 from arraycnn.program.nodes import Node
+from arraycnn.program.passes import chains
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import expression_of
 from arraycnn.program.passes.schedule import aligned_bytes
 
 
-def run(schedule, values):
-    """(outputs, the most bytes that values took at once); ``values`` are overwritten as declared."""
+def run_by_image(schedule, values):
+    """The outputs, where the steps of a chain work on one image after the other.
+
+    What a step makes of an image is made of whatever the others have left by then; what it makes of
+    all images together, when all are done.
+    """
+    memory = beginning(schedule, values)
+    for chain, freed in chains_and_freed(schedule):
+        for node in (node for step in chain.steps for node in step.writes):
+            if node in schedule.memory_of:
+                memory[node] = memory[schedule.memory_of[node]].reshape(node.shape)
+            else:
+                memory.setdefault(node, spoilt(node))
+        for image in range(chain.images):
+            for step in chain.steps:
+                changed = dict(memory) | {node: memory[node].copy() for node in step.writes}
+                run_step(step, schedule, changed)
+                for node in step.writes:
+                    if is_by_image(step, node):
+                        shares = [
+                            held[node].reshape(chain.images, -1) for held in (memory, changed)
+                        ]
+                        shares[0][image] = shares[1][image]
+        for step in chain.steps:
+            changed = dict(memory) | {node: memory[node].copy() for node in step.writes}
+            run_step(step, schedule, changed)
+            for node in step.writes:
+                if not chain.images or not is_by_image(step, node):
+                    memory[node][...] = changed[node]
+        for node in freed:
+            memory[node][...] = spoilt(node)
+    return ending(schedule, memory)
+
+
+def chains_and_freed(schedule):
+    """The chains of a schedule, which must be its steps in order, and what is not needed after each."""
+    found, position = chains.chains(schedule), 0
+    for chain in found:
+        last = position + len(chain.steps)
+        assert chain.steps == schedule.steps[position:last]
+        assert chain.images or len(chain.steps) == 1
+        yield chain, [node for part in schedule.freed[position:last] for node in part]
+        position = last
+    assert position == len(schedule.steps)
+
+
+def is_by_image(step, node):
+    """Whether each image has a share of its own in a result."""
+    if step.head is not None:
+        return step.head.op != "conv2d_backward" or node.attrs[0] == 0
+    return all(0 not in root.axes for root in step.roots if root.target is node)
+
+
+def beginning(schedule, values):
     memory = {
         node: np.ascontiguousarray(values[name]) for name, node in schedule.program.inputs.items()
     }
-    memory |= {n: n.attrs[0].array.copy() for n in schedule.program.nodes if n.op == "constant"}
+    return memory | {
+        n: n.attrs[0].array.copy() for n in schedule.program.nodes if n.op == "constant"
+    }
+
+
+def ending(schedule, memory):
+    for node, place in schedule.copies():
+        memory[place][...] = memory[base(node)].reshape(node.shape)
+    return {
+        name: memory[base(node)].reshape(node.shape)
+        for name, node in schedule.program.outputs.items()
+    }
+
+
+def run(schedule, values):
+    """(outputs, the most bytes that values took at once); ``values`` are overwritten as declared."""
+    memory = beginning(schedule, values)
     taken = peak = 0
     for step, freed in zip(schedule.steps, schedule.freed, strict=True):
         for node in dict.fromkeys(step.writes):
@@ -29,20 +98,18 @@ def run(schedule, values):
                 memory[node] = spoilt(node)
                 taken += aligned_bytes(node)
         peak = max(peak, taken)
-        if step.head is not None:
-            run_head(step, memory)
-        else:
-            run_loop(step, schedule, memory)
+        run_step(step, schedule, memory)
         for node in freed:
             memory[node][...] = spoilt(node)
             taken -= aligned_bytes(node)
-    for node, place in schedule.copies():
-        memory[place][...] = memory[base(node)].reshape(node.shape)
-    outputs = {
-        name: memory[base(node)].reshape(node.shape)
-        for name, node in schedule.program.outputs.items()
-    }
-    return outputs, peak
+    return ending(schedule, memory), peak
+
+
+def run_step(step, schedule, memory):
+    if step.head is not None:
+        run_head(step, memory)
+    else:
+        run_loop(step, schedule, memory)
 
 
 def spoilt(node: Node) -> np.ndarray:
@@ -61,7 +128,7 @@ def run_head(step, memory):
 
 
 def run_loop(step, schedule, memory):
-    expression, numbers = expression_of(step.roots, set(schedule.held))
+    expression, numbers = expression_of(step.roots, schedule.held - step.recomputed)
     space = step.roots[0].space
     assert {root.space for root in step.roots} == {space}
     assert len({root.axes for root in step.roots if root.op != "write"}) <= 1

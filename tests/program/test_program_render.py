@@ -1,5 +1,7 @@
 """Rendered programs: the eager step's numbers, on all threads the same bits, in their memory."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import program_cases
 import pytest
@@ -70,8 +72,10 @@ def check_rendered(schedule, values, expected, tolerance=1e-10):
 @pytest.mark.parametrize("network", NETWORKS)
 def test_a_rendered_step_is_the_eager_step(network, optimizer):
     step = program_cases.trial(*NETWORKS[network], optimizer)
-    schedule = test_program_passes.schedule_of(step)
-    check_rendered(schedule, step.values(), step.eager())
+    small = optimizer is not OPTIMIZERS["Adam"]
+    with program_cases.on_small_sizes() if small else nullcontext():
+        schedule = test_program_passes.schedule_of(step)
+        check_rendered(schedule, step.values(), step.eager())
 
 
 FUNCTIONS = [

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from arraycnn.program.nodes import Node
+from arraycnn.program.passes.chains import chains
 from arraycnn.program.passes.loops import Step, expression_of
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.text import bytes_in_words
@@ -36,10 +37,14 @@ class StepProgram:
 def description(schedule: Schedule, causes: tuple[str, ...] = ()) -> str:
     """Heads, fused loops, calls of layers that are not traced and why, memory, and for each layer
     the steps that compute it."""
-    lines = []
-    for number, step in enumerate(schedule.steps):
-        where = ", ".join(places(schedule, step))
-        lines.append(f"{number:4}  {_words(step, schedule):<72}  {where}".rstrip())
+    lines: list[str] = []
+    found = chains(schedule)
+    for chain in found:
+        for step in chain.steps:
+            mark = "|" if chain.images else " "
+            where = ", ".join(places(schedule, step))
+            words = f"{len(lines):4} {mark} {_words(step, schedule):<72}  {where}"
+            lines.append(words.rstrip())
     counts = Counter(
         "calls" if step.is_call else "heads" if step.head else "loops" for step in schedule.steps
     )
@@ -52,6 +57,10 @@ def description(schedule: Schedule, causes: tuple[str, ...] = ()) -> str:
         f"{memory}, without {bytes_in_words(inputs)} of inputs and what heads need to work",
         f"read and written by loops and heads: {bytes_in_words(moved)}",
     ]
+    count = sum(chain.images > 0 for chain in found)
+    if count:
+        what = "steps marked |, which kernels can run on one image before the next is begun"
+        summary.append(f"{count} chains: {what}")
     if counts["calls"]:
         calls = f"{counts['calls']} calls of layers as they are written, between compiled parts"
         summary.append(f"{calls} (their own memory is not counted):")
@@ -61,7 +70,7 @@ def description(schedule: Schedule, causes: tuple[str, ...] = ()) -> str:
 
 def traffic(step: Step) -> int:
     """Bytes that a step reads and writes, each operand once."""
-    return sum(node.nbytes for node in {*step.reads, *step.writes})
+    return sum(node.nbytes for node in {*step.reads - step.recomputed, *step.writes})
 
 
 def places(schedule: Schedule, step: Step) -> list[str]:
@@ -85,14 +94,14 @@ def places(schedule: Schedule, step: Step) -> list[str]:
 
 
 def _words(step: Step, schedule: Schedule) -> str:
-    read = bytes_in_words(sum(node.nbytes for node in step.reads))
+    read = bytes_in_words(sum(node.nbytes for node in step.reads - step.recomputed))
     written = bytes_in_words(sum(node.nbytes for node in dict.fromkeys(step.writes)))
     if step.head is not None:
         operand = step.head.operands[0].shape
         if step.is_call:
             return f"call of {step.head.attrs[0].name} on {operand}, {read} to {written}"
         return f"head {step.head.op} {operand} to {step.writes[0].shape}, {read} to {written}"
-    expression, _ = expression_of(step.roots, set(schedule.held))
+    expression, _ = expression_of(step.roots, schedule.held - step.recomputed)
     count = sum(i.op not in _NOT_COUNTED for i in expression.instructions)
     made = Counter(root.op for root in step.roots)
     results = ", ".join(f"{op}" if n == 1 else f"{n} {op}" for op, n in made.items())

@@ -150,18 +150,21 @@ def _forward(
         high, broad = window.padded_shape(height, width)
         room = high * broad * channels + (rows * columns * filters if pool else 0)
         words = (x, weight, bias, y, winners, *shape.sizes, relu, *shape.pool_words)
-        launcher.launch(convolution.forward, shape.images, *words, like=x, room=room)
+        launcher.launch(convolution.forward, shape.images, *words, like=x, room=room, by="block")
         return y, winners
     u, _ = _transformed_filters(launcher, weight, transposed=False)
     places = shape.apart(channels), shape.apart(filters)
     (down, across, band), (top, _, left, _) = shape.tiles, window.padding
+    # A block takes one band, or all bands of an image where it does more with it.
+    bands = -(-down // band)
+    taken = bands if launcher.is_chaining else 1
     words = (
         *(x, u, bias, y, winners, height, width, channels, filters),
-        *(top, left, *y.shape[1:3], down, across, band, relu, *places),
+        *(top, left, *y.shape[1:3], down, across, band, relu, taken, *places),
     )
     room = 16 * channels + 16 * sum(places) + 4 * filters
-    blocks = shape.images * -(-down // band)
-    launcher.launch(winograd.forward, blocks, *words, like=x, room=room)
+    blocks, by = shape.images * bands // taken, "block" if taken == bands else ""
+    launcher.launch(winograd.forward, blocks, *words, like=x, room=room, by=by)
     return y, winners
 
 
@@ -199,7 +202,8 @@ def _backward(
             *(down, across, band, relu, images, groups, parts, *places),
         )
         room = 16 * channels * (1 + filters) + 8 * filters + 16 * sum(places)
-        launcher.launch(winograd.backward, groups * parts, *words, like=x, room=room)
+        by = "loop" if parts == 1 else ""
+        launcher.launch(winograd.backward, groups * parts, *words, like=x, room=room, by=by)
     else:
         turned = _turned_filters(launcher, weight, window) if need_dx else None
         (rows, columns), (tall, wide) = shape.outputs, window.kernel_size
@@ -213,7 +217,7 @@ def _backward(
             *(x, turned, dy, y, winners, dx, *shape.sizes, relu, images, groups),
             *(dweights, dbiases, *shape.pool_words),
         )
-        launcher.launch(convolution.backward, groups, *words, like=x, room=room)
+        launcher.launch(convolution.backward, groups, *words, like=x, room=room, by="loop")
     return dx, _sum(launcher, dweights), _sum(launcher, dbiases)
 
 
@@ -325,7 +329,7 @@ def max_pool2d(
     shape = (images, *window.output_shape(size[0], size[1]), size[2])
     y, winners = launcher.empty(shape, x.dtype), launcher.empty(shape, "uint8")
     words = (x, y, winners, *size, *_pool_words(window, size[0], size[1]))
-    launcher.launch(convolution.pool, images, *words, like=x)
+    launcher.launch(convolution.pool, images, *words, like=x, by="block")
     return y, winners
 
 
@@ -342,7 +346,7 @@ def max_pool2d_backward(
     images, *size = input_shape
     dx = launcher.empty(tuple(input_shape), dy.dtype)
     words = (dy, winners, dx, *size, *_pool_words(window, size[0], size[1]))
-    launcher.launch(convolution.pool_backward, images, *words, like=dy)
+    launcher.launch(convolution.pool_backward, images, *words, like=dy, by="block")
     return dx
 
 

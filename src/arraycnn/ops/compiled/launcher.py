@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_left, insort
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError
+from arraycnn.ops.compiled.chains import ChainOfLaunches, Launch
 from arraycnn.ops.compiled.launches import STATE, WORDS, address, run
 from arraycnn.ops.host_launcher import HostLauncher, Pool, check_arrays
 
@@ -41,6 +43,8 @@ class Launcher(HostLauncher):
     def __init__(self, pool: Pool) -> None:
         super().__init__(pool)
         self._recording: list[list[int] | Callable[[], None]] | None = None
+        self._chain: ChainOfLaunches | None = None
+        self._tables: list[np.ndarray] = []
         self._room = 0
         self._kinds: set[str] = set()
         self._arena = _Arena()
@@ -58,11 +62,15 @@ class Launcher(HostLauncher):
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """A new array, not initialised: kernels must write all of it."""
         if self._recording is None:
-            return np.empty(shape, dtype)
-        return self._arena.empty(shape, np.dtype(dtype))
+            array = np.empty(shape, dtype)
+        else:
+            array = self._arena.empty(shape, np.dtype(dtype))
+        if self._chain is not None:
+            self._chain.held.append(array)
+        return array
 
     def launch(
-        self, kernel: Any, blocks: int, *words: Any, like: np.ndarray, room: int = 0
+        self, kernel: Any, blocks: int, *words: Any, like: np.ndarray, room: int = 0, by: str = ""
     ) -> None:
         """Run ``blocks`` blocks of ``kernel``, or note it where a recording is made.
 
@@ -74,24 +82,53 @@ class Launcher(HostLauncher):
             Of the kind of number to compute with, float32 or float64.
         room : int
             How many such numbers the kernel needs for itself.
+        by : str
+            As in `arraycnn.ops.compiled.chains.Launch`.
         """
         if blocks == 0:
             return
         code = address(kernel, like.dtype.name)
-        self.launch_code(code, blocks, *words, dtype=like.dtype, room=room)
+        self.launch_code(code, blocks, *words, dtype=like.dtype, room=room, by=by)
 
     def launch_code(
-        self, code: int, blocks: int, *words: Any, dtype: np.dtype, room: int = 0
+        self, code: int, blocks: int, *words: Any, dtype: np.dtype, room: int = 0, by: str = ""
     ) -> None:
         """As `launch`, of machine code at the address ``code``; ``dtype`` is the scratch's."""
-        launch = [code, blocks, *map(_word, words)]
-        launch += [0] * (WORDS - len(launch))
+        launch = Launch((code, blocks, *map(_word, words)), dtype, room, by)
+        if self._chain is None:
+            self._make(launch)
+        else:
+            self._chain.add(launch)
+
+    @contextmanager
+    def chain(self, images: int) -> Iterator[ChainOfLaunches]:
+        """Within the block, launches are kept back; at its end they are made, or noted, as one.
+
+        It is for steps of which each needs, of an image, only what the others leave for that image.
+        """
+        self._chain = chain = ChainOfLaunches(images)
+        try:
+            yield chain
+        finally:
+            self._chain = None
+        launches, tables = chain.joined()
+        for launch in launches:
+            self._make(launch)
+        if self._recording is not None:
+            self._tables += tables
+
+    @property
+    def is_chaining(self) -> bool:
+        return self._chain is not None
+
+    def _make(self, launch: Launch) -> None:
+        words = [*launch.words, *[0] * (WORDS - len(launch.words))]
         if self._recording is None:
-            self._run(np.array([launch], np.int64), dtype, room)
+            self._run(np.array([words], np.int64), launch.dtype, launch.room)
             return
-        self._recording.append(launch)
-        self._room = max(self._room, room)
-        self._kinds.add(dtype.name)
+        self._recording.append(words)
+        self._room = max(self._room, launch.room)
+        self._kinds.add(launch.dtype.name)
 
     def call(self, function: Callable[[], None]) -> None:
         """Call ``function`` once all that was launched before has ended, or note that.
@@ -109,17 +146,18 @@ class Launcher(HostLauncher):
         Recorded are addresses and numbers as they are now: what is to differ from one time to the
         next must be read from an array. What ``work`` allocates belongs to the recording.
         """
-        self._recording, self._room, self._kinds = [], 0, set()
+        self._recording, self._room, self._kinds, self._tables = [], 0, set(), []
         try:
             work()
             parts, room = _between_calls(self._recording), self._room
             (kind,) = self._kinds
         finally:
             self._recording = None
-        arena = self._arena  # whose memory the recording's addresses are in
+        # The recording's addresses are in the memory of these.
+        held = self._arena, self._tables
 
         def replay() -> None:
-            assert arena is not None
+            assert held is not None
             for part in parts:
                 if callable(part):
                     part()

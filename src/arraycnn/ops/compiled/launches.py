@@ -27,7 +27,7 @@ from numba.np import arrayobj
 
 from arraycnn.ops.compiled.caching import kernel_cache
 
-WORDS = 34
+WORDS = 38
 """Of a launch: the kernel's address, how many blocks, and the kernel's own, 64 bits each."""
 
 DONE = 8
@@ -97,15 +97,19 @@ def _give_way(typing_context):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _call(typing_context, address, block, words, scratch):  # type: ignore[no-untyped-def]
-    """Call the kernel at ``address``."""
+def call(typing_context, address, block, words, scratch):  # type: ignore[no-untyped-def]
+    """Call the kernel at ``address``; ``words`` is an array, or the address of one."""
 
     def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        arguments = [
-            values[1],
-            _place(context, builder, signature.args[2], values[2], ir.Constant(ir.IntType(64), 0)),
-            _place(context, builder, signature.args[3], values[3], ir.Constant(ir.IntType(64), 0)),
-        ]
+        def start(place):  # type: ignore[no-untyped-def]
+            zero = ir.Constant(ir.IntType(64), 0)
+            return _place(context, builder, signature.args[place], values[place], zero)
+
+        if isinstance(signature.args[2], types.Array):
+            own = start(2)
+        else:
+            own = builder.inttoptr(values[2], ir.IntType(64).as_pointer())
+        arguments = [values[1], own, start(3)]
         kind = ir.FunctionType(ir.VoidType(), [value.type for value in arguments])
         builder.call(builder.inttoptr(values[0], kind.as_pointer()), arguments)
         return context.get_dummy_value()
@@ -127,7 +131,7 @@ def run(launches, state, scratch):  # type: ignore[no-untyped-def]
             return
         launch = launches[number]
         if block < launch[1]:
-            _call(launch[0], block, launch[2:], scratch)
+            call(launch[0], block, launch[2:], scratch)
             if _add(state, DONE, 1) + 1 == launch[1]:
                 _put(state, DONE, 0)
                 _put(state, 0, (number + 1) << 32)

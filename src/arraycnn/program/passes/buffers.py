@@ -16,7 +16,8 @@ _ALWAYS = frozenset(["input", "reduce", "part", "concat", "update"])
 BIG = 2**14
 """Numbers from which on it counts that a value is written and read."""
 
-_DEAR = {"exp": 8, "expm1": 8, "log": 8, "log1p": 8, "tanh": 12, "pow": 8, "divide": 3, "sqrt": 3}
+DEAR = {"exp": 8, "expm1": 8, "log": 8, "log1p": 8, "tanh": 12, "pow": 8, "divide": 3, "sqrt": 3}
+"""Operations that take as long as several others."""
 
 _MOST_OPERATIONS = 24
 """A big value read more than once is computed again each time if it takes at most so many."""
@@ -70,7 +71,7 @@ def _choose_shared(program: Program, users: dict[Node, list[Node]], chosen: set[
         inner = [operand for operand in dict.fromkeys(node.operands) if operand not in chosen]
         operations[node] = sum(operations.get(operand, 0) for operand in inner)
         if node.kind == "pointwise":
-            operations[node] += _DEAR.get(node.op, 1)
+            operations[node] += DEAR.get(node.op, 1)
         held = [operand for operand in node.operands if operand in chosen]
         reads[node] = set(held).union(*(reads.get(operand, ()) for operand in inner))
         if node in chosen or node.kind not in ("pointwise", "take"):

@@ -3,7 +3,7 @@ once. The result of this pass is what renderers turn into code."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass, field
 
 from arraycnn.program.access import dense, sliced
@@ -56,6 +56,9 @@ class Step:
         What must have run before.
     closed : bool
         Whether no other root may join.
+    recomputed : set of Node
+        Of the buffers that are read, those that a loop may as well compute again from the others
+        (`arraycnn.program.passes.recompute`).
     """
 
     roots: list[Root] = field(default_factory=list)
@@ -64,6 +67,7 @@ class Step:
     writes: list[Node] = field(default_factory=list)
     after: set[Step] = field(default_factory=set, repr=False)
     closed: bool = False
+    recomputed: set[Node] = field(default_factory=set)
 
     @property
     def is_call(self) -> bool:
@@ -71,7 +75,7 @@ class Step:
         return self.head is not None and self.head.kind == "opaque"
 
 
-def expression_of(roots: list[Root], held: set[Node]) -> tuple[Expression, list[int]]:
+def expression_of(roots: list[Root], held: Set[Node]) -> tuple[Expression, list[int]]:
     """The instructions of a loop, and which of them each root writes or reduces."""
     own = {root.target for root in roots if root.op == "write" and root.value is root.target}
     expression = Expression(held - own)

@@ -17,6 +17,7 @@ from arraycnn.program.access import Access, dense, sliced
 from arraycnn.program.nodes import Node, Program
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step, expression_of, loops
+from arraycnn.program.passes.recompute import recompute
 
 _ALIGNMENT = 64
 
@@ -81,6 +82,7 @@ def scheduled(program: Program, carried: dict[str, str] | None = None) -> Schedu
     carried = carried or {}
     program = _without_aliases(program, carried)
     steps, held = loops(program)
+    recompute(steps, held)
     steps = _in_order(steps, program)
     memory_of = _in_place(program, steps, carried)
     freed = _last_uses(program, steps, memory_of)

@@ -4,6 +4,7 @@ all in one list of launches; opaque calls are made between two parts of it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -12,11 +13,12 @@ import numpy as np
 from arraycnn.ops import Kernels
 from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
+from arraycnn.program.passes.chains import chains
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.arrays import constants_and_inputs, head_result, outputs_of
 from arraycnn.program.render.calling import calling
-from arraycnn.program.render.layout import Layout, layout
+from arraycnn.program.render.layout import Layout, layout, layout_by_image
 from arraycnn.program.render.loop_code import fields, loop_code
 from arraycnn.program.render.machine import Kernel, KernelCache, kernel_cache
 
@@ -31,7 +33,11 @@ class Launcher(Protocol):
 
     def call(self, function: Callable[[], None]) -> None: ...
 
-    def launch_code(self, code: int, blocks: int, *words: Any, dtype: np.dtype) -> None: ...
+    def chain(self, images: int) -> AbstractContextManager[Any]: ...
+
+    def launch_code(
+        self, code: int, blocks: int, *words: Any, dtype: np.dtype, by: str = ""
+    ) -> None: ...
 
 
 class Launches:
@@ -54,10 +60,14 @@ class Launches:
         self._schedule = schedule
         self._dtype = np.dtype(dtype)
         kernels = kernel_cache() if kernels is None else kernels
-        held = set(schedule.held)
-        self._loops = {
-            step: _Loop(layout(step, held), kernels) for step in schedule.steps if step.head is None
-        }
+        self._chains = chains(schedule)
+        self._loops: dict[Step, _Loop] = {}
+        for chain in self._chains:
+            for step in chain.steps:
+                if step.head is None:
+                    held = schedule.held - step.recomputed
+                    by_image = chain.images and layout_by_image(step, held, chain.images)
+                    self._loops[step] = _Loop(by_image or layout(step, held), kernels)
         self._copies = [_copy_loop(place, node, kernels) for node, place in schedule.copies()]
 
     def __call__(
@@ -75,24 +85,42 @@ class Launches:
         """
         schedule, kept = self._schedule, list[Any]()
         held = constants_and_inputs(schedule, arrays)
-        for step, freed in zip(schedule.steps, schedule.freed, strict=True):
-            if step.is_call:
-                for part in step.writes:
-                    held[part] = self._memory(part, held, launcher)
-                launcher.call(calling(step, launcher, ops, held))
-            elif step.head is not None:
-                self._run_head(step, ops, held)
+        freed = dict(zip(schedule.steps, schedule.freed, strict=True))
+        for chain in self._chains:
+            if chain.images:
+                with launcher.chain(chain.images) as links:
+                    for step in chain.steps:
+                        links.begin_step()
+                        self._run(step, launcher, ops, held, kept)
             else:
-                for node in dict.fromkeys(step.writes):
-                    if node not in held:
-                        held[node] = self._memory(node, held, launcher)
-                self._loops[step].launch(launcher, held, kept, self._dtype)
-            for node in freed:
+                self._run(chain.steps[0], launcher, ops, held, kept)
+            # Not sooner: a step of a chain must not write where one before it reads other images.
+            for node in (node for step in chain.steps for node in freed[step]):
                 for other in self._lying_at(node):
                     held.pop(other, None)
         for copy in self._copies:
             copy.launch(launcher, held, kept, self._dtype)
         return outputs_of(schedule, held), [kept, self]
+
+    def _run(
+        self,
+        step: Step,
+        launcher: Launcher,
+        ops: Kernels,
+        held: dict[Node, np.ndarray],
+        kept: list[Any],
+    ) -> None:
+        if step.is_call:
+            for part in step.writes:
+                held[part] = self._memory(part, held, launcher)
+            launcher.call(calling(step, launcher, ops, held))
+        elif step.head is not None:
+            self._run_head(step, ops, held)
+        else:
+            for node in dict.fromkeys(step.writes):
+                if node not in held:
+                    held[node] = self._memory(node, held, launcher)
+            self._loops[step].launch(launcher, held, kept, self._dtype)
 
     def _memory(self, node: Node, held: dict[Node, np.ndarray], launcher: Launcher) -> np.ndarray:
         place = self._schedule.memory_of.get(node)
@@ -157,9 +185,8 @@ class _Loop:
             place += 1
         struct = self._kernel.struct.pack(values)
         kept += [struct, self._kernel]
-        launcher.launch_code(
-            self._kernel.address, self._layout.blocks, struct.ctypes.data, dtype=dtype
-        )
+        blocks, by = self._layout.blocks, "block" if self._layout.images else ""
+        launcher.launch_code(self._kernel.address, blocks, struct.ctypes.data, dtype=dtype, by=by)
         for combining, sums in zip(self._combining, partial_sums, strict=False):
             combining.launch(launcher, sums, held, kept, dtype)
 

@@ -13,8 +13,8 @@ and not from how wide the processor's vectors are, since a vector here has as ma
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from arraycnn.program.access import Access, dense, sliced
@@ -68,6 +68,8 @@ class Layout:
     lanes_reduced : bool
     one_block : bool
         Whether the rows are not shared.
+    images : int
+        So many blocks are made, one for each image; 0 for as many as are worth sharing.
     """
 
     instructions: tuple[Instruction, ...]
@@ -82,6 +84,7 @@ class Layout:
     split: bool
     lanes_reduced: bool
     one_block: bool = False
+    images: int = 0
 
     @property
     def outer_count(self) -> int:
@@ -99,6 +102,8 @@ class Layout:
     @property
     def per_block(self) -> int:
         """Points of the outer axes, or rows, that a block takes."""
+        if self.images:
+            return (self.outer_count if self.outer else self.row_count) // self.images
         if self.outer:
             inner = math.prod(self.rows) * self.lanes
             return min(self.outer_count, max(1, BLOCK // inner))
@@ -121,8 +126,31 @@ class Layout:
         return self.reduces and not self.outer and self.blocks > 1
 
 
-def layout(step: Step, held: set[Node]) -> Layout:
-    """The layout of a loop; UnsupportedError where its space is empty."""
+def layout_by_image(step: Step, held: Set[Node], images: int) -> Layout | None:
+    """The layout of a loop in which each block is one of the ``images`` that the first axis of its
+    space counts; None where there is none."""
+    for apart in (False, True):
+        found = layout(step, held, apart)
+        if found.split and not found.outer:
+            fits = found.lanes % (images * found.width) == 0
+        elif found.outer:
+            fits = 0 not in _reduced(step)
+        else:
+            fits = bool(found.rows) and (0 in _reduced(step) or not found.reduces)
+        if fits:
+            return replace(found, images=images)
+    return None
+
+
+def _reduced(step: Step) -> set[int]:
+    return {axis for root in step.roots for axis in root.axes}
+
+
+def layout(step: Step, held: Set[Node], apart: bool = False) -> Layout:
+    """The layout of a loop; UnsupportedError where its space is empty.
+
+    With ``apart`` the first axis of its space is joined with no other.
+    """
     roots = tuple(step.roots)
     expression, numbers = expression_of(step.roots, held)
     instructions = tuple(expression.instructions)
@@ -130,15 +158,15 @@ def layout(step: Step, held: set[Node]) -> Layout:
     if 0 in space:
         message = "a loop over no numbers"
         raise UnsupportedError(message)
-    axes = {axis for root in roots for axis in root.axes}
+    axes = _reduced(step)
     targets = [_target(root) if root.op == "write" else None for root in roots]
     accesses = [*(i.access for i in instructions), *targets]
     one_by_one = any(root.op in ("argmax", "argmin") for root in roots)
-    groups = collapsed(space, axes, [a for a in accesses if a is not None])
+    groups = collapsed(space, axes, [a for a in accesses if a is not None], apart)
     kept = [group for group in groups if not group[0]]
     reduced = [group for group in groups if group[0]]
     if not axes:
-        outer, rows, last = [], groups[:-1], groups[-1:]
+        outer, rows, last = groups[:apart], groups[apart:-1], groups[-1:]
     elif one_by_one:
         outer, rows, last = kept, reduced, []
     elif groups and not groups[-1][0]:
@@ -182,15 +210,16 @@ def _target(root: Root) -> Access:
 
 
 def collapsed(
-    space: tuple[int, ...], axes: set[int], accesses: Sequence[Access]
+    space: tuple[int, ...], axes: set[int], accesses: Sequence[Access], apart: bool = False
 ) -> list[tuple[bool, int, int]]:
     """Axes as (reduced, size, the axis whose stride it has): those that lie one after the other in
-    every access become one."""
+    every access become one; with ``apart`` not the first."""
     present = [axis for axis, size in enumerate(space) if size != 1]
     groups: list[tuple[bool, int, int]] = []
     for previous, axis in pairwise([None, *present]):
         size = space[axis]  # type: ignore[index]
         joined = previous is not None and (previous in axes) == (axis in axes)
+        joined = joined and not (apart and previous == 0)
         if joined and all(a.strides[previous] == size * a.strides[axis] for a in accesses):  # type: ignore[index]
             groups[-1] = (groups[-1][0], groups[-1][1] * size, axis)  # type: ignore[assignment]
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
+from arraycnn.ops.compiled.kernels.links import AFTER, BEFORE, run_links
 from arraycnn.ops.compiled.kernels.nine_taps import nine_tap_gradients, nine_taps
 from arraycnn.ops.compiled.kernels.phases import image_gradient, taps_of
 from arraycnn.ops.compiled.kernels.pointers import after, at, pointer, real
@@ -183,6 +184,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     nine = _has_nine_taps(channels, tall, wide, right)
     everything[:] = 0.0
     for image in range(block * images // groups, (block + 1) * images // groups):
+        run_links(words, BEFORE, image, scratch)
         if pooled and not by_fours:
             everything[:] = 0.0
         for i in range(down_outputs):
@@ -218,12 +220,14 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
                 start, line, filters, taken, filters, rows, columns, 1,
             )  # fmt: skip
         if not need_dx:
+            run_links(words, AFTER, image, scratch)
             continue
         image_gradient(
             after(dx, image * height * width * channels), height, width, channels, framed,
             frame_rows, frame_columns, rows, columns, filters, turned, tall, wide, down, right,
             top, left,
         )  # fmt: skip
+        run_links(words, AFTER, image, scratch)
 
 
 @njit(error_model="numpy")

@@ -18,6 +18,7 @@ from __future__ import annotations
 import numpy as np
 from numba import carray, njit
 
+from arraycnn.ops.compiled.kernels.links import AFTER, BEFORE, run_links
 from arraycnn.ops.compiled.kernels.pointers import after, at, lanes_of, pointer, real
 from arraycnn.ops.compiled.kernels.products import multiply
 from arraycnn.ops.compiled.kernels.vectors import add_vector, clear_vector, copy_vector
@@ -99,16 +100,23 @@ def transform_filters(block, words, scratch):  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def forward(block, words, scratch):  # type: ignore[no-untyped-def]
-    """Bands of rows of tiles, one a block: y, and with a pool its winners."""
+    """Bands of rows of tiles, a block takes some of one image: y, and with a pool its winners."""
+    down, band, taken = words[13], words[15], words[17]
+    bands = -(-down // band)
+    for number in range(block * taken, (block + 1) * taken):
+        first = number % bands * band
+        _forward_band(words, scratch, number // bands, first, min(first + band, down))
+
+
+@njit(error_model="numpy")
+def _forward_band(words, scratch, image, first, last):  # type: ignore[no-untyped-def]
+    """The rows of tiles from ``first`` to ``last`` of one image."""
     x, u, bias = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
     y, winners = real(words, 3, scratch), pointer(words[4], np.uint8)
     height, width, channels, filters = words[5], words[6], words[7], words[8]
     top, left, rows, columns = words[9], words[10], words[11], words[12]
-    down, across, band, relu = words[13], words[14], words[15], words[16]
-    v_place, m_place = words[17], words[18]
-    bands = -(-down // band)
-    image, first = block // bands, block % bands * band
-    last = min(first + band, down)
+    across, relu = words[14], words[16]
+    v_place, m_place = words[18], words[19]
     tiles, step = (last - first) * across, lanes_of(x)
     patch = at(scratch, 0)
     v = after(patch, PLACES * channels)
@@ -237,6 +245,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     for f in range(0, filters, step):
         clear_vector(after(dbias, f))
     for image in range(group * images // groups, (group + 1) * images // groups):
+        run_links(words, BEFORE, image, scratch)
         source = after(x, image * height * width * apart + part)
         offset = image * rows * columns * filters
         target = after(dx, image * height * width * apart + part)
@@ -294,6 +303,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
                                 after(target, ((i + a) * width + j + b) * apart + c),
                                 after(patch, (4 * a + b) * channels + c),
                             )
+        run_links(words, AFTER, image, scratch)
     for c in range(channels):
         for f in range(0, filters, step):
             offset = c * filters + f

@@ -1,0 +1,195 @@
+"""Chains of steps that work on image after image, and what loops compute again."""
+
+import numpy as np
+import program_cases
+import pytest
+import schedule_oracle
+import test_program_passes
+from program_cases import NETWORKS, OPTIMIZERS, on_small_sizes
+from test_program_trace import traced
+
+import arraycnn as cnn
+from arraycnn.ops import Window, array_namespace
+from arraycnn.program.description import description
+from arraycnn.program.heads import HEADS
+from arraycnn.program.passes import chains
+from arraycnn.program.passes.schedule import scheduled
+from optional import Late, needs
+
+launches = Late("arraycnn.ops.compiled.chains")
+links = Late("arraycnn.ops.compiled.kernels.links")
+
+WINDOW = Window((3, 3), (1, 1))
+SGD = OPTIMIZERS["SGD"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_chain_may_be_run_image_by_image(network):
+    step = program_cases.trial(*NETWORKS[network], SGD)
+    with on_small_sizes():
+        schedule = test_program_passes.schedule_of(step)
+        values = {name: np.array(value) for name, value in step.values().items()}
+        outputs = schedule_oracle.run_by_image(schedule, values)
+    for name, array in step.eager().items():
+        np.testing.assert_allclose(outputs[name], array, rtol=1e-12, atol=1e-13, err_msg=name)
+
+
+def test_norm_activation_and_pool_join_their_convolutions():
+    network = cnn.Sequential(
+        *(cnn.Conv2d(8, 3), cnn.BatchNorm2d(), cnn.ReLU(), cnn.MaxPool2d(2)),
+        *(cnn.Conv2d(4, 3), cnn.Flatten(), cnn.Dense(4)),
+    )
+    step = program_cases.trial(network, (12, 12, 3), SGD, images=32, dtype="float32")
+    schedule = test_program_passes.schedule_of(step, 32)
+    found = [
+        [one.head.op if one.head else [root.op for root in one.roots] for one in chain.steps]
+        for chain in chains.chains(schedule)
+        if chain.images
+    ]
+    assert found == [
+        ["conv2d", ["sum"]],
+        [["write"], "max_pool2d", "conv2d"],
+        ["conv2d_backward", "max_pool2d_backward", ["sum", "sum"]],
+        [["write"], "conv2d_backward"],
+    ]
+    text = description(schedule)
+    assert "4 chains" in text
+
+
+def conv(x, weight):
+    return HEADS.conv2d(HEADS, x, weight, None, WINDOW)
+
+
+@pytest.mark.parametrize(
+    ("after", "joins"),
+    [
+        (lambda xp, y, other: y * 2.0, True),
+        (lambda xp, y, other: xp.sum(y, axis=(1, 2)), True),
+        (lambda xp, y, other: xp.sum(y, axis=(0, 1, 2)), True),
+        (lambda xp, y, other: y[:, ::-1, :, 1:] + 1.0, True),
+        (lambda xp, y, other: y[::-1, ...] + 1.0, False),
+        (lambda xp, y, other: y + y[:1, ...], False),
+        (lambda xp, y, other: xp.permute_dims(y, (0, 3, 1, 2)) * 2.0, True),
+        (lambda xp, y, other: xp.permute_dims(y, (3, 1, 2, 0)) * 2.0, False),
+        (lambda xp, y, other: xp.take(y, xp.asarray([1, 0, 3, 2]), axis=0) * 2.0, False),
+        (lambda xp, y, other: xp.reshape(y, (2, -1)) * 2.0, False),
+        (lambda xp, y, other: xp.concat([y, y], axis=3), False),
+        (lambda xp, y, other: y + xp.sum(y, axis=0)[:, :, None, :], True),
+        (lambda xp, y, other: conv(y, other), True),
+    ],
+)
+def test_only_what_stays_with_its_image_joins(after, joins):
+    """Four images, four filters: sizes that could be taken for one another."""
+    shapes = (4, 6, 6, 2), (3, 3, 2, 4), (3, 3, 4, 5)
+
+    def function(x, weight, other):
+        return after(array_namespace(x), conv(x, weight), other)
+
+    with on_small_sizes():
+        assert bool(check_by_image(function, *shapes)) == joins
+
+
+def check_by_image(function, *shapes, carried=()):
+    """Chains of small sizes, run image by image; whether there are any that have more than one."""
+    rng = np.random.default_rng(4)
+    program, values = traced(function, *(rng.normal(size=shape) for shape in shapes))
+    schedule = scheduled(program, dict(carried))
+    expected, _ = schedule_oracle.run(schedule, {n: np.array(v) for n, v in values.items()})
+    outputs = schedule_oracle.run_by_image(schedule, {n: np.array(v) for n, v in values.items()})
+    for name, array in expected.items():
+        np.testing.assert_array_equal(outputs[name], array)
+    return [len(chain.steps) for chain in chains.chains(schedule) if chain.images]
+
+
+def test_weights_that_a_chain_makes_end_it():
+    """Three images that make 3x3 weights."""
+    with on_small_sizes():
+        made = check_by_image(
+            lambda x, weight, other: conv(other, conv(x, weight)),
+            *((3, 5, 6, 2), (3, 3, 2, 4), (3, 7, 7, 4)),
+        )
+    assert made == []
+
+
+def test_a_gradient_of_weights_has_no_share_of_an_image():
+    """Three images, and weights of three rows."""
+
+    def function(x, weight, dy):
+        dx, dweight, _ = HEADS.conv2d_backward(HEADS, x, weight, dy, WINDOW, True)
+        return dx * 2.0, dweight * 2.0
+
+    with on_small_sizes():
+        assert check_by_image(function, (3, 5, 5, 2), (3, 3, 2, 4), (3, 3, 3, 4)) == [2]
+
+
+def test_what_takes_the_place_of_an_input_ends_a_chain():
+    """The input is the second convolution's weights, and has as many rows as there are images."""
+
+    def function(x, weight, state):
+        y = conv(x, weight)
+        return conv(y, state), y[:, :3, :, :] * 2.0
+
+    shapes = (3, 7, 6, 2), (3, 3, 2, 4), (3, 3, 4, 4)
+    program, _ = traced(function, *map(np.zeros, shapes))
+    (source,) = [name for name, node in program.inputs.items() if node.shape == shapes[2]]
+    with on_small_sizes():
+        schedule = scheduled(program, {"1": source})
+        assert len(schedule.memory_of) == 1
+        check_by_image(function, *shapes, carried={"1": source})
+        assert [len(c.steps) for c in chains.chains(schedule) if c.images] == [2]
+
+
+def test_relus_mask_is_computed_again_and_not_read():
+    network = cnn.Sequential(
+        cnn.Conv2d(16, 3), cnn.BatchNorm2d(), cnn.ReLU(), cnn.Conv2d(4, 3), cnn.Flatten(), cnn.Dense(3)
+    )  # fmt: skip
+    step = program_cases.trial(network, (12, 12, 2), SGD, images=16, dtype="float32")
+    schedule = test_program_passes.schedule_of(step, 16)
+    again = [one for one in schedule.steps if one.recomputed]
+    assert [[root.op for root in one.roots] for one in again] == [["sum", "sum"], ["write"]]
+    for one in again:
+        (mask,) = one.recomputed
+        assert mask.where == "2 ReLU, forward"
+        assert mask in one.reads
+
+
+@needs("numba")
+def test_launches_of_a_chain_are_joined():
+    """Letters: b a block an image, s the same with scratch, l a loop over images, o neither."""
+
+    def launch(name, kind):
+        by = {"b": "block", "s": "block", "l": "loop", "o": ""}[kind]
+        words = (name, 7) if kind != "o" else (name, 1)
+        return launches.Launch(words, np.dtype("float32"), 5 * (kind in "sl"), by)
+
+    def shown(steps):
+        chain, number = launches.ChainOfLaunches(7), 0
+        for step in steps.split():
+            chain.begin_step()
+            for kind in step:
+                chain.add(launch(100 + number, kind))
+                number += 1
+        made, tables = chain.joined()
+        inside = {table.ctypes.data: [int(row[0]) - 100 for row in table] for table in tables}
+        lines = []
+        for one in made:
+            words = [*one.words, *[0] * (links.AFTER + 4)]
+            if not 100 <= words[0] < 100 + number:
+                assert (one.words[1], one.words[3]) == (7, len(inside[one.words[2]]))
+                lines.append(inside[one.words[2]])
+                continue
+            line = words[0] - 100
+            if one.by == "loop":
+                before, after = (words[2 + place] for place in (links.BEFORE, links.AFTER))
+                line = (inside.get(before, []), line, inside.get(after, []))
+            lines.append(line)
+        return lines
+
+    assert shown("b") == [0]
+    assert shown("ob bo b") == [0, [1, 2, 4], 3]
+    assert shown("b l b") == [([0], 1, [2])]
+    assert shown("s b l") == [0, ([1], 2, [])]
+    assert shown("b olo b b l") == [1, ([0], 2, [4, 5]), ([], 6, []), 3]
+    assert shown("l b s b") == [([], 0, [1]), [2, 3]]
+    assert shown("b o b b") == [0, 1, [2, 3]]
+    assert shown("b bb l") == [0, 1, 2, ([], 3, [])]
