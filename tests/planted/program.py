@@ -2,9 +2,7 @@
 
 _TRACE = "-k 'not random' program/test_program_trace.py"
 _PASSES = "program/test_program_passes.py"
-_RENDER = (
-    "program/test_program_render.py -k 'reductions or functions or powers or blocks or rendered'"
-)
+_RENDER = "program/test_program_render.py -k 'reductions or functions or powers or blocks or rendered or chain'"
 _PLAIN = "program/test_program_plain.py"
 
 _CHAINS = "program/test_program_chains.py"

@@ -278,7 +278,7 @@ def on_small_sizes():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(chains, "FEWEST_IMAGES", 2)
         patch.setattr(chains, "SMALLEST", 1)
-        patch.setattr(recompute, "BIG", 2)
+        patch.setattr(recompute, "BIG", 16)
         _forget()
         yield
     _forget()

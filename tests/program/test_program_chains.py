@@ -12,6 +12,7 @@ import arraycnn as cnn
 from arraycnn.ops import Window, array_namespace
 from arraycnn.program.description import description
 from arraycnn.program.heads import HEADS
+from arraycnn.program.interpret import interpret
 from arraycnn.program.passes import chains
 from arraycnn.program.passes.schedule import scheduled
 from optional import Late, needs
@@ -151,6 +152,25 @@ def test_relus_mask_is_computed_again_and_not_read():
         (mask,) = one.recomputed
         assert mask.where == "2 ReLU, forward"
         assert mask in one.reads
+
+
+def test_what_is_computed_again_is_made_of_what_still_lies_in_memory():
+    """The scale takes its new value after all that may compute the scaled images again."""
+
+    def function(x, weight, scale):
+        xp = array_namespace(x)
+        scaled = x * scale
+        y = conv(scaled, weight)
+        return scale * 2.0, x + scaled * xp.sum(y)
+
+    program, values = traced(function, *map(np.ones, [(3, 5, 5, 2), (3, 3, 2, 4), (2,)]))
+    (source,) = [name for name, node in program.inputs.items() if node.shape == (2,)]
+    expected = interpret(program, values)
+    with on_small_sizes():
+        schedule = scheduled(program, {"0": source})
+    assert sum(len(step.recomputed) for step in schedule.steps) == 1
+    outputs, _ = schedule_oracle.run(schedule, {n: np.array(v) for n, v in values.items()})
+    np.testing.assert_array_equal(outputs["1"], expected["1"])
 
 
 @needs("numba")

@@ -14,7 +14,8 @@ from program_cases import NETWORKS, OPTIMIZERS
 from test_program_trace import traced
 
 from arraycnn.execution.thread_pool import thread_pool
-from arraycnn.ops import array_namespace
+from arraycnn.ops import Window, array_namespace
+from arraycnn.program.heads import HEADS
 from arraycnn.program.interpret import interpret
 from arraycnn.program.passes.schedule import scheduled
 from arraycnn.program.passes.simplify import simplified
@@ -197,6 +198,22 @@ def test_loops_of_many_blocks(shape):
 
     program, values = traced(function, x)
     check_rendered(scheduled(program), values, interpret(program, values), 1e-9)
+
+
+@pytest.mark.parametrize("filters", [2, 5])
+def test_loops_of_a_chain_keep_to_their_image(filters):
+    """Of 18 and 45 numbers: all together make whole vectors, or not, and an image never does."""
+    rng = np.random.default_rng(8)
+    x, weight = rng.normal(size=(4, 5, 5, 2)), rng.normal(size=(3, 3, 2, filters))
+
+    def function(x, weight):
+        xp, y = array_namespace(x), HEADS.conv2d(HEADS, x, weight, None, Window((3, 3), (1, 1)))
+        return y * 2.0, xp.exp(y), xp.sum(y), xp.max(y, axis=3), xp.sum(y, axis=(0, 1, 2))
+
+    program, values = traced(function, x, weight)
+    with program_cases.on_small_sizes():
+        schedule = scheduled(simplified(program))
+        check_rendered(schedule, values, interpret(program, values), 1e-12)
 
 
 def test_other_sizes_need_no_other_code():
