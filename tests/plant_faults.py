@@ -165,6 +165,8 @@ FAULTS = [
     ("ops/compiled/kernels/phases.py", "columns - 1 + across - before", "columns + across - before"),
     ("ops/compiled/kernels/phases.py", "(upper - top) % down", "(upper + top) % down"),
     ("ops/compiled/kernels/convolution.py", "framed[top + i, left * channels + n]", "framed[top + i, top * channels + n]"),
+    ("ops/compiled/kernels/convolution.py", "after(source, (first * down + i)", "after(source, (first + i)"),
+    ("ops/compiled/kernels/convolution.py", "min(together, rows - first)", "min(together, rows - first - 1)"),
     ("ops/compiled/kernels/convolution.py", "after(dx, i * down * line), line, apart, right * apart", "after(dx, i * down * line), line, apart, down * apart"),
     ("ops/compiled/kernels/convolution.py", "    carray(dx, height * width * channels)[:] = 0.0\n", ""),
     ("ops/compiled/kernels/phases.py", "(rows - 1) * down + tall < height + top", "(rows - 1) * down + tall < height"),

@@ -24,6 +24,9 @@ from arraycnn.ops.compiled.kernels.pools import (
 )
 from arraycnn.ops.compiled.kernels.products import multiply
 
+_PIXELS = 96
+"""Of dy at a time make a part of the gradient of the filters: they and theirs of x stay near."""
+
 
 @njit(error_model="numpy")
 def _has_nine_taps(channels, tall, wide, right):  # type: ignore[no-untyped-def]
@@ -182,6 +185,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     passed = after(framed, reach_rows * line)
     by_fours = pooled and _by_fours(words, 25)
     nine = _has_nine_taps(channels, tall, wide, right)
+    together = max(1, _PIXELS // columns)
     everything[:] = 0.0
     for image in range(block * images // groups, (block + 1) * images // groups):
         run_links(words, BEFORE, image, scratch)
@@ -213,12 +217,15 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
             nine_tap_gradients(
                 dweight, source, down * broad, broad, start, line, rows, columns, filters
             )  # fmt: skip
-        for i in range(0 if nine else tall):
-            multiply(
-                after(dweight, i * taken * filters), filters,
-                after(source, i * broad * channels), 1, down * broad * channels, right * channels,
-                start, line, filters, taken, filters, rows, columns, 1,
-            )  # fmt: skip
+        for first in range(0, 0 if nine else rows, together):
+            for i in range(tall):
+                multiply(
+                    after(dweight, i * taken * filters), filters,
+                    after(source, (first * down + i) * broad * channels),
+                    1, down * broad * channels, right * channels,
+                    after(start, first * line), line, filters,
+                    taken, filters, min(together, rows - first), columns, 1,
+                )  # fmt: skip
         if not need_dx:
             run_links(words, AFTER, image, scratch)
             continue

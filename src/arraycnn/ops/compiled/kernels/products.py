@@ -70,7 +70,11 @@ def _tile(vectors: int, rows: int, masked: bool, half: bool = False) -> Any:
     return emitted(tile)
 
 
+_FEW = 4
+"""Up to so many rows that are left take a smaller tile."""
+
 _whole = _tile(VECTORS, ROWS, masked=False)
+_few = _tile(VECTORS, _FEW, masked=False)
 _two = _tile(2, ROWS, masked=True)
 _one = _tile(1, ROWS, masked=False)
 _half = _tile(1, ROWS, masked=False, half=True)
@@ -131,7 +135,12 @@ def multiply(  # type: ignore[no-untyped-def]
                 target = after(c, i * c_row + j)
                 there = after(a, i * a_row + first * a_step)
                 last = rows - 1 - i
-                if left >= wide:
+                if left >= wide and last < _FEW:
+                    _few(
+                        target, c_row, there, a_row, a_run, a_step,
+                        source, b_run, b_row, runs, deep, last, 0, adding,
+                    )  # fmt: skip
+                elif left >= wide:
                     _whole(
                         target, c_row, there, a_row, a_run, a_step,
                         source, b_run, b_row, runs, deep, last, 0, adding,
