@@ -12,6 +12,7 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Or scikit-learn skips a check of estimators; SciPy looks once, when it is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
+import logging
 import signal
 import subprocess
 import sys
@@ -274,20 +275,46 @@ def report_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Ended:
+    """What a command left, as `subprocess.CompletedProcess` has it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
 @pytest.fixture
-def cli(tmp_path, monkeypatch, capfd):
-    """Runs the command in this process: (exit code, stdout, lines on stderr)."""
-    monkeypatch.chdir(tmp_path)
+def command(monkeypatch, capfd):
+    """Runs the command in this process and in the folder ``cwd``: an `Ended`.
+
+    As its entry point does, but for what an interpreter costs to start: some two seconds.
+    """
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
-    def run(*arguments):
+    def run(*arguments, cwd, logs=True):
+        monkeypatch.chdir(cwd)
         monkeypatch.setattr(sys, "argv", ["arraycnn", *map(str, arguments)])
         capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, errors = capfd.readouterr()
-        return ended.value.code or 0, out, errors.splitlines()
+        with pytest.MonkeyPatch.context() as patch:
+            if logs:  # on stderr, as where pytest does not listen to them already
+                patch.setattr(logging.root, "handlers", [])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        return Ended(ended.value.code or 0, *capfd.readouterr())
 
     yield run
     for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch, command):
+    """As `command`, in the folder ``tmp_path``: (exit code, stdout, lines on stderr, none logged)."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        done = command(*arguments, cwd=Path.cwd(), logs=False)
+        return done.returncode, done.stdout, done.stderr.splitlines()
+
+    return run

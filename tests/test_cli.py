@@ -1,4 +1,4 @@
-"""The command line through its real entry point, as a user meets it."""
+"""The command line as a user meets it: once through its real entry point, then in this process."""
 
 import gzip
 import json
@@ -14,23 +14,11 @@ from PIL import Image
 from arraycnn import Model
 from arraycnn.data import load_dataset
 from arraycnn.provenance import source_commit
+from conftest import run_arraycnn
 
-ARRAYCNN = Path(sys.executable).parent / "arraycnn"
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 NOTICE = re.compile("using NumPy, because|using the files as your own")
 QUICK = ("--backend", "numpy", "--epochs", "1", "--limit", "200")
-
-
-def run(*arguments, cwd, **options):
-    return subprocess.run(
-        [ARRAYCNN, *map(str, arguments)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        **options,
-    )
 
 
 def lines(path):
@@ -41,7 +29,7 @@ def lines(path):
 def trained(tmp_path_factory):
     """A run with the defaults: the first command a user tries."""
     folder = tmp_path_factory.mktemp("defaults")
-    result = run("train", cwd=folder)
+    result = run_arraycnn("train", cwd=folder)
     assert result.returncode == 0, result.stderr
     (run_folder,) = (folder / "runs").iterdir()
     return result, run_folder
@@ -88,19 +76,19 @@ def test_the_run_folder_tells_the_whole_story(trained):
     assert metrics[-1]["train_loss"] < metrics[0]["train_loss"] / 4
 
 
-def test_evaluate_finds_the_accuracy_of_the_summary(trained, tmp_path):
+def test_evaluate_finds_the_accuracy_of_the_summary(trained, tmp_path, command):
     _, folder = trained
     summary = json.loads((folder / "summary.json").read_text())
-    result = run("evaluate", folder / "last.npz", "--dataset", "digits", "--json", cwd=tmp_path)
+    result = command("evaluate", folder / "last.npz", "--dataset", "digits", "--json", cwd=tmp_path)
     metrics = json.loads(result.stdout)
     assert metrics["accuracy"] == summary["test_accuracy"]
     assert metrics["loss"] == pytest.approx(summary["test_loss"], rel=1e-6)
     assert metrics["images"] == 360
-    plain = run("evaluate", folder / "last.npz", cwd=tmp_path)
+    plain = command("evaluate", folder / "last.npz", cwd=tmp_path)
     assert f"test accuracy {summary['test_accuracy']:.2%}  on 360 images" in plain.stdout
 
 
-def test_predict_reads_pictures_of_any_size_and_polarity(trained, tmp_path):
+def test_predict_reads_pictures_of_any_size_and_polarity(trained, tmp_path, command):
     _, folder = trained
     data = load_dataset("digits")
     model = Model.load(folder / "last.npz")
@@ -112,20 +100,20 @@ def test_predict_reads_pictures_of_any_size_and_polarity(trained, tmp_path):
             tmp_path / f"inverted{number}.jpg", quality=95
         )
     expected = [str(data.test_labels[index]) for index in sure]
-    result = run(
+    result = command(
         "predict", folder / "last.npz", *sorted(tmp_path.glob("?.png")), "--json", cwd=tmp_path
     )
     predictions = json.loads(result.stdout)
     assert [p["class"] for p in predictions] == expected
     assert sum(predictions[0]["probabilities"].values()) == pytest.approx(1.0)
-    plain = run(
+    plain = command(
         "predict", folder / "last.npz", "--invert", *sorted(tmp_path.glob("i*.jpg")), cwd=tmp_path
     )
     assert [line.split(": ")[1].split()[0] for line in plain.stdout.splitlines()] == expected
 
 
-def test_json_is_all_that_stdout_gets_and_every_step_can_be_logged(tmp_path):
-    result = run("train", *QUICK, "--json", "--log-steps", "--out", "run", cwd=tmp_path)
+def test_json_is_all_that_stdout_gets_and_every_step_can_be_logged(tmp_path, command):
+    result = command("train", *QUICK, "--json", "--log-steps", "--out", "run", cwd=tmp_path)
     value = json.loads(result.stdout)
     assert value["run"] == "run"
     steps = lines(tmp_path / "run" / "steps.jsonl")
@@ -145,9 +133,9 @@ def test_the_summary_says_what_ran(trained):
     assert (summary["versions"]["numpy"], summary["commit"]) == (np.__version__, source_commit())
 
 
-def test_the_same_seed_is_the_same_run(tmp_path):
+def test_the_same_seed_is_the_same_run(tmp_path, command):
     for name in ("one", "two"):
-        assert run("train", *QUICK, "--seed", "3", "--out", name, cwd=tmp_path).returncode == 0
+        assert command("train", *QUICK, "--seed", "3", "--out", name, cwd=tmp_path).returncode == 0
     assert (tmp_path / "one" / "last.npz").read_bytes() == (
         tmp_path / "two" / "last.npz"
     ).read_bytes()
@@ -155,38 +143,38 @@ def test_the_same_seed_is_the_same_run(tmp_path):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "step"])
-def test_every_optimizer_and_schedule_trains(tmp_path, optimizer, schedule):
+def test_every_optimizer_and_schedule_trains(tmp_path, optimizer, schedule, command):
     chosen = ("--network", "scratch", "--optimizer", optimizer, "--schedule", schedule)
-    result = run("train", *chosen, "--epochs", "3", "--json", cwd=tmp_path)
+    result = command("train", *chosen, "--epochs", "3", "--json", cwd=tmp_path)
     assert json.loads(result.stdout)["test_accuracy"] > 0.6
 
 
-def test_info_lists_every_backend(tmp_path):
-    value = json.loads(run("info", "--json", cwd=tmp_path).stdout)
+def test_info_lists_every_backend(tmp_path, command):
+    value = json.loads(command("info", "--json", cwd=tmp_path).stdout)
     assert value["versions"]["numpy"] == np.__version__
     backends = {backend["name"]: backend for backend in value["backends"]}
     assert set(backends) == {"numpy", "cupy", "torch", "jax", "array-api-strict"}
     assert backends["numpy"]["usable"]
-    plain = run("info", cwd=tmp_path).stdout
+    plain = command("info", cwd=tmp_path).stdout
     assert f"numpy             usable: {np.__version__}" in plain
 
 
-def test_fashion_mnist_from_a_users_own_files(tmp_path):
+def test_fashion_mnist_from_a_users_own_files(tmp_path, command):
     folder = DATA / "fashion-mnist-sample"
     if not folder.is_dir():
         pytest.skip("the Fashion-MNIST sample is not beside the project")
     chosen = ("--dataset", "fashion-mnist", "--data-dir", folder, "--network", "scratch")
-    result = run("train", *chosen, "--backend", "numpy", "--json", cwd=tmp_path)
+    result = command("train", *chosen, "--backend", "numpy", "--json", cwd=tmp_path)
     assert json.loads(result.stdout)["test_accuracy"] > 0.6
     (notice,) = result.stderr.splitlines()
     assert "is not the published one; using the files as your own" in notice
 
 
-def test_mnist_learns(tmp_path):
+def test_mnist_learns(tmp_path, command):
     if not (DATA / "mnist").is_dir():
         pytest.skip("the real MNIST files are not beside the project")
     chosen = ("--dataset", "mnist", "--data-dir", DATA / "mnist", "--network", "lenet5")
-    result = run("train", *chosen, "--epochs", "1", "--limit", "6000", "--json", cwd=tmp_path)
+    result = command("train", *chosen, "--epochs", "1", "--limit", "6000", "--json", cwd=tmp_path)
     assert json.loads(result.stdout)["test_accuracy"] > 0.9
 
 
@@ -262,16 +250,16 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(trained, tmp_path, cli):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_debug_shows_the_traceback(tmp_path):
-    result = run("evaluate", "absent.npz", "--debug", cwd=tmp_path)
+def test_debug_shows_the_traceback(tmp_path, command):
+    result = command("evaluate", "absent.npz", "--debug", cwd=tmp_path)
     assert result.returncode == 2
     assert "Traceback (most recent call last)" in result.stderr
     assert result.stderr.splitlines()[-1].startswith("arraycnn: model file absent.npz")
 
 
-def test_a_loss_of_nan_names_its_step_and_keeps_the_model(tmp_path):
+def test_a_loss_of_nan_names_its_step_and_keeps_the_model(tmp_path, command):
     chosen = ("--optimizer", "sgd", "--schedule", "constant", "--learning-rate", "1e30")
-    result = run("train", *QUICK, *chosen, "--out", "run", cwd=tmp_path)
+    result = command("train", *QUICK, *chosen, "--out", "run", cwd=tmp_path)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert "epoch 1, step " in result.stderr.splitlines()[-1]
@@ -280,8 +268,8 @@ def test_a_loss_of_nan_names_its_step_and_keeps_the_model(tmp_path):
 
 
 def test_the_module_runs_too(tmp_path):
-    command = [sys.executable, "-m", "arraycnn", "--version"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    entry = [sys.executable, "-m", "arraycnn", "--version"]
+    result = subprocess.run(entry, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert result.stdout.startswith("arraycnn, version 0.1.0")
 
 
@@ -301,10 +289,10 @@ def test_a_training_does_not_wait_for_the_other_commands(tmp_path):
 
 
 @pytest.mark.parametrize(("option", "kernels"), [("--fast", "numba"), ("--no-fast", "NumPy")])
-def test_the_kernels_can_be_chosen(option, kernels, tmp_path):
+def test_the_kernels_can_be_chosen(option, kernels, tmp_path, command):
     if option == "--fast":
         pytest.importorskip("numba", reason="numba is not installed")
-    done = run("train", *QUICK, option, "--out", "run", cwd=tmp_path)
+    done = command("train", *QUICK, option, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (
         f"{kernels} kernels"
@@ -312,7 +300,7 @@ def test_the_kernels_can_be_chosen(option, kernels, tmp_path):
     )
 
 
-def test_the_kernels_of_another_backend_cannot_be_chosen(tmp_path):
-    done = run("train", "--backend", "torch", "--no-fast", cwd=tmp_path)
+def test_the_kernels_of_another_backend_cannot_be_chosen(tmp_path, command):
+    done = command("train", "--backend", "torch", "--no-fast", cwd=tmp_path)
     assert done.returncode == 2
     assert "--fast: is a setting of --backend numpy, got --backend torch" in done.stderr

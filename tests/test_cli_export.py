@@ -1,9 +1,8 @@
-"""arraycnn export and import through the real entry point."""
+"""arraycnn export and import, as a user meets them."""
 
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,30 +13,34 @@ from arraycnn.layers.config import network_to_config
 from arraycnn.networks import lenet5
 from export_cases import model_of
 
-ARRAYCNN = Path(sys.executable).parent / "arraycnn"
 NETWORK = Sequential(Rescale(), Conv2d(4, 3), BatchNorm2d(), Flatten(), Dense(10))
 
 
-def run(*arguments, cwd):
-    command = [ARRAYCNN, *map(str, arguments)]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False
-    )
+@pytest.fixture
+def check_done(command):
+    """What the command says, which does what it should and complains of nothing."""
+
+    def check(*arguments, cwd):
+        result = command(*arguments, cwd=cwd)
+        assert (result.returncode, result.stderr) == (0, "")
+        return result.stdout
+
+    return check
 
 
-def check_done(*arguments, cwd):
-    result = run(*arguments, cwd=cwd)
-    assert (result.returncode, result.stderr) == (0, "")
-    return result.stdout
+@pytest.fixture
+def check_refused(command):
+    """The command says one line, and leaves every file as it is."""
 
+    def check(*arguments, cwd, said):
+        before = {path: path.read_bytes() for path in cwd.rglob("*") if path.is_file()}
+        result = command(*arguments, cwd=cwd)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert result.stderr.count("\n") == 1
+        assert said in result.stderr
+        assert {path: path.read_bytes() for path in cwd.rglob("*") if path.is_file()} == before
 
-def check_refused(*arguments, cwd, said):
-    before = {path: path.read_bytes() for path in cwd.rglob("*") if path.is_file()}
-    result = run(*arguments, cwd=cwd)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr.count("\n") == 1
-    assert said in result.stderr
-    assert {path: path.read_bytes() for path in cwd.rglob("*") if path.is_file()} == before
+    return check
 
 
 @pytest.fixture
@@ -54,7 +57,7 @@ def safetensors():
     return pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")
 
 
-def test_onnx_of_a_file_runs_on_real_images(folder):
+def test_onnx_of_a_file_runs_on_real_images(folder, check_done):
     pytest.importorskip("onnx", reason="onnx is not installed")
     runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     said = check_done("export", "model-1.npz", "--format", "onnx", cwd=folder)
@@ -67,7 +70,7 @@ def test_onnx_of_a_file_runs_on_real_images(folder):
     )
 
 
-def test_torch_gives_two_files_that_python_can_import(folder):
+def test_torch_gives_two_files_that_python_can_import(folder, check_done):
     torch = pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("safetensors", reason="safetensors is not installed")
     said = json.loads(
@@ -92,7 +95,7 @@ def test_torch_gives_two_files_that_python_can_import(folder):
     assert torch.__version__
 
 
-def test_out_and_back(folder, safetensors):
+def test_out_and_back(folder, safetensors, check_done):
     check_done(
         "export", "model-1.npz", "--format", "safetensors", "--out", "w.safetensors", cwd=folder
     )
@@ -107,7 +110,7 @@ def test_out_and_back(folder, safetensors):
             np.testing.assert_array_equal(theirs[name], array)
 
 
-def test_import_takes_the_network_from_its_name_a_model_or_json(folder, safetensors):
+def test_import_takes_the_network_from_its_name_a_model_or_json(folder, safetensors, check_done):
     arrays = model_of(lenet5(7), (32, 20)).parameters
     turned = {
         name: array.transpose(3, 2, 0, 1) if array.ndim == 4 else array.T
@@ -138,14 +141,14 @@ def test_import_takes_the_network_from_its_name_a_model_or_json(folder, safetens
         np.testing.assert_array_equal(model.parameters["1.weight"], arrays["1.weight"])
 
 
-def test_every_format_can_follow_the_others(folder):
+def test_every_format_can_follow_the_others(folder, check_done, check_refused):
     (folder / "model-1.npz").rename(folder / "best.npz")
     for kind in ("safetensors", "torch"):
         check_done("export", "best.npz", "--format", kind, cwd=folder)
     check_refused("export", "best.npz", "--format", "torch", cwd=folder, said="best.py: exists")
 
 
-def test_files_are_not_written_over_unless_forced(folder, safetensors):
+def test_files_are_not_written_over_unless_forced(folder, safetensors, check_done, check_refused):
     (folder / "model_1.safetensors").write_text("precious")
     export = ("export", "model-1.npz", "--format", "torch")
     check_refused(*export, cwd=folder, said="model_1.safetensors: exists already; choose another")
@@ -183,7 +186,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_mistakes_are_told_in_one_line(case, folder):
+def test_mistakes_are_told_in_one_line(case, folder, check_refused):
     arguments, said = REFUSED[case]
     if arguments[0] == "import":
         pytest.importorskip("safetensors", reason="safetensors is not installed")
@@ -193,7 +196,7 @@ def test_mistakes_are_told_in_one_line(case, folder):
 @pytest.mark.parametrize(
     "content", ["{", "[]", "{}", '{"network": {"class": "X"}, "input_shape": 3}']
 )
-def test_a_network_file_that_is_none_is_refused(content, folder):
+def test_a_network_file_that_is_none_is_refused(content, folder, check_refused):
     (folder / "net.json").write_text(content)
     check_refused("import", "w", "--network", "net.json", cwd=folder, said="net.json: ")
 
