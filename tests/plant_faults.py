@@ -184,6 +184,7 @@ FAULTS = [
     ("ops/compiled/kernels/dense.py", "i = builder.add(whole, rest)", "i = rest"),
     ("ops/compiled/kernels/vectors.py", "start + source + first + lane", "start + source + first"),
     ("ops/compiled/kernels/vectors.py", "range(part, part + self.lanes)", "range(self.lanes)"),
+    ("ops/compiled/kernels/vectors.py", "self.builder.sub(numbers, self._spread(count, lanes).value)", "self.builder.sub(self._spread(count, lanes).value, numbers)"),
     ("ops/compiled/kernels/vectors.py", "first = builder.mul(whole, lanes)", "first = whole"),
     ("ops/compiled/kernels/vectors.py", "self.integer(-2 * lanes)", "self.integer(-lanes)"),
     ("ops/compiled/kernels/vectors.py", "        lanes = self.lanes // 2\n        while", "        lanes = self.lanes // 4\n        while"),

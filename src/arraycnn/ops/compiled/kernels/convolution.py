@@ -24,8 +24,11 @@ from arraycnn.ops.compiled.kernels.pools import (
 )
 from arraycnn.ops.compiled.kernels.products import multiply
 
+_NEAR = 6144
+"""So many numbers of an image and its dy stay in the nearest cache together."""
+
 _PIXELS = 96
-"""Of dy at a time make a part of the gradient of the filters: they and theirs of x stay near."""
+"""Where they do not, so many pixels of dy at a time are summed into the gradient of the filters."""
 
 
 @njit(error_model="numpy")
@@ -185,7 +188,9 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     passed = after(framed, reach_rows * line)
     by_fours = pooled and _by_fours(words, 25)
     nine = _has_nine_taps(channels, tall, wide, right)
-    together = max(1, _PIXELS // columns)
+    together = rows
+    if rows * columns * filters + high * broad * channels > _NEAR:
+        together = max(1, _PIXELS // columns)
     everything[:] = 0.0
     for image in range(block * images // groups, (block + 1) * images // groups):
         run_links(words, BEFORE, image, scratch)

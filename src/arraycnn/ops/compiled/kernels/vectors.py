@@ -161,10 +161,18 @@ class Emitter:
         return self._spread(self.builder.load(pointer), self.type)
 
     def first_lanes(self, count: Any) -> Any:
-        """A mask of the first ``count`` lanes."""
-        lanes = ir.VectorType(_INT, self.lanes)
-        numbers = ir.Constant(lanes, [ir.Constant(_INT, lane) for lane in range(self.lanes)])
-        return self.builder.icmp_signed("<", numbers, self._spread(count, lanes).value)
+        """A mask of the first ``count`` lanes.
+
+        They are those whose distance to ``count`` is negative. In a loop LLVM keeps the distances,
+        of as many bits as a number of the vector, whose signs a masked load asks for; a comparison
+        with ``count`` it would make anew each time.
+        """
+        kind = ir.IntType(8 * self.itemsize)
+        lanes = ir.VectorType(kind, self.lanes)
+        numbers = ir.Constant(lanes, [ir.Constant(kind, lane) for lane in range(self.lanes)])
+        count = count if kind == _INT else self.builder.trunc(count, kind)
+        distances = self.builder.sub(numbers, self._spread(count, lanes).value)
+        return self.builder.icmp_signed("<", distances, ir.Constant(lanes, None))
 
     @property
     def zero(self) -> Vector:
