@@ -277,6 +277,33 @@ def _dense(op, images, inputs, outputs, *, backward=False, gated=False, need_dx=
     return KernelCase(op, f"{images}x{inputs}x{outputs}", arguments, True)
 
 
+def _with_zeros(rng, shape):
+    return np.where(rng.random(shape) < 0.2, 0.0, rng.normal(size=shape))
+
+
+def _normed(rng, shape):
+    """What a batch norm of images of ``shape`` is given."""
+    weight, bias, mean = (rng.normal(size=shape[3]) for _ in range(3))
+    return 5.0 + rng.normal(size=shape), weight, bias, (mean, rng.random(shape[3]) + 0.5)
+
+
+def _norm(shape, trains):
+    label = f"{'x'.join(map(str, shape))}{'' if trains else ', running'}"
+    return KernelCase("batch_norm", label, lambda rng: (*_normed(rng, shape), 0.3, 1e-3, trains))
+
+
+def _norm_backward(trains, need_dx):
+    """With the residuals of the generic record; for others see `test_engine_kernels.py`."""
+
+    def arguments(rng):
+        given = _normed(rng, (3, 5, 4, 7))
+        y, _, residuals = GENERIC.batch_norm(*given, 0.3, 1e-3, trains)
+        return rng.normal(size=y.shape), given[1], residuals, trains, need_dx
+
+    label = f"{'own' if trains else 'running'}{'' if need_dx else ', less'}"
+    return KernelCase("batch_norm_backward", label, arguments)
+
+
 def _update(op, label, optimizer_state, **settings):
     """An update of three tensors; ``optimizer_state`` is a function of their shapes."""
     shapes = ((3, 3, 2, 5), (5,), (301, 7))
@@ -364,6 +391,12 @@ KERNEL_CASES = [
         for name, (shape, window) in POOLS.items()
     ),
     *(_avg_pool_backward(name) for name in POOLS),
+    KernelCase("relu", "images", lambda rng: (_with_zeros(rng, (3, 5, 3, 7)),)),
+    KernelCase("relu_backward", "images", lambda rng: (
+        rng.normal(size=(3, 5, 3, 7)), np.maximum(_with_zeros(rng, (3, 5, 3, 7)), 0.0))),
+    *(_norm(shape, trains) for shape in ((3, 5, 4, 7), (1, 1, 1, 3), (2, 1, 1, 1))
+      for trains in (True, False)),
+    *(_norm_backward(trains, need_dx) for trains in (True, False) for need_dx in (True, False)),
     KernelCase("dropout", "images", lambda rng: (
         rng.normal(size=(3, 5, 3, 3)), 0.3, *RANDOM, np.array([4, 9, 2], np.int32)), True),
     KernelCase("dropout_backward", "images", lambda rng: (

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import GENERIC, Window
+from arraycnn.ops.random_bits import seed_words
 from cases import convolution_by_loops
+from kernel_cases import KERNEL_CASES, check_case
 from test_ops import different_signatures, images_and_windows, whole_numbers
 
 
@@ -104,6 +106,62 @@ def records(torch, jax):
     from arraycnn.ops.torch_kernels import torch_kernels
 
     return torch_kernels(), jax_kernels()
+
+
+OWN = ("max_pool2d", "max_pool2d_backward", "batch_norm", "batch_norm_backward")
+"""What a forward pass of these leaves for the backward one is the record's own; compared below."""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_pytorch_computes_each_case_of_the_table(torch, dtype):
+    from arraycnn.ops.torch_kernels import torch_kernels
+
+    record, checked = torch_kernels(), set()
+    for case in KERNEL_CASES:
+        if getattr(record, case.op) is not None and case.op not in OWN:
+            check_case(case, record, torch.asarray, lambda t: t.numpy(), dtype, "fp32")
+            checked.add(case.op)
+    assert {"relu_backward", "softmax_cross_entropy", "dropout", "sgd_update"} <= checked
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("trains", [True, False])
+@pytest.mark.parametrize("shape", [(3, 5, 4, 7), (2, 1, 3, 1), (1, 1, 1, 3)])
+def test_pytorch_normalises_as_the_generic_kernels_do(torch, shape, trains, dtype):
+    from arraycnn.ops.torch_kernels import torch_kernels
+
+    rng = np.random.default_rng(0)
+    x, weight, bias = 5.0 + rng.normal(size=shape), *rng.normal(size=(2, shape[3]))
+    running, dy = (rng.normal(size=shape[3]), 0.5 + rng.random(shape[3])), rng.normal(size=shape)
+
+    def found(record, place, take, dtype):
+        x_, weight_, bias_, dy_, *running_ = (
+            place(array.astype(dtype)) for array in (x, weight, bias, dy, *running)
+        )
+        y, new, kept = record.batch_norm(x_, weight_, bias_, tuple(running_), 0.3, 1e-3, trains)
+        gradients = record.batch_norm_backward(dy_, weight_, kept, trains, True)
+        none, *others = record.batch_norm_backward(dy_, weight_, kept, trains, False)
+        assert none is None
+        for array, before in zip(running_, running, strict=True):  # what was given stays
+            np.testing.assert_array_equal(take(array), before.astype(dtype))
+        return {str(n): take(a) for n, a in enumerate([y, *new, *gradients, *others])}
+
+    expected = found(GENERIC, np.asarray, np.asarray, "float64")
+    same(found(torch_kernels(), torch.asarray, lambda t: t.numpy(), dtype), expected, dtype)
+
+
+@pytest.mark.parametrize("count", [1, 2, 45, 300])
+def test_pytorch_draws_the_same_bits(torch, count):
+    from arraycnn.ops.torch_kernels import torch_kernels
+
+    given = seed_words(0xFEDCBA9876543210), np.array([2**31 - 3], np.int32)
+    indices = np.array([0, 7, 2**31 - 1, -5, 60_000], np.int32)
+    expected = GENERIC.random_bits(*given, -123456789, indices, count)
+    placed = *map(torch.asarray, given), -123456789, torch.asarray(indices)
+    found = torch_kernels().random_bits(*placed, count).numpy()
+    np.testing.assert_array_equal(found, expected)
+    assert (found < 0).any()
+    assert (found > 0).any()
 
 
 def test_they_keep_the_generic_signatures(torch, jax):

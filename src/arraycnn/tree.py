@@ -9,7 +9,13 @@ Tree: TypeAlias = dict[str, Any]
 
 def leaves(tree: Tree) -> list[Any]:
     """The arrays of ``tree``, in the order of its keys."""
-    return list(flatten(tree).values())
+    found: list[Any] = []
+    for value in tree.values():
+        if isinstance(value, dict):
+            found += leaves(value)
+        else:
+            found.append(value)
+    return found
 
 
 def flatten(tree: Tree, prefix: str = "") -> dict[str, Any]:

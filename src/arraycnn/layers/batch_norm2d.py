@@ -14,7 +14,7 @@ from arraycnn.layers.layer import (
     check_images,
 )
 from arraycnn.layers.twins import OnnxGraph, TorchModule
-from arraycnn.ops import Array, array_namespace
+from arraycnn.ops import Array
 from arraycnn.settings import check_number
 
 
@@ -59,45 +59,21 @@ class BatchNorm2d:
         self, params: Tree, state: Tree, x: Array, context: Context
     ) -> tuple[Array, Tree, Any]:
         check_images("BatchNorm2d", x, channels=params["weight"].shape[0])
-        xp = array_namespace(x)
-        if context.mode == "infer":
-            mean, variance = state["mean"], state["variance"]
-            centred = x - mean
-        else:
-            count = x.shape[0] * x.shape[1] * x.shape[2]
-            mean = xp.mean(x, axis=(0, 1, 2))
-            centred = x - mean
-            variance = xp.mean(centred * centred, axis=(0, 1, 2))
-            # A batch of one number has no unbiased variance; it is 0 then, like the biased one.
-            unbiased = variance * (count / max(count - 1, 1))
-            keep, take = 1.0 - self.momentum, self.momentum
-            state = {
-                "mean": keep * state["mean"] + take * mean,
-                "variance": keep * state["variance"] + take * unbiased,
-            }
-        inverse_deviation = 1.0 / xp.sqrt(variance + self.epsilon)
-        normal = centred * inverse_deviation
-        return normal * params["weight"] + params["bias"], state, (normal, inverse_deviation)
+        running, trains = (state["mean"], state["variance"]), context.mode == "train"
+        y, running, residuals = context.ops.batch_norm(
+            x, params["weight"], params["bias"], running, self.momentum, self.epsilon, trains
+        )
+        if trains:
+            state = dict(zip(("mean", "variance"), running, strict=True))
+        return y, state, residuals
 
     def backward(
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
     ) -> tuple[Array | None, Tree]:
-        normal, inverse_deviation = residuals
-        xp = array_namespace(dy)
-        gradients = {
-            "weight": xp.sum(dy * normal, axis=(0, 1, 2)),
-            "bias": xp.sum(dy, axis=(0, 1, 2)),
-        }
-        if not need_dx:
-            return None, gradients
-        scale = params["weight"] * inverse_deviation
-        if context.mode == "infer":
-            return dy * scale, gradients
-        # Mean and variance depend on every x: their parts of the gradient are the two projections.
-        count = float(dy.shape[0] * dy.shape[1] * dy.shape[2])
-        mean_part = gradients["bias"] / count
-        variance_part = normal * (gradients["weight"] / count)
-        return scale * (dy - mean_part - variance_part), gradients
+        dx, dweight, dbias = context.ops.batch_norm_backward(
+            dy, params["weight"], residuals, context.mode == "train", need_dx
+        )
+        return dx, {"weight": dweight, "bias": dbias}
 
     def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
         arrays = [graph.weight(name) for name in ("weight", "bias", "mean", "variance")]

@@ -7,7 +7,7 @@ import numpy as np
 
 from arraycnn.layers.layer import Context, Shape, Tree, check_floating
 from arraycnn.layers.twins import OnnxGraph, TorchModule
-from arraycnn.ops import Array, array_namespace
+from arraycnn.ops import Array
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class ReLU:
         self, params: Tree, state: Tree, x: Array, context: Context
     ) -> tuple[Array, Tree, Any]:
         check_floating("ReLU", x)
-        y = array_namespace(x).maximum(x, 0.0)
+        y = context.ops.relu(x)
         return y, state, (y,)
 
     def backward(
@@ -32,7 +32,7 @@ class ReLU:
         if not need_dx:
             return None, {}
         (y,) = residuals
-        return array_namespace(dy).where(y > 0.0, dy, 0.0), {}
+        return context.ops.relu_backward(dy, y), {}
 
     def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
         return graph.node("Relu", x)

@@ -215,6 +215,16 @@ def softmax_cross_entropy(
     return loss_sum, dlogits, correct
 
 
+def relu(x: Array) -> Array:
+    """max(x, 0), of any shape."""
+    return array_namespace(x).maximum(x, 0.0)
+
+
+def relu_backward(dy: Array, y: Array) -> Array:
+    """Gradient of `relu`, whose output was ``y``; 0 at 0."""
+    return array_namespace(dy).where(y > 0.0, dy, 0.0)
+
+
 def dropout(
     ops: Kernels, x: Array, rate: float, seed: Array, step: Array, layer: int, indices: Array
 ) -> tuple[Array, Array]:

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from arraycnn.ops import generic, random_bits
+from arraycnn.ops import generic, normalization, random_bits
 
 
 @dataclass(frozen=True)
 class Kernels:
-    """What a layer, the loss or an optimizer may call; contracts in `arraycnn.ops.generic`."""
+    """What a layer, the loss or an optimizer may call; the contracts are those of the generic ones."""
 
     matmul: Callable = generic.matmul
     dense: Callable = generic.dense
@@ -28,6 +28,10 @@ class Kernels:
     max_pool2d_backward: Callable = generic.max_pool2d_backward
     avg_pool2d: Callable = generic.avg_pool2d
     avg_pool2d_backward: Callable = generic.avg_pool2d_backward
+    relu: Callable = generic.relu
+    relu_backward: Callable = generic.relu_backward
+    batch_norm: Callable = normalization.batch_norm
+    batch_norm_backward: Callable = normalization.batch_norm_backward
     dropout: Callable = generic.dropout
     dropout_backward: Callable = generic.dropout_backward
     softmax: Callable = generic.softmax

@@ -21,8 +21,8 @@ from arraycnn.ops.arrays import Array, array_namespace, device
 ROUNDS = 13
 """Rounds of Threefry-2x32: the fewest that pass BigCrush in the paper's table 2."""
 
-_ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
-_PARITY = 0x1BD11BDA
+ROTATIONS = (13, 15, 26, 6, 17, 29, 16, 24)
+PARITY = 0x1BD11BDA
 
 
 def seed_words(seed: int) -> np.ndarray:
@@ -75,11 +75,11 @@ def threefry2x32(
     key: tuple[Array, Array], counter: tuple[Array, Array], rounds: int = ROUNDS
 ) -> tuple[Array, Array]:
     """Threefry-2x32 on int32 arrays of at least one axis; key and counter broadcast."""
-    keys = (key[0], key[1], key[0] ^ key[1] ^ _PARITY)
+    keys = (key[0], key[1], key[0] ^ key[1] ^ PARITY)
     x, y = counter[0] + keys[0], counter[1] + keys[1]
     for number in range(rounds):
         x = x + y
-        y = x ^ _rotate_left(y, _ROTATIONS[number % 8])
+        y = x ^ _rotate_left(y, ROTATIONS[number % 8])
         if number % 4 == 3:
             turn = number // 4 + 1
             x = x + keys[turn % 3]

@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any
 
 from arraycnn.errors import InvalidTypeError
-from arraycnn.ops import generic
+from arraycnn.ops import generic, torch_random, torch_updates
 from arraycnn.ops.arrays import Array, is_torch_array
 from arraycnn.ops.kernels import GENERIC, Kernels
 from arraycnn.ops.window import Window
@@ -42,6 +42,10 @@ def torch_kernels() -> Kernels:
 
     def conv2d(ops: Kernels, x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
         _check("conv2d", x, weight)
+        if _is_product(window):
+            y = _pixels(x, window)
+            product = dense(ops, y.reshape(-1, y.shape[3]), weight[0, 0], bias)
+            return product.reshape(*y.shape[:3], weight.shape[3])
         if window.kernel_size == (1, 1):
             return generic.conv2d(ops, x, weight, bias, window)
         images, padding = padded(x, window)
@@ -52,12 +56,24 @@ def torch_kernels() -> Kernels:
         ops: Kernels, x: Array, weight: Array, dy: Array, window: Window, need_dx: bool
     ) -> tuple[Array | None, Array, Array]:
         _check("conv2d_backward", x, weight, dy)
+        if _is_product(window):
+            rows = _pixels(x, window).reshape(-1, x.shape[3])
+            douts = dy.reshape(-1, dy.shape[3])
+            drows, dweight, dbias = dense_backward(ops, rows, weight[0, 0], douts, need_dx)
+            dweight = dweight.reshape(weight.shape)
+            if drows is None:
+                return None, dweight, dbias
+            dx = x.new_zeros(x.shape)
+            _pixels(dx, window)[...] = drows.reshape(*dy.shape[:3], -1)
+            return dx, dweight, dbias
         if window.kernel_size == (1, 1):
             return generic.conv2d_backward(ops, x, weight, dy, window, need_dx)
         images, padding = padded(x, window)
-        dx, dweight, dbias = aten.convolution_backward(
-            *(channels_last(dy), images, filters(weight), [weight.shape[3]]),
-            *(window.stride, padding, (1, 1), False, (0, 0), 1, (need_dx, True, True)),
+        # oneDNN's gradient of the bias takes up to ten times what the sum does.
+        dbias = dy.sum((0, 1, 2))
+        dx, dweight, _ = aten.convolution_backward.default(
+            *(channels_last(dy), images, filters(weight), None),
+            *(window.stride, padding, (1, 1), False, (0, 0), 1, (need_dx, True, False)),
         )
         if need_dx:
             top, _, left, _ = window.padding
@@ -107,16 +123,91 @@ def torch_kernels() -> Kernels:
         _check("dense", x, weight)
         return x @ weight if bias is None else torch.addmm(bias, x, weight)
 
+    def dense_backward(
+        ops: Kernels, x: Array, weight: Array, dy: Array, need_dx: bool
+    ) -> tuple[Array | None, Array, Array]:
+        _check("dense_backward", x, weight, dy)
+        return dy @ weight.T if need_dx else None, x.T @ dy, dy.sum(0)
+
+    def relu(x: Array) -> Array:
+        _check("relu", x)
+        return torch.relu(x)
+
+    def relu_backward(dy: Array, y: Array) -> Array:
+        _check("relu_backward", dy, y)
+        return aten.threshold_backward.default(dy, y, 0)
+
+    def batch_norm(
+        x: Array,
+        weight: Array,
+        bias: Array,
+        running: tuple[Array, Array],
+        momentum: float,
+        epsilon: float,
+        trains: bool,
+    ) -> tuple[Array, tuple[Array, Array], Any]:
+        _check("batch_norm", x, weight)
+        images = channels_last(x)
+        # What PyTorch changes in place are copies.
+        new = tuple(part.clone() for part in running) if trains else running
+        y, mean, inverse = aten.native_batch_norm.default(
+            images, weight, bias, *new, trains, momentum, epsilon
+        )
+        if trains and images.numel() == images.shape[1]:  # of one number a channel
+            new = new[0], (1.0 - momentum) * running[1]
+        return _channels_at_end(y), new, (images, mean, inverse, new, epsilon)
+
+    def batch_norm_backward(
+        dy: Array, weight: Array, residuals: Any, trains: bool, need_dx: bool
+    ) -> tuple[Array | None, Array, Array]:
+        _check("batch_norm_backward", dy, weight)
+        images, mean, inverse, running, epsilon = residuals
+        dx, dweight, dbias = aten.native_batch_norm_backward.default(
+            *(channels_last(dy), images, weight, *running, mean, inverse),
+            *(trains, epsilon, (need_dx, True, True)),
+        )
+        return _channels_at_end(dx) if need_dx else None, dweight, dbias
+
+    def softmax_cross_entropy(
+        logits: Array, labels: Array, batch_size: int
+    ) -> tuple[Array, Array, Array]:
+        _check("softmax_cross_entropy", logits, labels)
+        logs, rows = torch.log_softmax(logits, 1), labels.long()
+        loss_sum = functional.nll_loss(logs, rows, reduction="sum")
+        dlogits = logs.exp()
+        dlogits.scatter_add_(1, rows[:, None], dlogits.new_full((), -1.0).expand(len(rows), 1))
+        correct = (logits.argmax(1) == rows).sum(dtype=torch.int32)
+        return loss_sum, dlogits.div_(float(batch_size)), correct
+
     return replace(
         GENERIC,
         dense=dense,
+        dense_backward=dense_backward,
         conv2d=conv2d,
         conv2d_backward=conv2d_backward,
         max_pool2d=max_pool2d,
         max_pool2d_backward=max_pool2d_backward,
         avg_pool2d=avg_pool2d,
         avg_pool2d_backward=avg_pool2d_backward,
+        relu=relu,
+        relu_backward=relu_backward,
+        batch_norm=batch_norm,
+        batch_norm_backward=batch_norm_backward,
+        random_bits=torch_random.random_bits,
+        softmax_cross_entropy=softmax_cross_entropy,
+        sgd_update=torch_updates.sgd_update,
+        adam_update=torch_updates.adam_update,
     )
+
+
+def _is_product(window: Window) -> bool:
+    """Whether each window is one pixel of the image itself."""
+    return window.kernel_size == (1, 1) and not any(window.padding)
+
+
+def _pixels(x: Array, window: Window) -> Array:
+    """The pixels of ``x``, (N, H, W, C), that windows of one pixel see: (N, OH, OW, C), a view."""
+    return x[:, :: window.stride[0], :: window.stride[1], :]
 
 
 def _channels_first(x: Array) -> Array:

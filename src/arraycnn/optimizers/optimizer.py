@@ -8,7 +8,7 @@ from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import Array, Kernels
 from arraycnn.schedules import Constant, Schedule, check_learning_rate
 from arraycnn.settings import check_number
-from arraycnn.tree import Tree, flatten, leaves, with_leaves
+from arraycnn.tree import Tree, leaves, with_leaves
 
 
 class Optimizer(Protocol):
@@ -46,8 +46,14 @@ def learning_rates(optimizer: Optimizer, first: int, count: int, total: int) -> 
 
 def leaves_as(params: Tree, tree: Tree) -> list[Array]:
     """The arrays of ``tree`` in the order of ``params``: a jit may return a dict reordered."""
-    arrays = flatten(tree)
-    return [arrays[name] for name in flatten(params)]
+    found: list[Array] = []
+    for name, value in params.items():
+        if isinstance(value, dict):
+            # A part without arrays may be left out.
+            found += leaves_as(value, tree.get(name, {}))
+        else:
+            found.append(tree[name])
+    return found
 
 
 def paired(params: Tree, *trees: Tree) -> list[tuple[Array, ...]]:

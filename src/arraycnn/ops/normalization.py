@@ -1,0 +1,71 @@
+"""Batch norm in the array-API standard only, forward and backward: the reference for all others."""
+
+from typing import Any
+
+from arraycnn.ops.arrays import Array, array_namespace
+
+
+def batch_norm(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    running: tuple[Array, Array],
+    momentum: float,
+    epsilon: float,
+    trains: bool,
+) -> tuple[Array, tuple[Array, Array], Any]:
+    """Each channel of ``x`` with mean 0 and variance 1, times ``weight``, plus ``bias``.
+
+    Parameters
+    ----------
+    x : array, (N, H, W, C), floating
+    weight, bias : array, (C,)
+    running : (array, array), each (C,)
+        Averages of mean and of unbiased variance over earlier batches.
+    momentum : float
+        The share of this batch in the new averages.
+    epsilon : float
+        Added to the variance before the square root.
+    trains : bool
+        Whether mean and variance are this batch's own; else ``running`` serves, and stays.
+
+    Returns
+    -------
+    y : array, (N, H, W, C)
+    running : (array, array)
+        The new averages. A batch of one number has no unbiased variance: 0, like the biased one.
+    residuals
+        Only `batch_norm_backward` of the same record reads them.
+    """
+    xp, (mean, variance) = array_namespace(x), running
+    if trains:
+        count = x.shape[0] * x.shape[1] * x.shape[2]
+        mean = xp.mean(x, axis=(0, 1, 2))
+    centred = x - mean
+    if trains:
+        variance = xp.mean(centred * centred, axis=(0, 1, 2))
+        unbiased = variance * (count / max(count - 1, 1))
+        keep, take = 1.0 - momentum, momentum
+        running = keep * running[0] + take * mean, keep * running[1] + take * unbiased
+    inverse_deviation = 1.0 / xp.sqrt(variance + epsilon)
+    normal = centred * inverse_deviation
+    return normal * weight + bias, running, (normal, inverse_deviation)
+
+
+def batch_norm_backward(
+    dy: Array, weight: Array, residuals: Any, trains: bool, need_dx: bool
+) -> tuple[Array | None, Array, Array]:
+    """Gradients of `batch_norm`: (dx or None, dweight, dbias) for ``dy``, (N, H, W, C)."""
+    normal, inverse_deviation = residuals
+    xp = array_namespace(dy)
+    dweight, dbias = xp.sum(dy * normal, axis=(0, 1, 2)), xp.sum(dy, axis=(0, 1, 2))
+    if not need_dx:
+        return None, dweight, dbias
+    scale = weight * inverse_deviation
+    if not trains:
+        return dy * scale, dweight, dbias
+    # Mean and variance depend on every x: their parts of the gradient are the two projections.
+    count = float(dy.shape[0] * dy.shape[1] * dy.shape[2])
+    mean_part = dbias / count
+    variance_part = normal * (dweight / count)
+    return scale * (dy - mean_part - variance_part), dweight, dbias
