@@ -105,15 +105,15 @@ def functions(monkeypatch):
     """The compiled functions that are kept."""
     from collections import OrderedDict
 
-    from arraycnn.execution import jitted
+    from arraycnn.execution import xla
 
     kept = OrderedDict()
-    monkeypatch.setattr(jitted, "_functions", kept)
+    monkeypatch.setattr(xla, "_functions", kept)
     return kept
 
 
 @pytest.mark.parametrize("layer", [ReadsValue(), BranchesOnJAX(), ReadsLargeBatches()])
-def test_a_layer_that_reads_a_value_runs_as_before_and_is_named(layer, said):
+def test_a_layer_that_reads_a_value_runs_as_it_is_written_and_is_named(layer, said):
     found, eager = trained(model(layer)), trained(model(layer, EAGER))
     same(found, eager, rtol=1e-4, atol=1e-5)
     assert found.evaluate(IMAGES, LABELS).loss == pytest.approx(
@@ -121,7 +121,9 @@ def test_a_layer_that_reads_a_value_runs_as_before_and_is_named(layer, said):
     )
     lines = [line for line in said() if line.startswith("jax: ")]
     for line, what in zip(lines, ("training", "inference"), strict=True):
-        assert line.startswith(f"jax: {what} runs layer by layer, not compiled: layer 2, ")
+        assert line.startswith(
+            f"jax: {what} calls a layer as it is written, the rest is one program: layer 2, "
+        )
         assert type(layer).__name__ in line
 
 
@@ -145,10 +147,105 @@ def test_equal_networks_are_compiled_once_for_each_size_of_batch(functions):
     assert all(one._cache_size() == 1 for one in before)
     made = model()
     made.predict(IMAGES)
-    assert len(functions) == 4
+    assert len(functions) == 3
     made.predict(IMAGES + 1.0)
+    made.evaluate(IMAGES, LABELS)
     trained(made).predict(IMAGES)
-    assert len(functions) == 4
+    assert len(functions) == 3
+
+
+def test_functions_are_kept_for_each_device(functions, monkeypatch):
+    from arraycnn.backends.jax import JAX
+
+    trained(model()).predict(IMAGES)
+    before = len(functions)
+    monkeypatch.setattr(JAX, "device_name", "another device")
+    trained(model()).predict(IMAGES)
+    assert len(functions) == 2 * before
+
+
+def test_few_sizes_are_compiled_for_batches_to_predict(functions):
+    network = cnn.Sequential(
+        *(cnn.Conv2d(3, 2), cnn.BatchNorm2d(), cnn.ReLU(), cnn.Flatten(), cnn.Dense(3))
+    )
+    found, eager = (cnn.Model(network, (3, 3), backend=b, seed=3) for b in ("jax", EAGER))
+    for made in (found, eager):  # so that the running averages are others than 0 and 1
+        made.fit(IMAGES, LABELS, batch_size=5, optimizer=cnn.SGD(0.1))
+    functions.clear()
+    for size in (*range(1, 11), 7, 3):
+        part, of = IMAGES[:size], LABELS[:size]
+        np.testing.assert_allclose(found.predict(part), eager.predict(part), rtol=1e-4)
+        one, other = found.evaluate(part, of), eager.evaluate(part, of)
+        assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert one.accuracy == other.accuracy
+    assert len(functions) == 5  # 1, 2, 4, 8 and 16 images
+    assert all(one._cache_size() == 1 for one in functions.values())
+
+
+class LessMean(Own):
+    """A layer whose images are not computed one by one."""
+
+    def forward(self, params, state, x, context):
+        return x - array_namespace(x).mean(x, axis=0, keepdims=True), state, ()
+
+
+def test_a_batch_is_not_padded_where_its_images_count_for_each_other(functions):
+    found, eager = model(LessMean()), model(LessMean(), EAGER)
+    for size in (3, 5):
+        part = IMAGES[:size]
+        np.testing.assert_allclose(found.predict(part), eager.predict(part), rtol=1e-4)
+    assert len(functions) == 2
+
+
+class Notes(Own):
+    """Changes nothing, and notes that its Python was run."""
+
+    def __init__(self, calls):
+        self.calls = calls
+
+    def factor(self, x):
+        self.calls.append(type(x))
+        return 1.0
+
+    def __deepcopy__(self, memo):
+        return self
+
+
+def around_the_reader(reader):
+    """Networks with ``reader`` first, twice between others, and within a residual of a residual."""
+    calls = []
+    notes = Notes(calls)
+    start, end = (cnn.Flatten(), cnn.Dense(5), notes), (cnn.ReLU(), cnn.Dense(3))
+    body = cnn.Sequential(notes, cnn.Residual(cnn.Sequential(cnn.Dense(5), reader, cnn.Dense(5))))
+    return calls, {
+        "first": cnn.Sequential(reader, *start, cnn.Dropout(0.2), *end),
+        "inside": cnn.Sequential(*start, cnn.Residual(body), *end),
+        "two": cnn.Sequential(*start, reader, cnn.Dense(4), cnn.Sequential(reader), *end),
+    }
+
+
+@pytest.mark.parametrize("place", around_the_reader(ReadsValue())[1])
+def test_the_layer_that_reads_a_value_is_alone_in_running_as_written(place, said):
+    calls, networks = around_the_reader(ReadsValue())
+    network, epochs = networks[place], 6
+    options = {"epochs": epochs, "batch_size": 5, "optimizer": cnn.Adam(0.01)}
+    found, eager = (cnn.Model(network, (3, 3), backend=b, seed=3) for b in ("jax", EAGER))
+    eager.fit(IMAGES, LABELS, **options)
+    calls.clear()
+    history = found.fit(IMAGES, LABELS, **options)
+    assert len(history.step_losses) == 2 * epochs
+    seen = len(calls)
+    found.fit(IMAGES, LABELS, **options)
+    more = len(calls)
+    found.predict(IMAGES)
+    assert seen == more - seen  # as often for each training, however many steps it has
+    assert any("Tracer" in kind.__name__ for kind in calls)
+    assert not any(kind.__name__ == "ArrayImpl" for kind in calls)
+    assert any("the rest is one program: layer " in line for line in said())
+    again = cnn.Model(network, (3, 3), backend="jax", seed=3)
+    again.fit(IMAGES, LABELS, **options)
+    same(again, eager, rtol=2e-3, atol=1e-4)
+    assert list(again.parameters) == list(eager.parameters)
 
 
 def test_what_a_layer_reads_from_outside_is_read_anew_by_each_training(functions, monkeypatch):
@@ -160,9 +257,9 @@ def test_what_a_layer_reads_from_outside_is_read_anew_by_each_training(functions
 
 
 def test_no_more_functions_are_kept_than_is_said(functions, monkeypatch):
-    from arraycnn.execution import jitted
+    from arraycnn.execution import xla
 
-    monkeypatch.setattr(jitted, "MOST_FUNCTIONS", 2)
+    monkeypatch.setattr(xla, "MOST_FUNCTIONS", 2)
     made = model()
     expected = made.predict(IMAGES)
     for size in (1, 2, 3, 10, 1):

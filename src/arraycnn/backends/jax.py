@@ -19,8 +19,9 @@ class JAX(Backend):
     """Arrays of JAX on its first CPU device. float64 needs ``jax_enable_x64``.
 
     A step is traced, and compiled for each size of batch: a second or so before the first. A layer
-    of a user's own that reads a value, or does something beside arrays, is found before, and the
-    network runs operation by operation, as one logged line says.
+    of a user's own that reads a value, or does something beside arrays, is found before, and runs
+    operation by operation between parts that are compiled, as one logged line says. Batches to predict
+    are padded to powers of two, so that few sizes are compiled.
     """
 
     name: ClassVar[str] = "jax"
@@ -80,7 +81,7 @@ class JAX(Backend):
     def inference_plan(
         self, network: Layer, params: Tree, state: Tree, dtype: str
     ) -> InferencePlan:
-        from arraycnn.execution.jitted import JittedInference
+        from arraycnn.execution.jitted_inference import JittedInference
 
         return JittedInference(self, network, params, state, dtype)
 

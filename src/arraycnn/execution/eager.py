@@ -35,7 +35,7 @@ class EagerTraining:
 
     def __init__(self, placement: Placement, task: Task, carry: Carry) -> None:
         self._placement = Streaming(placement, task.dtype)
-        self._task = task
+        self._task = self._runs = task
         self._before = carry
         self._progress: _Progress | None = None
         self._seed = placement.asarray(seed_words(task.seed))
@@ -56,7 +56,7 @@ class EagerTraining:
         self, carry: Carry, number: int, batch: np.ndarray, rate: np.ndarray
     ) -> tuple[Carry, Array, Array]:
         """One step: (new carry, mean loss, hits); what it is given stays as it is."""
-        place, task = self._placement, self._task
+        place, task = self._placement, self._runs
         indices = place.asarray(batch)
         step = place.asarray(np.array([number], np.int32))
         return train_step(

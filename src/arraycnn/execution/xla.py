@@ -1,0 +1,83 @@
+"""What JAX's plans share: the compiled functions that a process keeps, and what XLA cannot compile."""
+
+from __future__ import annotations
+
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from arraycnn.errors import one_line
+from arraycnn.execution.traceable import say
+from arraycnn.layers.layer import Context, Layer
+from arraycnn.program.memo import key_of
+from arraycnn.program.nodes import Program
+from arraycnn.program.opaque import Opaque
+from arraycnn.program.steps import rebuilt
+from arraycnn.program.trace import TracingError
+
+MOST_FUNCTIONS = 32
+"""Compiled steps and passes that a process keeps, each for one program, device and size of batch."""
+
+Path = tuple[str, ...]
+
+_functions: OrderedDict[tuple, Callable[..., Any]] = OrderedDict()
+
+
+def kept(function: Callable[..., Any], program: Program, *more: Any) -> Callable[..., Any]:
+    """``function`` compiled, or one that was before, of the same program and ``more``."""
+    import jax
+
+    known = key_of(program)
+    if known is None:
+        return jax.jit(function)
+    key = known, *more
+    found = _functions.pop(key) if key in _functions else jax.jit(function)
+    _functions[key] = found  # as the newest
+    while len(_functions) > MOST_FUNCTIONS:
+        _functions.popitem(last=False)
+    return found
+
+
+def causes_of(screened: Layer) -> dict[Path, str]:
+    """The paths of the opaque layers of a network that was screened, and why each is one."""
+    found: dict[Path, str] = {}
+
+    def look(path: Path, layer: Layer) -> Layer:
+        if isinstance(layer, Opaque):
+            found[path] = layer.cause
+        return layer
+
+    rebuilt(screened, look)
+    return found
+
+
+@cache
+def reading_errors() -> tuple[type[Exception], ...]:
+    """What is raised where a value is read that a traced step does not have yet."""
+    import jax
+
+    return TracingError, jax.errors.JAXTypeError, jax.errors.JAXIndexError
+
+
+def cause_in(error: Exception) -> tuple[Path | None, str]:
+    """The path of the layer at work, if one was; and its name, and what JAX says."""
+    path, owner = None, ""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        contexts = [value for value in frame.f_locals.values() if isinstance(value, Context)]
+        layer = frame.f_locals.get("self")
+        if contexts and hasattr(layer, "forward"):
+            path = contexts[0].path
+            owner = f"layer {'.'.join(path)}, {type(layer).__name__}: " if path else ""
+    if isinstance(error, TracingError):
+        return path, one_line(error)
+    return path, owner + one_line(error).partition(". ")[0]
+
+
+def say_called(what: str, cause: str) -> None:
+    say(f"{what} calls a layer as it is written, the rest is one program: {cause}", "jax")
+
+
+def say_eager(what: str, cause: str) -> None:
+    say(f"{what} runs layer by layer, not compiled: {cause}", "jax")
