@@ -61,7 +61,7 @@ class Jitted:
     def __init__(self, layer: Layer) -> None:
         self._layer = layer
         self._forward: Callable[..., Any] | None = None
-        self._backward: dict[bool, Callable[..., Any]] = {}
+        self._backward: dict[tuple, Callable[..., Any]] = {}
         self._nests: dict[tuple, tuple[Any, list[Any]]] = {}
         """Of each shape: how residuals are nested, and which of them are no arrays."""
 
@@ -78,7 +78,8 @@ class Jitted:
 
             def run(params: Tree, state: Tree, x: Array, random: Any) -> tuple:
                 y, new, residuals = self._layer.forward(params, state, x, _with(settled, random))
-                values, nest = jax.tree.flatten(residuals)
+                # No backward pass follows in inference.
+                values, nest = jax.tree.flatten(residuals if settled.mode == "train" else ())
                 is_array = [isinstance(value, jax.Array) for value in values]
                 others = [None if a else v for v, a in zip(values, is_array, strict=True)]
                 self._nests[x.shape, str(x.dtype)] = nest, others
