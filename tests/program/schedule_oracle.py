@@ -62,7 +62,8 @@ def chains_and_freed(schedule):
 def is_by_image(step, node):
     """Whether each image has a share of its own in a result."""
     if step.head is not None:
-        return step.head.op != "conv2d_backward" or node.attrs[0] == 0
+        op = step.head.op
+        return not (op.startswith("conv2d") and op.endswith("backward")) or node.attrs[0] == 0
     return all(0 not in root.axes for root in step.roots if root.target is node)
 
 

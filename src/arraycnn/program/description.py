@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
-from arraycnn.program.nodes import Node
+from arraycnn.program.nodes import AND, Node
 from arraycnn.program.passes.chains import chains
 from arraycnn.program.passes.loops import Step, expression_of
 from arraycnn.program.passes.schedule import Schedule
@@ -86,7 +86,7 @@ def places(schedule: Schedule, step: Step) -> list[str]:
             continue
         seen.add(node)
         if node.is_alone or node.kind in ("pointwise", "reduce", "take"):
-            found[node.where] = None
+            found.update(dict.fromkeys(node.where.split(AND)))
         if node is not step.head:
             waiting += node.operands
     found.update(dict.fromkeys(root.target.where for root in step.roots))

@@ -63,6 +63,29 @@ def _head(node: Node, inputs: list) -> Any:
     return kernel(GENERIC, *inputs, *attrs)
 
 
+def _with_epilogue(node: Node, inputs: list) -> Any:
+    """A convolution or dense layer, then what has joined it, one by one."""
+    base, _, what = node.op.removesuffix("_backward").partition("_")
+    attrs, is_pool = node.attrs, what == "max_pool2d"
+    if not node.op.endswith("_backward"):
+        y = getattr(GENERIC, base)(GENERIC, *inputs, *[None] * (3 - len(inputs)), *attrs[:1])
+        if not is_pool:
+            return np.maximum(y, 0.0)
+        values, winners = GENERIC.max_pool2d(
+            np.maximum(y, 0.0) if attrs[1] else y, attrs[2], "first"
+        )
+        return values, winners.astype(np.uint8)
+    x, weight, y, *winners, dy = inputs
+    if not is_pool or attrs[1]:
+        dy = np.where(y > 0.0, dy, 0.0)
+    if is_pool:
+        window, _, pool, need_dx = attrs
+        shape = (x.shape[0], *window.output_shape(*x.shape[1:3]), weight.shape[3])
+        dy = GENERIC.max_pool2d_backward(dy, *winners, shape, pool, "first")
+        attrs = window, need_dx
+    return getattr(GENERIC, f"{base}_backward")(GENERIC, x, weight, dy, *attrs)
+
+
 _HANDLERS: dict[str, Callable[[Node, list], Any]] = {
     "pow": lambda node, inputs: operator.pow(*inputs),
     "astype": lambda node, inputs: np.asarray(inputs[0]).astype(node.dtype),
@@ -80,4 +103,7 @@ _HANDLERS: dict[str, Callable[[Node, list], Any]] = {
     "part": lambda node, inputs: inputs[0][node.attrs[0]],
     **dict.fromkeys(["matmul", "dense", "dense_backward", "conv2d", "conv2d_backward"], _head),
     **dict.fromkeys(["max_pool2d", "max_pool2d_backward"], _head),
+    **dict.fromkeys(["dense_relu", "dense_relu_backward"], _with_epilogue),
+    **dict.fromkeys(["conv2d_relu", "conv2d_relu_backward"], _with_epilogue),
+    **dict.fromkeys(["conv2d_max_pool2d", "conv2d_max_pool2d_backward"], _with_epilogue),
 }

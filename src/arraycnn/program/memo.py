@@ -13,6 +13,7 @@ from typing import Any
 
 from arraycnn.ops.window import Window
 from arraycnn.program.nodes import Frozen, Node, Program
+from arraycnn.program.passes.epilogues import with_epilogues
 from arraycnn.program.passes.schedule import Schedule, scheduled
 from arraycnn.program.passes.simplify import simplified
 
@@ -29,7 +30,7 @@ def schedule_of(program: Program, carried: tuple[str, ...] = ()) -> Schedule:
     """
     key = key_of(program)
     if key is None:
-        return scheduled(simplified(program), {name: name for name in carried})
+        return scheduled(_rewritten(program), {name: name for name in carried})
     return _schedule(_Known((key, carried), program, carried))
 
 
@@ -37,6 +38,10 @@ def schedule_of(program: Program, carried: tuple[str, ...] = ()) -> Schedule:
 def rendered_of(render: Callable[[Schedule, str], Any], schedule: Schedule, dtype: str) -> Any:
     """What ``render`` makes, which knows nothing of who asks: the same object for the same schedule."""
     return render(schedule, dtype)
+
+
+def _rewritten(program: Program) -> Program:
+    return with_epilogues(simplified(program))
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class _Known:
 
 @lru_cache(_KEPT)
 def _schedule(known: _Known) -> Schedule:
-    return scheduled(simplified(known.program), {name: name for name in known.carried})
+    return scheduled(_rewritten(known.program), {name: name for name in known.carried})
 
 
 def key_of(program: Program) -> Hashable | None:

@@ -45,10 +45,16 @@ _KINDS = {
     "head": {
         *("matmul", "dense", "dense_backward", "conv2d", "conv2d_backward"),
         *("max_pool2d", "max_pool2d_backward"),
+        *("dense_relu", "dense_relu_backward", "conv2d_relu", "conv2d_relu_backward"),
+        *("conv2d_max_pool2d", "conv2d_max_pool2d_backward"),
     },
     "opaque": {"opaque"},
 }
 _KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops}
+
+
+AND = "; "
+"""Between the layers that asked for a node."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +87,8 @@ class Node:
     shape : tuple of int
     dtype : numpy.dtype
     where : str
-        The layer, and the part of the step, that asked for it: "3, forward".
+        The layer, and the part of the step, that asked for it: "3, forward"; several with `AND`
+        between them.
     """
 
     op: str

@@ -54,7 +54,10 @@ def buffers(program: Program) -> set[Node]:
     return chosen
 
 
-MANY_RESULTS = frozenset(["dense_backward", "conv2d_backward", "max_pool2d", "opaque"])
+MANY_RESULTS = frozenset(
+    {"dense_backward", "dense_relu_backward", "conv2d_backward", "conv2d_relu_backward"}
+    | {"max_pool2d", "conv2d_max_pool2d", "conv2d_max_pool2d_backward", "opaque"}
+)
 
 
 def _source(node: Node, chosen: set[Node]) -> Node:

@@ -24,7 +24,11 @@ SMALLEST = 256
 
 _BY_IMAGE = {
     "conv2d": (0,),
+    "conv2d_relu": (0,),
+    "conv2d_max_pool2d": (0,),
     "conv2d_backward": (0, 2),
+    "conv2d_relu_backward": (0, 2, 3),
+    "conv2d_max_pool2d_backward": (0, 2, 3, 4),
     "max_pool2d": (0,),
     "max_pool2d_backward": (0, 1),
 }
@@ -140,7 +144,11 @@ def _images(step: Step) -> int:
 
 def _is_by_image(result: Node, head: Node) -> bool:
     """Whether a result of a head has a share of each image: a gradient of weights has none."""
-    return head.op != "conv2d_backward" or result.attrs[0] == 0
+    return not _adds_up(head) or result.attrs[0] == 0
+
+
+def _adds_up(head: Node) -> bool:
+    return head.op.startswith("conv2d") and head.op.endswith("_backward")
 
 
 def _stays_with(access: Access | None, buffer: Node, images: int) -> bool:

@@ -15,6 +15,8 @@ from arraycnn.program.passes.schedule import Schedule
 _ALONE = {"matmul", "max_pool2d", "max_pool2d_backward"}
 """Kernels that are not handed the record which they are of."""
 
+_MAY_HAVE_A_BIAS = {"dense", "dense_relu", "conv2d", "conv2d_relu", "conv2d_max_pool2d"}
+
 
 def constants_and_inputs(
     schedule: Schedule, arrays: Mapping[str, np.ndarray]
@@ -29,7 +31,7 @@ def head_result(node: Node, ops: Kernels, held: Mapping[Node, np.ndarray]) -> An
     """What the kernel of the head ``node`` gives for the arrays that it reads."""
     inputs: list[Any] = [held[base(n)].reshape(n.shape) for n in node.operands]
     kernel: Callable[..., Any] = getattr(ops, node.op)
-    if node.op in ("dense", "conv2d") and len(inputs) == 2:
+    if node.op in _MAY_HAVE_A_BIAS and len(inputs) == 2:
         inputs.append(None)  # no bias
     first = () if node.op in _ALONE else (ops,)
     return kernel(*first, *inputs, *node.attrs)
