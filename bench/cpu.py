@@ -5,6 +5,8 @@ r"""Training and inference on the CPU against PyTorch and JAX: one command, one 
     python bench/cpu.py --only cold            # adds to what was measured before
     python bench/cpu.py --only train,infer,first --nets lenet,relu,norm,average,swish,resnet8,resnet20 \
         --out networks.json
+    python bench/cpu.py --only train --nets lenet,relu,norm,resnet8 --out engines.json \
+        --peers "arraycnn torch,arraycnn jax,torch eager,torch channels_last,torch compile,jax jit"
     python bench/cpu.py --only train --nets resnet8 --peers "arraycnn fast,tensorflow" \
         --pythons tensorflow=/an/environment/that/has/it/bin/python
 
@@ -40,7 +42,7 @@ from cpu_worker import usable_cores
 from first_step import compilations, first_steps
 from harness import HERE, commit, processor, versions
 from nets import DETAILED, NETS
-from peers import OPTIONAL, peers
+from peers import ENGINES, OPTIONAL, peers
 from table import cpu_tables
 
 CONDITIONS = ("commit", "device", "threads", "versions")
@@ -127,8 +129,9 @@ def parsed():
     add("--nets", type=choice(NETS), default=list(DETAILED))
     sizes = "of training, between commas; else those that nets.py names for each network"
     add("--batches", type=lambda text: [int(b) for b in text.split(",")], help=sizes)
-    usual = [peer for peer in peers(1) if peer not in OPTIONAL]
-    add("--peers", type=choice(peers(1)), default=usual, help=f"all but {', '.join(OPTIONAL)}")
+    named = [*ENGINES, *OPTIONAL]
+    usual = [peer for peer in peers(1) if peer not in named]
+    add("--peers", type=choice(peers(1)), default=usual, help=f"all but {', '.join(named)}")
     other = "PEER=PYTHON, between commas: what a peer runs in, where it is another one"
     add("--pythons", type=python_of, default={}, help=other)
     add("--threads", type=int, default=usable_cores())

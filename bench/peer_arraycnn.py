@@ -10,10 +10,20 @@ OURS = {"arraycnn fast": True, "arraycnn numpy": False}
 """Our peers: whether the kernels are those that numba compiled."""
 
 
-def our_backend(name, threads):
-    from arraycnn import NumPy
+ENGINES = {"arraycnn torch": "torch", "arraycnn jax": "jax"}
+"""Ours on the arrays of another library: its backend's name."""
 
-    return NumPy(threads=threads, fast=OURS[name])
+
+def our_backend(name, threads):
+    from arraycnn import NumPy, get_backend
+
+    if name in OURS:
+        return NumPy(threads=threads, fast=OURS[name])
+    if name == "arraycnn torch":  # XLA takes the cores of the process
+        import torch
+
+        torch.set_num_threads(threads)
+    return get_backend(ENGINES[name])
 
 
 def peer(name, threads, net, batch, images, labels):
@@ -28,7 +38,7 @@ def peer(name, threads, net, batch, images, labels):
         losses, _ = plan.run(first, order.take(count), np.full(count, NETS[net].rate))
         return float(losses[-1])
 
-    return step, inference.predict
+    return step, lambda pixels: inference.predict(backend.asarray(pixels))
 
 
 def trace_seconds(name, threads, net, batch, images, labels):
@@ -62,6 +72,7 @@ def _task(backend, net, images, labels):
     model = cnn.Model(network(net), images.shape[1:], backend=backend, seed=SEED)
     rule = optimizer(net)
     params, state = model.trees
-    moments = map_leaves(lambda leaf: np.asarray(leaf, "float32"), rule.init(params))
-    task = Task(model.network, rule, images, labels, SEED, "float32")
+    place = backend.asarray
+    moments = map_leaves(lambda leaf: place(np.asarray(leaf, "float32")), rule.init(params))
+    task = Task(model.network, rule, place(images), place(labels), SEED, "float32")
     return task, Carry(params, state, moments)

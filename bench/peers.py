@@ -13,13 +13,13 @@ import peer_jax
 import peer_tensorflow
 import peer_tinygrad
 import peer_torch
-from peer_arraycnn import OURS
+from peer_arraycnn import ENGINES, OURS
 
 
 def peers(threads):
     """Every peer by name."""
     return {
-        **{name: partial(peer_arraycnn.peer, name, threads) for name in OURS},
+        **{name: partial(peer_arraycnn.peer, name, threads) for name in (*OURS, *ENGINES)},
         "torch eager": partial(peer_torch.peer, threads),
         "torch channels_last": partial(peer_torch.peer, threads, channels_last=True),
         "torch compile": partial(peer_torch.peer, threads, compiled=True),
@@ -32,6 +32,8 @@ def peers(threads):
 LIBRARIES = {
     "arraycnn fast": "arraycnn.execution.compiled",
     "arraycnn numpy": "arraycnn.execution.plain",
+    "arraycnn torch": "torch",
+    "arraycnn jax": "jax.numpy",
     "torch eager": "torch",
     "torch channels_last": "torch",
     "torch compile": "torch",

@@ -14,6 +14,7 @@ NETS = {"a": "tutorial's network", "b": "PyTorch's basic MNIST network"}
 TITLES = {net: spec.title for net, spec in SPECS.items()} | NETS
 GPU_NETS = NETS | {"cifar": "64-128-256 on 32x32x3"}
 OURS = {"arraycnn fast": "with numba", "arraycnn numpy": "plain NumPy"}
+ENGINES = {"arraycnn torch": "on torch", "arraycnn jax": "on JAX"}
 SMALLEST_SHARE = 0.03
 """Kernels that take less of a step are not named."""
 
@@ -21,6 +22,7 @@ SMALLEST_SHARE = 0.03
 def cpu_tables(result):
     """Markdown of every section that ``result`` has."""
     sections = {
+        "On the arrays of another library, training, images a second:": engines_table(result),
         "The networks that people train today, training, images a second:": networks_table(
             result, "train"
         ),
@@ -124,12 +126,32 @@ def cold_table(result):
 
 def networks_table(result, kind):
     rows = []
-    for net, batch, rates in _cells(result, kind, SPECS.keys() - NETS.keys()):
+    for net, batch, found in _cells(result, kind, SPECS.keys() - NETS.keys()):
+        rates = {name: rounds for name, rounds in found.items() if name not in ENGINES}
+        if rates.keys().isdisjoint(OURS):
+            continue
         others = {name: median(found) for name, found in rates.items() if name not in OURS}
         shown = sorted(others, key=others.get, reverse=True)[1:]  # the first is the best
         listed = ", ".join(f"{name} {others[name]:,.0f}" for name in shown)
         rows.append([TITLES[net], batch, *_against_best(rates, max), listed])
     return _table(["network", "batch", *OURS.values(), "best peer", "the others"], rows)
+
+
+def engines_table(result):
+    """Ours on PyTorch and JAX, each against the best of the network written by hand in it."""
+    rows = []
+    for net, batch, rates in _cells(result, "train", SPECS):
+        columns = []
+        for engine in ENGINES:
+            library = engine.split()[1]
+            hand = {n: found for n, found in rates.items() if n.split()[0] == library}
+            best = max(hand, key=lambda name: median(hand[name]), default=None)
+            columns.append(_against(rates.get(engine), hand.get(best)))
+            columns.append(f"{best} {_spread(hand[best])}" if best else "")
+        if not rates.keys().isdisjoint(ENGINES):
+            rows.append([TITLES[net], batch, *columns])
+    head = [part for name in ENGINES.values() for part in (name, f"{name.split()[1]} by hand")]
+    return _table(["network", "batch", *head], rows)
 
 
 def activation_table(result):

@@ -12,6 +12,7 @@ import pytest
 BENCH = Path(__file__).parent.parent / "bench"
 OURS = ["arraycnn numpy", *(["arraycnn fast"] if find_spec("numba") else [])]
 PEERS = {"torch eager": "torch", "torch channels_last": "torch", "jax jit": "jax"}
+PEERS |= {"arraycnn torch": "torch"}
 
 
 def run(*arguments):
@@ -125,6 +126,13 @@ def test_tables_of_networks(monkeypatch):
             "train relu 64": {"arraycnn fast": [100.0], "torch eager": [50.0], "jax jit": [10.0]},
             "train swish 64": {"arraycnn fast": [90.0], "torch eager": [60.0], "jax jit": [5.0]},
             "infer swish 1": {"arraycnn fast": [9.0], "torch eager": [6.0], "jax jit": []},
+            "train norm 64": {
+                "arraycnn torch": [9.0, 8.0, 7.0],
+                "arraycnn jax": [3.0],
+                "torch eager": [5.0],
+                "torch compile": [10.0],
+                "jax jit": [4.0],
+            },
         },
         "first_step": {
             "swish 64": {"arraycnn fast": first, "torch eager": torch, "jax jit": torch}
@@ -136,6 +144,9 @@ def test_tables_of_networks(monkeypatch):
     assert ["the basic network", "64", "100, 2.00x", "", "torch eager 50", "jax jit 10"] in rows
     assert [swish, "64", "90, 1.50x", "", "torch eager 60", "jax jit 5"] in rows
     assert [swish, "1", "9, 1.50x", "", "torch eager 6", ""] in rows
+    norm = "the basic network with batch norm"
+    by_hand = "8 (7-9), 0.80x", "torch compile 10", "3, 0.75x", "jax jit 4"
+    assert [row for row in rows if row[0] == norm] == [[norm, "64", *by_hand]]
     assert ["with numba", "64", "100", "90, 0.90x"] in rows
     assert [swish, "64", "1.50", "4.25", "4.25"] in rows
     assert [swish, "64", "30, 0.50x", "", "torch eager 60", "jax jit 60"] in rows
