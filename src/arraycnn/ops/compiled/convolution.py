@@ -48,6 +48,11 @@ class _Convolution:
         return self.weight.shape[3]
 
     @property
+    def lanes(self) -> int:
+        """How many numbers a vector has."""
+        return BYTES // self.x.itemsize
+
+    @property
     def outputs(self) -> tuple[int, int]:
         """Rows and columns of the convolution's own output."""
         return self.window.output_shape(self.x.shape[1], self.x.shape[2])
@@ -59,8 +64,7 @@ class _Convolution:
 
     @property
     def suits_winograd(self) -> bool:
-        lanes = BYTES // self.x.itemsize
-        whole_vectors = self.channels % lanes == 0 and self.filters % lanes == 0
+        whole_vectors = self.channels % self.lanes == 0 and self.filters % self.lanes == 0
         pools_tiles = self.pool is None or self.pool == Window((2, 2), (2, 2))
         return (
             self.window.kernel_size == (3, 3)
@@ -95,9 +99,8 @@ class _Convolution:
     @property
     def parts(self) -> int:
         """Into so many parts the channels are cut where there are too few images to share."""
-        lanes = BYTES // self.x.itemsize
-        parts = max(1, min(self.channels // (2 * lanes), 8 // self.groups))
-        return parts if self.channels % (parts * lanes) == 0 else 1
+        parts = max(1, min(self.channels // (2 * self.lanes), 8 // self.groups))
+        return parts if self.channels % (parts * self.lanes) == 0 else 1
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -162,7 +165,7 @@ def _forward(
         *(x, u, bias, y, winners, height, width, channels, filters),
         *(top, left, *y.shape[1:3], down, across, band, relu, taken, *places),
     )
-    room = 16 * channels + 16 * sum(places) + 4 * filters
+    room = shape.lanes + 16 * sum(places) + 4 * filters
     blocks, by = shape.images * bands // taken, "block" if taken == bands else ""
     launcher.launch(winograd.forward, blocks, *words, like=x, room=room, by=by)
     return y, winners
@@ -201,7 +204,7 @@ def _backward(
             *(height, width, channels, filters, top, left, *dy.shape[1:3]),
             *(down, across, band, relu, images, groups, parts, *places),
         )
-        room = 16 * channels * (1 + filters) + 8 * filters + 16 * sum(places)
+        room = 2 * shape.lanes + 8 * filters + 16 * channels * filters + 16 * sum(places)
         by = "loop" if parts == 1 else ""
         launcher.launch(winograd.backward, groups * parts, *words, like=x, room=room, by=by)
     else:

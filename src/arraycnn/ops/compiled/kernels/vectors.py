@@ -342,8 +342,3 @@ def copy_vector(emit: Emitter, target: Any, source: Any) -> None:
 @emitted
 def clear_vector(emit: Emitter, target: Any) -> None:
     emit.store(emit.zero, target)
-
-
-@emitted
-def add_vector(emit: Emitter, target: Any, source: Any) -> None:
-    emit.store(emit.load(target) + emit.load(source), target)

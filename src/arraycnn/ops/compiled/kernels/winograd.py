@@ -21,13 +21,15 @@ from numba import carray, njit
 from arraycnn.ops.compiled.kernels.links import AFTER, BEFORE, run_links
 from arraycnn.ops.compiled.kernels.pointers import after, at, lanes_of, pointer, real
 from arraycnn.ops.compiled.kernels.products import multiply
-from arraycnn.ops.compiled.kernels.vectors import add_vector, clear_vector, copy_vector
+from arraycnn.ops.compiled.kernels.vectors import clear_vector, copy_vector
 from arraycnn.ops.compiled.kernels.winograd_tiles import (
     filter_gradient_tile,
     filter_tile,
     gradient_tile,
     input_gradient_tile,
+    input_gradient_tile_at_edge,
     input_tile,
+    input_tile_at_edge,
     output_tile,
     pooled_gradient_tile,
     pooled_tile,
@@ -38,23 +40,8 @@ PLACES = 16
 
 
 @njit(error_model="numpy")
-def _read_patch(patch, x, height, width, channels, apart, i, j):  # type: ignore[no-untyped-def]
-    """The 4x4 pixels of an image from (i, j) on, zero where there are none."""
-    step = lanes_of(x)
-    for a in range(4):
-        for b in range(4):
-            inside = 0 <= i + a < height and 0 <= j + b < width
-            for c in range(0, channels, step):
-                target = after(patch, (4 * a + b) * channels + c)
-                if inside:
-                    copy_vector(target, after(x, ((i + a) * width + j + b) * apart + c))
-                else:
-                    clear_vector(target)
-
-
-@njit(error_model="numpy")
 def _transform_band(  # type: ignore[no-untyped-def]
-    v, place, x, patch, height, width, channels, apart, top, left, first, last, across
+    v, place, x, zeros, height, width, channels, apart, top, left, first, last, across
 ):
     """The patches of the tiles in the rows from ``first`` to ``last``, transformed.
 
@@ -65,13 +52,16 @@ def _transform_band(  # type: ignore[no-untyped-def]
         for column in range(across):
             i, j = 2 * row - top, 2 * column - left
             target = after(v, ((row - first) * across + column) * channels)
+            start = after(x, (i * width + j) * apart)
             if i >= 0 and j >= 0 and i + 4 <= height and j + 4 <= width:
-                start, line, pixel = after(x, (i * width + j) * apart), width * apart, apart
-            else:
-                _read_patch(patch, x, height, width, channels, apart, i, j)
-                start, line, pixel = patch, 4 * channels, channels
+                for c in range(0, channels, step):
+                    input_tile(after(target, c), place, after(start, c), width * apart, apart)
+                continue
             for c in range(0, channels, step):
-                input_tile(after(target, c), place, after(start, c), line, pixel)
+                input_tile_at_edge(
+                    after(target, c), place, after(start, c), width * apart, apart,
+                    i, j, height, width, zeros,
+                )  # fmt: skip
 
 
 @njit(error_model="numpy")
@@ -118,13 +108,14 @@ def _forward_band(words, scratch, image, first, last):  # type: ignore[no-untype
     across, relu = words[14], words[16]
     v_place, m_place = words[18], words[19]
     tiles, step = (last - first) * across, lanes_of(x)
-    patch = at(scratch, 0)
-    v = after(patch, PLACES * channels)
+    zeros = at(scratch, 0)
+    clear_vector(zeros)
+    v = after(zeros, step)
     m = after(v, PLACES * v_place)
     outside = after(m, PLACES * m_place)
     x = after(x, image * height * width * channels)
     _transform_band(
-        v, v_place, x, patch, height, width, channels, channels, top, left, first, last, across
+        v, v_place, x, zeros, height, width, channels, channels, top, left, first, last, across
     )
     for number in range(PLACES):
         multiply(
@@ -233,8 +224,10 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     group, channels = block // parts, apart // parts
     part = block % parts * channels
     size, step = channels * filters, lanes_of(x)
-    patch = at(scratch, 0)
-    outside = after(patch, PLACES * channels)
+    zeros, waste = at(scratch, 0), at(scratch, step)
+    clear_vector(zeros)
+    clear_vector(waste)
+    outside = after(waste, step)
     du = after(outside, 8 * filters)
     v = after(du, PLACES * size)
     dm = after(v, PLACES * v_place)
@@ -261,7 +254,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
                 words[4] != 0, rows, columns, filters, first, last, across, relu, outside,
             )  # fmt: skip
             _transform_band(
-                v, v_place, source, patch, height, width, channels, apart,
+                v, v_place, source, zeros, height, width, channels, apart,
                 top, left, first, last, across,
             )  # fmt: skip
             for number in range(PLACES):
@@ -283,26 +276,18 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
             for tile in range(tiles):
                 i, j = 2 * (first + tile // across) - top, 2 * (tile % across) - left
                 gradient = after(v, tile * channels)
+                start = after(target, (i * width + j) * apart)
                 if i >= 0 and j >= 0 and i + 4 <= height and j + 4 <= width:
-                    start = after(target, (i * width + j) * apart)
                     for c in range(0, channels, step):
                         input_gradient_tile(
                             after(start, c), width * apart, apart, after(gradient, c), v_place
                         )
                     continue
-                for n in range(0, PLACES * channels, step):
-                    clear_vector(after(patch, n))
                 for c in range(0, channels, step):
-                    input_gradient_tile(
-                        after(patch, c), 4 * channels, channels, after(gradient, c), v_place
-                    )
-                for a in range(max(0, -i), min(4, height - i)):
-                    for b in range(max(0, -j), min(4, width - j)):
-                        for c in range(0, channels, step):
-                            add_vector(
-                                after(target, ((i + a) * width + j + b) * apart + c),
-                                after(patch, (4 * a + b) * channels + c),
-                            )
+                    input_gradient_tile_at_edge(
+                        after(start, c), width * apart, apart, after(gradient, c), v_place,
+                        i, j, height, width, waste,
+                    )  # fmt: skip
         run_links(words, AFTER, image, scratch)
     for c in range(channels):
         for f in range(0, filters, step):

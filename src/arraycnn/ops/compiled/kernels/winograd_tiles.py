@@ -41,12 +41,38 @@ def _sandwiched(matrix: Any, grid: list[list[Vector]]) -> list[list[Any]]:
     return [[_combined(row, line) for row in matrix] for line in half]
 
 
-def _loaded(emit: Emitter, start: Any, row: Any, column: Any, rows: int, columns: int) -> Any:
-    """A grid of vectors; ``row`` and ``column`` are the steps from one to the next."""
+def _places(emit: Emitter, start: Any, row: Any, column: Any, rows: int, columns: int) -> Any:
+    """A grid of pointers; ``row`` and ``column`` are the steps from one to the next."""
+    return [[_place(emit, start, i, row, j, column) for j in range(columns)] for i in range(rows)]
+
+
+def _inside(
+    emit: Emitter, grid: Any, i: Any, j: Any, height: Any, width: Any, other: Any
+) -> list[list[Any]]:
+    """A grid of pointers to pixels from (i, j) on; ``other`` in place of those not in the image."""
+    builder = emit.builder
+
+    def within(first: Any, count: Any) -> list[Any]:
+        numbers = [builder.add(first, emit.integer(number)) for number in range(len(grid))]
+        return [builder.icmp_unsigned("<", number, count) for number in numbers]  # no negative is
+
+    rows, columns = within(i, height), within(j, width)
     return [
-        [emit.load(_place(emit, start, i, row, j, column)) for j in range(columns)]
-        for i in range(rows)
+        [
+            builder.select(builder.and_(in_row, in_column), pixel, other)
+            for in_column, pixel in zip(columns, line, strict=True)
+        ]
+        for in_row, line in zip(rows, grid, strict=True)
     ]
+
+
+def _loaded(emit: Emitter, start: Any, row: Any, column: Any, rows: int, columns: int) -> Any:
+    """A grid of the vectors there."""
+    return _at(emit, _places(emit, start, row, column, rows, columns))
+
+
+def _at(emit: Emitter, places: list[list[Any]]) -> list[list[Vector]]:
+    return [[emit.load(place) for place in line] for line in places]
 
 
 def _stored(emit: Emitter, grid: Any, start: Any, row: Any, column: Any) -> None:
@@ -83,14 +109,38 @@ def input_tile(emit: Emitter, v: Any, place: Any, x: Any, row: Any, column: Any)
 
 
 @emitted
+def input_tile_at_edge(
+    emit: Emitter, v: Any, place: Any, x: Any, row: Any, column: Any, i: Any, j: Any, height: Any,
+    width: Any, zeros: Any,
+) -> None:  # fmt: skip
+    """The same for a patch whose first pixel is (i, j): ``zeros`` where the image has none."""
+    patch = _places(emit, x, row, column, 4, 4)
+    patch = _inside(emit, patch, i, j, height, width, zeros)
+    _stored(emit, _sandwiched(_B_T, _at(emit, patch)), v, emit.times(4, place), place)
+
+
+@emitted
 def input_gradient_tile(emit: Emitter, dx: Any, row: Any, column: Any, dv: Any, place: Any) -> None:
     """dx += B dv B'."""
+    _add_gradient(emit, _places(emit, dx, row, column, 4, 4), dv, place)
+
+
+@emitted
+def input_gradient_tile_at_edge(
+    emit: Emitter, dx: Any, row: Any, column: Any, dv: Any, place: Any, i: Any, j: Any,
+    height: Any, width: Any, waste: Any,
+) -> None:  # fmt: skip
+    """The same where the first pixel is (i, j); what is none of the image goes to ``waste``."""
+    patch = _places(emit, dx, row, column, 4, 4)
+    _add_gradient(emit, _inside(emit, patch, i, j, height, width, waste), dv, place)
+
+
+def _add_gradient(emit: Emitter, patch: list[list[Any]], dv: Any, place: Any) -> None:
     added = _sandwiched(_B, _loaded(emit, dv, emit.times(4, place), place, 4, 4))
-    before = _loaded(emit, dx, row, column, 4, 4)
-    grid = [
-        [a + b for a, b in zip(*lines, strict=True)] for lines in zip(before, added, strict=True)
-    ]
-    _stored(emit, grid, dx, row, column)
+    before = _at(emit, patch)  # all of them, before ``waste`` is written to
+    for pixels, ours, theirs in zip(patch, before, added, strict=True):
+        for pixel, a, b in zip(pixels, ours, theirs, strict=True):
+            emit.store(a + b, pixel)
 
 
 def _outputs(emit: Emitter, m: Any, place: Any, bias: Any) -> Any:
