@@ -1,5 +1,6 @@
 """Rendered programs: the eager step's numbers, on all threads the same bits, in their memory."""
 
+import operator
 from contextlib import nullcontext
 
 import numpy as np
@@ -106,6 +107,7 @@ def test_all_that_is_traced_is_rendered(number):
 
 
 FLOATS = ["exp", "expm1", "log", "log1p", "tanh", "sqrt", "abs", "sign", "floor", "ceil", "square"]
+FLOATS += ["round", "trunc"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -129,6 +131,40 @@ def test_functions_of_reals(name, dtype):
         )
     bound = 4 * float(info.eps)
     np.testing.assert_allclose(got, expected, rtol=bound, atol=4 * float(info.tiny))
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "uint8", "uint32"])
+def test_divisions_of_integers_round_down_and_none_stops_the_processor(dtype):
+    info = np.iinfo(dtype)
+    some = [info.min, info.min + 1, info.max, 0, 1, 2, 3, 7, 100]
+    some += [-1, -2, -3, -7, -100] if info.min else []
+    a, b = (grid.ravel() for grid in np.meshgrid(*2 * [np.array(some, dtype)]))
+    program, values = traced(lambda a, b: (a // b, a % b, a // 3, a % 3), a, b)
+    got = rendered(scheduled(program), values)
+    pairs = [(int(x), int(y)) for x, y in zip(a, b, strict=True)]
+    wrap = lambda number: (number - info.min) % 2**info.bits + info.min  # noqa: E731
+    expected = {  # by Python's own numbers, wrapped; 0 where NumPy has 0
+        "0": [wrap(x // y) if y else 0 for x, y in pairs],
+        "1": [x % y if y else 0 for x, y in pairs],
+        "2": [x // 3 for x, _ in pairs],
+        "3": [x % 3 for x, _ in pairs],
+    }
+    for name, numbers in expected.items():
+        assert got[name].dtype == dtype
+        np.testing.assert_array_equal(got[name], np.array(numbers, dtype))
+
+
+@pytest.mark.parametrize("op", [operator.mod, operator.floordiv])
+def test_a_remainder_of_floating_numbers_has_no_code_and_says_what_has(op):
+    x, y = test_program_trace.X, test_program_trace.Y
+    program, values = traced(op, x, y)
+    with pytest.raises(layouts.UnsupportedError, match="y of float64 has no code; write ") as said:
+        rendered(scheduled(program), values)
+    instead = str(said.value).rpartition("write ")[2]
+    program, values = traced(
+        lambda x, y: eval(instead, {"xp": array_namespace(x), "x": x, "y": y}), x, y
+    )
+    np.testing.assert_allclose(rendered(scheduled(program), values)["0"], op(x, y), atol=1e-13)
 
 
 @pytest.mark.parametrize("exponent", [0, 1, 2, 3, 7, -1, -3, 0.5, 1.7, -0.3, 2.0])

@@ -1,5 +1,6 @@
 """Tracing: every layer and optimizer is written down as it is, and what cannot be is refused."""
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import arraycnn as cnn
 from arraycnn.ops import array_namespace
 from arraycnn.ops.arrays import at, pad
 from arraycnn.program.interpret import interpret
+from arraycnn.program.namespace import INSTEAD
 from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.steps import inference_program, training_program
 from arraycnn.program.trace import TracingError, trace
@@ -112,6 +114,10 @@ ROWS = np.array([2, 0, 2, 1])
         lambda xp, x, y, rows: xp.clip(x, min=-0.5, max=0.5) + xp.clip(x, max=0.0),
         lambda xp, x, y, rows: xp.maximum(x, 0.1) + xp.minimum(x, y) + xp.sign(x) + xp.square(x),
         lambda xp, x, y, rows: xp.floor(x) + xp.ceil(y) + xp.reciprocal(y),
+        lambda xp, x, y, rows: (xp.round(3 * x), xp.trunc(x), xp.round(rows), xp.trunc(rows)),
+        lambda xp, x, y, rows: (rows % 2, (1 - rows) // 3, 7 % (rows + 1), -7 // (rows - 4)),
+        lambda xp, x, y, rows: (xp.roll(x, 2, axis=1), xp.roll(x, -7), xp.roll(x, 0, axis=0)),
+        lambda xp, x, y, rows: xp.roll(x, (1, -12), axis=(0, -1)),
         lambda xp, x, y, rows: (xp.isnan(x), xp.isfinite(x), xp.logical_not(x > 0)),
         lambda xp, x, y, rows: (xp.any(x > 2), xp.all(x < 9, axis=1), xp.prod(x, axis=0)),
         lambda xp, x, y, rows: (xp.max(x, axis=(0, 2)), xp.min(x, keepdims=True), xp.sum(x)),
@@ -197,7 +203,11 @@ def doubled_in_place(xp, x):
         (lambda xp, x: x + "1", "Python numbers", "float(number)"),
         (lambda xp, x: xp.fft(x), "xp.fft cannot be traced", "namespace"),
         (lambda xp, x: xp.sort(x), "xp.sort cannot be traced", "namespace"),
-        (lambda xp, x: x.sum(), "no attribute 'sum'", ""),
+        (lambda xp, x: xp.hypot(x, x), "xp.hypot cannot be traced", "xp.sqrt(x * x + y * y)"),
+        (lambda xp, x: x.sum(), "no attribute 'sum'", "write xp.sum(x)"),
+        (lambda xp, x: x.dot(x), "no attribute 'dot'", "a function of xp"),
+        (lambda xp, x: (x > 0) % (x > 1), "must be given numbers, got bool", "xp.astype"),
+        (lambda xp, x: xp.roll(x, x[0, 0, 0, 0]), "read the value", "xp.where"),
         (lambda xp, x: xp.exp(xp.astype(x, xp.int32)), "floating numbers", "xp.astype"),
         (lambda xp, x: xp.matmul(x, x), "shapes (n, k) and (k, m)", "reshape"),
         (lambda xp, x: x.T, "two axes", "permute_dims"),
@@ -220,6 +230,23 @@ def test_what_cannot_be_traced_is_refused_with_the_layers_position(act, cause, r
     assert cause in message
     assert remedy in message
     assert "\n" not in message
+
+
+def test_remainders_of_floating_numbers_are_numpys():
+    program, inputs = traced(lambda x, y: (x % y, x // y, -3.0 % y, x // -0.25), X, Y)
+    expected = {"0": X % Y, "1": X // Y, "2": -3.0 % Y, "3": X // -0.25}
+    check_same(interpret(program, inputs), expected)
+
+
+@pytest.mark.parametrize("name", INSTEAD)
+def test_what_stands_for_a_function_that_cannot_be_traced_is_the_same(name):
+    x, y = np.abs(X), X[::-1] + 0.1
+    function = getattr(np, name)
+    expected = function(x, y) if re.search(r"\by\b", INSTEAD[name]) else function(x)
+    program, inputs = traced(
+        lambda x, y: eval(INSTEAD[name], {"xp": array_namespace(x), "x": x, "y": y}), x, y
+    )
+    np.testing.assert_allclose(interpret(program, inputs)["0"], expected, rtol=1e-13)
 
 
 def test_an_optimizer_that_reads_a_value_is_named():

@@ -59,6 +59,10 @@ ELSEWHERE: dict[Remedy, str] = {
     Remedy("estimator.py", "give them as fit had them"): (
         "test_sampling.py::test_the_estimator_refuses_to_score_classes_of_which_it_knows_none"
     ),
+    Remedy("program/render/values.py", "write {}"): (
+        "program/test_program_render.py::"
+        "test_a_remainder_of_floating_numbers_has_no_code_and_says_what_has"
+    ),
     Remedy("ops/compiled/caching.py", "it runs all the same"): (
         "test_kernel_cache.py::test_a_full_disk_is_said_once_and_stops_nothing"
     ),

@@ -89,6 +89,19 @@ _step(
     lambda xp, x: xp.exp(xp.astype(xp.arange(3), x.dtype)),
 )
 _step(
+    "trace",
+    "use xp.astype",
+    lambda xp, x: (x > 0) % (x > 1),
+    lambda xp, x: xp.astype(x > 0, xp.int32) % (1 + xp.astype(x > 1, xp.int32)),
+)
+_step("trace", "write {}", lambda xp, x: x.mean(axis=0), lambda xp, x: xp.mean(x, axis=0))
+_step(
+    "namespace",
+    "write {}",
+    lambda xp, x: xp.hypot(x, x + 1.0),
+    lambda xp, x: xp.sqrt(x * x + (x + 1.0) * (x + 1.0)),
+)
+_step(
     "namespace",
     "count axes from 0",
     lambda xp, x: xp.sum(x, axis=3),

@@ -2,12 +2,13 @@
 
 Names, parameters and meaning are the standard's (2024.12); dtypes follow NumPy's promotion. Left
 out is what needs a value (``nonzero``, ``unique``), what draws or sorts, and linear algebra beyond
-`matmul` of two axes: a call of those raises AttributeError, which names this page.
+`matmul` of two axes: a call of those raises AttributeError, which names what to write, or this page.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +19,21 @@ from arraycnn.program.trace import Traced, pointwise, recorder, refuse
 
 _ABSTRACT = np.zeros((), np.int8)
 _FLOATING = frozenset(["sqrt", "exp", "expm1", "log", "log1p", "tanh"])
+INSTEAD = {
+    "copysign": "xp.where(y < 0, -xp.abs(x), xp.abs(x))",
+    "cosh": "0.5 * (xp.exp(x) + xp.exp(-x))",
+    "count_nonzero": "xp.sum(xp.astype(x != 0, xp.int64))",
+    "diff": "x[..., 1:] - x[..., :-1]",
+    "hypot": "xp.sqrt(x * x + y * y)",
+    "log10": "xp.log(x) / 2.302585092994046",
+    "log2": "xp.log(x) / 0.6931471805599453",
+    "logaddexp": "xp.maximum(x, y) + xp.log1p(xp.exp(-xp.abs(x - y)))",
+    "signbit": "x < 0",
+    "sinh": "0.5 * (xp.exp(x) - xp.exp(-x))",
+    "vecdot": "xp.sum(x * y, axis=-1)",
+}
+"""What can be traced and is the same, for functions of the standard that cannot."""
+
 _DTYPES = (
     *("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
     *("float32", "float64"),
@@ -37,9 +53,13 @@ class Namespace:
             return lambda *values: _pointwise(name, values)
         if name in _DTYPES:
             return np.dtype(name)
-        message = (
-            f"xp.{name} cannot be traced; compute with the functions of arraycnn.program.namespace"
-        )
+        if name in INSTEAD:
+            message = f"xp.{name} cannot be traced; write {INSTEAD[name]}"
+        else:
+            message = (
+                f"xp.{name} cannot be traced; compute with the functions of "
+                "arraycnn.program.namespace"
+            )
         raise AttributeError(message)
 
     # Dtypes and creation
@@ -215,6 +235,18 @@ class Namespace:
     def flip(self, x: Traced, /, *, axis: Any = None) -> Traced:
         flipped = _axes(axis, x.ndim)
         return x[tuple(slice(None, None, -1 if d in flipped else 1) for d in range(x.ndim))]
+
+    def roll(self, x: Traced, /, shift: Any, *, axis: Any = None) -> Traced:
+        if axis is None:
+            return self.reshape(self.roll(self.reshape(x, (-1,)), shift, axis=0), x.shape)
+        axes = axis if isinstance(axis, tuple) else (axis,)
+        shifts = shift if isinstance(shift, tuple) else (shift,) * len(axes)
+        for along, by in zip(axes, shifts, strict=True):
+            (d,) = _axes(along, x.ndim)
+            cut = -operator.index(by) % max(1, x.shape[d])
+            before = (slice(None),) * d
+            x = self.concat([x[(*before, slice(cut, None))], x[(*before, slice(cut))]], axis=d)
+        return x
 
     def concat(self, arrays: Sequence[Traced], /, *, axis: int | None = 0) -> Traced:
         if axis is None:

@@ -27,7 +27,7 @@ COMPARISONS = frozenset(
 POINTWISE = COMPARISONS | {
     *("add", "subtract", "multiply", "divide", "pow", "maximum", "minimum"),
     *("negative", "abs", "sign", "square", "sqrt", "exp", "expm1", "log", "log1p", "tanh"),
-    *("floor", "ceil", "where", "astype"),
+    *("floor", "ceil", "round", "trunc", "remainder", "floor_divide", "where", "astype"),
     *("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_invert"),
     *("bitwise_left_shift", "bitwise_right_shift"),
 }

@@ -164,6 +164,12 @@ class Traced:
             "compute with those of xp = array_namespace(x)",
         )
 
+    def __getattr__(self, name: str) -> NoReturn:
+        """Most often a method that NumPy's arrays have, and those of the standard do not."""
+        instead = f"xp.{name}(x)" if hasattr(self.namespace, name) else "a function of xp"
+        message = f"arrays of the standard have no attribute {name!r}; write {instead}"
+        raise AttributeError(message)
+
     @property
     def shape(self) -> tuple[int, ...]:
         return self.node.shape
@@ -248,6 +254,8 @@ def pointwise(op: str, *values: Any, dtype: Any = None) -> Traced:
         dtype = np.bool_ if op in COMPARISONS else np.result_type(*selected)
         if op == "divide" and np.dtype(dtype).kind in "iub":
             dtype = np.float64
+        if op in ("remainder", "floor_divide") and np.dtype(dtype).kind == "b":
+            refuse(f"{op} must be given numbers, got bool", "use xp.astype")
     return recorder().note(op, tuple(given), (), np.broadcast_shapes(*shapes), dtype)
 
 
@@ -291,6 +299,8 @@ _OPERATORS = {
     "sub": "subtract",
     "mul": "multiply",
     "truediv": "divide",
+    "floordiv": "floor_divide",
+    "mod": "remainder",
     "pow": "pow",
     "xor": "bitwise_xor",
     "and": "bitwise_and",

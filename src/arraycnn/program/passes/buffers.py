@@ -17,6 +17,7 @@ BIG = 2**14
 """Numbers from which on it counts that a value is written and read."""
 
 DEAR = {"exp": 8, "expm1": 8, "log": 8, "log1p": 8, "tanh": 12, "pow": 8, "divide": 3, "sqrt": 3}
+DEAR |= {"remainder": 8, "floor_divide": 8}
 """Operations that take as long as several others."""
 
 _MOST_OPERATIONS = 24

@@ -165,8 +165,10 @@ class Values:
 
     def _of_integers(self, op: str, given: np.dtype, values: list[Any]) -> Any:
         zero, (value, *_) = self.constant(given, 0), values
-        if op in ("floor", "ceil"):
+        if op in ("floor", "ceil", "round", "trunc"):
             return value
+        if op in ("remainder", "floor_divide"):
+            return self._divided(op, given, *values)
         if op in ("isnan", "isinf", "isfinite"):
             return self.constant(np.dtype(bool), op == "isfinite")
         negative = self.builder.sub(zero, value)
@@ -180,6 +182,25 @@ class Values:
             return self._sign(given, value)
         message = f"{op} of {given}"
         raise UnsupportedError(message)
+
+    def _divided(self, op: str, given: np.dtype, a: Any, b: Any) -> Any:
+        """Rounded down, as NumPy has it: 0 where ``b`` is 0, for which processors stop."""
+        build, zero, one = self.builder, self.constant(given, 0), self.constant(given, 1)
+        is_zero = self._compared("==", given, b, zero)
+        safe, minus = build.select(is_zero, one, b), None
+        if given.kind == "i":  # nor does the least number have a negative
+            minus = self._compared("==", given, b, self.constant(given, -1))
+            safe = build.select(minus, one, safe)
+        quotient = (build.sdiv if given.kind == "i" else build.udiv)(a, safe)
+        rest = build.sub(a, build.mul(quotient, safe))
+        if given.kind == "i":
+            # Processors round towards 0: one too high where the rest has the other sign than b.
+            signs = self._compared("<", given, build.xor(rest, safe), zero)
+            down = build.and_(signs, self._compared("!=", given, rest, zero))
+            quotient = build.select(down, build.sub(quotient, one), quotient)
+            rest = build.select(down, build.add(rest, safe), rest)
+            quotient = build.select(minus, build.sub(zero, a), quotient)
+        return build.select(is_zero, zero, quotient if op == "floor_divide" else rest)
 
     def _sign(self, given: np.dtype, value: Any) -> Any:
         zero, one = self.constant(given, 0), self.constant(given, 1)
@@ -200,11 +221,16 @@ class Values:
             return build.fdiv(*values)
         if op == "negative":
             return build.fneg(value)
-        if op in ("abs", "floor", "ceil", "sqrt"):
-            name = "fabs" if op == "abs" else op
+        if op in ("abs", "floor", "ceil", "round", "trunc", "sqrt"):
+            name = {"abs": "fabs", "round": "rint"}.get(op, op)
             return call.intrinsic(f"llvm.{name}", value.type, [value])
         if op == "sign":
             return self._sign(given, value)
+        if op in ("remainder", "floor_divide"):  # of the exact quotient: no instruction has it
+            sign = "%" if op == "remainder" else "//"
+            instead = "x - y * xp.floor(x / y)" if op == "remainder" else "xp.floor(x / y)"
+            message = f"x {sign} y of {given} has no code; write {instead}"
+            raise UnsupportedError(message)
         if op == "isnan":
             return build.fcmp_unordered("uno", value, value)
         if op in ("isinf", "isfinite"):

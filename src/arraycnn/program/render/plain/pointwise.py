@@ -13,7 +13,9 @@ NAMES = {
     "bitwise_right_shift": "right_shift",
     "bitwise_invert": "invert",
     "pow": "power",
+    "round": "rint",
 }
+_TO_WHOLE = ("floor", "ceil", "round", "trunc")
 _POWERS = {2: np.square, 0.5: np.sqrt, -1: np.reciprocal}
 """What NumPy's operator takes for a power, too."""
 
@@ -42,7 +44,7 @@ def apply(
 
     ``last`` : the last input, where it is a number of the program, else None.
     """
-    if op == "astype" or (op in ("floor", "ceil") and out.dtype.kind != "f"):
+    if op == "astype" or (op in _TO_WHOLE and out.dtype.kind != "f"):
         call(np.copyto, out, inputs[0], casting="unsafe")
     elif op == "where":
         is_zero = last is not None and repr(last) in ("0", "0.0", "False")  # and not -0.0
