@@ -102,6 +102,37 @@ def test_torch_compile():
     assert list(told.groups()) == [f"{ratio:.2f}" for ratio in ratios]
 
 
+def test_on_the_arrays_of_other_libraries():
+    newest = sorted((ROOT / "bench" / "results").glob("engines-*.json"))[-1]
+    measured = json.loads(newest.read_text())
+    page = " ".join((ROOT / "docs" / "PERFORMANCE.md").read_text("utf-8").split())
+    assert f"(../bench/results/{newest.name})" in page
+    assert f"({measured['commit']})" in page
+    rows = rows_of("network", "batch", "on torch", "torch by hand", "on JAX", "JAX by hand")
+    cells, ratios = measured["images_per_second"], {"torch": [], "jax": []}
+    assert len(rows) == len(cells)
+    for row, (cell, rates) in zip(rows, cells.items(), strict=True):
+        assert row["batch"] == cell.split()[2]
+        for library, shown_as in (("torch", "torch"), ("jax", "JAX")):
+            hand = {
+                name: middle(found) for name, found in rates.items() if name.startswith(library)
+            }
+            best = max(hand, key=hand.get)
+            ours = rates[f"arraycnn {library}"]
+            ratios[library].append(middle(ours) / hand[best])
+            assert row[f"on {shown_as}"] == f"{shown(ours)}, {ratios[library][-1]:.2f}x"
+            assert row[f"{shown_as} by hand"] == f"{best} {shown(rates[best])}"
+    (torch, jax) = ([f"{end(of):.2f}" for end in (min, max)] for of in ratios.values())
+    told = f"arrays give {torch[0]} to {torch[1]} and JAX's {jax[0]} to {jax[1]}."
+    assert told in page
+    trial = measured["torch_compile_of_our_step"].values()
+    seconds = " s on LeNet and ".join(f"{found['first_call_seconds']:.0f}" for found in trial)
+    ratio = " and ".join(f"{found['compiled'] / found['not_compiled']:.2f}" for found in trial)
+    assert (
+        f"first call took {seconds} s on the basic network, and then it ran at {ratio} of" in page
+    )
+
+
 FIRST_STEP = {  # the last word of the first two columns names the table
     "torch eager": ("seconds", 2),
     "other libraries": ("mib", 0),

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.errors import InvalidValueError
 from arraycnn.fusion import Chain
 from arraycnn.layers import Residual, Sequential
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
@@ -52,7 +51,7 @@ def parted(network: Layer, eager: Collection[Path], path: Path = ()) -> Layer:
         for name, layer in run:
             alone = ((name, parted(layer, inside, (*path, name))),)
             runs.append(([(name, layer)], Chain(alone)))
-    return _Runs(runs)
+    return _Runs(network, runs)
 
 
 class Jitted:
@@ -134,12 +133,12 @@ class JittedOptimizer:
 class _Runs:
     """A Sequential as runs of its layers, one after the other, under their own names."""
 
-    def __init__(self, runs: list[tuple[NamedLayers, Layer]]) -> None:
+    def __init__(self, network: Layer, runs: list[tuple[NamedLayers, Layer]]) -> None:
+        self._network = network
         self._runs = [([name for name, _ in layers], run) for layers, run in runs]
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
-        message = "_Runs: stands for a Sequential that has been initialised; initialise that one"
-        raise InvalidValueError(message)
+        return self._network.init(rng, input_shape)
 
     def forward(
         self, params: Tree, state: Tree, x: Array, context: Context

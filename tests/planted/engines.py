@@ -1,0 +1,28 @@
+"""Faults in the kernels of PyTorch, and in what JAX compiles part by part."""
+
+TORCH = "test_engine_kernels.py -k pytorch"
+JITTED = "test_jitted.py -k "
+
+FAULTS = [
+    ("ops/torch_kernels.py", "dbias = dy.sum((0, 1, 2))", "dbias = dy.mean((0, 1, 2))", TORCH),
+    ("ops/torch_kernels.py", ":: window.stride[0], :: window.stride[1]", ":: window.stride[1], :: window.stride[0]", TORCH),
+    ("ops/torch_kernels.py", "and not any(window.padding)", "", TORCH),
+    ("ops/torch_kernels.py", "threshold_backward.default(dy, y, 0)", "threshold_backward.default(y, dy, 0)", TORCH),
+    ("ops/torch_kernels.py", "tuple(part.clone() for part in running)", "running", TORCH),
+    ("ops/torch_kernels.py", "if trains and images.numel() == images.shape[1]:", "if False:", TORCH),
+    ("ops/torch_kernels.py", "div_(float(batch_size))", "div_(float(len(rows)))", TORCH),
+    ("ops/torch_kernels.py", "dlogits.new_full((), -1.0)", "dlogits.new_full((), 1.0)", TORCH),
+    ("ops/torch_updates.py", "torch._foreach_add(gradients, velocities, alpha=momentum)", "velocities", TORCH),
+    ("ops/torch_updates.py", "alpha=-rate * weight_decay", "alpha=-weight_decay", TORCH),
+    ("ops/torch_updates.py", "(1.0 - decays[1].item()) ** 0.5", "1.0 - decays[1].item()", TORCH),
+    ("ops/torch_updates.py", "value=1.0 - beta2", "value=beta2", TORCH),
+    ("ops/torch_random.py", "&= (1 << distance) - 1", "&= (1 << distance)", TORCH),
+    ("ops/torch_random.py", "keys[(turn + 1) % 3] + turn", "keys[(turn + 1) % 3]", TORCH),
+    ("ops/torch_random.py", "half = (count + 1) // 2", "half = count // 2 + 1", TORCH),
+    ("execution/jitted_parts.py", "need_dx or place > first", "need_dx", JITTED + "alone"),
+    ("execution/jitted_parts.py", "return self._backward[key](params, arrays, dy, _arrays(context))", "return dy, params", JITTED + "alone"),
+    ("execution/jitted_inference.py", "1 << (count - 1).bit_length() if pads else count", "count", JITTED + "few_sizes"),
+    ("execution/jitted_inference.py", "[:count] for array", "[:] for array", JITTED + "few_sizes"),
+    ("execution/jitted_inference.py", "return takes_more_images(*trees, image, uint8)", "return True", JITTED + "padded"),
+    ("execution/xla.py", "key = known, *more", "key = known", JITTED + "device"),
+]  # fmt: skip
