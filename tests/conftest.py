@@ -12,12 +12,19 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Or scikit-learn skips a check of estimators; SciPy looks once, when it is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
+import io
 import logging
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stdout,
+)
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -269,10 +276,26 @@ def report_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "report-basic": ("report", "basic", "--backend", "numpy", "--image", "5"),
         "report-both": ("report", "basic", "scratch", "--backend", "numpy", "--json"),
     }.items():
-        result = run_arraycnn(*arguments, cwd=folder)
-        assert result.returncode == 0, result.stderr
-        (folder / f"{name}.txt").write_text(result.stdout)
+        said = io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), signals_kept():
+            patch.chdir(folder)
+            patch.setattr(sys, "argv", ["arraycnn", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        assert not ended.value.code, name
+        (folder / f"{name}.txt").write_text(said.getvalue())
     return folder
+
+
+@contextmanager
+def signals_kept() -> Iterator[None]:
+    """Afterwards signals do what they did before, whatever a command made of them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -290,7 +313,6 @@ def command(monkeypatch, capfd):
 
     As its entry point does, but for what an interpreter costs to start: some two seconds.
     """
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
     def run(*arguments, cwd, logs=True):
         monkeypatch.chdir(cwd)
@@ -303,9 +325,8 @@ def command(monkeypatch, capfd):
                 main()
         return Ended(ended.value.code or 0, *capfd.readouterr())
 
-    yield run
-    for number, handler in zip((signal.SIGINT, signal.SIGTERM), before, strict=True):
-        signal.signal(number, handler)
+    with signals_kept():
+        yield run
 
 
 @pytest.fixture

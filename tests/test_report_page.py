@@ -30,7 +30,6 @@ from arraycnn.history import EpochRecord
 from arraycnn.report import tiles, words
 from arraycnn.report.figures import to_svg
 from arraycnn.report.markup import Html, tag
-from conftest import run_arraycnn as run
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PICTURES = {
@@ -199,9 +198,9 @@ def test_pictures_are_written_as_png_and_svg(report_runs):
     assert (report_runs / "report" / "pictures" / "comparison.png").is_file()
 
 
-def test_a_report_is_made_again_in_its_place(report_runs):
+def test_a_report_is_made_again_in_its_place(report_runs, command):
     before = sorted(path for path in (report_runs / "basic").rglob("*"))
-    assert run("report", "basic", "--backend", "numpy", cwd=report_runs).returncode == 0
+    assert command("report", "basic", "--backend", "numpy", cwd=report_runs).returncode == 0
     assert sorted(path for path in (report_runs / "basic").rglob("*")) == before
 
 
@@ -218,7 +217,7 @@ def test_names_from_files_are_text_not_html(tmp_path, found, record):
 # --- the command line -----------------------------------------------------------------------------
 
 
-def test_users_mistakes_are_one_line(report_runs, tmp_path):
+def test_users_mistakes_are_one_line(report_runs, tmp_path, command):
     (tmp_path / "empty").mkdir()
     table = [
         ((), "Missing argument 'RUN...'"),
@@ -229,7 +228,7 @@ def test_users_mistakes_are_one_line(report_runs, tmp_path):
         ((report_runs / "basic", "absent"), "run folder absent: holds no run"),
     ]
     for arguments, expected in table:
-        result = run("report", *arguments, "--backend", "numpy", cwd=tmp_path)
+        result = command("report", *arguments, "--backend", "numpy", cwd=tmp_path)
         assert result.returncode == 2, arguments
         assert result.stdout == ""
         assert len(result.stderr.splitlines()) == 1, result.stderr
