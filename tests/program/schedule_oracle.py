@@ -17,7 +17,7 @@ def run_by_image(schedule, values):
     """The outputs, where the steps of a chain work on one image after the other.
 
     What a step makes of an image is made of whatever the others have left by then; what it makes of
-    all images together, when all are done.
+    all images together, of what it has seen of each.
     """
     memory = beginning(schedule, values)
     for chain, freed in chains_and_freed(schedule):
@@ -26,8 +26,18 @@ def run_by_image(schedule, values):
                 memory[node] = memory[schedule.memory_of[node]].reshape(node.shape)
             else:
                 memory.setdefault(node, spoilt(node))
+        changing = {node for step in chain.steps for node in step.writes}
+        changing |= {schedule.memory_of[node] for node in changing if node in schedule.memory_of}
+        seen = {
+            step: {node: memory[node].copy() for node in step.reads & changing}
+            for step in chain.steps
+        }
         for image in range(chain.images):
             for step in chain.steps:
+                for node, held in seen[step].items():
+                    if node.size % chain.images == 0:
+                        shares = [array.reshape(chain.images, -1) for array in (held, memory[node])]
+                        shares[0][image] = shares[1][image]
                 changed = dict(memory) | {node: memory[node].copy() for node in step.writes}
                 run_step(step, schedule, changed)
                 for node in step.writes:
@@ -37,7 +47,8 @@ def run_by_image(schedule, values):
                         ]
                         shares[0][image] = shares[1][image]
         for step in chain.steps:
-            changed = dict(memory) | {node: memory[node].copy() for node in step.writes}
+            changed = dict(memory) | (seen[step] if chain.images else {})
+            changed |= {node: memory[node].copy() for node in step.writes}
             run_step(step, schedule, changed)
             for node in step.writes:
                 if not chain.images or not is_by_image(step, node):

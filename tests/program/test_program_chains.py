@@ -10,6 +10,7 @@ from test_program_trace import traced
 
 import arraycnn as cnn
 from arraycnn.ops import Window, array_namespace
+from arraycnn.program import memo
 from arraycnn.program.description import description
 from arraycnn.program.heads import HEADS
 from arraycnn.program.interpret import interpret
@@ -55,6 +56,17 @@ def test_norm_activation_and_pool_join_their_convolutions():
     ]
     text = description(schedule)
     assert "4 chains" in text
+
+
+def test_a_program_is_scheduled_in_the_same_way_every_time():
+    """Chains decide in which order numbers are added up: another process must find the same."""
+    texts = set()
+    with on_small_sizes():
+        for _ in range(6):  # nodes of each lie elsewhere in memory
+            step = program_cases.trial(*NETWORKS["resnet"], OPTIMIZERS["Adam"], images=16)
+            memo._schedule.cache_clear()
+            texts.add(description(test_program_passes.schedule_of(step, 16)))
+    assert len(texts) == 1
 
 
 def conv(x, weight):

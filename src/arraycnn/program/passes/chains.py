@@ -76,8 +76,8 @@ class _Growing:
     def take(self, step: Step) -> bool:
         """Add ``step``; False where it cannot join."""
         images = self._images or _images(step)
-        if images < FEWEST_IMAGES or any(node in self._schedule.memory_of for node in step.writes):
-            return False  # what is written over, an earlier step may have to read for other images
+        if images < FEWEST_IMAGES or any(map(self._writes_too_soon, step.writes)):
+            return False
         made = self._by_image(step, images)
         if made is None:
             return False
@@ -85,6 +85,15 @@ class _Growing:
         self._steps.append(step)
         self._made |= made
         return True
+
+    def _writes_too_soon(self, node: Node) -> bool:
+        """Whether ``node`` lies where an earlier step may have to read for other images."""
+        place = self._schedule.memory_of.get(node)
+        return (
+            place is not None
+            and place not in self._made  # else it is read image by image only
+            and any(place in step.reads for step in self._steps)
+        )
 
     def ended(self) -> list[Chain]:
         """The chain; its steps one by one where there is no head, or nothing but one."""

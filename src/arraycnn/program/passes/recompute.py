@@ -33,8 +33,8 @@ def recompute(steps: Collection[Step], held: set[Node]) -> None:
 def _recompute(step: Step, held: set[Node]) -> None:
     own = {root.target for root in step.roots}
     before = _instructions(step, held)
-    for node in sorted(step.reads - own, key=lambda node: -node.size):
-        if node.kind != "pointwise" or node.size < BIG:
+    for node in dict.fromkeys(one.buffer for one in before):  # a set's order is no order
+        if node is None or node in own or node.kind != "pointwise" or node.size < BIG:
             continue
         try:
             after = _instructions(step, held - step.recomputed - {node})

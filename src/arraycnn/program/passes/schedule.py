@@ -21,6 +21,9 @@ from arraycnn.program.passes.recompute import recompute
 
 _ALIGNMENT = 64
 
+_LARGE = 2**20
+"""Bytes of a gradient that is not kept for long."""
+
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
@@ -83,7 +86,7 @@ def scheduled(program: Program, carried: dict[str, str] | None = None) -> Schedu
     program = _without_aliases(program, carried)
     steps, held = loops(program)
     recompute(steps, held)
-    steps = _in_order(steps, program)
+    steps = _in_order(steps, program, {program.outputs[name] for name in carried})
     memory_of = _in_place(program, steps, carried)
     freed = _last_uses(program, steps, memory_of)
     return Schedule(program, tuple(steps), frozenset(held), memory_of, freed, carried)
@@ -108,10 +111,19 @@ def _without_aliases(program: Program, carried: dict[str, str]) -> Program:
     return Program(tuple(nodes), program.inputs, outputs)
 
 
-def _in_order(steps: list[Step], program: Program) -> list[Step]:
-    """As traced, as far as what belongs together allows."""
+def _in_order(steps: list[Step], program: Program, carried: set[Node]) -> list[Step]:
+    """As traced, as far as what belongs together allows.
+
+    But the update of a large parameter follows at once on its gradient, which it then is the last to
+    read: of the gradients of a step, the large ones never lie in memory together.
+    """
     position = {node: number for number, node in enumerate(program.nodes)}
     rank = {step: max(position[node] for node in step.writes) for step in steps}
+    if not any(step.is_call for step in steps):  # else all updates come after the last call
+        for step in steps:
+            large = [read for read in step.reads if read.nbytes >= _LARGE and read in position]
+            if large and carried.issuperset(step.writes):
+                rank[step] = max(position[read] for read in large)
     waiting = {step: len(step.after) for step in steps}
     following: dict[Step, list[Step]] = {step: [] for step in steps}
     for step in steps:
@@ -150,7 +162,43 @@ def _in_place(program: Program, steps: list[Step], carried: dict[str, str]) -> d
             continue
         if _overwrites(node, place, steps, calls[-1] if calls else -1):
             memory_of[node] = place
+    _in_place_of_temporaries(steps, memory_of, outputs)
     return memory_of
+
+
+def _in_place_of_temporaries(
+    steps: list[Step], memory_of: dict[Node, Node], outputs: set[Node]
+) -> None:
+    """Let loops write where they read, for the last time and point by point, what they have read."""
+    last = {node: number for number, step in enumerate(steps) for node in step.reads}
+    taken = set(memory_of.values())
+    for number, step in enumerate(steps):
+        for root in step.roots:
+            target = root.target
+            if root.op != "write" or root.index is not None or target in memory_of:
+                continue
+            for place in _loaded(step):
+                if (
+                    place.kind != "input"
+                    and place.op not in ("constant", "update")
+                    and target.op != "update"
+                    and place not in outputs
+                    and place not in taken
+                    and place not in memory_of
+                    and (place.size, place.dtype) == (target.size, target.dtype)
+                    and last[place] == number
+                    and _reads_only(step.roots, step, place, dense(root.space))
+                ):
+                    memory_of[target] = place
+                    taken |= {place, target}
+                    break
+
+
+def _loaded(step: Step) -> list[Node]:
+    """What a loop reads, in the order in which it does: a set's would be another in each process."""
+    held = step.reads | {root.target for root in step.roots}
+    buffers = [one.buffer for one in expression_of(step.roots, held)[0].instructions]
+    return [node for node in dict.fromkeys(buffers) if node in step.reads]
 
 
 def _updates_in_place(update: Node, old: Node, number: int, steps: list[Step]) -> bool:
@@ -186,10 +234,10 @@ def _overwrites(node: Node, place: Node, steps: list[Step], last_call: int) -> b
 def _reads_only(roots: list[Root], step: Step, buffer: Node, access: Access) -> bool:
     """Whether a loop reads ``buffer`` point by point at ``access`` only."""
     held = step.reads | {root.target for root in roots}
-    expression, _ = expression_of(roots, held)
     return all(
         instruction.op == "load" and instruction.access == access
-        for instruction in expression.instructions
+        for known in (held, held - step.recomputed)
+        for instruction in expression_of(roots, known)[0].instructions
         if instruction.buffer is buffer
     )
 
