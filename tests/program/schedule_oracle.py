@@ -20,12 +20,15 @@ def run_by_image(schedule, values):
     all images together, of what it has seen of each.
     """
     memory = beginning(schedule, values)
+    taken = peak = 0
     for chain, freed in chains_and_freed(schedule):
         for node in (node for step in chain.steps for node in step.writes):
             if node in schedule.memory_of:
                 memory[node] = memory[schedule.memory_of[node]].reshape(node.shape)
-            else:
-                memory.setdefault(node, spoilt(node))
+            elif node not in memory:
+                memory[node] = spoilt(node)
+                taken += aligned_bytes(node)
+        peak = max(peak, taken)
         changing = {node for step in chain.steps for node in step.writes}
         changing |= {schedule.memory_of[node] for node in changing if node in schedule.memory_of}
         seen = {
@@ -55,6 +58,8 @@ def run_by_image(schedule, values):
                     memory[node][...] = changed[node]
         for node in freed:
             memory[node][...] = spoilt(node)
+            taken -= aligned_bytes(node)
+    assert peak == chains.peak_bytes(schedule)
     return ending(schedule, memory)
 
 

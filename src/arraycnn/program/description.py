@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from arraycnn.program.nodes import AND, Node
-from arraycnn.program.passes.chains import chains
+from arraycnn.program.passes.chains import chains, peak_bytes
 from arraycnn.program.passes.loops import Step, expression_of
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.text import bytes_in_words
@@ -51,7 +51,7 @@ def description(schedule: Schedule, causes: tuple[str, ...] = ()) -> str:
     inputs = sum(node.nbytes for node in schedule.program.inputs.values())
     moved = sum(map(traffic, schedule.steps))
     what = f"{len(schedule.program.nodes)} operations in {counts['loops']} fused loops"
-    memory = f"memory: {bytes_in_words(schedule.peak_bytes)} for values at the most"
+    memory = f"memory: {bytes_in_words(peak_bytes(schedule))} for values at the most"
     summary = [
         f"{what} and {counts['heads']} heads (operations with a kernel of their own)",
         f"{memory}, without {bytes_in_words(inputs)} of inputs and what heads need to work",
@@ -59,8 +59,9 @@ def description(schedule: Schedule, causes: tuple[str, ...] = ()) -> str:
     ]
     count = sum(chain.images > 0 for chain in found)
     if count:
-        what = "steps marked |, which kernels can run on one image before the next is begun"
-        summary.append(f"{count} chains: {what}")
+        what = "steps marked |, which compiled kernels run on one image before the next is begun"
+        without = bytes_in_words(schedule.peak_bytes)
+        summary.append(f"{count} chains: {what}; where none are, values take {without}")
     if counts["calls"]:
         calls = f"{counts['calls']} calls of layers as they are written, between compiled parts"
         summary.append(f"{calls} (their own memory is not counted):")

@@ -14,7 +14,7 @@ from arraycnn.program.access import Access
 from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Step, expression_of
-from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.passes.schedule import Schedule, aligned_bytes
 
 FEWEST_IMAGES = 16
 """Of fewer images a batch is not cut: each launch has threads enough by itself."""
@@ -61,6 +61,21 @@ def chains(schedule: Schedule) -> list[Chain]:
             if not growing.take(step):
                 found.append(Chain((step,)))
     return found + growing.ended()
+
+
+def peak_bytes(schedule: Schedule) -> int:
+    """As `Schedule.peak_bytes`, where chains are run image by image: what one of their steps no longer
+    needs of the last image may not be written over before the chain has ended."""
+    held = peak = 0
+    known = set(schedule.memory_of)
+    freed = dict(zip(schedule.steps, schedule.freed, strict=True))
+    for chain in chains(schedule):
+        new = {node for step in chain.steps for node in step.writes} - known
+        known |= new
+        held += sum(map(aligned_bytes, new))
+        peak = max(peak, held)
+        held -= sum(aligned_bytes(node) for step in chain.steps for node in freed[step])
+    return peak
 
 
 class _Growing:
