@@ -82,6 +82,14 @@ def test_pytorch_computes_what_the_generic_kernels_do(torch):
     check_torch(torch)
 
 
+def test_pytorch_steps_a_window_of_one_pixel_down_and_right(torch):
+    from arraycnn.ops.torch_kernels import torch_kernels
+
+    given = (2, 5, 7, 3), Window((1, 1), (2, 3)), 4
+    found = results(torch_kernels(), torch.asarray, lambda t: t.numpy(), *given, "float64")
+    same(found, expected_of(*given), "float64")
+
+
 SHAPES = {
     "rest, unlike padding": ((2, 8, 9, 2), Window((3, 2), (2, 3), (1, 0, 0, 2)), 3),
     "touching, with a rest": ((2, 7, 9, 3), Window((2, 4), (2, 4), (0, 0, 0, 0)), 4),
