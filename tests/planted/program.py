@@ -288,16 +288,4 @@ FAULTS = [
         "and True",
         _PASSES,
     ),
-    (
-        "program/passes/schedule.py",
-        "for known in (held, held - step.recomputed)",
-        "for known in (held,)",
-        _CHAINS,
-    ),
-    (
-        "program/passes/schedule.py",
-        "if not any(step.is_call for step in steps):",
-        "if True:",
-        _CALLS,
-    ),
 ]
