@@ -90,7 +90,7 @@ class ImageTaker:
             alone = images.ndim > 1 and len(images) != shape[0]  # one image without the axis N
             return self._source(MappedImages(images[np.newaxis] if alone else images), shape)
         source = as_source(images)
-        if source.resident is None:
+        if source.resident is None and images is not None:
             return self._source(source, shape_for(source.shape, self._form.shape))
         array = plain_array(source.resident)
         array = self._converted(array) if self._is_to_convert(array.dtype) else array
