@@ -61,7 +61,7 @@ def description(schedule: Schedule, causes: tuple[str, ...] = ()) -> str:
     if count:
         what = "steps marked |, which compiled kernels run on one image before the next is begun"
         without = bytes_in_words(schedule.peak_bytes)
-        summary.append(f"{count} chains: {what}; without them the values are {without}")
+        summary.append(f"{count} chains: {what} ({without} of values without them)")
     if counts["calls"]:
         calls = f"{counts['calls']} calls of layers as they are written, between compiled parts"
         summary.append(f"{calls} (their own memory is not counted):")
