@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from arraycnn.ops import GENERIC
 from arraycnn.ops.cuda import cuda_kernels
 from arraycnn.ops.cuda.launcher import Addresses, source
 from arraycnn.ops.cupy_kernels import OPTIONS, CuPyLauncher
@@ -92,8 +93,17 @@ def test_cupy_refuses_what_it_cannot_pack(argument):
         check_arguments((1,), (32,), (argument,), 0)
 
 
+NOT_OURS = ("relu", "relu_backward", "batch_norm", "batch_norm_backward")
+"""CuPy's own operations compute these."""
+
+
+@pytest.mark.parametrize("op", NOT_OURS)
+def test_what_has_no_kernel_is_generic(op):
+    assert getattr(cuda_kernels(OnHost()), op) is getattr(GENERIC, op)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", KERNEL_CASES, ids=str)
+@pytest.mark.parametrize("case", [c for c in KERNEL_CASES if c.op not in NOT_OURS], ids=str)
 def test_kernels_take_the_arrays_of_cupy(case, dtype):
     launcher = OnHost()
     ops = cuda_kernels(launcher)

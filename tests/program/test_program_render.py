@@ -236,11 +236,11 @@ def test_loops_of_many_blocks(shape):
     check_rendered(scheduled(program), values, interpret(program, values), 1e-9)
 
 
-@pytest.mark.parametrize("filters", [2, 5])
-def test_loops_of_a_chain_keep_to_their_image(filters):
-    """Of 18 and 45 numbers: all together make whole vectors, or not, and an image never does."""
+@pytest.mark.parametrize(("size", "filters"), [(5, 2), (5, 5), (3, 1)])
+def test_loops_of_a_chain_keep_to_their_image(size, filters):
+    """Of 18, 45 and 1 numbers: all together make whole vectors, or not, and an image never does."""
     rng = np.random.default_rng(8)
-    x, weight = rng.normal(size=(4, 5, 5, 2)), rng.normal(size=(3, 3, 2, filters))
+    x, weight = rng.normal(size=(4, size, size, 2)), rng.normal(size=(3, 3, 2, filters))
 
     def function(x, weight):
         xp, y = array_namespace(x), HEADS.conv2d(HEADS, x, weight, None, Window((3, 3), (1, 1)))

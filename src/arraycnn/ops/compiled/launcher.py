@@ -262,9 +262,13 @@ class _Arena:
 class _Held:
     """Owns memory for the arrays that are views of it, and gives it back after the last."""
 
+    _give: Callable[[np.ndarray], None] | None = None
+    """None where an interrupt came before there was one."""
+
     def __init__(self, memory: np.ndarray, give: Callable[[np.ndarray], None]) -> None:
         self._memory, self._give = memory, give
         self.__array_interface__ = memory.__array_interface__
 
     def __del__(self) -> None:
-        self._give(self._memory)
+        if self._give is not None:
+            self._give(self._memory)

@@ -166,7 +166,8 @@ def layout(step: Step, held: Set[Node], apart: bool = False) -> Layout:
     kept = [group for group in groups if not group[0]]
     reduced = [group for group in groups if group[0]]
     if not axes:
-        outer, rows, last = groups[:apart], groups[apart:-1], groups[-1:]
+        outer, inner = groups[:apart], groups[apart:]
+        rows, last = inner[:-1], inner[-1:]
     elif one_by_one:
         outer, rows, last = kept, reduced, []
     elif groups and not groups[-1][0]:
