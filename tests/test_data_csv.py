@@ -186,6 +186,9 @@ def test_labels_written_as_floats_are_whole(tmp_path):
         (5, "1,1e400" + ",7" * 15, "column 2 (pixel0) has '1e400'"),
         (5, "1," + ",7" * 15, "column 2 (pixel0) has an empty cell"),
         (5, "1,99999999999999999999" + ",7" * 15, "column 2 (pixel0) has '9999"),
+        (5, "1,10\x1e" + ",x" * 15, "column 3 (pixel1) has 'x'"),
+        (5, "1,\x1f10\x1c,\x85\x0b5,\u3000300" + ",7" * 13, "column 4 (pixel2) has"),
+        (5, "1,\x1e" + ",7" * 15, "column 2 (pixel0) has an empty cell"),
         (5, "1,0x1F" + ",7" * 15, "column 2 (pixel0) has '0x1F'"),
         (5, "" + ",7" * 16, "column 1 (label) has an empty cell"),
         (5, "z" * 300 + ",7" * 16, "column 1 (label) has 300 letters"),
@@ -206,6 +209,18 @@ def test_rows_that_are_wrong_are_named(tmp_path, place, row, said):
     # Where the row begins; a wrong class is known once all are read.
     begin = len("\n".join([*rows[:place], ""]))
     assert caught.value.offset == (None if row.startswith("-3") else begin)
+
+
+@pytest.mark.parametrize("blank", ["\x0b", "\x0c", *"\x1c\x1d\x1e\x1f\x85\xa0\u2003\u3000"])
+def test_blanks_around_numbers_are_no_part_of_them(tmp_path, blank):
+    images, labels = drawn(40, 16, 2)
+    (tmp_path / "a.csv").write_text(lines(images, labels))
+    expected = load_dataset(tmp_path / "a.csv")
+    text = lines(images, labels).replace(",", f"{blank},{blank}")
+    (tmp_path / "b.csv").write_text(text, encoding="utf-8")
+    found = load_dataset(tmp_path / "b.csv")
+    for name in ("train_images", "train_labels", "test_images", "test_labels"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize(

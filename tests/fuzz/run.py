@@ -71,15 +71,20 @@ def fuzz(
     flat: float | None = None,
     corpus: Path | None = None,
     found: Path | None = None,
+    seed: int = 0,
 ) -> Outcome:
-    """Run one target in a process of its own; with ``flat``, until coverage is flat that long."""
+    """Run one target in a process of its own; with ``flat``, until coverage is flat that long.
+
+    ``seed`` (not 0) makes the inputs the same each time; 0 draws one.
+    """
     with tempfile.TemporaryDirectory() as work:
         corpus = corpus / target if corpus else Path(work) / "corpus"
         found = (found or HERE / "found") / target
         corpus.mkdir(parents=True, exist_ok=True)
         found.mkdir(parents=True, exist_ok=True)
         began = started = time.monotonic()
-        command = [sys.executable, str(HERE / "worker.py"), target, str(corpus), str(found)]
+        worker = str(HERE / "worker.py")
+        command = [sys.executable, worker, target, str(corpus), str(found), str(seed)]
         process = subprocess.Popen(
             command,
             stdout=subprocess.PIPE,
@@ -158,6 +163,9 @@ def main() -> None:
     parser.add_argument("--flat", type=float, help="end when coverage was flat for this long")
     parser.add_argument("--corpus", type=Path, help="keep inputs that reach new code here")
     parser.add_argument(
+        "--seed", type=int, default=0, help="not 0: the same inputs each time, for a fixed program"
+    )
+    parser.add_argument(
         "--jobs",
         type=int,
         default=len(os.sched_getaffinity(0)),
@@ -166,7 +174,7 @@ def main() -> None:
     options = parser.parse_args()
 
     def run(target: str) -> Outcome:
-        return fuzz(target, options.seconds, options.flat, options.corpus)
+        return fuzz(target, options.seconds, options.flat, options.corpus, seed=options.seed)
 
     failed = False
     with ThreadPoolExecutor(options.jobs) as pool:

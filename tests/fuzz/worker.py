@@ -1,4 +1,4 @@
-"""One fuzzing process: ``worker.py TARGET CORPUS FOUND``, started by run.py."""
+"""One fuzzing process: ``worker.py TARGET CORPUS FOUND SEED``, started by run.py."""
 
 import atexit
 import resource
@@ -15,7 +15,7 @@ PACKAGES = ["arraycnn", "gzip", "zipfile", "json", "click", "PIL"]
 
 
 def main() -> None:
-    name, corpus, found = sys.argv[1:]
+    name, corpus, found, seed = sys.argv[1:]
     with atheris.instrument_imports(include=PACKAGES):
         from PIL import Image, WebPImagePlugin  # noqa: F401
         from run import INPUT_SECONDS, MEMORY_MB
@@ -23,8 +23,8 @@ def main() -> None:
         from targets import TARGETS, clean_up, require
 
         Image.preinit()
-    for number, seed in enumerate(SEEDS[name]()):
-        (Path(corpus) / f"seed{number}").write_bytes(seed)
+    for number, content in enumerate(SEEDS[name]()):
+        (Path(corpus) / f"seed{number}").write_bytes(content)
 
     def within_time(data: bytes) -> None:
         # libFuzzer's own clock goes on while other programs have the processor: it is for hangs.
@@ -53,6 +53,7 @@ def main() -> None:
             "-reload=0",
             "-print_final_stats=1",
             "-len_control=20",
+            f"-seed={seed}",
         ],
         within_time,
     )

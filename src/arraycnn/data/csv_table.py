@@ -277,9 +277,11 @@ def _wrong_pixel(path: Path, layout: Layout, rows: list[_Line]) -> DataFileError
     unused = {layout.label, *layout.others}
     for offset, text in rows:
         for place, cell in enumerate(_cells(text, layout.delimiter)):
-            number = float(cell) if _NUMBER.fullmatch(cell.strip()) else float("nan")
+            # Stripped: float() does not take all that Python and NumPy hold for blanks, such as \x1e.
+            bare = cell.strip()
+            number = float(bare) if _NUMBER.fullmatch(bare) else float("nan")
             if place not in unused and not 0 <= number <= 255:
-                told = repr(one_line(cell)[:40]) if cell.strip() else "an empty cell"
+                told = repr(one_line(cell)[:40]) if bare else "an empty cell"
                 reason = f"pixels must be numbers 0 to 255, {layout.column(place)} has {told}"
                 return DataFileError(path, reason, _REMEDY, offset)
     reason = "rows cannot be read as numbers"
