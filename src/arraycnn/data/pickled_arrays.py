@@ -28,6 +28,10 @@ class PickledArray:
         self.array = _made(data, dtype, shape, "F" if fortran is True else "C")
 
 
+_FLAGS = (0, 8)
+"""Of numbers, and of text; NumPy itself takes the bytes of others for addresses."""
+
+
 class PickledDType:
     """A dtype of numbers, truth values or text; objects are refused."""
 
@@ -35,8 +39,15 @@ class PickledDType:
         self.dtype = np.dtype(code)
 
     def build(self, state: Any) -> None:
-        """Take NumPy's state, of which the byte order is needed: (version, order, ...)."""
-        order = _text(state[1])
+        """Take NumPy's state, of which the byte order is needed.
+
+        (version, order, subarray, names, fields, size, alignment, flags), and metadata perhaps.
+        """
+        _, order, subarray, names, fields, _, _, flags, *_ = state
+        order = _text(order)
+        if (subarray, names, fields) != (None, None, None) or flags not in _FLAGS:
+            message = "arrays must be of numbers or text"
+            raise ValueError(message)
         if order not in ("<", ">", "|", "="):
             message = "a dtype has no byte order"
             raise ValueError(message)
