@@ -80,7 +80,7 @@ def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> PickledArray:
     return found
 
 
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+def _encode(text: Any, encoding: Any) -> bytes:
     """How Python 3 writes bytes in a protocol of Python 2."""
     if _text(encoding) not in ("latin1", "latin-1") or type(text) is not str:
         message = "only bytes written as Latin-1 are read"
