@@ -143,7 +143,7 @@ def test_a_step_of_the_eager_plan_takes_no_more_than_is_said(optimizer):
     network = cnn.Residual(cnn.Sequential(cnn.Conv2d(4, 3, padding="same"), cnn.ReLU()))
     network = cnn.Sequential(cnn.Rescale(), cnn.Conv2d(4, 3), network, cnn.Flatten(), cnn.Dense(5))
     task, carry = task_of(network, (10, 9, 1), 256, OPTIMIZERS[optimizer])
-    plan = EagerTraining(cnn.NumPy(fast=False), task, carry)
+    plan = EagerTraining(cnn.NumPy(1, fast=False), task, carry)
     peak(plan, 256)  # a first call leaves things behind that stay
     taken, said = peak(plan, 256), plan.memory().of(256)
     assert taken <= said < 4 * taken  # NumPy's kernels cut their columns, the generic do not

@@ -13,6 +13,7 @@ from arraycnn.execution.host import HostPlans, Plan
 from arraycnn.execution.plan import Task, TrainingPlan
 from arraycnn.execution.recorded import UNROLLED, RecordedTraining
 from arraycnn.layers import MaxPool2d
+from arraycnn.layers.layer import Layer
 from arraycnn.ops.compiled import compiled_kernels, steps
 from arraycnn.ops.compiled.caching import is_kept
 from arraycnn.ops.compiled.compiling import at_first_compilation
@@ -37,6 +38,9 @@ class Compiled(HostPlans):
     def recorded(self, task: Task, carry: Carry, plan: Plan = RecordedTraining) -> TrainingPlan:
         self._rehearse(task, carry, plan)
         return super().recorded(task, carry, plan)
+
+    def _is_recordable(self, network: Layer) -> bool:
+        return False
 
     def can_pool(self, pool: MaxPool2d) -> bool:
         return pool.ties == "first" and fits_byte(pool.kernel_size)

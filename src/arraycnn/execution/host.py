@@ -40,10 +40,7 @@ Plan: TypeAlias = Callable[..., RecordedTraining]
 """`RecordedTraining`, or what is made as it is."""
 
 _MEASURED, _MEASURED_BYTES = 32, 2**20
-"""Images that memory is measured on: so many, unless they are large."""
-
-_MEASURED_TRACED = 8
-"""The same where a step is traced, of which the memory for values is one piece."""
+"""Images that memory is measured on: so many, unless they are large. Fewer may not be chained."""
 
 
 class HostPlans:
@@ -161,8 +158,8 @@ class HostPlans:
     def _memory(self, task: Task, carry: Carry, kind: Plan) -> StepMemory:
         """What the recordings of a batch and of a shorter one hold, measured on few images."""
         scratch, count = 0, task.images.shape[0]
-        most = _MEASURED if kind is RecordedTraining else _MEASURED_TRACED
-        few = 2 * min(max(1, _MEASURED_BYTES // (4 * math.prod(task.images.shape[1:]))), most)
+        large = max(1, _MEASURED_BYTES // (4 * math.prod(task.images.shape[1:])))
+        few = 2 * min(large, _MEASURED)
 
         def steps(images: int) -> object:
             nonlocal scratch

@@ -4,6 +4,7 @@ NumPy tells Python of its arrays, other libraries do not: so the step that is me
 whatever the plan itself runs on.
 """
 
+import gc
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,7 +22,8 @@ from arraycnn.tree import map_leaves
 
 def step_memory(step: Callable[[int], object], few: int, more: int) -> StepMemory:
     """What ``step``, called with a number of images, takes: from its peaks for two numbers."""
-    step(few)  # a first call leaves things behind that stay
+    for count in (few, more):
+        step(count)  # a first call leaves things behind that stay
     low, high = _peak(step, few), _peak(step, more)
     per_image = max(1, (high - low) // (more - few))
     return StepMemory(fixed=max(0, low - few * per_image), per_image=per_image)
@@ -67,6 +69,7 @@ def whole_step_memory(task: Task, carry: Carry, *, columns: bool) -> StepMemory:
 
 def _peak(step: Callable[[int], object], count: int) -> int:
     """Bytes that Python and NumPy hold at the most while ``step`` runs, beside those before."""
+    gc.collect()  # what would be given back meanwhile
     tracing = tracemalloc.is_tracing()
     if not tracing:
         tracemalloc.start()

@@ -9,7 +9,11 @@ from arraycnn.optimizers.lion import Lion
 from arraycnn.optimizers.optimizer import Optimizer, learning_rates, paired, zeros_like
 from arraycnn.optimizers.sgd import SGD
 
+OPTIMIZERS = (SGD, Adam, AdamW, Lion)
+"""Those of this library."""
+
 __all__ = [
+    "OPTIMIZERS",
     "SGD",
     "Adam",
     "AdamW",
