@@ -7,11 +7,11 @@ NumPy as a user gets it, with numba where numba is.
 
     ARRAYCNN_RAN=bare.jsonl pytest -n auto                                 # writes down what ran
     ARRAYCNN_RAN=full.jsonl ARRAYCNN_RAN_BARE=bare.jsonl pytest -n auto    # runs the others
-    pytest --collect-only -q >collected.txt
-    python tests/passes.py collected.txt bare.jsonl full.jsonl             # nothing is in neither
+    python tests/passes.py bare.jsonl full.jsonl                           # nothing is in neither
 
-The passes may be of two Pythons; what a Python can break, `EVERY_PYTHON`, runs on each.
-``ARRAYCNN_RAN_BARE=none`` runs that alone.
+Beside what ran, a pass writes down the tests that it collected (full.tests): of all files, or
+passes.py fails. The passes may be of two Pythons; what a Python can break, `EVERY_PYTHON`, runs on
+each. ``ARRAYCNN_RAN_BARE=none`` runs that alone.
 
 What asks is seen from outside: an import that nothing can serve, and a subprocess of this Python,
 whose imports cannot be seen. It is asked by the file, since a file may keep what it has computed,
@@ -147,8 +147,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         Path(_RAN).write_text("".join(f"{line}\n" for line in lines))
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     tests = {item.nodeid for item in items}
+    # Each process of xdist collects, the first but none; and xdist sees that they find the same.
+    if _RAN and getattr(config, "workerinput", {"workerid": "gw0"})["workerid"] == "gw0":
+        collected(Path(_RAN)).write_text("".join(f"{test}\n" for test in sorted(tests)))
     if _RAN_BARE == "none":
         kept = {test for test in tests if is_of(test, EVERY_PYTHON)}
     elif _RAN_BARE:
@@ -157,6 +161,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
     config.hook.pytest_deselected(items=[item for item in items if item.nodeid not in kept])
     items[:] = [item for item in items if item.nodeid in kept]
+
+
+def collected(path: Path) -> Path:
+    """Where the pass that writes ``path`` lists all tests that it found, run or not."""
+    return path.with_suffix(".tests")
 
 
 def is_of(test: str, patterns: tuple[str, ...]) -> bool:
@@ -219,17 +228,20 @@ def costliest(ran: dict[str, dict], count: int = 12) -> list[tuple[str, float]]:
 
 def all_files(tests: set[str]) -> str:
     """A count; SystemExit where a file of tests is not among those of ``tests``."""
-    files = {path.name for path in HERE.glob("test_*.py")}
+    files = {path.name for path in HERE.rglob("test_*.py")}
     left_out = sorted(files - {file_of(test) for test in tests})
     if left_out:
         raise SystemExit(f"left out of collection: {', '.join(left_out)}")
     return f"{len(tests)} tests of all {len(files)} files collected"
 
 
-def main(collected: str, *passes: str) -> str:
-    lines = Path(collected).read_text().splitlines()
-    tests = {line for line in lines if line.startswith("tests/") and "::" in line}
-    return both(tests, *map(read, map(Path, passes))) if passes else all_files(tests)
+def main(*passes: str) -> str:
+    paths = [Path(name) for name in passes]
+    tests = [set(collected(path).read_text().splitlines()) for path in paths]
+    found = [all_files(of_one) for of_one in tests]
+    if len(paths) == 2:
+        found.append(both(tests[-1], *map(read, paths)))
+    return "\n".join(found)
 
 
 if __name__ == "__main__":

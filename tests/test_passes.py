@@ -85,6 +85,7 @@ def test_the_second_pass_runs_the_others(bare):
     done = run(folder, ARRAYCNN_RAN=str(second), ARRAYCNN_RAN_BARE=str(folder / "bare.jsonl"))
     assert done.returncode == 0, done.stdout
     assert set(passes.read(second)) == set(ran) - passes.settled(ran)
+    assert passes.collected(second).read_text().splitlines() == sorted(ran)
 
 
 def row(outcome="passed", asked=False, reason="", python=passes.PYTHON):
@@ -142,11 +143,27 @@ def test_another_python_runs_again_what_a_python_can_break():
 
 
 def test_a_file_left_out_is_told():
-    files = sorted(path.name for path in (ROOT / "tests").glob("test_*.py"))
+    files = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert "test_program_plan.py" in files
     tests = {f"tests/{name}::x" for name in files}
     assert f"all {len(files)} files" in passes.all_files(tests)
     with pytest.raises(SystemExit, match=files[3]):
         passes.all_files(tests - {f"tests/{files[3]}::x"})
+
+
+def test_every_pass_is_of_all_files(tmp_path):
+    """The command at the end of .ci/run: of two passes, or of one."""
+    tests = [f"tests/{path.name}::x" for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+    for name in ("bare", "full"):
+        (tmp_path / f"{name}.tests").write_text("\n".join(tests))
+        rows = (json.dumps({"test": test, **row()}) for test in tests)
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(rows))
+    both = [str(tmp_path / "bare.jsonl"), str(tmp_path / "full.jsonl")]
+    assert f"{len(tests)} settled by the bare pass, 0 run" in passes.main(*both)
+    (tmp_path / "bare.tests").write_text("\n".join(tests[1:]))
+    for some in (both, both[:1]):
+        with pytest.raises(SystemExit, match="left out of collection"):
+            passes.main(*some)
 
 
 def test_a_failure_stays_in_what_is_written(tmp_path):
@@ -155,6 +172,7 @@ def test_a_failure_stays_in_what_is_written(tmp_path):
     assert run(tmp_path, "-n", "2", ARRAYCNN_RAN=str(tmp_path / "r.jsonl")).returncode == 1
     (line,) = (tmp_path / "r.jsonl").read_text().splitlines()
     assert json.loads(line)["outcome"] == "failed"
+    assert (tmp_path / "r.tests").read_text() == "test_it.py::test_fails\n"
 
 
 def test_every_pattern_names_files():

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from run import Outcome, fuzz
+from run import Fuzzer, Outcome
 
 PACKAGE = Path(__file__).parent.parent.parent / "src" / "arraycnn"
 SECONDS = 120.0
@@ -67,7 +67,8 @@ def search(target: str, file: str, text: str, fault: str) -> Outcome:
             raise SystemExit(f"{file} does not hold {text!r} any more: mend the table")
         (package / file).write_text(source.replace(text, fault, 1))
         os.environ["PYTHONPATH"] = folder
-        return fuzz(target, SECONDS, found=Path(folder) / "found")
+        with Fuzzer() as fuzzer:
+            return fuzzer.fuzz(target, SECONDS, found=Path(folder) / "found")
 
 
 def main() -> None:

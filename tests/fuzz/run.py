@@ -11,6 +11,7 @@ that reached new code, so that a later run goes on from there.
 """
 
 import argparse
+import json
 import os
 import re
 import signal
@@ -20,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -42,6 +44,9 @@ INPUT_SECONDS = 60
 """Traced and counted, a BMP with the largest palette takes 11 s, which is 0.04 s for a user."""
 
 _STARTING_SECONDS = 300.0
+_BEGAN = re.compile(r"fuzzing in process (\d+)$")
+_ENDED = re.compile(r"ended with exit status (-?\d+)$")
+"""What worker.py says of its forks."""
 _STATUS = re.compile(r"#(\d+)\s+(?:NEW|REDUCE|pulse|INITED|DONE|RELOAD)\s+cov: (\d+) ft: (\d+)")
 
 
@@ -65,60 +70,85 @@ class Outcome:
         )
 
 
-def fuzz(
-    target: str,
-    seconds: float,
-    flat: float | None = None,
-    corpus: Path | None = None,
-    found: Path | None = None,
-    seed: int = 0,
-) -> Outcome:
-    """Run one target in a process of its own; with ``flat``, until coverage is flat that long.
+class Fuzzer:
+    """A process that fuzzes one target after another, each in a fork of it.
 
-    ``seed`` (not 0) makes the inputs the same each time; 0 draws one.
+    So the code is imported and instrumented once: that takes longer than a short run.
     """
-    with tempfile.TemporaryDirectory() as work:
-        corpus = corpus / target if corpus else Path(work) / "corpus"
-        found = (found or HERE / "found") / target
-        corpus.mkdir(parents=True, exist_ok=True)
-        found.mkdir(parents=True, exist_ok=True)
-        began = started = time.monotonic()
-        worker = str(HERE / "worker.py")
-        command = [sys.executable, worker, target, str(corpus), str(found), str(seed)]
-        process = subprocess.Popen(
-            command,
+
+    def __enter__(self) -> "Fuzzer":
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "worker.py")],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "COLUMNS": "100"},
         )
-        outcome = Outcome(target)
-        last_new, asked_to_end = None, False
-        for line in _lines(process):
-            if line:
-                outcome.log = [*outcome.log[-200:], line.rstrip()]
-            now = time.monotonic()
-            if match := _STATUS.search(line):
-                if not outcome.executions:
-                    began = now  # instrumenting the code takes some seconds
-                outcome.executions = int(match[1])
-                if int(match[2]) > outcome.coverage or last_new is None:
-                    outcome.coverage, last_new = int(match[2]), now
-            over = now - (last_new or now) > flat if flat else now - began > seconds
-            over = over and (outcome.executions > 0 or now - started > _STARTING_SECONDS)
-            if over and process.poll() is None:
-                asked_to_end = True
-                process.send_signal(signal.SIGUSR1)  # libFuzzer ends in order
-        process.wait()
-        outcome.seconds = time.monotonic() - began
-        outcome.flat_seconds = time.monotonic() - (last_new or time.monotonic())
-        outcome.failure = _failure(outcome.log)
-        if not outcome.failure and not asked_to_end:
-            outcome.failure = f"the process ended by itself, exit status {process.returncode}"
-        if not any(found.iterdir()):
-            found.rmdir()
-        return outcome
+        self._lines = _lines(self._process)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait()
+
+    def fuzz(
+        self,
+        target: str,
+        seconds: float,
+        flat: float | None = None,
+        corpus: Path | None = None,
+        found: Path | None = None,
+        seed: int = 0,
+    ) -> Outcome:
+        """Run one target; with ``flat``, until coverage is flat that long.
+
+        ``seed`` (not 0) makes the inputs the same each time; 0 draws one.
+        """
+        with tempfile.TemporaryDirectory() as work:
+            corpus = corpus / target if corpus else Path(work) / "corpus"
+            found = (found or HERE / "found") / target
+            corpus.mkdir(parents=True, exist_ok=True)
+            found.mkdir(parents=True, exist_ok=True)
+            assert self._process.stdin is not None
+            with suppress(BrokenPipeError):  # it has ended: so does the loop below
+                print(json.dumps([target, str(corpus), str(found), seed]), file=self._process.stdin)
+                self._process.stdin.flush()
+            began = started = time.monotonic()
+            outcome = Outcome(target)
+            child = status = None
+            last_new, asked_to_end = None, False
+            for line in self._lines:
+                if match := _ENDED.match(line):
+                    status = int(match[1])
+                    break
+                if match := _BEGAN.match(line):
+                    child = int(match[1])
+                elif line:
+                    outcome.log = [*outcome.log[-200:], line.rstrip()]
+                now = time.monotonic()
+                if match := _STATUS.search(line):
+                    if not outcome.executions:
+                        began = now  # instrumenting the code takes some seconds
+                    outcome.executions = int(match[1])
+                    if int(match[2]) > outcome.coverage or last_new is None:
+                        outcome.coverage, last_new = int(match[2]), now
+                over = now - (last_new or now) > flat if flat else now - began > seconds
+                over = over and (outcome.executions > 0 or now - started > _STARTING_SECONDS)
+                if over and child and not asked_to_end:
+                    asked_to_end = True
+                    os.kill(child, signal.SIGUSR1)  # libFuzzer ends in order
+            outcome.seconds = time.monotonic() - began
+            outcome.flat_seconds = time.monotonic() - (last_new or time.monotonic())
+            outcome.failure = _failure(outcome.log)
+            if not outcome.failure and (not asked_to_end or status is None):
+                outcome.failure = f"the process ended by itself, exit status {status}"
+            if not any(found.iterdir()):
+                found.rmdir()
+            return outcome
 
 
 def _lines(process: subprocess.Popen[str]) -> Iterator[str]:
@@ -173,17 +203,28 @@ def main() -> None:
     )
     options = parser.parse_args()
 
-    def run(target: str) -> Outcome:
-        return fuzz(target, options.seconds, options.flat, options.corpus, seed=options.seed)
+    waiting: SimpleQueue[str] = SimpleQueue()
+    for target in options.targets or NAMES:
+        waiting.put(target)
 
-    failed = False
+    def run(_: int) -> bool:
+        failed = False
+        with Fuzzer() as fuzzer:
+            while True:
+                try:
+                    target = waiting.get_nowait()
+                except Empty:
+                    return failed
+                outcome = fuzzer.fuzz(
+                    target, options.seconds, options.flat, options.corpus, seed=options.seed
+                )
+                wrong = bool(outcome.failure or not outcome.executions)
+                failed |= wrong
+                log = outcome.log[-60:] if wrong else []
+                print("\n".join([str(outcome), *log]), flush=True)
+
     with ThreadPoolExecutor(options.jobs) as pool:
-        for outcome in pool.map(run, options.targets or NAMES):
-            print(outcome, flush=True)
-            if outcome.failure or not outcome.executions:
-                failed = True
-                print("\n".join(outcome.log[-60:]), flush=True)
-    raise SystemExit(failed)
+        raise SystemExit(any(list(pool.map(run, range(options.jobs)))))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,11 @@
-"""One fuzzing process: ``worker.py TARGET CORPUS FOUND SEED``, started by run.py."""
+"""A process that run.py starts: a line of JSON, [target, corpus, found, seed], is a fork that fuzzes.
+
+Importing and instrumenting take longer than a short run; so all of one process share them.
+"""
 
 import atexit
+import json
+import os
 import resource
 import sys
 import time
@@ -15,14 +20,30 @@ PACKAGES = ["arraycnn", "gzip", "zipfile", "json", "click", "PIL"]
 
 
 def main() -> None:
-    name, corpus, found, seed = sys.argv[1:]
     with atheris.instrument_imports(include=PACKAGES):
+        import seeds  # noqa: F401
         from PIL import Image, WebPImagePlugin  # noqa: F401
-        from run import INPUT_SECONDS, MEMORY_MB
-        from seeds import SEEDS, WORDS
-        from targets import TARGETS, clean_up, require
+        from targets import clean_up
 
         Image.preinit()
+    atexit.register(clean_up)
+    warnings.simplefilter("ignore")
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            fuzz(*json.loads(line))
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(f"\nended with exit status {os.waitstatus_to_exitcode(status)}", flush=True)
+
+
+def fuzz(name: str, corpus: str, found: str, seed: int) -> None:
+    """Until a signal ends this process, or what is found does."""
+    from run import INPUT_SECONDS, MEMORY_MB
+    from seeds import SEEDS, WORDS
+    from targets import TARGETS, require
+
+    print(f"fuzzing in process {os.getpid()}", flush=True)
     for number, content in enumerate(SEEDS[name]()):
         (Path(corpus) / f"seed{number}").write_bytes(content)
 
@@ -35,8 +56,6 @@ def main() -> None:
 
     words = Path(corpus).with_suffix(".words")
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in WORDS[name]))
-    atexit.register(clean_up)
-    warnings.simplefilter("ignore")
     tracemalloc.start(1)
     # An allocation that is never touched does not count for libFuzzer's limit; here it fails.
     resource.setrlimit(resource.RLIMIT_AS, (2 * MEMORY_MB * 2**20,) * 2)
