@@ -2,7 +2,8 @@
 is declared."""
 
 import logging
-from itertools import pairwise
+import math
+from itertools import chain, pairwise
 
 import numpy as np
 import program_cases
@@ -25,6 +26,7 @@ from arraycnn.program.interpret import interpret
 from arraycnn.program.passes.schedule import aligned_bytes, scheduled
 from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.render.plain.calls import Calls
+from arraycnn.program.render.plain.grid import chunks
 from arraycnn.program.render.plain.memory import places
 from cases import CASES
 
@@ -196,6 +198,20 @@ def test_loops_of_many_chunks(shape):
 
     program, values = traced(function, x)
     check_rendered(scheduled(simplified(program)), values, interpret(program, values), 1e-9)
+
+
+@given(st.lists(st.integers(1, 7), max_size=3), st.integers(1, 30), st.integers(1, 16))
+def test_chunks_have_each_piece_once_and_no_more_than_fit(counts, most, lanes):
+    places = [
+        [
+            place
+            for place in np.ndindex(*counts)
+            if all(n in range(*part.indices(99)) for n, part in zip(place, chunk, strict=True))
+        ]
+        for chunk in chunks(counts, most, lanes)
+    ]
+    assert list(chain.from_iterable(places)) == list(np.ndindex(*counts))
+    assert max(map(len, places)) <= min(most, -(-math.prod(counts) // lanes))
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ class Launcher(HostLauncher):
         work : int
             Of all groups together, as in `WORTH`.
         """
-        lanes = max(1, min(self._pool.threads, len(groups), work // WORTH))
+        lanes = self.lanes(len(groups), work)
 
         def run(lane: int, scratch: Scratch) -> None:
             for number in range(lane, len(groups), lanes):
@@ -144,6 +144,10 @@ class Launcher(HostLauncher):
             self._pool.run(lambda lane: run(lane, _own_scratch()), lanes)
         else:
             self._record(run, lanes)
+
+    def lanes(self, groups: int, work: int) -> int:
+        """How many threads `share` runs so many groups on."""
+        return max(1, min(self._pool.threads, groups, work // WORTH))
 
     def alone(self, task: Callable[[], None]) -> None:
         """Run ``task``, which makes calls and may use `scratch`, as the only one."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,23 +21,32 @@ _WIDE = frozenset(["maximum", "minimum"])
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a grid.
+    """A part of a grid: a piece of it, or some that are side by side.
 
     Attributes
     ----------
     parts : tuple of slice
         Of each axis.
-    numbers : tuple of int
-        Which piece of each axis it is.
+    numbers : tuple of slice
+        Which pieces of each axis these are.
     """
 
     parts: tuple[slice, ...]
-    numbers: tuple[int, ...]
+    numbers: tuple[slice, ...]
 
     @classmethod
-    def of(cls, walk: Walked, numbers: tuple[int, ...]) -> Piece:
-        parts = (pieces[number] for pieces, number in zip(walk.pieces, numbers, strict=True))
-        return cls(tuple(parts), numbers)
+    def of(cls, walk: Walked, numbers: tuple[slice, ...]) -> Piece:
+        runs = (pieces[some] for pieces, some in zip(walk.pieces, numbers, strict=True))
+        return cls(tuple(slice(run[0].start, run[-1].stop) for run in runs), numbers)
+
+    def single(self, walk: Walked) -> Iterator[tuple[Piece, tuple[Any, ...]]]:
+        """Each piece by itself, and where it lies in this part."""
+        ranges = (range(some.start or 0, some.stop) for some in self.numbers)
+        for numbers in itertools.product(*ranges):
+            one = Piece.of(walk, tuple(slice(number, number + 1) for number in numbers))
+            pairs = zip(one.parts, self.parts, strict=True)
+            inside = (slice(p.start - q.start, p.stop - q.start) for p, q in pairs)
+            yield one, (*inside, ...)  # an array, also of no axes
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -55,7 +65,7 @@ class Piece:
     def cut_target(self, array: np.ndarray, reduced: Sequence[bool]) -> np.ndarray:
         """The part of a reduction's results: one number for a piece of a reduced axis."""
         triples = zip(self.parts, self.numbers, reduced, strict=True)
-        index: tuple[Any, ...] = tuple(slice(n, n + 1) if r else part for part, n, r in triples)
+        index: tuple[Any, ...] = tuple(some if r else part for part, some, r in triples)
         return array[(*index, ...)]
 
 
@@ -196,15 +206,10 @@ class Chunk:
         for place, (root, number) in ends:
             if root.op == "write":
                 continue
-            value = np.broadcast_to(value_of(number), piece.shape)
-            target = piece.cut_target(self._targets[place], walk.grid.reduced)
-            axes = tuple(axis for axis, gone in enumerate(walk.grid.reduced) if gone)
-            if not axes:
-                call(np.copyto, target, value if "arg" not in root.op else np.int64(0))
-            elif "arg" in root.op:
-                call(getattr(np, root.op), value, axis=axes[0], out=np.squeeze(target, axes[0]))
-            else:
-                call(reduction(root.op).reduce, value, axis=axes, keepdims=True, out=target)
+            whole = np.broadcast_to(value_of(number), piece.shape)
+            for one, inside in piece.single(walk):
+                target = one.cut_target(self._targets[place], walk.grid.reduced)
+                self._reduce(root.op, whole[inside], target)
             used(number)
         for place, (root, number) in ends:
             if root.op != "write" or self._direct.get(number) == place:
@@ -213,6 +218,17 @@ class Chunk:
             if not _is_same(target, value):
                 call(np.copyto, target, value)
             used(number)
+
+    def _reduce(self, op: str, value: np.ndarray, target: np.ndarray) -> None:
+        """Write the reduction of a piece; one after the other, so that each adds up as by itself."""
+        call, reduced = self._launcher.call, self._walk.grid.reduced
+        axes = tuple(axis for axis, gone in enumerate(reduced) if gone)
+        if not axes:
+            call(np.copyto, target, value if "arg" not in op else np.int64(0))
+        elif "arg" in op:
+            call(getattr(np, op), value, axis=axes[0], out=np.squeeze(target, axes[0]))
+        else:
+            call(reduction(op).reduce, value, axis=axes, keepdims=True, out=target)
 
     def _cut(self, number: int, piece: Piece) -> np.ndarray:
         value = self._values[number]

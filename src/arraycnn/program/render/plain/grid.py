@@ -1,7 +1,10 @@
 """How the space of a loop is walked on NumPy: axes that lie together become one, long rows are made
-of short ones, and the outermost axes are cut into chunks that stay in the cache.
+of short ones, and the outermost axes are cut into pieces that stay in the cache.
 
-All of that follows from shapes alone, so the number of threads shows in no bit.
+All of that follows from shapes alone, and each piece has sums of its own. Pieces that follow one
+another are worked on together, as many as there are for a thread, up to a limit: threads wait for
+Python's lock between two calls, so few long calls are faster than many short ones. What is not a sum
+knows nothing of its neighbours, so the number of threads shows in no bit.
 """
 
 from __future__ import annotations
@@ -109,6 +112,16 @@ def grid(
     return Grid(result.axes, result.groups, result.reduced, times)
 
 
-def chunks(pieces: list[list[slice]]) -> list[tuple[int, ...]]:
-    """The numbers of the parts of each axis that are a chunk together, in order."""
-    return list(itertools.product(*(range(len(parts)) for parts in pieces)))
+def chunks(counts: Sequence[int], most: int, lanes: int) -> list[tuple[slice, ...]]:
+    """Pieces that are worked on together, of each axis of ``counts`` pieces those in a slice; in order.
+
+    ``most`` : pieces of a chunk, at the most.
+    ``lanes`` : threads that share the chunks.
+    """
+    own = -(-math.prod(counts) // lanes)
+    most = -(-own // -(-own // most))  # chunks of one size
+    found, inner = [], math.prod(counts)
+    for count in counts:
+        inner //= count
+        found.append(cut(count, 1 if inner * count <= most else -(-count // max(1, most // inner))))
+    return list(itertools.product(*found))

@@ -17,14 +17,17 @@ from arraycnn.program.passes.loops import Root, Step, expression_of
 from arraycnn.program.render.plain.grid import Grid, grid
 
 _CACHE_BYTES = 2**21
-"""What the arrays of a chunk may take: a share of a third cache. Less saves no time that calls do
-not cost, and threads wait for each other's calls."""
+"""What the arrays of a piece may take."""
+
+_CHUNK_BYTES = 2**22
+"""What the arrays of pieces that are worked on together may take: a share of a third cache. Less saves
+no time that calls do not cost, and threads wait for each other's calls."""
 
 _LEAST, _MOST = 2**12, 2**17
-"""Numbers of a chunk."""
+"""Numbers of a piece."""
 
 _SHARED = 8
-"""Into so many chunks a loop is cut at least, if they have `_WORTH` numbers each."""
+"""Into so many pieces a loop is cut at least, if they have `_WORTH` numbers each."""
 
 _WORTH = 2**15
 
@@ -63,6 +66,8 @@ class Walked:
         The line that each root writes or reduces.
     pieces : list of list of slice
         Of each axis of the grid.
+    together : int
+        How many pieces may be worked on together.
     """
 
     grid: Grid
@@ -70,6 +75,7 @@ class Walked:
     roots: tuple[Root, ...]
     results: tuple[int, ...]
     pieces: list[list[slice]]
+    together: int
 
     @property
     def cut(self) -> tuple[bool, ...]:
@@ -89,13 +95,17 @@ def walked(step: Step, held: set[Node]) -> Walked:
     gathers = any(i.op == "gather" for i in instructions)
     walk = grid(roots[0].space, reduced, accesses, not places and not gathers)
     lines, places_of = _lines(instructions, walk)
-    count = _numbers(lines, roots, math.prod(walk.sizes))
+    fitting = _fitting(lines, roots)
+    size = math.prod(walk.sizes)
+    pieces = walk.pieces(min(fitting, _MOST, max(_WORTH, -(-size // _SHARED))), places)
+    largest = math.prod(max(part.stop - part.start for part in parts) for parts in pieces)
     return Walked(
         walk,
         tuple(lines),
         roots,
         tuple(places_of[number] for number in numbers),
-        walk.pieces(count, places),
+        pieces,
+        max(1, fitting * (_CHUNK_BYTES // _CACHE_BYTES) // largest),
     )
 
 
@@ -127,13 +137,12 @@ def _lines(instructions: Sequence[Instruction], walk: Grid) -> tuple[list[Line],
     return lines, places
 
 
-def _numbers(lines: Sequence[Line], roots: Sequence[Root], size: int) -> int:
-    """In a chunk of so many: all that it works on stays in the cache, and threads have their share."""
+def _fitting(lines: Sequence[Line], roots: Sequence[Root]) -> int:
+    """In a piece of so many numbers, all that it works on stays in the cache."""
     arrays = [line.dtype.itemsize for line in lines if line.op == "load" and all(line.moves)]
     arrays += [root.target.dtype.itemsize for root in roots if root.op == "write"]
     widest = max(line.dtype.itemsize for line in lines)
-    fitting = max(_CACHE_BYTES // (sum(arrays) + 2 * widest), _LEAST)
-    return min(fitting, _MOST, max(_WORTH, -(-size // _SHARED)))
+    return max(_CACHE_BYTES // (sum(arrays) + 2 * widest), _LEAST)
 
 
 def view(array: np.ndarray, access: Access, walk: Grid) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from arraycnn.ops.plain.launcher import NUMBER, Launcher
-from arraycnn.ops.plain.tasks import groups
+from arraycnn.ops.plain.tasks import singles
 from arraycnn.program.nodes import Node
 from arraycnn.program.passes.loops import Root
 from arraycnn.program.render.plain.chunk import Chunk, Piece
@@ -55,16 +56,16 @@ class Loop:
         }
         chunk = Chunk(launcher, walk, self._is_first, values, flat, targets, loads, written)
         if any(self._is_first):
-            whole = Piece.of(walk, (0,) * len(walk.pieces))
+            whole = Piece.of(walk, (slice(1),) * len(walk.pieces))
             launcher.alone(lambda: chunk.begin(whole, lasting))
-        places = chunks(walk.pieces)
-        deal = groups(len(places), 1)
+        counts, work = [len(parts) for parts in walk.pieces], NUMBER * _size(walk) * len(walk.lines)
+        places = chunks(counts, walk.together, launcher.lanes(math.prod(counts), work))
 
         def task(number: int, place: int, part: slice) -> None:
             for one in places[part]:
                 chunk.make(Piece.of(walk, one), Registers(launcher))
 
-        launcher.share(deal, task, NUMBER * _size(walk) * len(walk.lines))
+        launcher.share(singles(len(places), len(places)), task, work)
         for root, target in zip(walk.roots, targets, strict=True):
             if root.op != "write":
                 self._finish(launcher, root, target, held[root.target])
@@ -117,10 +118,7 @@ class Loop:
 
 
 def _size(walk: Walked) -> int:
-    size = 1
-    for extent in walk.grid.sizes:
-        size *= extent
-    return size
+    return math.prod(walk.grid.sizes)
 
 
 class Nothing:
