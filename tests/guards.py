@@ -25,6 +25,7 @@ from arraycnn.ops import Kernels
 from arraycnn.ops.compiled import compiled_kernels
 from arraycnn.ops.compiled import launcher as compiled
 from arraycnn.ops.compiled.launches import DONE, STATE, run
+from rendered import Rendered, with_rendered
 
 MARGIN = 4096
 """Bytes before and behind; the bytes of an array follow each other up to the last without a gap."""
@@ -102,20 +103,24 @@ class GuardedLauncher(compiled.Launcher):
 
 
 def guarded_kernels() -> Kernels:
-    """The compiled record on guarded copies of what it is given, which it must leave as it was."""
-    kernels = compiled_kernels(GuardedLauncher(ThreadPool(1)))
+    """The compiled record, and what is rendered beside it, on guarded copies of what it is given.
+
+    It must leave that as it was.
+    """
+    launcher = GuardedLauncher(ThreadPool(1))
+    kernels = with_rendered(compiled_kernels(launcher), launcher)
 
     def on_copies(kernel: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
         placed = guarded(arguments)
         results = kernel(*placed, **settings)
-        check_guards(kernel.func.__name__)
+        check_guards(repr(kernel))
         for given, kept in zip(_arrays(arguments), _arrays(placed), strict=True):
             np.testing.assert_array_equal(given, kept)
         return results
 
     names = [field.name for field in fields(kernels)]
     ours = {name: getattr(kernels, name) for name in names}
-    ours = {name: k for name, k in ours.items() if isinstance(k, partial)}
+    ours = {name: k for name, k in ours.items() if isinstance(k, partial | Rendered)}
     return replace(kernels, **{name: partial(on_copies, k) for name, k in ours.items()})
 
 

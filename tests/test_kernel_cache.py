@@ -16,9 +16,13 @@ PROGRAM = """
 import logging, arraycnn, numpy as np
 logging.basicConfig(format="%(message)s")
 from arraycnn.backends import get_backend
+from arraycnn.ops import Window
 backend = get_backend("numpy")
 backend.check()
-print(backend.kernels.softmax(np.zeros((2, 4), np.float32)).sum(), arraycnn.__file__)
+window = Window((2, 2), (2, 2))
+dy, winners = np.ones((1, 1, 1, 2), np.float32), np.zeros((1, 1, 1, 2), np.uint8)
+dx = backend.kernels.max_pool2d_backward(dy, winners, (1, 2, 2, 2), window, "first")
+print(dx.sum(), arraycnn.__file__)
 """
 
 

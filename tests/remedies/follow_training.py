@@ -250,27 +250,11 @@ def curves_of_no_epoch(here: Here) -> None:
 
 @follows("ops/plain/optimizers.py", "copy it first")
 def plain_updates_in_place(here: Here) -> None:
-    _in_place(here, fast=False)
-
-
-@follows("ops/compiled/optimizers.py", "copy it first")
-def compiled_updates_in_place(here: Here) -> None:
-    import pytest
-
-    pytest.importorskip("numba", reason="numba is not installed")
-    _in_place(here, fast=True)
-
-
-def _in_place(here: Here, fast: bool) -> None:
     from arraycnn.execution.thread_pool import thread_pool
+    from arraycnn.ops.plain import plain_kernels
+    from arraycnn.ops.plain.launcher import Launcher
 
-    if fast:
-        from arraycnn.ops.compiled import compiled_kernels as kernels
-        from arraycnn.ops.compiled.launcher import Launcher
-    else:
-        from arraycnn.ops.plain import plain_kernels as kernels
-        from arraycnn.ops.plain.launcher import Launcher
-    record = kernels(Launcher(thread_pool(1)), in_place=True)
+    record = plain_kernels(Launcher(thread_pool(1)), in_place=True)
     turned = np.ones((3, 4), "float32").T
     gradient, rate = np.ones((4, 3), "float32"), np.array(0.1, "float32")
     settings = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}

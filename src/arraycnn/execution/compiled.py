@@ -14,6 +14,7 @@ from arraycnn.execution.plan import Task, TrainingPlan
 from arraycnn.execution.recorded import UNROLLED, RecordedTraining
 from arraycnn.layers import MaxPool2d
 from arraycnn.layers.layer import Layer
+from arraycnn.ops import Kernels
 from arraycnn.ops.compiled import compiled_kernels, steps
 from arraycnn.ops.compiled.caching import is_kept
 from arraycnn.ops.compiled.compiling import at_first_compilation
@@ -33,7 +34,7 @@ class Compiled(HostPlans):
     how = ", not compiled"
 
     def __init__(self, threads: int) -> None:
-        super().__init__(threads, Launcher, compiled_kernels, steps, UNROLLED, Launches)
+        super().__init__(threads, Launcher, _kernels, steps, UNROLLED, Launches)
 
     def recorded(self, task: Task, carry: Carry, plan: Plan = RecordedTraining) -> TrainingPlan:
         self._rehearse(task, carry, plan)
@@ -58,6 +59,10 @@ class Compiled(HostPlans):
 
     def rehearsing(self) -> AbstractContextManager[object]:
         return _announced()
+
+
+def _kernels(launcher: Launcher, in_place: bool = False) -> Kernels:
+    return compiled_kernels(launcher)  # what is changed in place, its program says
 
 
 @contextmanager

@@ -11,22 +11,20 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from arraycnn.ops.compiled import batch, convolution, dense, loss, optimizers, random_bits
+from arraycnn.ops.compiled import convolution, dense
 from arraycnn.ops.compiled.launcher import Launcher
 from arraycnn.ops.kernels import GENERIC, Kernels
 
 
-def compiled_kernels(launcher: Launcher, in_place: bool = False) -> Kernels:
+def compiled_kernels(launcher: Launcher) -> Kernels:
     """The record of kernels that run where ``launcher`` runs them.
 
-    ``in_place`` : whether the optimizers' updates change the arrays they are given.
+    All else of a step is pointwise or a reduction, and is compiled from the one expression that a
+    layer, a loss or an optimizer is written as (`arraycnn.program`).
     """
 
     def plain(function: Callable) -> Callable:
         return partial(function, launcher)
-
-    def update(function: Callable) -> Callable:
-        return partial(function, launcher, in_place=in_place)
 
     return replace(
         GENERIC,
@@ -35,9 +33,6 @@ def compiled_kernels(launcher: Launcher, in_place: bool = False) -> Kernels:
         dense_backward=plain(dense.dense_backward),
         dense_relu=plain(dense.dense_relu),
         dense_relu_backward=plain(dense.dense_relu_backward),
-        gather=plain(batch.gather),
-        rescale=plain(batch.rescale),
-        gather_rescale=plain(batch.gather_rescale),
         conv2d=plain(convolution.conv2d),
         conv2d_backward=plain(convolution.conv2d_backward),
         conv2d_relu=plain(convolution.conv2d_relu),
@@ -46,10 +41,4 @@ def compiled_kernels(launcher: Launcher, in_place: bool = False) -> Kernels:
         conv2d_max_pool2d_backward=plain(convolution.conv2d_max_pool2d_backward),
         max_pool2d=plain(convolution.max_pool2d),
         max_pool2d_backward=plain(convolution.max_pool2d_backward),
-        dropout=plain(random_bits.dropout),
-        dropout_backward=plain(random_bits.dropout_backward),
-        softmax=plain(loss.softmax),
-        softmax_cross_entropy=plain(loss.softmax_cross_entropy),
-        sgd_update=update(optimizers.sgd_update),
-        adam_update=update(optimizers.adam_update),
     )

@@ -76,8 +76,8 @@ class Launcher(HostLauncher):
 
         Parameters
         ----------
-        words : arrays in C order, ints, floats, or None for a missing array
-            As the kernel reads them: an array is its address, a float the bits of its float64.
+        words : arrays in C order, ints, or None for a missing array
+            As the kernel reads them: an array is its address.
         like : array
             Of the kind of number to compute with, float32 or float64.
         room : int
@@ -205,21 +205,10 @@ def _between_calls(
     return parts
 
 
-def check_integers(owner: str, *arrays: np.ndarray) -> None:
-    """Refuse arrays that are not int32."""
-    check_arrays(owner, *arrays)
-    for array in arrays:
-        if array.dtype != np.int32:
-            message = f"{owner}: labels, seed, step and indices must be int32, got {array.dtype}"
-            raise InvalidTypeError(message)
-
-
 def _word(value: Any) -> int:
     if isinstance(value, np.ndarray):
         assert value.flags.c_contiguous
         return value.ctypes.data
-    if isinstance(value, float):
-        return int(np.float64(value).view(np.int64))
     return 0 if value is None else int(value)
 
 

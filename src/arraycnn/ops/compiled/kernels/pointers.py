@@ -72,13 +72,3 @@ def numbers(words, place, scratch):  # type: ignore[no-untyped-def]
 def integers(words, place):  # type: ignore[no-untyped-def]
     """The same of int32."""
     return carray(pointer(words[place], np.int32), _MUCH)
-
-
-@intrinsic
-def as_real(typing_context, word):  # type: ignore[no-untyped-def]
-    """The float64 whose bits are a word of a launch."""
-
-    def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
-        return builder.bitcast(values[0], ir.DoubleType())
-
-    return types.float64(types.int64), generate

@@ -45,9 +45,6 @@ class Vector:
     def __mul__(self, other: Vector) -> Vector:
         return Vector(self.emitter, self.emitter.builder.fmul(self.value, other.value))
 
-    def __truediv__(self, other: Vector) -> Vector:
-        return Vector(self.emitter, self.emitter.builder.fdiv(self.value, other.value))
-
 
 class Emitter:
     """Writes the instructions of one emitted function, for float32 or float64.
@@ -210,10 +207,6 @@ class Emitter:
         shuffle, odd = self.builder.shuffle_vector, [lane + unit for lane in even]
         ours, theirs = (shuffle(a.value, b.value, _lanes(lanes)) for lanes in (even, odd))
         return Vector(self, ours) + Vector(self, theirs)
-
-    def root(self, a: Vector) -> Vector:
-        function = self._intrinsic(f"llvm.sqrt.{self._name}", self.type, [self.type])
-        return Vector(self, self.builder.call(function, [a.value]))
 
     def constant(self, number: float) -> Vector:
         lane = ir.Constant(self.type.element, number)

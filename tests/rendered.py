@@ -1,0 +1,84 @@
+"""Operations of the generic record as a program has them: traced alone, rendered by LLVM, and run."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+
+from arraycnn.ops import GENERIC, Kernels
+from arraycnn.ops.compiled.launcher import Launcher
+from arraycnn.program.heads import HEADS
+from arraycnn.program.memo import schedule_of
+from arraycnn.program.render.launching import Launches
+from arraycnn.program.trace import Traced, trace
+
+_FLOATING = ("float32", "float64")
+
+
+def with_rendered(kernels: Kernels, launcher: Launcher) -> Kernels:
+    """``kernels``, those that are generic rendered, which is how a step runs them."""
+    own = {field.name: getattr(kernels, field.name) for field in fields(kernels)}
+    generic = [n for n, kernel in own.items() if kernel and kernel is getattr(GENERIC, n)]
+    return replace(kernels, **{name: Rendered(name, launcher, kernels) for name in generic})
+
+
+class Rendered:
+    def __init__(self, name: str, launcher: Launcher, kernels: Kernels) -> None:
+        self._name, self._launcher, self._kernels = name, launcher, kernels
+
+    def __repr__(self) -> str:
+        return f"{self._name}, rendered"
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Any:
+        return _run(self._launcher, self._kernels, self._name, *arguments, **settings)
+
+
+def _run(launcher: Launcher, kernels: Kernels, name: str, *arguments: Any, **settings: Any) -> Any:
+    function: Callable[..., Any] = getattr(GENERIC, name)
+    given = {
+        path: np.asarray(a) for path, a in _leaves((arguments, settings), np.ndarray | np.generic)
+    }
+    if not given or any(array.size == 0 for array in given.values()):
+        return function(*arguments, **settings)  # no step is made of nothing
+    form: list[Any] = []
+
+    def step(note: Any) -> dict[str, Traced]:
+        def placed(value: Any, path: str) -> Any:
+            if isinstance(value, np.ndarray | np.generic):
+                return note.input(path, value.shape, value.dtype)
+            return HEADS if isinstance(value, Kernels) else value
+
+        inputs, named = _mapped(placed, (arguments, settings))
+        form.append(function(*inputs, **named))
+        return dict(_leaves(form[0], Traced))
+
+    program = trace(step)
+    kinds = {str(array.dtype) for array in given.values()} & set(_FLOATING)
+    named_dtype = [text for text in arguments if isinstance(text, str)]
+    dtype = min(kinds, default=named_dtype[0] if named_dtype else "float32")
+    in_order = {
+        path: np.ascontiguousarray(array).reshape(array.shape) for path, array in given.items()
+    }
+    outputs, _ = Launches(schedule_of(program), dtype)(launcher, kernels, in_order)
+    return _mapped(lambda value, path: outputs.get(path, value), form[0])
+
+
+def _leaves(value: Any, kind: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, kind):
+        yield path, value
+    elif isinstance(value, list | tuple):
+        for place, part in enumerate(value):
+            yield from _leaves(part, kind, f"{path}.{place}")
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            yield from _leaves(part, kind, f"{path}.{name}")
+
+
+def _mapped(change: Callable[[Any, str], Any], value: Any, path: str = "") -> Any:
+    if isinstance(value, list | tuple):
+        parts = [_mapped(change, part, f"{path}.{place}") for place, part in enumerate(value)]
+        return type(value)(parts) if type(value) in (list, tuple) else type(value)(*parts)
+    if isinstance(value, dict):
+        return {name: _mapped(change, part, f"{path}.{name}") for name, part in value.items()}
+    return change(value, path)
