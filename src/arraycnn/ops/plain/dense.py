@@ -48,7 +48,10 @@ def dense_backward(
         dweight = launcher.empty(weight.shape, dy.dtype)
         product(launcher, x.T, dy, dweight)
     dbias = launcher.empty(weight.shape[1:], dy.dtype)
-    launcher.call(np.add.reduce, dy, axis=0, out=dbias)
+    if len(dy) == 1:
+        launcher.call(np.copyto, dbias, dy[0])
+    else:
+        launcher.call(np.add.reduce, dy, axis=0, out=dbias)
     return dx, dweight, dbias
 
 
@@ -59,7 +62,7 @@ def dense_relu_backward(
     """Gradients of `dense_relu`, whose output was ``y``: (dx or None, dweight, dbias)."""
     check_arrays("dense_relu_backward", y, dy)
     dy = launcher.contiguous(dy)
-    passed = launcher.empty(dy.shape, dy.dtype)
+    passed = launcher.between(dy.shape, dy.dtype)
 
     launcher.alone(lambda: let_through(launcher, dy, y, passed))
     return dense_backward(launcher, ops, x, weight, passed, need_dx, postpone)

@@ -61,6 +61,14 @@ class Launcher(HostLauncher):
             return np.empty(shape, dtype)
         return self._arena.array(shape, dtype)
 
+    def between(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """`empty` for what is no result, and so has no place."""
+        places, self._places = self._places, []
+        try:
+            return self.empty(shape, dtype)
+        finally:
+            self._places = places
+
     def give_back(self, array: np.ndarray) -> None:
         """Let the memory of an array that `empty` has made be that of another one.
 
@@ -114,6 +122,11 @@ class Launcher(HostLauncher):
             return
         if isinstance(function, np.ufunc):
             arguments = _as_arrays(arguments)
+            if function.signature is None and options.keys() == {"out"}:
+                *operands, out = _simplest((*arguments, options["out"]))
+                named = function in (np.maximum, np.minimum)  # which ask for a name
+                arguments = tuple(operands) if named else (*operands, out)
+                options = {"out": out} if named else {}
         self._calls.append((function, arguments, options))
 
     def share(
@@ -221,7 +234,22 @@ def _as_arrays(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     the choice of a dtype."""
     dtype = next(value.dtype for value in arguments if isinstance(value, np.ndarray))
     kinds = (int, float) if dtype.kind == "f" else (int,)
-    return tuple(np.asarray(value, dtype) if type(value) in kinds else value for value in arguments)
+    return tuple(np.asarray(value, dtype if type(value) in kinds else None) for value in arguments)
+
+
+def _simplest(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The operands and the result of a function of single numbers, as NumPy begins soonest.
+
+    Single numbers without axes, all others in one row, where that is all that is in the way of a loop
+    without strides: it takes half a microsecond less than what NumPy does for other shapes.
+    """
+    size = arrays[-1].size
+    if any(a.size not in (1, size) or not a.flags.c_contiguous for a in arrays) or size == 1:
+        return arrays
+    large = [array for array in arrays if array.size == size]
+    row = len({array.shape for array in large}) > 1
+    made = {id(a): a.reshape(size) if row else a for a in large}  # what was one object is one
+    return tuple(made[id(a)] if a.size == size else a.reshape(()) for a in arrays)
 
 
 _threads = threading.local()

@@ -71,20 +71,26 @@ def product(launcher: Launcher, a: np.ndarray, b: np.ndarray, out: np.ndarray) -
 
 
 def _multiply(launcher: Launcher, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    if a.shape[1] == 1 and out.flags.c_contiguous:
-        # The weight gradient of one image: a quarter of the time that a general product takes.
-        launcher.call(np.dot, a, b, out=out)
+    if 1 in a.shape and out.flags.c_contiguous:
+        # The weight gradient of one image: a quarter of the time that a general product takes. And
+        # the product of one row begins a microsecond sooner.
+        launcher.call(np.dot, a, b, out)
     else:
         launcher.call(np.matmul, a, b, out=out)
+
+
+def _multiply_all(launcher: Launcher, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    launcher.call(np.matmul, a, b, out=out)
 
 
 def add_product(
     launcher: Launcher, a: np.ndarray, b: np.ndarray, total: np.ndarray, place: int
 ) -> None:
     """Write a @ b into ``total``, or add it where ``place`` is not the first, in a task."""
+    multiply = _multiply if a.ndim == 2 else _multiply_all
     if place == 0:
-        launcher.call(np.matmul, a, b, out=total)
+        multiply(launcher, a, b, total)
         return
     term = launcher.scratch(total.shape, total.dtype)
-    launcher.call(np.matmul, a, b, out=term)
+    multiply(launcher, a, b, term)
     launcher.call(np.add, total, term, out=total)

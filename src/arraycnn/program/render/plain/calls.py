@@ -3,7 +3,7 @@ one list of calls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,7 @@ class Calls:
         schedule = self._schedule
         held = constants_and_inputs(schedule, arrays)
         memory = launcher.empty((self._places.size,), np.uint8)
+        known: dict[Hashable, np.ndarray] = {}
         for step in schedule.steps:
             for node in dict.fromkeys(step.writes):
                 if node not in held:
@@ -62,7 +63,7 @@ class Calls:
             elif step.head is not None:
                 self._run_head(step, launcher, held)
             else:
-                self._loops[step].call(launcher, held)
+                self._loops[step].call(launcher, held, known)
         for node, place in schedule.copies():
             launcher.call(np.copyto, held[place], held[base(node)].reshape(place.shape))
         return outputs_of(schedule, held), [self]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -131,19 +132,19 @@ class Chunk:
             if computed and whole and value not in self._direct and max(over, default=-1) <= value:
                 self._direct[value] = place
 
-    def begin(self, piece: Piece, memory: Memory) -> None:
-        """Make the calls for what is the same for all chunks."""
-        wanted = set(self._wanted_first())
-        for number in sorted(wanted):
-            line = self._walk.lines[number]
-            if number not in self._values:
-                inputs = {value: self._cut(value, piece) for value in line.inputs}
-                out = memory.take(piece.shape_of(line.moves), line.dtype)
-                self._make(number, line, inputs, out, piece, memory)
-                self._values[number] = out
+    def begin(self, piece: Piece, memory: Memory, known: dict[int, np.ndarray]) -> None:
+        """Make the calls for what is the same for all chunks.
 
-    def _wanted_first(self) -> list[int]:
-        return [number for number, first in enumerate(self._is_first) if first]
+        ``known`` has what others have left of that, by the numbers of lines; the rest joins it.
+        """
+        for number, line in enumerate(self._walk.lines):
+            if self._is_first[number] and number not in self._values:
+                shape = piece.shape_of(line.moves)
+                if number not in known:
+                    inputs = {value: self._cut(value, piece) for value in line.inputs}
+                    known[number] = memory.take(shape, line.dtype)
+                    self._make(number, line, inputs, known[number], piece, memory)
+                self._values[number] = known[number].reshape(shape)  # others have other axes
 
     def make(self, piece: Piece, memory: Any) -> None:
         """Make the calls for a piece."""
@@ -191,8 +192,11 @@ class Chunk:
         self, line: Line, shape: tuple[int, ...], inputs: dict[int, np.ndarray],
         left: Counter[int], registers: set[int], memory: Memory,
     ) -> np.ndarray:  # fmt: skip
-        """Where a line goes: where an input lies that nobody else needs, if it may."""
-        may = line.op not in ("where", "gather", "repeat")
+        """Where a line goes: where an input lies that nobody else needs, if it may.
+
+        NumPy takes three times as long to write a single number where it is read.
+        """
+        may = line.op not in ("where", "gather", "repeat") and math.prod(shape) > 1
         for value, array in inputs.items():
             unused = value in registers and left[value] == line.inputs.count(value)
             if may and unused and array.shape == shape and array.dtype == line.dtype:
@@ -226,9 +230,9 @@ class Chunk:
         if not axes:
             call(np.copyto, target, value if "arg" not in op else np.int64(0))
         elif "arg" in op:
-            call(getattr(np, op), value, axis=axes[0], out=np.squeeze(target, axes[0]))
+            call(getattr(value, op), axes[0], np.squeeze(target, axes[0]))
         else:
-            call(reduction(op).reduce, value, axis=axes, keepdims=True, out=target)
+            call(reduction(op).reduce, value, axes, None, target, True)
 
     def _cut(self, number: int, piece: Piece) -> np.ndarray:
         value = self._values[number]

@@ -27,7 +27,8 @@ def gather(
     rows = _rows(line, source, places, out, walk)
     if rows is not None:
         axis, array = rows
-        call(array.take, places.reshape(-1), axis=axis, out=out, mode="wrap")
+        taken = out if places.size > 1 else out.reshape(1, *out.shape)
+        call(array.take, places.reshape(-1), axis=axis, out=taken, mode="wrap")
         return
     assert line.of.axis is not None
     stride, size = line.of.axis
@@ -56,14 +57,16 @@ def _rows(
     assert extent is not None
     moving = [axis for axis, size in enumerate(places.shape) if size > 1]
     strides = list(walk.strides(access))
-    if len(moving) != 1 or strides[moving[0]]:
-        return None
-    (axis,) = moving
     sizes = [size if stride else 1 for size, stride in zip(walk.groups, strides, strict=True)]
+    shape = list(out.shape)
+    if not moving:  # one place, of an axis that the grid has not
+        axis, sizes, strides, shape = 0, [1, *sizes], [0, *strides], [1, *shape]
+    elif len(moving) != 1 or strides[moving[0]]:
+        return None
+    else:
+        (axis,) = moving
     sizes[axis], strides[axis] = extent[1], extent[0]
     flat = source.reshape(-1)[access.offset :]
     array = as_strided(flat, tuple(sizes), tuple(s * source.itemsize for s in strides))
-    whole = all(
-        a == b for n, (a, b) in enumerate(zip(array.shape, out.shape, strict=True)) if n != axis
-    )
-    return (axis, array) if whole and array.flags.c_contiguous else None
+    del sizes[axis], shape[axis]
+    return (axis, array) if sizes == shape and array.flags.c_contiguous else None

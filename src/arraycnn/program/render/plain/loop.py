@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from arraycnn.program.nodes import Node
 from arraycnn.program.passes.loops import Root
 from arraycnn.program.render.plain.chunk import Chunk, Piece
 from arraycnn.program.render.plain.grid import chunks
-from arraycnn.program.render.plain.lines import Walked, coordinates, target_access, view
+from arraycnn.program.render.plain.lines import Line, Walked, coordinates, target_access, view
 from arraycnn.program.render.plain.pointwise import constant, reduction
 from arraycnn.program.render.plain.registers import Lasting, Registers
 
@@ -23,12 +23,14 @@ class Loop:
 
     def __init__(self, walk: Walked) -> None:
         self._walk = walk
-        cut = walk.cut
+        cut, moving = walk.cut, any(any(line.moves) for line in walk.lines)
         self._is_first = [
-            any(cut) and not any(m and c for m, c in zip(line.moves, cut, strict=True))
+            not any(m and (c or not any(cut)) for m, c in zip(line.moves, cut, strict=True))
+            and (any(cut) or moving)
             for line in walk.lines
         ]
-        """Which lines are the same for all chunks."""
+        """Which lines are the same for all chunks; where there is one, those of a single number."""
+        self._keys = _keys(walk)
         self._fixed: dict[int, np.ndarray] = {}
         for number, line in enumerate(walk.lines):
             if line.op == "number":
@@ -36,8 +38,16 @@ class Loop:
             elif line.op == "coordinate":
                 self._fixed[number] = coordinates(line, walk.grid)
 
-    def call(self, launcher: Launcher, held: Mapping[Node, np.ndarray]) -> None:
-        """Make all calls, or record them."""
+    def call(
+        self,
+        launcher: Launcher,
+        held: Mapping[Node, np.ndarray],
+        known: dict[Hashable, np.ndarray],
+    ) -> None:
+        """Make all calls, or record them.
+
+        ``known`` has single numbers that loops before have left, and the next may take.
+        """
         walk, lasting = self._walk, Lasting(launcher)
         values = dict(self._fixed)
         flat: dict[int, np.ndarray] = {}
@@ -47,6 +57,8 @@ class Loop:
                 if line.op == "load":
                     assert line.of.access is not None
                     values[number] = view(array, line.of.access, walk.grid)
+            elif line.op == "astype" and _comes_converted(walk, line, flat):
+                values[number] = values[line.inputs[0]]
         targets = [self._target(root, held, lasting) for root in walk.roots]
         loads = {number: flat[number].ctypes.data for number in flat}
         written = {
@@ -57,7 +69,13 @@ class Loop:
         chunk = Chunk(launcher, walk, self._is_first, values, flat, targets, loads, written)
         if any(self._is_first):
             whole = Piece.of(walk, (slice(1),) * len(walk.pieces))
-            launcher.alone(lambda: chunk.begin(whole, lasting))
+            keys = self._keys
+            found = {number: known[key] for number, key in keys.items() if key in known}
+            launcher.alone(lambda: chunk.begin(whole, lasting, found))
+            for number, array in found.items():
+                if number in keys and keys[number] not in known:
+                    known[keys[number]] = array
+                    lasting.leave(array)
         counts, work = [len(parts) for parts in walk.pieces], NUMBER * _size(walk) * len(walk.lines)
         places = chunks(counts, walk.together, launcher.lanes(math.prod(counts), work))
 
@@ -121,13 +139,40 @@ def _size(walk: Walked) -> int:
     return math.prod(walk.grid.sizes)
 
 
+def _keys(walk: Walked) -> dict[int, Hashable]:
+    """What lines of single numbers have in common, of whichever loops, if they are the same."""
+    keys: dict[int, Hashable] = {}
+    for number, line in enumerate(walk.lines):
+        if any(line.moves) or not all(value in keys for value in line.inputs):
+            continue
+        of, inputs = line.of, tuple(keys[value] for value in line.inputs)
+        if line.op == "load":
+            assert of.access is not None
+            keys[number] = line.op, of.buffer, of.access.offset
+        elif line.op == "number":
+            keys[number] = line.op, line.dtype, repr(of.value)
+        elif line.op not in ("coordinate", "gather", "repeat"):
+            keys[number] = line.op, line.dtype, inputs
+    return keys
+
+
+def _comes_converted(walk: Walked, line: Line, flat: Mapping[int, np.ndarray]) -> bool:
+    """Whether a line converts an input of the program that comes in the dtype that is asked for."""
+    (value,) = line.inputs
+    buffer = walk.lines[value].of.buffer
+    is_input = walk.lines[value].op == "load" and buffer is not None and buffer.kind == "input"
+    return is_input and flat[value].dtype == line.dtype
+
+
 class Nothing:
     """A loop over no numbers: its sums are 0."""
 
     def __init__(self, roots: Sequence[Root]) -> None:
         self._roots = roots
 
-    def call(self, launcher: Launcher, held: Mapping[Node, np.ndarray]) -> None:
+    def call(
+        self, launcher: Launcher, held: Mapping[Node, np.ndarray], _: dict[Hashable, np.ndarray]
+    ) -> None:
         for root in self._roots:
             if root.op != "write":
                 none = np.zeros(root.space, root.target.dtype)

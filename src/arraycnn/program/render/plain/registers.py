@@ -49,6 +49,10 @@ class Lasting:
     def give(self, array: np.ndarray) -> None:
         """It stays until the loop is over."""
 
+    def leave(self, array: np.ndarray) -> None:
+        """Let an array stay longer."""
+        self._held = [other for other in self._held if other is not array]
+
     def end(self) -> None:
         for array in self._held:
             self._launcher.give_back(array)
