@@ -27,6 +27,7 @@ from arraycnn.program.passes.schedule import aligned_bytes, scheduled
 from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.render.plain.calls import Calls
 from arraycnn.program.render.plain.grid import chunks
+from arraycnn.program.render.plain.late import late_gradients
 from arraycnn.program.render.plain.memory import places
 from cases import CASES
 
@@ -91,6 +92,15 @@ STEPS += [("resnet", "momentum"), ("lone dense", "SGD"), ("user's", "AdamW"), ("
 def test_a_rendered_step_is_the_eager_step(network, optimizer):
     step = program_cases.trial(*NETWORKS[network], OPTIMIZERS[optimizer])
     schedule = test_program_passes.schedule_of(step)
+    check_rendered(schedule, step.values(), step.eager())
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "momentum", "AdamW"])
+def test_an_update_makes_a_large_gradient_itself(optimizer):
+    network = cnn.Sequential(cnn.Flatten(), cnn.Dense(512), cnn.ReLU(), cnn.Dense(3))
+    step = program_cases.trial(network, (20, 17, 1), OPTIMIZERS[optimizer], images=3)
+    schedule = test_program_passes.schedule_of(step, 3)
+    assert [part.shape for _, part in late_gradients(schedule).values()] == [(340, 512)]
     check_rendered(schedule, step.values(), step.eager())
 
 

@@ -17,12 +17,14 @@ from arraycnn.ops.plain.products import matmul
 
 
 def plain_kernels(
-    launcher: Launcher, *, in_place: bool = False, need_winners: bool = True
+    launcher: Launcher, *, in_place: bool = False, need_winners: bool = True, late: bool = False
 ) -> Kernels:
     """The record of kernels that make their calls by ``launcher``.
 
     ``in_place`` : whether the optimizers' updates change the arrays they are given. Gradients then
     go from dense layers to the update and nowhere else, which computes them.
+
+    ``late`` : whether dense layers leave gradients so without that.
 
     ``need_winners`` : whether pools say which pixels they took, which only their backward reads.
     """
@@ -37,7 +39,7 @@ def plain_kernels(
         return partial(function, launcher, in_place=in_place)
 
     def backward(function: Callable) -> Callable:
-        return partial(function, launcher, postpone=in_place)
+        return partial(function, launcher, postpone=in_place or late)
 
     return replace(
         GENERIC,

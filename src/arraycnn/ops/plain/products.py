@@ -25,7 +25,7 @@ class Product(NamedTuple):
     b: np.ndarray
 
     def times(self, launcher: Launcher, factor: np.ndarray) -> Product:
-        b = launcher.empty(self.b.shape, self.b.dtype)
+        b = launcher.between(self.b.shape, self.b.dtype)
         launcher.call(np.multiply, self.b, factor, out=b)
         return Product(self.a, b)
 

@@ -124,6 +124,9 @@ def _in_order(steps: list[Step], program: Program, carried: set[Node]) -> list[S
             large = [read for read in step.reads if read.nbytes >= _LARGE and read in position]
             if large and carried.issuperset(step.writes):
                 rank[step] = max(position[read] for read in large)
+                for before in step.after:  # such as Adam's corrections, of a number each
+                    if all(node.size == 1 for node in before.writes):
+                        rank[before] = min(rank[before], rank[step])
     waiting = {step: len(step.after) for step in steps}
     following: dict[Step, list[Step]] = {step: [] for step in steps}
     for step in steps:

@@ -17,6 +17,7 @@ from arraycnn.program.passes.loops import Step
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.arrays import constants_and_inputs, head_result, outputs_of
 from arraycnn.program.render.calling import calling
+from arraycnn.program.render.plain.late import by_rows, late_gradients
 from arraycnn.program.render.plain.lines import walked
 from arraycnn.program.render.plain.loop import Loop, Nothing
 from arraycnn.program.render.plain.memory import places
@@ -36,6 +37,13 @@ class Calls:
         self._schedule, self._places = schedule, places(schedule)
         held = set(schedule.held)
         self._loops = {step: _loop(step, held) for step in schedule.steps if step.head is None}
+        self._late: dict[Step, tuple[Loop, Node]] = {}
+        """Heads with the update that makes a gradient of theirs."""
+        for head, (update, gradient) in late_gradients(schedule).items():
+            walk = by_rows(walked(update, held), gradient)
+            if walk is not None:
+                self._late[head] = Loop(walk), gradient
+                del self._loops[update]
 
     def __call__(
         self, launcher: Launcher, ops: Kernels, arrays: Mapping[str, np.ndarray]
@@ -61,8 +69,8 @@ class Calls:
             if step.is_call:
                 launcher.call(calling(step, launcher, ops, held))
             elif step.head is not None:
-                self._run_head(step, launcher, held)
-            else:
+                self._run_head(step, launcher, held, known)
+            elif step in self._loops:
                 self._loops[step].call(launcher, held, known)
         for node, place in schedule.copies():
             launcher.call(np.copyto, held[place], held[base(node)].reshape(place.shape))
@@ -75,19 +83,31 @@ class Calls:
         first = self._places.offsets[node]
         return memory[first : first + node.nbytes].view(node.dtype).reshape(node.shape)
 
-    def _run_head(self, step: Step, launcher: Launcher, held: dict[Node, np.ndarray]) -> None:
+    def _run_head(
+        self,
+        step: Step,
+        launcher: Launcher,
+        held: dict[Node, np.ndarray],
+        known: dict[Hashable, np.ndarray],
+    ) -> None:
         node = step.head
         assert node is not None
         winners = any(part.attrs == (1,) for part in step.writes if part is not node)
-        ops = plain_kernels(launcher, need_winners=winners)
-        wanted = [held[part] for part in step.writes]
+        update, late = self._late.get(step, (None, None))
+        ops = plain_kernels(launcher, need_winners=winners, late=update is not None)
+        writes = [part for part in step.writes if part is not late]
+        wanted = [held[part] for part in writes]
         with launcher.borrowing(wanted):
             result = head_result(node, ops, held)
-            made = [result if p is node else result[p.attrs[0]] for p in step.writes]
+            made = [result if p is node else result[p.attrs[0]] for p in writes]
             pairs = zip(wanted, made, strict=True)
             moved = [(place, array) for place, array in pairs if not _begin_together(place, array)]
             if moved:
                 launcher.alone(lambda: _move(launcher, moved))
+            if update is not None and late is not None:
+                for target in update.targets:
+                    held[target] = held[self._schedule.memory_of[target]].reshape(target.shape)
+                update.call(launcher, held, known, {late: result[late.attrs[0]]})
 
 
 def _begin_together(one: np.ndarray, other: np.ndarray) -> bool:

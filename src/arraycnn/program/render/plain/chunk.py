@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.ops.plain.launcher import Launcher
+from arraycnn.ops.plain.products import Product
 from arraycnn.program.render.plain.gathers import gather
 from arraycnn.program.render.plain.lines import Line, Walked
 from arraycnn.program.render.plain.pointwise import Memory, apply, reduction
@@ -100,6 +101,7 @@ class Chunk:
     ) -> None:
         self._launcher, self._walk, self._is_first = launcher, walk, is_first
         self._values, self._flat, self._targets = values, flat, targets
+        self._late: dict[int, Product] = {}
         self._uses: Counter[int] = Counter()
         last: dict[int, int] = {}
         for number, line in enumerate(walk.lines):
@@ -146,6 +148,23 @@ class Chunk:
                     self._make(number, line, inputs, known[number], piece, memory)
                 self._values[number] = known[number].reshape(shape)  # others have other axes
 
+    def take_late(self, products: dict[int, Product]) -> None:
+        """Loads that are products; where one is only multiplied by a number, one of its factors is:
+        that has fewer numbers."""
+        for number, product in products.items():
+            users = [user for user, line in enumerate(self._walk.lines) if number in line.inputs]
+            factors = [
+                self._values[value].reshape(())
+                for value in self._walk.lines[users[0]].inputs
+                if value in self._values and self._values[value].size == 1
+            ]
+            is_scaled = len(users) == 1 and self._walk.lines[users[0]].op == "multiply" and factors
+            if is_scaled and users[0] not in self._direct:
+                self._uses[number] = 0
+                self._late[users[0]] = product.times(self._launcher, factors[0])
+            else:
+                self._late[number] = product
+
     def make(self, piece: Piece, memory: Any) -> None:
         """Make the calls for a piece."""
         walk, left = self._walk, Counter(self._uses)
@@ -171,6 +190,10 @@ class Chunk:
         for number, line in enumerate(walk.lines):
             if number in self._values or number in own or left[number] == 0:
                 continue
+            if number in self._late:
+                own[number] = self._block(self._late[number], piece, memory)
+                registers.add(number)
+                continue
             inputs = {value: value_of(value) for value in line.inputs}
             shape = piece.shape_of(line.moves)
             if number in self._direct:
@@ -187,6 +210,15 @@ class Chunk:
                 else:
                     used(value)
         self._leave(piece, value_of, used)
+
+    def _block(self, product: Product, piece: Piece, memory: Memory) -> np.ndarray:
+        """The rows of a product that are a piece."""
+        columns = product.b.shape[1]
+        (part,) = piece.parts
+        out = memory.take(piece.shape, product.b.dtype)
+        rows = slice(part.start // columns, part.stop // columns)
+        product.write(self._launcher, rows, out.reshape(-1, columns))
+        return out
 
     def _register(
         self, line: Line, shape: tuple[int, ...], inputs: dict[int, np.ndarray],

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 
 from arraycnn.ops.plain.launcher import NUMBER, Launcher
+from arraycnn.ops.plain.products import Product
 from arraycnn.ops.plain.tasks import singles
 from arraycnn.program.nodes import Node
 from arraycnn.program.passes.loops import Root
@@ -43,16 +44,21 @@ class Loop:
         launcher: Launcher,
         held: Mapping[Node, np.ndarray],
         known: dict[Hashable, np.ndarray],
+        late: Mapping[Node, Product] = {},
     ) -> None:
         """Make all calls, or record them.
 
-        ``known`` has single numbers that loops before have left, and the next may take.
+        ``known`` has single numbers that loops before have left, and the next may take. ``late`` has
+        the buffers that are products, which are not in memory: each piece makes its rows.
         """
         walk, lasting = self._walk, Lasting(launcher)
         values = dict(self._fixed)
         flat: dict[int, np.ndarray] = {}
+        products: dict[int, Product] = {}
         for number, line in enumerate(walk.lines):
-            if line.of.buffer is not None and line.op != "repeat":
+            if line.of.buffer in late:
+                products[number] = late[line.of.buffer]  # type: ignore[index]
+            elif line.of.buffer is not None and line.op != "repeat":
                 array = flat[number] = held[line.of.buffer]
                 if line.op == "load":
                     assert line.of.access is not None
@@ -76,6 +82,8 @@ class Loop:
                 if number in keys and keys[number] not in known:
                     known[keys[number]] = array
                     lasting.leave(array)
+        if products:
+            chunk.take_late(products)
         counts, work = [len(parts) for parts in walk.pieces], NUMBER * _size(walk) * len(walk.lines)
         places = chunks(counts, walk.together, launcher.lanes(math.prod(counts), work))
 
@@ -88,6 +96,10 @@ class Loop:
             if root.op != "write":
                 self._finish(launcher, root, target, held[root.target])
         lasting.end()
+
+    @property
+    def targets(self) -> list[Node]:
+        return [root.target for root in self._walk.roots]
 
     def _target(self, root: Root, held: Mapping[Node, np.ndarray], lasting: Lasting) -> np.ndarray:
         """Where chunks write: over the whole grid, with as many numbers along reduced axes as there
