@@ -96,7 +96,7 @@ FAULTS = [
     ("ops/plain/products.py", "b[:, part], out[:, part]", "b[:, part], out[:, : part.stop - part.start]"),
     ("ops/plain/dense.py", "np.add, y, bias", "np.subtract, y, bias"),
     ("ops/plain/masks.py", "np.greater, y, 0.0", "np.greater_equal, y, 0.0"),
-    ("ops/plain/masks.py", "np.negative, byte", "np.positive, byte"),
+    ("ops/plain/masks.py", "np.multiply, bits, ones", "np.bitwise_and, bits, ones"),
     ("ops/plain/pools.py", "np.add, lower, np.uint8(2)", "np.add, lower, np.uint8(1)"),
     ("ops/plain/pools.py", "np.greater, larger[1], larger[0]", "np.greater_equal, larger[1], larger[0]"),
     ("ops/plain/pools.py", "np.greater, pairs[:, 1], pairs[:, 0]", "np.greater_equal, pairs[:, 1], pairs[:, 0]"),

@@ -66,26 +66,19 @@ def _power(call: Call, inputs: list[np.ndarray], number: Any, out: np.ndarray) -
 def _where(
     call: Call, memory: Memory, inputs: list[np.ndarray], y_is_zero: bool, out: np.ndarray
 ) -> None:
-    """By their bits: NumPy's own choice of numbers takes ten times as long."""
+    """By their bits, times 1 or 0: NumPy's own choice of numbers takes ten times as long."""
     condition, x, y = inputs
     integer = _INTEGERS[out.itemsize]
-    byte = memory.take(condition.shape, np.int8)
-    call(np.negative, condition.view(np.int8), out=byte)  # True is 1, and -1 has every bit
-    mask = byte
-    if integer is not np.int8:
-        mask = memory.take(condition.shape, integer)
-        call(np.copyto, mask, byte)
     x, y, bits = x.view(integer), y.view(integer), out.view(integer)
+    ones = condition.view(np.int8)
     if y_is_zero:
-        call(np.bitwise_and, x, mask, out=bits)
+        call(np.multiply, x, ones, out=bits)
     else:
         both = memory.take(out.shape, integer)
         call(np.bitwise_xor, x, y, out=both)
-        call(np.bitwise_and, both, mask, out=both)
+        call(np.multiply, both, ones, out=both)
         call(np.bitwise_xor, both, y, out=bits)
         memory.give(both)
-    for array in (byte, mask) if mask is not byte else (byte,):
-        memory.give(array)
 
 
 def constant(value: Any, dtype: np.dtype) -> np.ndarray:
