@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,60 +12,11 @@ from arraycnn.ops.plain.launcher import Launcher
 from arraycnn.ops.plain.products import Product
 from arraycnn.program.render.plain.gathers import gather
 from arraycnn.program.render.plain.lines import Line, Walked
+from arraycnn.program.render.plain.piece import Piece, apart
 from arraycnn.program.render.plain.pointwise import Memory, apply, reduction
 
 _WIDE = frozenset(["maximum", "minimum"])
 """NumPy has vector code for two arrays, and none for an array and a number."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A part of a grid: a piece of it, or some that are side by side.
-
-    Attributes
-    ----------
-    parts : tuple of slice
-        Of each axis.
-    numbers : tuple of slice
-        Which pieces of each axis these are.
-    """
-
-    parts: tuple[slice, ...]
-    numbers: tuple[slice, ...]
-
-    @classmethod
-    def of(cls, walk: Walked, numbers: tuple[slice, ...]) -> Piece:
-        runs = (pieces[some] for pieces, some in zip(walk.pieces, numbers, strict=True))
-        return cls(tuple(slice(run[0].start, run[-1].stop) for run in runs), numbers)
-
-    def single(self, walk: Walked) -> Iterator[tuple[Piece, tuple[Any, ...]]]:
-        """Each piece by itself, and where it lies in this part."""
-        ranges = (range(some.start or 0, some.stop) for some in self.numbers)
-        for numbers in itertools.product(*ranges):
-            one = Piece.of(walk, tuple(slice(number, number + 1) for number in numbers))
-            pairs = zip(one.parts, self.parts, strict=True)
-            inside = (slice(p.start - q.start, p.stop - q.start) for p, q in pairs)
-            yield one, (*inside, ...)  # an array, also of no axes
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(part.stop - part.start for part in self.parts)
-
-    def shape_of(self, moves: Sequence[bool]) -> tuple[int, ...]:
-        pairs = zip(self.shape, moves, strict=True)
-        return tuple(size if moving else 1 for size, moving in pairs)
-
-    def cut(self, array: np.ndarray) -> np.ndarray:
-        """The part of an array over the grid; it may have one number along an axis."""
-        pairs = zip(self.parts, array.shape, strict=True)
-        index: tuple[Any, ...] = tuple(slice(None) if n == 1 else part for part, n in pairs)
-        return array[(*index, ...)]  # an array, also of no axes
-
-    def cut_target(self, array: np.ndarray, reduced: Sequence[bool]) -> np.ndarray:
-        """The part of a reduction's results: one number for a piece of a reduced axis."""
-        triples = zip(self.parts, self.numbers, reduced, strict=True)
-        index: tuple[Any, ...] = tuple(some if r else part for part, some, r in triples)
-        return array[(*index, ...)]
 
 
 class Chunk:
@@ -243,9 +191,9 @@ class Chunk:
             if root.op == "write":
                 continue
             whole = np.broadcast_to(value_of(number), piece.shape)
-            for one, inside in piece.single(walk):
+            for one, inside, axis, count in piece.runs(walk):
                 target = one.cut_target(self._targets[place], walk.grid.reduced)
-                self._reduce(root.op, whole[inside], target)
+                self._reduce(root.op, whole[inside], target, axis, count)
             used(number)
         for place, (root, number) in ends:
             if root.op != "write" or self._direct.get(number) == place:
@@ -255,16 +203,22 @@ class Chunk:
                 call(np.copyto, target, value)
             used(number)
 
-    def _reduce(self, op: str, value: np.ndarray, target: np.ndarray) -> None:
-        """Write the reduction of a piece; one after the other, so that each adds up as by itself."""
+    def _reduce(
+        self, op: str, value: np.ndarray, target: np.ndarray, axis: int, count: int
+    ) -> None:
+        """Write the reductions of ``count`` pieces along an axis, each added up as by itself."""
         call, reduced = self._launcher.call, self._walk.grid.reduced
-        axes = tuple(axis for axis, gone in enumerate(reduced) if gone)
+        axes = [axis for axis, gone in enumerate(reduced) if gone]
         if not axes:
             call(np.copyto, target, value if "arg" not in op else np.int64(0))
-        elif "arg" in op:
+            return
+        if count > 1:  # an axis for the pieces, before the one that they are cut from
+            value, target = (apart(array, axis, count) for array in (value, target))
+            axes = [one + (one >= axis) for one in axes]
+        if "arg" in op:
             call(getattr(value, op), axes[0], np.squeeze(target, axes[0]))
         else:
-            call(reduction(op).reduce, value, axes, None, target, True)
+            call(reduction(op).reduce, value, tuple(axes), None, target, True)
 
     def _cut(self, number: int, piece: Piece) -> np.ndarray:
         value = self._values[number]

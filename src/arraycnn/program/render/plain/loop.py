@@ -12,9 +12,10 @@ from arraycnn.ops.plain.products import Product
 from arraycnn.ops.plain.tasks import singles
 from arraycnn.program.nodes import Node
 from arraycnn.program.passes.loops import Root
-from arraycnn.program.render.plain.chunk import Chunk, Piece
+from arraycnn.program.render.plain.chunk import Chunk
 from arraycnn.program.render.plain.grid import chunks
 from arraycnn.program.render.plain.lines import Line, Walked, coordinates, target_access, view
+from arraycnn.program.render.plain.piece import Piece
 from arraycnn.program.render.plain.pointwise import constant, reduction
 from arraycnn.program.render.plain.registers import Lasting, Registers
 
