@@ -89,8 +89,7 @@ class _Convolution:
         A cache has room for but a few numbers whose addresses differ by a power of two.
         """
         _, across, band = self.tiles
-        line = _LINE_BYTES // self.x.itemsize
-        return (-(-band * across * count // line) | 1) * line
+        return _odd_lines(band * across * count, self.x.itemsize)
 
     @property
     def groups(self) -> int:
@@ -127,6 +126,12 @@ def _pool_words(pool: Window, height: int, width: int) -> tuple[int, ...]:
     return (*pool.kernel_size, *pool.stride, *pool.output_shape(height, width))
 
 
+def _odd_lines(count: int, size: int) -> int:
+    """At least ``count`` numbers of ``size`` bytes, in an odd number of cache lines."""
+    line = _LINE_BYTES // size
+    return (-(-count // line) | 1) * line
+
+
 def _forward(
     launcher: Launcher,
     owner: str,
@@ -155,8 +160,8 @@ def _forward(
         words = (x, weight, bias, y, winners, *shape.sizes, relu, *shape.pool_words)
         launcher.launch(convolution.forward, shape.images, *words, like=x, room=room, by="block")
         return y, winners
-    u, _ = _transformed_filters(launcher, weight, transposed=False)
-    places = shape.apart(channels), shape.apart(filters)
+    u = _transformed_filters(launcher, weight, turned=False)
+    places = shape.apart(channels), shape.apart(filters), u.shape[1]
     (down, across, band), (top, _, left, _) = shape.tiles, window.padding
     # A block takes one band, or all bands of an image where it does more with it.
     bands = -(-down // band)
@@ -165,7 +170,7 @@ def _forward(
         *(x, u, bias, y, winners, height, width, channels, filters),
         *(top, left, *y.shape[1:3], down, across, band, relu, taken, *places),
     )
-    room = shape.lanes + 16 * sum(places) + 4 * filters
+    room = shape.lanes + 16 * sum(places[:2]) + 4 * filters
     blocks, by = shape.images * bands // taken, "block" if taken == bands else ""
     launcher.launch(winograd.forward, blocks, *words, like=x, room=room, by=by)
     return y, winners
@@ -196,13 +201,14 @@ def _backward(
     parts = shape.parts if shape.suits_winograd else 1
     dbiases = launcher.empty((groups * parts, filters), x.dtype)
     if shape.suits_winograd:
-        _, transposed = _transformed_filters(launcher, weight, transposed=need_dx)
+        turned = _transformed_filters(launcher, weight, turned=True) if need_dx else None
         (down, across, band), (top, _, left, _) = shape.tiles, window.padding
         places = shape.apart(channels // parts), shape.apart(filters)
+        u_place = 0 if turned is None else turned.shape[1]
         words = (
-            *(x, transposed, dy, y, winners, dx, dweights, dbiases),
+            *(x, turned, dy, y, winners, dx, dweights, dbiases),
             *(height, width, channels, filters, top, left, *dy.shape[1:3]),
-            *(down, across, band, relu, images, groups, parts, *places),
+            *(down, across, band, relu, images, groups, parts, *places, u_place),
         )
         room = 2 * shape.lanes + 8 * filters + 16 * channels * filters + 16 * sum(places)
         by = "loop" if parts == 1 else ""
@@ -224,18 +230,20 @@ def _backward(
     return dx, _sum(launcher, dweights), _sum(launcher, dbiases)
 
 
-def _transformed_filters(
-    launcher: Launcher, weight: np.ndarray, transposed: bool
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _transformed_filters(launcher: Launcher, weight: np.ndarray, turned: bool) -> np.ndarray:
+    """(16, C, F), or turned (16, F, C), each of the 16 as far apart as `_odd_lines` says."""
     channels, filters = weight.shape[2:]
-    u = launcher.empty((16, channels, filters), weight.dtype)
-    across = launcher.empty((16, filters, channels), weight.dtype) if transposed else None
-    per = max(1, ELEMENTS // 64 // filters)
+    rows, columns = (filters, channels) if turned else (channels, filters)
+    u = launcher.empty((16, _odd_lines(rows * columns, weight.itemsize)), weight.dtype)
+    per = max(1, ELEMENTS // 64 // columns)
+    if turned:  # a cache line of each row of the weight is read at a time
+        per = max(per, _LINE_BYTES // weight.itemsize)
     launcher.launch(
-        winograd.transform_filters, -(-channels // per),
-        weight, u, across, channels, filters, per, like=weight,
+        winograd.transform_filters, -(-rows // per),
+        weight, u, turned, channels, filters, per, u.shape[1],
+        like=weight, room=9 * per * columns if turned else 0,
     )  # fmt: skip
-    return u, across
+    return u
 
 
 def _turned_filters(launcher: Launcher, weight: np.ndarray, window: Window) -> np.ndarray:

@@ -38,6 +38,9 @@ from arraycnn.ops.compiled.kernels.winograd_tiles import (
 PLACES = 16
 """Of a transformed tile: 4x4."""
 
+_FEW = 16
+"""Rows that are turned at a time: a cache has room for their lines, however far they are apart."""
+
 
 @njit(error_model="numpy")
 def _transform_band(  # type: ignore[no-untyped-def]
@@ -66,26 +69,29 @@ def _transform_band(  # type: ignore[no-untyped-def]
 
 @njit(error_model="numpy")
 def transform_filters(block, words, scratch):  # type: ignore[no-untyped-def]
-    """u, (16, C, F), of weight, (3, 3, C, F), and its transpose by place, (16, F, C).
+    """u, (16, C, F), of weight, (3, 3, C, F); where they are to be turned, (16, F, C).
 
-    A block does the channels from ``block`` * per on.
+    Each place is ``apart`` numbers behind the one before. A block does ``per`` rows of C or F.
     """
-    weight, u, u_transposed = real(words, 0, scratch), real(words, 1, scratch), words[2]
-    channels, filters, per = words[3], words[4], words[5]
-    size, step = channels * filters, lanes_of(weight)
-    last = min(channels, (block + 1) * per)
-    for c in range(block * per, last):
-        for f in range(0, filters, step):
-            offset = c * filters + f
-            filter_tile(after(u, offset), size, after(weight, offset), 3 * size, size)
-    if u_transposed == 0:
-        return
-    from_u = carray(u, PLACES * size)
-    to = carray(real(words, 2, scratch), PLACES * size)
-    for place in range(PLACES):
-        for c in range(block * per, last):
-            for f in range(filters):
-                to[place * size + f * channels + c] = from_u[place * size + c * filters + f]
+    weight, u, turned = real(words, 0, scratch), real(words, 1, scratch), words[2]
+    channels, filters, per, apart = words[3], words[4], words[5], words[6]
+    rows, columns = (filters, channels) if turned else (channels, filters)
+    first, last = block * per, min(rows, (block + 1) * per)
+    source, size = after(weight, first * columns), rows * columns
+    if turned:
+        source, size = at(scratch, 0), per * columns
+        given, across = carray(weight, 9 * channels * filters), carray(source, 9 * size)
+        for tap in range(9):
+            for c in range(0, channels, _FEW):
+                for f in range(first, last):
+                    to = np.uint64(tap * size + (f - first) * columns + c)
+                    taken = np.uint64((tap * channels + c) * filters + f)
+                    for _ in range(min(_FEW, channels - c)):
+                        across[to] = given[taken]
+                        to, taken = to + np.uint64(1), taken + np.uint64(filters)
+    for offset in range(0, (last - first) * columns, lanes_of(weight)):
+        target = after(u, first * columns + offset)
+        filter_tile(target, apart, after(source, offset), 3 * size, size)
 
 
 @njit(error_model="numpy")
@@ -106,7 +112,7 @@ def _forward_band(words, scratch, image, first, last):  # type: ignore[no-untype
     height, width, channels, filters = words[5], words[6], words[7], words[8]
     top, left, rows, columns = words[9], words[10], words[11], words[12]
     across, relu = words[14], words[16]
-    v_place, m_place = words[18], words[19]
+    v_place, m_place, u_place = words[18], words[19], words[20]
     tiles, step = (last - first) * across, lanes_of(x)
     zeros = at(scratch, 0)
     clear_vector(zeros)
@@ -121,7 +127,7 @@ def _forward_band(words, scratch, image, first, last):  # type: ignore[no-untype
         multiply(
             after(m, number * m_place), filters,
             after(v, number * v_place), channels, 0, 1,
-            after(u, number * channels * filters), 0, filters,
+            after(u, number * u_place), 0, filters,
             tiles, filters, 1, channels, 0,
         )  # fmt: skip
     y = after(y, image * rows * columns * filters)
@@ -220,7 +226,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     top, left, rows, columns = words[12], words[13], words[14], words[15]
     down, across, band, relu = words[16], words[17], words[18], words[19]
     images, groups, parts = words[20], words[21], words[22]
-    v_place, dm_place = words[23], words[24]
+    v_place, dm_place, u_place = words[23], words[24], words[25]
     group, channels = block // parts, apart // parts
     part = block % parts * channels
     size, step = channels * filters, lanes_of(x)
@@ -270,7 +276,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
                 multiply(
                     after(v, number * v_place), channels,
                     after(dm, number * dm_place), filters, 0, 1,
-                    after(u_transposed, number * apart * filters + part), 0, apart,
+                    after(u_transposed, number * u_place + part), 0, apart,
                     tiles, channels, 1, filters, 0,
                 )  # fmt: skip
             for tile in range(tiles):
