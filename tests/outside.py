@@ -1,11 +1,14 @@
-"""What a user may write outside the package: an activation, a norm and an optimizer, twins included."""
+"""What a user may write outside the package: an activation, a norm, an optimizer and losses."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from arraycnn.layers import Activation, TorchModule
+from arraycnn.losses import ClassificationLoss, RegressionLoss, mean_of_each
 from arraycnn.ops import array_namespace
+from arraycnn.ops.arrays import device
 from arraycnn.optimizers import paired, zeros_like
 from arraycnn.tree import with_leaves
 
@@ -109,3 +112,34 @@ class Signum:
             momentum.append(0.9 * m + 0.1 * g)
             moved.append(p - learning_rate * xp.sign(momentum[-1]))
         return with_leaves(params, moved), {"momentum": with_leaves(params, momentum)}
+
+
+@dataclass(frozen=True)
+class LogCosh(RegressionLoss):
+    """scale log(cosh(e / scale)): e^2 / 2 for small errors, their size for large ones."""
+
+    scale: float = 1.0
+
+    def loss_and_gradient(self, xp, outputs, labels):
+        error = (outputs - labels) / self.scale
+        size = xp.abs(error)
+        losses = self.scale * (size + xp.log1p(xp.exp(-2.0 * size)) - math.log(2.0))
+        return mean_of_each(xp, losses), xp.tanh(error) / math.prod(outputs.shape[1:])
+
+
+@dataclass(frozen=True)
+class Focal(ClassificationLoss):
+    """-(1 - p)^2 log p of the label's probability: Lin et al., 2017; class numbers only."""
+
+    def loss_and_gradient(self, xp, outputs, labels):
+        shifted = outputs - xp.max(outputs, axis=-1, keepdims=True)
+        chances = xp.exp(shifted) / xp.sum(xp.exp(shifted), axis=-1, keepdims=True)
+        classes = xp.arange(outputs.shape[1], dtype=labels.dtype, device=device(labels))
+        is_label = labels[:, None] == classes[None, :]
+        p = xp.sum(xp.where(is_label, chances, 0.0), axis=-1, keepdims=True)
+        rest = 1.0 - p
+        slope = (
+            2.0 * rest * xp.log(p) * p - rest * rest
+        )  # with regard to the label's logit, over rest
+        gradient = slope * (xp.astype(is_label, outputs.dtype) - chances)
+        return -xp.sum(rest * rest * xp.log(p), axis=-1), gradient

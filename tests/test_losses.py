@@ -1,14 +1,155 @@
-"""The mean cross-entropy that users call."""
+"""Losses against their definitions, finite differences and PyTorch's autograd, on every library."""
 
 import math
+import re
 
 import numpy as np
+import pytest
 
+import arraycnn as cnn
 from arraycnn import softmax_cross_entropy
+from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.layers import Context
 from arraycnn.ops import GENERIC
+from arraycnn.training import loss_of_batch, measures_of_batch
+from loss_rows import EACH_ONCE, NUMBERS, OUTPUTS, ROWS, SEVERAL, VALUES
 
 LOGITS = np.random.default_rng(0).normal(size=(5, 4))
 LABELS = np.array([0, 3, 1, 1, 2], dtype=np.int32)
+WEIGHTS = np.random.default_rng(3).uniform(0.0, 3.0, len(OUTPUTS))
+CONTEXT = Context(GENERIC, "train", "float64")
+each_row = pytest.mark.parametrize("row", ROWS, ids=str)
+
+
+def by_loops(row, outputs=OUTPUTS):
+    pairs = zip(outputs.tolist(), row.labels.tolist(), strict=True)
+    return np.array([row.by_loops(row.loss, *pair) for pair in pairs])
+
+
+def differences(function, at, width=1e-5):
+    """The gradient of the number ``function(at)``, by central differences."""
+    found = np.zeros_like(at)
+    for place in np.ndindex(at.shape):
+        change = np.zeros_like(at)
+        change[place] = width
+        found[place] = (function(at + change) - function(at - change)) / (2.0 * width)
+    return found
+
+
+@each_row
+def test_a_batch_has_the_mean_of_the_definition_and_its_slope(row):
+    for weights in (None, WEIGHTS):
+        each = np.ones(len(OUTPUTS)) if weights is None else weights
+
+        def mean(outputs, each=each):
+            return float(np.mean(each * by_loops(row, outputs)))
+
+        loss_sum, gradient, _ = loss_of_batch(row.loss, OUTPUTS, row.labels, CONTEXT, weights)
+        np.testing.assert_allclose(loss_sum / len(OUTPUTS), mean(OUTPUTS), rtol=1e-12)
+        np.testing.assert_allclose(gradient, differences(mean, OUTPUTS), rtol=1e-5, atol=1e-8)
+
+
+@each_row
+def test_a_batch_is_that_of_pytorchs_autograd(row, torch):
+    if row.by_torch is None:
+        return  # a user's, which PyTorch does not have; finite differences stand for it
+    outputs, labels, each = map(torch.tensor, (OUTPUTS, row.labels, WEIGHTS))
+    outputs.requires_grad_()
+    numbers = row.by_torch(torch.nn.functional, row.loss, outputs, labels)
+    mean = (each * numbers.reshape(len(OUTPUTS), -1).mean(dim=1)).mean()
+    mean.backward()
+    loss_sum, gradient, _ = loss_of_batch(row.loss, OUTPUTS, row.labels, CONTEXT, WEIGHTS)
+    np.testing.assert_allclose(loss_sum / len(OUTPUTS), float(mean.detach()), rtol=1e-12)
+    np.testing.assert_allclose(gradient, outputs.grad.numpy(), rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("row", EACH_ONCE[1:], ids=str)
+def test_every_library_equals_numpy(row, xp):
+    def run(outputs, labels):
+        losses, gradient = row.loss.loss_and_gradient(xp.namespace, outputs, labels)
+        return losses, gradient, row.loss.sums(xp.namespace, outputs, labels)
+
+    expected = row.loss.loss_and_gradient(np, OUTPUTS, row.labels)
+    expected = *expected, row.loss.sums(np, OUTPUTS, row.labels)
+    found = xp.run(run, xp.asarray(OUTPUTS), xp.asarray(row.labels))
+    for actual, array in zip(found, expected, strict=True):
+        xp.check_close(actual, array)
+
+
+@each_row
+def test_losses_of_huge_outputs_are_finite(row):
+    if not isinstance(row.loss, (cnn.SoftmaxCrossEntropy, cnn.BinaryCrossEntropy, cnn.Huber)):
+        return
+    with np.errstate(all="raise", under="ignore"):
+        losses, gradient = row.loss.loss_and_gradient(np, 1e5 * OUTPUTS, row.labels)
+    assert np.isfinite(losses).all()
+    assert np.abs(gradient).max() <= 4.0
+
+
+@pytest.mark.parametrize("extra", [(1,), (2, 3)])
+@each_row
+def test_the_loss_of_an_image_is_the_mean_of_its_pixels(row, extra):
+    if type(row.loss).__name__ == "Focal":
+        return
+    outputs = np.random.default_rng(8).normal(size=(len(OUTPUTS), *extra, 3))
+    labels = np.broadcast_to(
+        row.labels.reshape(len(OUTPUTS), *(1,) * len(extra), *row.labels.shape[1:]),
+        (len(OUTPUTS), *extra, *row.labels.shape[1:]),
+    )
+    losses, gradient = row.loss.loss_and_gradient(np, outputs, labels)
+    pixels = list(np.ndindex(extra))
+    alone = [row.loss.loss_and_gradient(np, outputs[:, *place], row.labels) for place in pixels]
+    np.testing.assert_allclose(losses, np.mean([one for one, _ in alone], axis=0), rtol=1e-12)
+    for place, (_, of_pixel) in zip(pixels, alone, strict=True):
+        np.testing.assert_allclose(gradient[:, *place], of_pixel / len(pixels), rtol=1e-12)
+
+
+# What is measured
+
+
+def test_accuracy_and_the_k_most_likely_by_loops():
+    loss = cnn.SoftmaxCrossEntropy(label_smoothing=0.1, top_k=2)
+    right = among = 0
+    for row, label in zip(OUTPUTS.tolist(), NUMBERS.tolist(), strict=True):
+        order = sorted(range(3), key=lambda k: -row[k])
+        right, among = right + (order[0] == label), among + (label in order[:2])
+    _, sums = measures_of_batch(loss, OUTPUTS, NUMBERS, CONTEXT)
+    assert loss.metrics(sums, 14) == {"accuracy": right / 14, "top_2_accuracy": among / 14}
+    assert right < among < 14
+    soft = np.eye(3)[NUMBERS] * 0.4 + 0.2
+    _, again = measures_of_batch(loss, OUTPUTS, soft, CONTEXT)
+    np.testing.assert_array_equal(again, sums)
+
+
+def test_f1_by_loops_leaves_out_labels_that_nobody_has():
+    outputs = np.column_stack([OUTPUTS, np.full(14, -1.0)])
+    labels = np.column_stack([SEVERAL, np.zeros(14)])
+    scores, hits, both, every = [], 0, 0, 0
+    for k in range(4):
+        pairs = [(o > 0, y == 1) for o, y in zip(outputs[:, k], labels[:, k], strict=True)]
+        hits += sum(told == has for told, has in pairs)
+        true, some = sum(a and b for a, b in pairs), sum(int(a) + int(b) for a, b in pairs)
+        both, every = both + true, every + some
+        scores += [2 * true / some] if some else []
+    loss = cnn.BinaryCrossEntropy()
+    _, sums = measures_of_batch(loss, outputs, labels, CONTEXT)
+    found = loss.metrics(sums, 14)
+    assert len(scores) == 3
+    assert found.keys() == {"accuracy", "f1", "f1_micro"}
+    expected = [hits / 56, math.fsum(scores) / 3, 2 * both / every]
+    np.testing.assert_allclose(list(found.values()), expected, rtol=1e-12)
+    _, sums = measures_of_batch(loss, -np.ones((3, 2)), np.zeros((3, 2)), CONTEXT)
+    assert loss.metrics(sums, 3) == {"accuracy": 1.0}  # an F1 of nothing is none
+
+
+def test_the_mean_absolute_error_by_loops():
+    off = [abs(a - b) for a, b in zip(OUTPUTS.ravel(), VALUES.ravel(), strict=True)]
+    _, sums = measures_of_batch(cnn.Huber(), OUTPUTS, VALUES, CONTEXT)
+    (found,) = cnn.Huber().metrics(sums, 14).values()
+    np.testing.assert_allclose(found, math.fsum(off) / len(off), rtol=1e-12)
+
+
+# The mean cross-entropy that users call
 
 
 def mean_by_loops(logits):
@@ -22,12 +163,7 @@ def mean_by_loops(logits):
 def test_loss_is_the_mean(xp):
     loss, dlogits = xp.run(softmax_cross_entropy, xp.asarray(LOGITS), xp.asarray(LABELS))
     xp.check_close(loss, np.array(mean_by_loops(LOGITS)))
-    width, expected = 1e-5, np.zeros_like(LOGITS)
-    for place in np.ndindex(LOGITS.shape):
-        change = np.zeros_like(LOGITS)
-        change[place] = width
-        difference = mean_by_loops(LOGITS + change) - mean_by_loops(LOGITS - change)
-        expected[place] = difference / (2.0 * width)
+    expected = differences(mean_by_loops, LOGITS)
     assert tuple(dlogits.shape) == expected.shape
     if xp.has_values:
         np.testing.assert_allclose(xp.to_numpy(dlogits), expected, rtol=1e-6, atol=1e-7)
@@ -43,3 +179,55 @@ def test_gradient_of_each_row_sums_to_zero():
     _, dlogits = softmax_cross_entropy(100.0 * LOGITS, LABELS, GENERIC)
     np.testing.assert_allclose(dlogits.sum(axis=1), 0.0, atol=1e-16)
     assert (dlogits[np.arange(5), LABELS] <= 0.0).all()
+
+
+# Messages
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (lambda: cnn.SoftmaxCrossEntropy(1.0), ValueError, "label_smoothing must be below 1, got"),
+        (lambda: cnn.SoftmaxCrossEntropy(-0.1), ValueError, "label_smoothing must be finite and"),
+        (lambda: cnn.SoftmaxCrossEntropy("0.1"), TypeError, "label_smoothing must be a number"),
+        (lambda: cnn.SoftmaxCrossEntropy(0, (1, -1)), ValueError, "class_weight must be finite"),
+        (lambda: cnn.SoftmaxCrossEntropy(0, (0, 0)), ValueError, "class_weight must be above 0"),
+        (lambda: cnn.SoftmaxCrossEntropy(0, 3.0), TypeError, "class_weight must be a sequence"),
+        (lambda: cnn.SoftmaxCrossEntropy(per_pixel=1), TypeError, "per_pixel must be a bool"),
+        (lambda: cnn.SoftmaxCrossEntropy(top_k=0), ValueError, "top_k must be at least 1, got 0"),
+        (
+            lambda: cnn.BinaryCrossEntropy((1, math.inf)),
+            ValueError,
+            "positive_weight must be finite",
+        ),
+        (lambda: cnn.BinaryCrossEntropy("ab"), TypeError, "positive_weight must be a sequence"),
+        (lambda: cnn.Huber(0.0), ValueError, "Huber: delta must be above 0, got 0.0"),
+        (lambda: cnn.Huber(None), TypeError, "Huber: delta must be a number, got None"),
+    ],
+)
+def test_bad_settings(make, kind, message):
+    expected = InvalidTypeError if kind is TypeError else InvalidValueError
+    with pytest.raises(expected, match=re.escape(message)):
+        make()
+
+
+def test_weights_may_be_any_sequence_and_losses_are_compared_by_their_settings():
+    one = cnn.SoftmaxCrossEntropy(class_weight=np.array([1, 2.5]))
+    assert one == cnn.SoftmaxCrossEntropy(class_weight=[1.0, 2.5])
+    assert hash(one) == hash(cnn.SoftmaxCrossEntropy(class_weight=(1, 2.5)))
+
+
+class Summing(cnn.RegressionLoss):
+    """A user's loss that forgets that it is of single images."""
+
+    def loss_and_gradient(self, xp, outputs, labels):
+        return xp.sum(outputs - labels), xp.ones_like(outputs)
+
+
+def test_a_loss_of_the_whole_batch_is_refused():
+    message = (
+        "Summing: loss_and_gradient must give losses of shape (14,) and a gradient of shape "
+        "(14, 3), got () and (14, 3); take the mean over each image's numbers alone"
+    )
+    with pytest.raises(InvalidValueError, match=re.escape(message)):
+        loss_of_batch(Summing(), OUTPUTS, VALUES, CONTEXT)

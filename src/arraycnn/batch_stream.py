@@ -51,7 +51,7 @@ class BatchStream:
     batches : iterable of (images, labels)
         Its length is taken from ``len``, or counted in a pass of its own.
     check : callable
-        Turns a pair into NumPy arrays, images (N, H, W, C) and labels (N,) int32, or raises.
+        Turns a pair into NumPy arrays, images (N, H, W, C) and labels (N, ...), or raises.
 
     Attributes
     ----------
@@ -78,7 +78,7 @@ class BatchStream:
         self.batch_size = len(images)
         count = self.steps * self.batch_size
         self.images: ImageSource = BatchImages(self, 0, (count, *images.shape[1:]), images.dtype)
-        self.labels: ImageSource = BatchImages(self, 1, (count,), labels.dtype)
+        self.labels: ImageSource = BatchImages(self, 1, (count, *labels.shape[1:]), labels.dtype)
         self.present: tuple[np.ndarray, np.ndarray] = (images, labels)
         self.place = np.zeros(count, np.int32)
         # The batches of the last steps, as a training that met NaN runs them again.

@@ -99,7 +99,7 @@ def tell_strange(
         seen = pixel_statistics(x)
         doubt = doubt_of_bits(seen.high) if seen is not None and seen.bytes else ""
         say(f"images: {doubt}" if doubt else "", "pixels")
-    if y is not None:
+    if y is not None and str(y.dtype).endswith("int32") and len(y.shape) == 1:
         anew = who == "fit" and not model.steps_done
         labels = part(y, slice(None))
         say(strange_labels(who, labels, model.classes, model.class_names, anew), f"{who}: labels")

@@ -38,6 +38,7 @@ class Fitting:
         optimizer: Optimizer,
         state: TrainingState,
         callbacks: Sequence[Callback],
+        measure: str,
         is_finite: Callable[[Tree], bool],
         follow: Callable[[TrainingState], None],
     ) -> None:
@@ -47,6 +48,7 @@ class Fitting:
         self._plan = plan
         self._optimizer = optimizer
         self._callbacks = callbacks
+        self._measure = measure
         self._is_finite = is_finite
         self._follow = follow
         self._told = state.position - len(state.untold)  # the steps that the callbacks know of
@@ -99,15 +101,19 @@ class Fitting:
         """
         self._check_finite(metrics)
         state, course = self.state, self.state.course
+        measured, others = state.correct / course.images, dict(metrics.others) if metrics else {}
+        is_accuracy = self._measure == "accuracy"
+        trained = {} if is_accuracy else {f"train_{self._measure}": measured}
         record = EpochRecord(
             epoch=state.epochs_done + 1,
             train_loss=state.loss_sum / course.images,
-            train_accuracy=state.correct / course.images,
+            train_accuracy=measured if is_accuracy else None,
             validation_loss=metrics.loss if metrics else None,
             validation_accuracy=metrics.accuracy if metrics else None,
             seconds=self._seconds,
             images_per_second=self._images / self._seconds if self._seconds else 0.0,
             learning_rate=float(self._rates(state.position - 1, 1)[0]),
+            others={**trained, **{f"validation_{name}": one for name, one in others.items()}},
         )
         after = state.after_epoch(record)
         self._follow(after)  # what the callbacks see; the state, once all of them know
@@ -189,16 +195,18 @@ class Fitting:
         self, before: TrainingState, losses: np.ndarray, correct: np.ndarray
     ) -> TrainingState:
         """The state after steps with these ``losses``, the plan standing behind them."""
-        loss_sum = before.loss_sum
+        loss_sum, measured = before.loss_sum, before.correct
         for loss, size in zip(losses, self._sizes(before.step, len(losses)), strict=True):
             loss_sum += float(loss) * int(size)  # one by one: a chunk must not show in a bit of it
+        for one in correct.tolist():
+            measured += one
         known = (*before.untold, *zip(losses.tolist(), correct.tolist(), strict=True))
         news = max(0, before.position + len(losses) - self._told)
         return replace(
             before,
             step=before.step + len(losses),
             loss_sum=loss_sum,
-            correct=before.correct + int(correct.sum()),
+            correct=measured,
             carry=self._plan.snapshot(),
             untold=known[len(known) - news :],
         )
@@ -264,6 +272,7 @@ class Fitting:
             losses=losses,
             accuracies=correct / self._sizes(state.told, len(losses)),
             learning_rates=self._rates(state.position - len(losses), len(losses)),
+            measure=self._measure,
         )
         self._ask([callback.on_steps(progress) for callback in self._callbacks])
         self._told = state.position

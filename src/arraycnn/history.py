@@ -1,7 +1,8 @@
 """What `Model.fit` reports: records of epochs, and progress within them."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import overload
 
 import numpy as np
@@ -10,13 +11,27 @@ from arraycnn.errors import InvalidValueError
 
 METRICS = ("validation_loss", "validation_accuracy", "train_loss", "train_accuracy")
 
+_OTHER = re.compile(r"(train|validation)_\w*(error|f1|f1_micro|score|top_\d+_accuracy)")
+"""What losses measure beside these. A user's loss names what is the lower the better "...error"."""
+
 
 @dataclass(frozen=True)
 class Metrics:
-    """Loss in nats an image, and the share of images classified correctly, 0 to 1."""
+    """What an evaluation tells.
+
+    Attributes
+    ----------
+    loss : float
+        The mean over the images; of cross-entropies in nats.
+    accuracy : float or None
+        The share of images classified correctly, 0 to 1, or of labels; None of a regression.
+    others : mapping of str to float
+        What else the loss measures: "mean_absolute_error", "f1", "top_5_accuracy".
+    """
 
     loss: float
-    accuracy: float
+    accuracy: float | None
+    others: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -28,7 +43,8 @@ class EpochRecord:
     epoch : int
         Counted from 1 over the life of the model.
     train_loss, train_accuracy : float
-        Means over the epoch's images, each taken before its own update.
+        Means over the epoch's images, each taken before its own update; the accuracy is None where
+        the loss measures something else.
     validation_loss, validation_accuracy : float or None
         After the epoch; None without validation data.
     seconds : float
@@ -38,16 +54,30 @@ class EpochRecord:
         Of the images trained on in ``seconds``.
     learning_rate : float
         Of the epoch's last step.
+    others : mapping of str to float
+        What else the loss measures: "train_mean_absolute_error", "validation_f1".
     """
 
     epoch: int
     train_loss: float
-    train_accuracy: float
+    train_accuracy: float | None
     validation_loss: float | None
     validation_accuracy: float | None
     seconds: float
     images_per_second: float
     learning_rate: float
+    others: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def value(self, metric: str) -> float | None:
+        """That of ``metric``, one of `METRICS` or of `others`; None where it was not measured."""
+        if metric in METRICS:
+            value: float | None = getattr(self, metric)
+            return value
+        return self.others.get(metric)
+
+    def measured(self) -> list[str]:
+        """The names of what was."""
+        return [name for name in (*METRICS, *self.others) if self.value(name) is not None]
 
 
 @dataclass(frozen=True)
@@ -64,6 +94,8 @@ class Progress:
         Done and taken so far in this epoch; of an epoch that was resumed, since then.
     losses, accuracies, learning_rates : array, (K,), float64
         Of the K steps since the last report.
+    measure : str
+        What stands in ``accuracies``, where the loss measures something else.
     """
 
     epoch: int
@@ -75,6 +107,7 @@ class Progress:
     losses: np.ndarray
     accuracies: np.ndarray
     learning_rates: np.ndarray
+    measure: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -107,8 +140,8 @@ class History(Sequence[EpochRecord]):
 
 
 def check_metric(owner: str, metric: str) -> None:
-    """Refuse what is none of `METRICS`."""
-    if metric not in METRICS:
+    """Refuse what is none of `METRICS`, nor what a loss may measure beside the accuracy."""
+    if metric not in METRICS and not (isinstance(metric, str) and _OTHER.fullmatch(metric)):
         message = f"{owner}: metric must be one of {', '.join(METRICS)}, got {metric!r}"
         raise InvalidValueError(message)
 
@@ -116,17 +149,18 @@ def check_metric(owner: str, metric: str) -> None:
 def best_epoch(
     records: Sequence[EpochRecord], metric: str, min_delta: float = 0.0
 ) -> EpochRecord | None:
-    """The record with the best ``metric``: the lowest loss, the highest accuracy.
+    """The record with the best ``metric``: the lowest loss or error, else the highest.
 
     A later epoch is better where it beats the best so far by more than ``min_delta``, so of equals
     the first is the best. None where no record has that metric.
     """
-    sign = -1.0 if metric.endswith("loss") else 1.0
+    sign = -1.0 if metric.endswith(("loss", "error")) else 1.0
     best: EpochRecord | None = None
+    highest: float | None = None
     for record in records:
-        value = getattr(record, metric)
+        value = record.value(metric)
         if value is None:
             continue
-        if best is None or sign * (value - getattr(best, metric)) > min_delta:
-            best = record
+        if highest is None or sign * (value - highest) > min_delta:
+            best, highest = record, value
     return best

@@ -15,8 +15,10 @@ from arraycnn.data.image_source import ArraySource, ImageSource
 from arraycnn.data.label_rules import class_numbers, in_range
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.image_inputs import ImageForm, ImageTaker, refused
+from arraycnn.label_inputs import are_class_numbers, is_soft, other_labels, soft_labels
 from arraycnn.layers import Layer, Sequential, Softmax
 from arraycnn.layers.layer import with_n
+from arraycnn.losses import ClassificationLoss, Loss
 from arraycnn.ops import Array
 
 
@@ -25,7 +27,8 @@ class Intake:
     """Brings what a user hands to a model into the form that it takes.
 
     ``names`` are those of the classes, ``shown`` those that number the labels where these are
-    numbered in another way; what has to be assumed goes to ``say``.
+    numbered in another way; what has to be assumed goes to ``say``. ``loss`` and what the network
+    gives decide which labels are taken.
     """
 
     form: ImageForm
@@ -33,6 +36,8 @@ class Intake:
     classes: int
     names: Sequence[str] | None
     say: Callable[[str], None]
+    loss: Loss
+    output_shape: tuple[int, ...]
     shown: Sequence[str] | None = None
 
     def numbered_by(self, names: Any) -> "Intake":
@@ -81,10 +86,11 @@ class Intake:
         for where, batch in batches(images, self.form.shape, progress):
             yield where, self.array(batch) if is_read else batch
 
-    def labels(self, labels: Any, count: int) -> np.ndarray:
-        """``labels``, on the host or on the backend's device, as (count,) int32 on the host.
+    def labels(self, labels: Any, count: int, soft: bool = False) -> np.ndarray:
+        """``labels``, on the host or on the backend's device, as the loss takes them, on the host.
 
-        They may be anything that `data.label_rules` takes.
+        Class numbers, (count,) int32, may be anything that `data.label_rules` takes; what else
+        labels may be, `label_inputs` says. ``soft`` ones are probabilities even where each is 1 or 0.
 
         Raises
         ------
@@ -96,6 +102,11 @@ class Intake:
         if hasattr(labels, "__dlpack__") and not isinstance(labels, np.ndarray | np.generic):
             labels = self.backend.to_numpy(self.backend.asarray(labels))
         with refused("labels"):
+            if not are_class_numbers(self.loss, self.output_shape):
+                kind = self.loss, labels, count, self.output_shape
+                return other_labels(*kind, self.form.dtype)
+            if is_soft(labels, self.classes, soft):
+                return soft_labels(labels, count, self.output_shape, self.form.dtype)
             y = class_numbers(labels, self.shown or self.names)
             if y.shape[0] != count:
                 reason = f"must be as many as images, got {y.shape[0]} labels for {count} images"
@@ -127,7 +138,7 @@ class Intake:
         if hasattr(weights, "__dlpack__") and not isinstance(weights, np.ndarray | np.generic):
             weights = self.backend.to_numpy(self.backend.asarray(weights))
         checked = check_sample_weight(weights, count)
-        if self.backend.name in ("numpy", "cupy"):
+        if self.backend.name == "cupy":
             self.say("fit: with sample_weight, steps run kernel by kernel, not from a recording")
         return self.backend.asarray(checked.astype(self.form.dtype))
 
@@ -158,6 +169,8 @@ class BatchCheck:
     def __init__(self, intake: Intake) -> None:
         self._intake, self._taker = intake, ImageTaker(intake.form, intake.say)
         self._dtype: Any = None
+        self._labels: tuple[Any, tuple[int, ...]] | None = None
+        self._soft = False
 
     def __call__(self, batch: Any) -> tuple[np.ndarray, np.ndarray]:
         """One (images, labels) as arrays; raises as these do, and where ``batch`` is no pair."""
@@ -173,7 +186,17 @@ class BatchCheck:
                 reason = f"must be {self._dtype} as in the batches before, got {images.dtype}"
                 raise BrokenRule(reason, "prepare all in the same way", of_kind=True)
         self._dtype = images.dtype
-        return images, self._intake.labels(batch[1], images.shape[0])
+        labels = self._intake.labels(batch[1], images.shape[0], soft=self._soft)
+        if self._labels is not None and (labels.dtype, labels.shape[1:]) != self._labels:
+            message = (
+                f"labels: must be {self._labels[0]} of shape {with_n(self._labels[1])} as in the "
+                f"batches before, got {labels.dtype} of shape {with_n(labels.shape[1:])}; "
+                "prepare all in the same way"
+            )
+            raise InvalidTypeError(message)
+        self._labels = labels.dtype, labels.shape[1:]
+        self._soft = self._soft or labels.dtype.kind == "f"
+        return images, labels
 
 
 def check_sample_weight(weights: Any, count: int) -> np.ndarray:
@@ -256,25 +279,37 @@ def check_seed(seed: int) -> int:
     return seed
 
 
-def check_output(network: Layer, output_shape: tuple[int, ...]) -> int:
-    """The number of classes of a network that gives ``output_shape``, a logit for each."""
+def check_loss(loss: Any) -> Loss:
+    """``loss``, or InvalidTypeError where it is none."""
+    if not isinstance(loss, Loss):
+        message = f"loss: must be a loss such as SoftmaxCrossEntropy(), got {loss!r}"
+        raise InvalidTypeError(message)
+    return loss
+
+
+def check_output(network: Layer, output_shape: tuple[int, ...], loss: Loss) -> int:
+    """How many classes, labels or numbers a network gives, of ``output_shape``, that suits ``loss``."""
     last = network
     while isinstance(last, Sequential):
         last = last.layers[-1]
     name = type(last).__name__
-    if isinstance(last, Softmax):
+    if isinstance(last, Softmax) and isinstance(loss, ClassificationLoss):
         message = (
             f"Model: the network must end with logits, got {name} as its last layer; leave it out: "
             "training applies the softmax within the loss, predict returns probabilities"
         )
         raise InvalidValueError(message)
-    if len(output_shape) != 1:
+    classes_only = isinstance(loss, ClassificationLoss) and not loss.per_pixel
+    if len(output_shape) != 1 and classes_only:
         message = (
             f"Model: the network must give one number a class, (N, classes), got {name} "
             f"with output {with_n(output_shape)}; end with Flatten() and Dense(classes)"
         )
         raise InvalidValueError(message)
-    return output_shape[0]
+    if reason := loss.refusal(output_shape):
+        message = f"Model: the loss {type(loss).__name__} does not fit {name}: {reason}"
+        raise InvalidValueError(message)
+    return output_shape[-1] if output_shape else 1
 
 
 def check_class_names(names: Sequence[str] | None, classes: int) -> tuple[str, ...] | None:

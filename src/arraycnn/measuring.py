@@ -6,21 +6,29 @@ from typing import Any
 from arraycnn.errors import InvalidValueError
 from arraycnn.execution import InferencePlan
 from arraycnn.history import Metrics
+from arraycnn.losses import Loss
 from arraycnn.ops import Array
+from arraycnn.training import CROSS_ENTROPY
 
 
 def mean_metrics(
-    plan: InferencePlan, batches: Iterable[tuple[Array, Array]], asarray: Callable[[Any], Array]
+    plan: InferencePlan,
+    batches: Iterable[tuple[Array, Array]],
+    asarray: Callable[[Any], Array],
+    loss: Loss = CROSS_ENTROPY,
 ) -> Metrics:
     """Means over the images of all ``batches``, which ``asarray`` places where the plan runs.
 
     Raises InvalidValueError where there is no batch.
     """
-    count, loss_sum, correct = 0, 0.0, 0
+    count, loss_sum, measured = 0, 0.0, 0
     for x, y in batches:
-        loss, hits = plan.evaluate(asarray(x), asarray(y))
-        count, loss_sum, correct = count + x.shape[0], loss_sum + loss, correct + hits
+        of_batch, some = plan.evaluate(asarray(x), asarray(y))
+        count, loss_sum, measured = count + x.shape[0], loss_sum + of_batch, measured + some
     if count == 0:
         message = "evaluate: must have at least one image, got no batch; check the iterable"
         raise InvalidValueError(message)
-    return Metrics(loss_sum / count, correct / count)
+    if isinstance(measured, int):
+        return Metrics(loss_sum / count, measured / count)
+    found = loss.metrics(measured, count)
+    return Metrics(loss_sum / count, found.pop("accuracy", None), found)

@@ -29,11 +29,13 @@ from arraycnn.inputs import (
     Intake,
     check_class_names,
     check_input_shape,
+    check_loss,
     check_optimizer,
     check_output,
     check_seed,
 )
 from arraycnn.layers import Layer
+from arraycnn.losses import Loss
 from arraycnn.measuring import mean_metrics
 from arraycnn.model_file import read_model, read_training, write_model
 from arraycnn.ops import Array
@@ -42,8 +44,8 @@ from arraycnn.polarity import Background
 from arraycnn.settings import check_count
 from arraycnn.standing import Standing, Stands, standing_at, with_standing
 from arraycnn.summary import Described
-from arraycnn.training import Carry
-from arraycnn.training_state import TrainingState, describe_optimizer, resumed
+from arraycnn.training import CROSS_ENTROPY, Carry
+from arraycnn.training_state import TrainingState, describe_loss, describe_optimizer, resumed
 from arraycnn.tree import Tree, flatten, map_leaves, with_leaves
 
 _INITIAL = 2**32 - 1
@@ -56,7 +58,7 @@ class Model(Stands, Described):
     Parameters
     ----------
     network : Layer
-        Usually a `Sequential` that ends with one output (logit) for each class.
+        Usually a `Sequential` that ends with one output (logit) for each class, or as ``loss`` needs.
     input_shape : (H, W, C), or (H, W) for one channel
         The size of one image in pixels, and its channels.
     backend : str or Backend
@@ -67,6 +69,8 @@ class Model(Stands, Described):
     class_names : sequence of str or None
         Kept with the model for those who read its predictions; ``background``, "dark" or "light"
         where nearly all images of the first `fit` have it, for those who show it pictures.
+    loss : Loss
+        What training makes small, and so what labels are, what is measured, what `predict` returns.
 
     Attributes
     ----------
@@ -77,7 +81,7 @@ class Model(Stands, Described):
     ------
     InvalidValueError
         The network does not fit the input shape (the message names the layer), or does not end
-        with one logit a class.
+        as the loss needs it: with one logit a class.
     BackendUnavailableError
         The backend cannot run here.
     """
@@ -90,8 +94,9 @@ class Model(Stands, Described):
         seed: int = 0,
         dtype: str = "float32",
         class_names: Sequence[str] | None = None,
+        loss: Loss = CROSS_ENTROPY,
     ) -> None:
-        self.network = network
+        self.network, self.loss = network, check_loss(loss)
         self.input_shape = check_input_shape(input_shape)
         self.backend = get_backend(backend)
         self.seed = check_seed(seed)
@@ -100,7 +105,8 @@ class Model(Stands, Described):
         # A stream of its own: epoch n is shuffled by [seed, n], and [seed, 0] is the same as seed.
         rng = np.random.default_rng([seed, _INITIAL])
         params, state, output_shape = network.init(rng, self.input_shape)
-        self.classes = check_output(network, output_shape)
+        self.output_shape = tuple(output_shape)
+        self.classes = check_output(network, self.output_shape, loss)
         self.class_names = check_class_names(class_names, self.classes)
         self.background: Background | None = None
         self.pixels: PixelStatistics | None = None
@@ -111,7 +117,8 @@ class Model(Stands, Described):
     def __repr__(self) -> str:
         return (
             f"Model({self.network!r}, input_shape={self.input_shape}, "
-            f"backend={self.backend!r}, seed={self.seed}, dtype={self.dtype!r})"
+            f"backend={self.backend!r}, seed={self.seed}, dtype={self.dtype!r}"
+            f"{'' if self.loss == CROSS_ENTROPY else f', loss={self.loss!r}'})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,7 +126,8 @@ class Model(Stands, Described):
 
     def __setstate__(self, kept: dict[str, Any]) -> None:
         # Here stands, too, what a pickle of an earlier version lacks.
-        self.__dict__.update({"_say": SaidOnce(), "pixels": None, **with_standing(kept)})
+        kept = {"pixels": None, "loss": CROSS_ENTROPY, "output_shape": (kept["classes"],), **kept}
+        self.__dict__.update({"_say": SaidOnce(), **with_standing(kept)})
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
@@ -175,6 +183,8 @@ class Model(Stands, Described):
             (images, labels), which is iterated afresh for each epoch and decides the size of the
             batches and their order.
         labels : array, (N,), integers in [0, classes)
+            Or probabilities, (N, classes), floating; numbers in the shape of the outputs, 0 to 1 for
+            several labels an image, any for regression. Axes of length 1 at the end may be left out.
         epochs, batch_size : int
             The last batch of an epoch may be smaller; a batch larger than the set is clipped.
         optimizer : Optimizer or None
@@ -236,17 +246,18 @@ class Model(Stands, Described):
         settings = describe_optimizer(optimizer)
         params, layer_state = self.trees
         carry = Carry(params, layer_state, self._place(optimizer.init(params)))
-        state = TrainingState(course, settings, (), 0, 0.0, 0, carry)
+        state = TrainingState(course, settings, (), 0, 0.0, 0, carry, loss=describe_loss(self.loss))
         if resume is not None:
-            state = resumed(resume, course, settings, carry, override)
+            state = resumed(resume, course, settings, carry, override, state.loss)
         weights = self.intake.weights(sample_weight, x.shape[0] if stream is None else None)
-        task = Task(self.network, optimizer, x, y, self.seed, self.dtype, weights)
+        task = Task(self.network, optimizer, x, y, self.seed, self.dtype, weights, self.loss)
         plan: TrainingPlan = GuardedTraining(
             self.backend.training_plan(task, state.carry), self.backend
         )
         if stream is not None:
             plan = StreamedTraining(plan, stream, state.course)
-        fitting = Fitting(plan, optimizer, state, callbacks, self.backend.is_finite, self._follow)
+        told = self.loss.measure, self.backend.is_finite, self._follow
+        fitting = Fitting(plan, optimizer, state, callbacks, *told)
         with failures_in_words(self.backend), closing(fitting):
             try:
                 fitting.run(lambda: self._measure(held_out) if held_out is not None else None)
@@ -266,6 +277,7 @@ class Model(Stands, Described):
     ) -> Metrics:
         """Mean loss in nats and accuracy on ``images`` and ``labels``, as `fit` takes them.
 
+        Of another loss than `SoftmaxCrossEntropy`, the mean of it and what its kind measures.
         Without ``labels``, on an iterable of (images, labels), iterated once. ``progress`` is called
         with the number of images done, batch after batch. Where the data number their classes in
         another way, ``class_names`` has the names in their order: classes are matched with those of
@@ -284,6 +296,7 @@ class Model(Stands, Described):
     def predict(self, images: Any, progress: Callable[[int], None] | None = None) -> np.ndarray:
         """Probabilities of the classes: NumPy, (N, classes), each row adding up to 1.
 
+        Of a `MultiLabelLoss` probabilities of single labels, of a `RegressionLoss` the outputs.
         ``progress`` is called with the number of images done, batch after batch.
         """
         with failures_in_words(self.backend):
@@ -309,31 +322,39 @@ class Model(Stands, Described):
 
     @classmethod
     def load(
-        cls, path: str | Path, backend: str | Backend = "numpy", layers: Iterable[type] = ()
+        cls,
+        path: str | Path,
+        backend: str | Backend = "numpy",
+        layers: Iterable[type] = (),
+        losses: Iterable[type] = (),
     ) -> Model:
         """The model of a file that `save` wrote, on any backend.
 
         Parameters
         ----------
-        layers : iterable of type
-            The classes of user-defined layers in the network.
+        layers, losses : iterable of type
+            The classes of user-defined layers in the network, and of a user-defined loss.
 
         Raises
         ------
         CheckpointError
             The file is missing, damaged, or its arrays are not those of its network.
         """
-        return read_model(cls, path, backend, layers)[0]
+        return read_model(cls, path, backend, layers, losses)[0]
 
     @classmethod
     def load_training(
-        cls, path: str | Path, backend: str | Backend = "numpy", layers: Iterable[type] = ()
+        cls,
+        path: str | Path,
+        backend: str | Backend = "numpy",
+        layers: Iterable[type] = (),
+        losses: Iterable[type] = (),
     ) -> tuple[Model, TrainingState]:
         """The model of a file that `save` or `Checkpoint` wrote, and the training to go on with.
 
         Parameters and errors are those of `load`; a file that holds no training is one of them.
         """
-        return read_training(cls, path, backend, layers)
+        return read_training(cls, path, backend, layers, losses)
 
     def _place(self, tree: Tree) -> Tree:
         return map_leaves(lambda leaf: self.backend.asarray(leaf.astype(self.dtype)), tree)
@@ -345,14 +366,16 @@ class Model(Stands, Described):
     def intake(self) -> Intake:
         """What brings images and labels into the form that this model takes."""
         form = ImageForm(self.input_shape, self.dtype, takes_bytes(self.network))
-        return Intake(form, self.backend, self.classes, self.class_names, self._say)
+        known = self.classes, self.class_names, self._say, self.loss, self.output_shape
+        return Intake(form, self.backend, *known)
 
     def _inference_plan(self) -> InferencePlan:
         """Kept as long as the parameters are the same: a plan may record its first calls."""
         made_for = (self.backend, *self.trees)
         known = self._inference
         if known is None or any(map(is_not, known[0], made_for)):
-            plan = self.backend.inference_plan(self.network, *made_for[1:], self.dtype)
+            how = self.dtype, self.loss
+            plan = self.backend.inference_plan(self.network, *made_for[1:], *how)
             known = self._inference = made_for, plan
         return known[1]
 
@@ -363,10 +386,11 @@ class Model(Stands, Described):
     ) -> Metrics:
         x, y = held_out
         placed = self.intake.placed(x, progress)
-        return self._sums((images, y.resident[where]) for where, images in placed)
+        return self._sums((images, y.resident[where, ...]) for where, images in placed)
 
     def _sums(self, batches: Iterable[tuple[Array, Array]]) -> Metrics:
-        return mean_metrics(self._inference_plan(), batches, self.backend.asarray)
+        plan = self._inference_plan()
+        return mean_metrics(plan, batches, self.backend.asarray, self.loss)
 
     def _follow(self, training: TrainingState) -> None:
         self.standing = standing_at(training)

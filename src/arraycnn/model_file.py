@@ -17,11 +17,12 @@ from arraycnn.errors import CheckpointError, one_line
 from arraycnn.familiarity import check_pixels
 from arraycnn.inputs import check_input_shape
 from arraycnn.layers.config import check_parameter_count, network_from_config, network_to_config
+from arraycnn.losses.config import loss_from_config, loss_to_config
 from arraycnn.polarity import check_background
 from arraycnn.provenance import versions
 from arraycnn.settings import check_count
 from arraycnn.standing import Standing, standing_at
-from arraycnn.training import Carry
+from arraycnn.training import CROSS_ENTROPY, Carry
 from arraycnn.training_state import TrainingState, training_state_from_plain
 from arraycnn.tree import flatten, unflatten
 
@@ -39,8 +40,10 @@ def model_header(
 
     Raises InvalidTypeError where a user-defined layer is not a dataclass of plain settings.
     """
+    other = {} if model.loss == CROSS_ENTROPY else {"loss": loss_to_config(model.loss)}
     header: dict[str, Any] = {
         "network": network_to_config(model.network),
+        **other,
         "input_shape": list(model.input_shape),
         "dtype": model.dtype,
         "seed": model.seed,
@@ -68,13 +71,17 @@ def write_model(model: Model, path: str | Path, training: TrainingState | None) 
 
 
 def read_model(
-    make: Callable[..., Model], path: str | Path, backend: str | Backend, layers: Iterable[type]
+    make: Callable[..., Model],
+    path: str | Path,
+    backend: str | Backend,
+    layers: Iterable[type],
+    losses: Iterable[type] = (),
 ) -> tuple[Model, dict[str, Any], dict[str, np.ndarray]]:
     """(model, header, the optimizer's arrays) of a file; see `Model.load`."""
     chosen = get_backend(backend)
     header, arrays = read_checkpoint(path)
     numbers = sum(array.size for array in arrays.values())
-    model = model_from_header(make, path, header, layers, numbers)
+    model = model_from_header(make, path, header, layers, numbers, losses)
     chosen.check_dtype(model.dtype)
     model.backend = chosen
     found = [
@@ -91,10 +98,14 @@ def read_model(
 
 
 def read_training(
-    make: Callable[..., Model], path: str | Path, backend: str | Backend, layers: Iterable[type]
+    make: Callable[..., Model],
+    path: str | Path,
+    backend: str | Backend,
+    layers: Iterable[type],
+    losses: Iterable[type] = (),
 ) -> tuple[Model, TrainingState]:
     """(model, the training to go on with) of a file; see `Model.load_training`."""
-    model, header, arrays = read_model(make, path, backend, layers)
+    model, header, arrays = read_model(make, path, backend, layers, losses)
     _tell_other_versions(path, header.get("versions"))
     for name, array in arrays.items():
         if array.dtype != model.dtype:
@@ -136,6 +147,7 @@ def model_from_header(
     header: dict[str, Any],
     layers: Iterable[type],
     numbers: int,
+    losses: Iterable[type] = (),
 ) -> Model:
     """The model that `model_header` described, on NumPy, with its first parameters.
 
@@ -154,6 +166,7 @@ def model_from_header(
             seed=header["seed"],
             dtype=header["dtype"],
             class_names=header["class_names"],
+            loss=loss_from_config(header["loss"], losses) if "loss" in header else CROSS_ENTROPY,
         )
         model.background = check_background(header.get("background"))
         model.pixels = check_pixels(header.get("pixels"))

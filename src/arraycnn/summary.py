@@ -8,9 +8,11 @@ from arraycnn.backends import Backend
 from arraycnn.inputs import check_optimizer
 from arraycnn.layers import Sequential
 from arraycnn.layers.layer import Layer, Shape, with_n
+from arraycnn.losses import Loss
 from arraycnn.optimizers import SGD, Optimizer
 from arraycnn.program.compose import Program, step_program
 from arraycnn.settings import check_count
+from arraycnn.training import Objective
 from arraycnn.tree import leaves, map_leaves
 
 
@@ -60,6 +62,8 @@ class Described:
     input_shape: tuple[int, int, int]
     dtype: str
     trees: property
+    loss: Loss
+    output_shape: Shape
     backend: Backend
 
     def summary(self) -> str:
@@ -92,4 +96,6 @@ class Described:
         chosen = check_optimizer(optimizer or SGD(0.05))
         params, state = (map_leaves(self.backend.to_numpy, tree) for tree in self.trees)
         shape = (check_count("batch_size:", batch_size), *self.input_shape)
-        return step_program(self.network, params, state, shape, chosen, mode, self.dtype)
+        objective = Objective(self.loss, *self.loss.label_form(self.output_shape))
+        trees = params, state
+        return step_program(self.network, *trees, shape, chosen, mode, self.dtype, objective)

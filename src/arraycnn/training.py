@@ -5,11 +5,15 @@ eagerly, and may as well compile or record them.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
+from arraycnn.errors import InvalidValueError
 from arraycnn.layers.layer import Context, Layer, Tree
+from arraycnn.losses import Loss, SoftmaxCrossEntropy
 from arraycnn.ops import Array, array_namespace
-from arraycnn.ops.arrays import device
 from arraycnn.optimizers import Optimizer
 
 
@@ -28,7 +32,58 @@ class WithLoss(ABC):
     def loss_and_gradients(
         self, params: Tree, state: Tree, images: Array, labels: Array, context: Context
     ) -> tuple[Array, Array, Tree, Tree]:
-        """As the function of this name returns them."""
+        """As the function of this name returns them, for the loss of `has_kernel`."""
+
+
+CROSS_ENTROPY = SoftmaxCrossEntropy()
+"""What a network is trained on unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss, and the form of the labels that it is given.
+
+    Attributes
+    ----------
+    loss : Loss
+    label_shape : tuple of int
+        Of one image's label.
+    floating : bool
+        Whether labels are floating numbers, else int32.
+    weighted : bool
+        Whether each image has a weight.
+    """
+
+    loss: Loss = CROSS_ENTROPY
+    label_shape: tuple[int, ...] = ()
+    floating: bool = False
+    weighted: bool = False
+
+    @property
+    def are_numbers(self) -> bool:
+        """Whether labels are one class number an image."""
+        return not self.floating and not self.label_shape
+
+    @property
+    def has_kernel(self) -> bool:
+        """Whether loss, gradient and hits are one kernel's."""
+        return not self.weighted and has_kernel(self.loss, self.are_numbers)
+
+    def labels(self, count: int, dtype: str) -> np.ndarray:
+        """Labels for a trial of ``count`` images in a step of ``dtype``."""
+        shape = (count, *self.label_shape)
+        if not self.floating:
+            return np.zeros(shape, np.int32)
+        return np.random.default_rng(1).uniform(size=shape).astype(dtype)
+
+
+CLASSIFICATION = Objective()
+"""One class number an image, and cross-entropy."""
+
+
+def has_kernel(loss: Loss, are_classes: bool) -> bool:
+    """Whether ``loss`` is the cross-entropy that kernels compute: of one class number an image."""
+    return are_classes and type(loss) is SoftmaxCrossEntropy and loss.is_plain
 
 
 def loss_and_gradients(
@@ -39,26 +94,29 @@ def loss_and_gradients(
     labels: Array,
     context: Context,
     weights: Array | None = None,
+    loss: Loss = CROSS_ENTROPY,
 ) -> tuple[Array, Array, Tree, Tree]:
     """Forward, loss and backward.
 
     Parameters
     ----------
     images : array, (N, H, W, C)
-    labels : array, (N,), int32
+    labels : array, (N,), int32, or what else ``loss`` takes
     weights : array, (N,), floating, or None
         What the loss of each image is multiplied by.
 
     Returns
     -------
-    loss_sum : array, (), nats, summed over the images
-    correct : array, (), int32
+    loss_sum : array, (), nats or the loss's unit, summed over the images
+    measured : array, ()
+        How many images are correct, int32; of a loss without a kernel what it measures, summed over
+        the images, floating.
     gradients : tree with the keys of params
     state : tree
     """
-    if isinstance(network, WithLoss) and weights is None:
+    if isinstance(network, WithLoss) and weights is None and has_kernel(loss, labels.ndim == 1):
         return network.loss_and_gradients(params, state, images, labels, context)
-    return by_logits(network, params, state, images, labels, context, weights)
+    return by_logits(network, params, state, images, labels, context, weights, loss)
 
 
 def by_logits(
@@ -69,14 +127,46 @@ def by_logits(
     labels: Array,
     context: Context,
     weights: Array | None = None,
+    loss: Loss = CROSS_ENTROPY,
 ) -> tuple[Array, Array, Tree, Tree]:
     """`loss_and_gradients` layer by layer, the loss after the last."""
-    logits, state, residuals = network.forward(params, state, images, context)
-    loss_sum, dlogits, correct = context.ops.softmax_cross_entropy(logits, labels, images.shape[0])
+    outputs, state, residuals = network.forward(params, state, images, context)
+    loss_sum, dy, measured = loss_of_batch(loss, outputs, labels, context, weights)
+    _, gradients = network.backward(params, residuals, dy, context, need_dx=False)
+    return loss_sum, measured, gradients, state
+
+
+def loss_of_batch(
+    loss: Loss, outputs: Array, labels: Array, context: Context, weights: Array | None = None
+) -> tuple[Array, Array, Array]:
+    """(sum of the losses (), gradient of their mean, as ``outputs``, what is measured ()).
+
+    Here alone, losses and gradients of single images are weighted and become those of a batch.
+    """
+    count = outputs.shape[0]
+    if weights is None and has_kernel(loss, labels.ndim == 1):
+        return context.ops.softmax_cross_entropy(outputs, labels, count)
+    xp = array_namespace(outputs, labels)
+    losses, gradient = loss.loss_and_gradient(xp, outputs, labels)
+    _check_form(loss, outputs, losses, gradient)
+    gradient = gradient / float(count)
     if weights is not None:
-        loss_sum, dlogits = _weighted(logits, labels, weights), dlogits * weights[:, None]
-    _, gradients = network.backward(params, residuals, dlogits, context, need_dx=False)
-    return loss_sum, correct, gradients, state
+        losses = weights * losses
+        gradient = gradient * xp.reshape(weights, (count,) + (1,) * (outputs.ndim - 1))
+    return xp.sum(losses), gradient, xp.sum(loss.measured(xp, outputs, labels))
+
+
+def _check_form(loss: Loss, outputs: Array, losses: Array, gradient: Array) -> None:
+    """Refuse what would be broadcast, and so be another loss than was meant."""
+    found = tuple(losses.shape), tuple(gradient.shape)
+    wanted = (outputs.shape[0],), tuple(outputs.shape)
+    if found != wanted:
+        message = (
+            f"{type(loss).__name__}: loss_and_gradient must give losses of shape {wanted[0]} and a "
+            f"gradient of shape {wanted[1]}, got {found[0]} and {found[1]}; "
+            "take the mean over each image's numbers alone"
+        )
+        raise InvalidValueError(message)
 
 
 def train_step(
@@ -88,12 +178,13 @@ def train_step(
     learning_rate: Array,
     context: Context,
     weights: Array | None = None,
+    loss: Loss = CROSS_ENTROPY,
 ) -> tuple[Carry, Array, Array]:
-    """One update: (new carry, mean loss (), number of correct images ())."""
-    carry, loss_sum, correct = summed_step(
-        network, optimizer, carry, images, labels, learning_rate, context, weights
+    """One update: (new carry, mean loss (), number of correct images (), or what is measured)."""
+    carry, loss_sum, measured = summed_step(
+        network, optimizer, carry, images, labels, learning_rate, context, weights, loss
     )
-    return carry, loss_sum / float(images.shape[0]), correct
+    return carry, loss_sum / float(images.shape[0]), measured
 
 
 def summed_step(
@@ -105,29 +196,20 @@ def summed_step(
     learning_rate: Array,
     context: Context,
     weights: Array | None = None,
+    loss: Loss = CROSS_ENTROPY,
 ) -> tuple[Carry, Array, Array]:
-    """One update: (new carry, sum of the losses (), number of correct images ()).
+    """One update: (new carry, sum of the losses (), number of correct images (), or the measure).
 
     All of it but the mean is in the context's kernels and the network's layers: of kernels that are
     recorded, and change parameters in place, a recording of it is the step.
     """
-    loss_sum, correct, gradients, state = loss_and_gradients(
-        network, carry.params, carry.state, images, labels, context, weights
+    loss_sum, measured, gradients, state = loss_and_gradients(
+        network, carry.params, carry.state, images, labels, context, weights, loss
     )
     params, optimizer_state = optimizer.update(
         context.ops, carry.params, gradients, carry.optimizer_state, learning_rate
     )
-    return Carry(params, state, optimizer_state), loss_sum, correct
-
-
-def _weighted(logits: Array, labels: Array, weights: Array) -> Array:
-    """The sum of the images' losses, each times its weight: (), nats."""
-    xp = array_namespace(logits, labels)
-    shifted = logits - xp.max(logits, axis=1, keepdims=True)
-    total = xp.log(xp.sum(xp.exp(shifted), axis=1))
-    classes = xp.arange(logits.shape[1], dtype=labels.dtype, device=device(labels))
-    at_label = xp.sum(xp.where(labels[:, None] == classes[None, :], shifted, 0.0), axis=1)
-    return xp.sum(weights * (total - at_label))
+    return Carry(params, state, optimizer_state), loss_sum, measured
 
 
 def infer(network: Layer, params: Tree, state: Tree, images: Array, context: Context) -> Array:
@@ -137,9 +219,37 @@ def infer(network: Layer, params: Tree, state: Tree, images: Array, context: Con
 
 
 def evaluate_batch(
-    network: Layer, params: Tree, state: Tree, images: Array, labels: Array, context: Context
+    network: Layer,
+    params: Tree,
+    state: Tree,
+    images: Array,
+    labels: Array,
+    context: Context,
+    loss: Loss = CROSS_ENTROPY,
 ) -> tuple[Array, Array]:
-    """(sum of the losses in nats (), number of correct images ())."""
-    logits = infer(network, params, state, images, context)
-    loss_sum, _, correct = context.ops.softmax_cross_entropy(logits, labels, images.shape[0])
-    return loss_sum, correct
+    """`measures_of_batch` of the network's outputs for ``images``."""
+    outputs = infer(network, params, state, images, context)
+    return measures_of_batch(loss, outputs, labels, context)
+
+
+def measures_of_batch(
+    loss: Loss, outputs: Array, labels: Array, context: Context
+) -> tuple[Array, Array]:
+    """(sum of the losses (), number of correct images (), or the loss's `sums`, (S,))."""
+    if tells_hits(loss, labels.ndim == 1):
+        loss_sum, _, correct = context.ops.softmax_cross_entropy(outputs, labels, outputs.shape[0])
+        return loss_sum, correct
+    xp = array_namespace(outputs, labels)
+    losses, _ = loss.loss_and_gradient(xp, outputs, labels)
+    return xp.sum(losses), loss.sums(xp, outputs, labels)
+
+
+def predicts_by_kernel(loss: Loss) -> bool:
+    """Whether the kernel `softmax`, of two axes, is all that follows the network's outputs."""
+    return type(loss) is SoftmaxCrossEntropy and not loss.per_pixel
+
+
+def tells_hits(loss: Loss, are_classes: bool) -> bool:
+    """Whether an evaluation tells the number of correct images, which a kernel counts, and no more."""
+    plain = has_kernel(loss, are_classes)
+    return plain and isinstance(loss, SoftmaxCrossEntropy) and loss.top_k is None

@@ -2,15 +2,17 @@
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from arraycnn.course import Course
 from arraycnn.errors import InvalidValueError
 from arraycnn.history import EpochRecord
+from arraycnn.losses import Loss
 from arraycnn.optimizers import Optimizer
 from arraycnn.settings import check_count, check_number
-from arraycnn.training import Carry
+from arraycnn.training import CROSS_ENTROPY, Carry
 from arraycnn.tree import Tree, flatten, with_leaves
 
 _TIMES = ("seconds", "images_per_second")
@@ -32,9 +34,12 @@ class TrainingState:
     step : int
         The steps of the next epoch that are done, 0 to ``course.steps``.
     loss_sum, correct : float, int
-        Over the images of these steps: the sum of their losses in nats, and how many were right.
+        Over the images of these steps: the sum of their losses, and how many were right, or, a
+        float, the sum of what the loss measures.
     carry : Carry
         Parameters, layer state and optimizer state, on the backend that computed them.
+    loss : str
+        The loss in words, as the optimizer; empty for cross-entropy without settings.
     untold : tuple of (float, int)
         Mean loss and number of correct images of the last steps of these, where an interrupt or an
         error came before the callbacks were told of them; a training that goes on tells first.
@@ -45,9 +50,10 @@ class TrainingState:
     records: tuple[EpochRecord, ...]
     step: int
     loss_sum: float
-    correct: int
+    correct: float
     carry: Carry
-    untold: tuple[tuple[float, int], ...] = ()
+    untold: tuple[tuple[float, float], ...] = ()
+    loss: str = ""
 
     @property
     def told(self) -> int:
@@ -96,12 +102,16 @@ class TrainingState:
             {name: value for name, value in asdict(record).items() if name not in _TIMES}
             for record in self.records
         ]
+        for record in records:
+            if not record["others"]:  # as before there were any
+                del record["others"]
         names = ("optimizer", "step", "loss_sum", "correct")
         return {
             "course": asdict(self.course),
             **{name: getattr(self, name) for name in names},
             "records": records,
             **({"untold": [list(step) for step in self.untold]} if self.untold else {}),
+            **({"loss": self.loss} if self.loss else {}),
         }
 
 
@@ -115,22 +125,26 @@ def training_state_from_plain(plain: dict[str, Any], carry: Carry) -> TrainingSt
     course = Course(**numbers)
     times: dict[str, Any] = dict.fromkeys(_TIMES, math.nan)
     records = tuple(EpochRecord(**record, **times) for record in plain["records"])
+    loss = str(plain.get("loss", ""))
+    number_of = _any_number if loss else _finite
     for number, record in enumerate(records, start=course.first_epoch + 1):
-        _check_record(record, number)
+        _check_record(record, number, number_of)
     state = TrainingState(
         course=course,
         optimizer=str(plain["optimizer"]),
         records=records,
         step=check_count("step:", plain["step"], 0),
-        loss_sum=_finite("loss_sum", plain["loss_sum"]),
-        correct=check_count("correct:", plain["correct"], 0),
+        loss_sum=number_of("loss_sum", plain["loss_sum"]),
+        correct=_measured("correct", plain["correct"]),
         carry=carry,
         untold=tuple(
-            (_finite("untold", loss), check_count("untold:", correct, 0))
-            for loss, correct in plain.get("untold", ())
+            (number_of("untold", one), _measured("untold", measured))
+            for one, measured in plain.get("untold", ())
         ),
+        loss=loss,
     )
-    if state.step > course.steps or state.correct > state.images or state.told < 0:
+    is_too_much = not loss and not 0 <= state.correct <= state.images
+    if state.step > course.steps or is_too_much or state.told < 0:
         message = "step, correct and untold must lie within one epoch"
         raise ValueError(message)
     return state
@@ -141,8 +155,18 @@ def describe_optimizer(optimizer: Optimizer) -> str:
     return _ADDRESS.sub("", repr(optimizer))  # of a function given as the schedule
 
 
+def describe_loss(loss: Loss) -> str:
+    """The settings in words; none for cross-entropy without settings."""
+    return "" if loss == CROSS_ENTROPY else _ADDRESS.sub("", repr(loss))
+
+
 def resumed(
-    state: TrainingState, course: Course, optimizer: str, expected: Carry, override: bool
+    state: TrainingState,
+    course: Course,
+    optimizer: str,
+    expected: Carry,
+    override: bool,
+    loss: str = "",
 ) -> TrainingState:
     """``state`` as the beginning of the training that ``course`` and ``optimizer`` describe.
 
@@ -163,6 +187,9 @@ def resumed(
     ]
     if state.optimizer != optimizer:
         differences.append(f"optimizer was {state.optimizer}, got {optimizer}")
+    if state.loss != loss:
+        names = [one or repr(CROSS_ENTROPY) for one in (state.loss, loss)]
+        differences.append(f"loss was {names[0]}, got {names[1]}")
     if differences and not override:
         message = (
             f"fit: a training resumes with the settings it began with: {'; '.join(differences)}; "
@@ -178,7 +205,7 @@ def resumed(
     if (course.batch_size, course.images) != (state.course.batch_size, state.course.images):
         state = replace(state, step=0, loss_sum=0.0, correct=0, untold=())
     course = replace(course, first_epoch=state.course.first_epoch, first_step=0)
-    state = replace(state, course=course, optimizer=optimizer, carry=carry)
+    state = replace(state, course=course, optimizer=optimizer, carry=carry, loss=loss)
     # The numbers of steps go on whatever an epoch's length is: no two share random bits.
     return replace(state, course=replace(course, first_step=steps_before - state.position))
 
@@ -205,18 +232,33 @@ def _like(what: str, expected: Tree, given: Tree) -> Tree:
     return with_leaves(expected, [arrays[name] for name in shapes])
 
 
-def _check_record(record: EpochRecord, number: int) -> None:
+def _check_record(record: EpochRecord, number: int, number_of: Callable[..., float]) -> None:
     if check_count("epoch:", record.epoch) != number:
         message = f"the records of epochs must be numbered on from {number}, got {record.epoch}"
         raise ValueError(message)
-    _finite("train_loss", record.train_loss)
-    _finite("train_accuracy", record.train_accuracy)
+    number_of("train_loss", record.train_loss)
+    if record.train_accuracy is not None or number_of is _finite:
+        _finite("train_accuracy", record.train_accuracy)
     _finite("learning_rate", record.learning_rate)
     for name in ("validation_loss", "validation_accuracy"):
         if getattr(record, name) is not None:
-            _finite(name, getattr(record, name))
+            number_of(name, getattr(record, name))
+    for name, value in record.others.items():
+        _any_number(name, value)
 
 
 def _finite(name: str, value: Any) -> float:
     check_number(name, value, minimum=0.0)
     return float(value)
+
+
+def _any_number(name: str, value: Any) -> float:
+    """Of a user's loss, which may be below 0."""
+    return _finite(name, abs(value)) and float(value)
+
+
+def _measured(name: str, value: Any) -> float:
+    """A number of images, or a sum of what the loss measures."""
+    return (
+        _any_number(name, value) if isinstance(value, float) else check_count(f"{name}:", value, 0)
+    )

@@ -18,9 +18,10 @@ from arraycnn.execution import (
     TrainingPlan,
 )
 from arraycnn.layers.layer import Layer, Tree
+from arraycnn.losses import Loss
 from arraycnn.ops import GENERIC, Array, Kernels
 from arraycnn.ops.arrays import is_torch_array
-from arraycnn.training import Carry
+from arraycnn.training import CROSS_ENTROPY, Carry
 from arraycnn.tree import leaves
 
 DTYPES = ("float32", "float64")
@@ -108,10 +109,15 @@ class Backend(ABC):
         return EagerTraining(self, task, carry)
 
     def inference_plan(
-        self, network: Layer, params: Tree, state: Tree, dtype: str
+        self,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+        loss: Loss = CROSS_ENTROPY,
     ) -> InferencePlan:
         """The plan that runs ``network`` forward."""
-        return EagerInference(self, network, params, state, dtype)
+        return EagerInference(self, network, params, state, dtype, loss)
 
 
 def on_its_device(

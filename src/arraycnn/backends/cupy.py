@@ -21,10 +21,11 @@ from arraycnn.execution import (
     TrainingPlan,
 )
 from arraycnn.layers.layer import Layer, Tree
+from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.cuda import PRECISIONS, steps
 from arraycnn.ops.cupy_kernels import cupy_kernels, cupy_launcher
-from arraycnn.training import Carry
+from arraycnn.training import CROSS_ENTROPY, Carry, predicts_by_kernel
 
 _INSTALL = 'pip install "arraycnn[cuda13]" (driver 580 or newer) or "arraycnn[cuda12]"'
 
@@ -138,18 +139,23 @@ class CuPy(Backend):
         return self._library().asnumpy(array)
 
     def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        if not self.graph or task.weights is not None:
+        if not self.graph or not task.is_plain:
             return super().training_plan(task, carry)
         kernels = cupy_kernels(self.device, self.precision, in_place=True)
         return RecordedTraining(cupy_launcher(self.device), steps, kernels, task, carry)
 
     def inference_plan(
-        self, network: Layer, params: Tree, state: Tree, dtype: str
+        self,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+        loss: Loss = CROSS_ENTROPY,
     ) -> InferencePlan:
-        if not self.graph:
-            return super().inference_plan(network, params, state, dtype)
+        if not self.graph or not predicts_by_kernel(loss):
+            return super().inference_plan(network, params, state, dtype, loss)
         launcher = cupy_launcher(self.device)
-        return RecordedInference(launcher, self.kernels, network, params, state, dtype)
+        return RecordedInference(launcher, self.kernels, network, params, state, dtype, loss)
 
     def _library(self) -> Any:
         return _import_cupy()

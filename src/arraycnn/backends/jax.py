@@ -10,8 +10,9 @@ from arraycnn.backends.imports import import_library, one_line
 from arraycnn.errors import BackendUnavailableError, InvalidTypeError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.layers.layer import Layer, Tree
+from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
-from arraycnn.training import Carry
+from arraycnn.training import CROSS_ENTROPY, Carry
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,16 @@ class JAX(Backend):
         return training_plan(self, task, carry)
 
     def inference_plan(
-        self, network: Layer, params: Tree, state: Tree, dtype: str
+        self,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+        loss: Loss = CROSS_ENTROPY,
     ) -> InferencePlan:
         from arraycnn.execution.jitted_inference import JittedInference
 
-        return JittedInference(self, network, params, state, dtype)
+        return JittedInference(self, network, params, state, dtype, loss)
 
     def _device(self) -> Any:
         return self._library().devices("cpu")[0]

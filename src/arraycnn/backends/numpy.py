@@ -16,9 +16,10 @@ from arraycnn.backends.imports import import_library
 from arraycnn.errors import BackendUnavailableError, InvalidTypeError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.layers.layer import Layer, Tree
+from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
 from arraycnn.settings import check_count
-from arraycnn.training import Carry
+from arraycnn.training import CROSS_ENTROPY, Carry
 
 if TYPE_CHECKING:  # what makes plans is imported when it is asked for
     from arraycnn.execution.host import HostPlans
@@ -87,9 +88,14 @@ class NumPy(Backend):
         return self._plans().training_plan(self, task, carry)
 
     def inference_plan(
-        self, network: Layer, params: Tree, state: Tree, dtype: str
+        self,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+        loss: Loss = CROSS_ENTROPY,
     ) -> InferencePlan:
-        return self._plans().inference_plan(self, network, params, state, dtype)
+        return self._plans().inference_plan(self, network, params, state, dtype, loss)
 
     def _plans(self) -> HostPlans:
         return _compiled(self._threads()) if self._is_fast() else _plain(self._threads())

@@ -50,8 +50,8 @@ class BestCheckpoint(Callback):
     path : path
         Written after each epoch that is better than all before it.
     metric : str
-        "validation_loss", "validation_accuracy", "train_loss" or "train_accuracy"; nothing is kept
-        of epochs that do not have it.
+        "validation_loss", "validation_accuracy", "train_loss" or "train_accuracy", or what else the
+        loss measures, such as "validation_f1"; nothing is kept of epochs that do not have it.
     """
 
     def __init__(self, model: Model, path: str | Path, metric: str = "validation_loss") -> None:

@@ -15,7 +15,8 @@ class EarlyStopping(Callback):
     patience : int
         Epochs to wait, 1 or more.
     metric : str
-        "validation_loss", "validation_accuracy", "train_loss" or "train_accuracy".
+        "validation_loss", "validation_accuracy", "train_loss" or "train_accuracy", or what else the
+        loss measures, such as "validation_mean_absolute_error" or "validation_f1".
     min_delta : float
         A better epoch beats the best one before it by more than this.
 
@@ -27,7 +28,8 @@ class EarlyStopping(Callback):
     Raises
     ------
     InvalidValueError
-        After the first epoch, where there is no validation data to take the metric from.
+        After the first epoch, where there is no validation data to take the metric from, or the loss
+        measures something else.
     """
 
     def __init__(
@@ -46,7 +48,13 @@ class EarlyStopping(Callback):
         return self._look()
 
     def on_epoch(self, record: EpochRecord) -> bool:
-        if getattr(record, self._metric) is None:
+        if record.value(self._metric) is None:
+            if record.validation_loss is not None or self._metric.startswith("train_"):
+                message = (
+                    f"EarlyStopping: {self._metric} is not what the loss measures, which is "
+                    f"{', '.join(record.measured())}; watch one of these"
+                )
+                raise InvalidValueError(message)
             message = (
                 f"EarlyStopping: {self._metric} needs validation data, got none; "
                 "pass validation=(images, labels) to fit, or watch train_loss"

@@ -16,6 +16,8 @@ from arraycnn.history import EpochRecord, Progress
 from arraycnn.training_state import TrainingState
 from arraycnn.user_paths import user_path
 
+_COLUMNS = [field.name for field in fields(EpochRecord) if field.name != "others"]
+
 
 class JSONLog(Callback):
     """Adds a line of JSON to a file after each epoch: the fields of `EpochRecord`.
@@ -68,7 +70,7 @@ class StepLog(Callback):
                 "epoch": progress.epoch,
                 "step": step,
                 "loss": float(loss),
-                "accuracy": float(accuracy),
+                progress.measure: float(accuracy),
                 "learning_rate": float(rate),
             }
             for step, (loss, accuracy, rate) in enumerate(columns, start=first)
@@ -84,9 +86,10 @@ class CSVLog(Callback):
 
     def __init__(self, path: str | Path) -> None:
         self._path = user_path(path)
+        self._names = list(_COLUMNS)
 
     def on_begin(self, state: TrainingState) -> None:
-        names = [field.name for field in fields(EpochRecord)]
+        names = self._names = [*_COLUMNS, *(state.records[-1].others if state.records else ())]
         content = self._path.read_bytes() if self._path.exists() else b""
         text = content.decode(errors="replace")  # a row that a crash cut short may end in anything
         rows = [row for row in csv.reader(io.StringIO(text)) if len(row) == len(names)]
@@ -94,7 +97,12 @@ class CSVLog(Callback):
         write_atomically(self._path, _table([names, *kept]))
 
     def on_epoch(self, record: EpochRecord) -> None:
-        append_durably(self._path, _table([asdict(record).values()]))
+        line = asdict(record)
+        line |= line.pop("others")
+        if list(line) != self._names:  # only now is known what the loss measures
+            self._names = list(line)
+            write_atomically(self._path, _table([self._names]))
+        append_durably(self._path, _table([line.values()]))
 
 
 def write_records(path: Path, records: Iterable[EpochRecord], extra: Mapping[str, Any]) -> None:
@@ -118,6 +126,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 def _line(record: EpochRecord, extra: Mapping[str, Any]) -> dict[str, Any]:
     line = {**asdict(record), **extra}
+    line |= line.pop("others")
     for name in ("seconds", "images_per_second"):
         line[name] = None if math.isnan(line[name]) else line[name]  # JSON has no NaN
     return line

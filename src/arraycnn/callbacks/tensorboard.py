@@ -52,10 +52,12 @@ class TensorBoard(Callback):
         for loss, accuracy, rate in columns:
             self._step += 1
             self._add("step/loss", loss)
-            self._add("step/accuracy", accuracy)
+            self._add(f"step/{progress.measure}", accuracy)
             self._add("step/learning_rate", rate)
 
     def on_epoch(self, record: EpochRecord) -> None:
+        for name, value in record.others.items():
+            self._add(f"epoch/{name}", value)
         for name in (*METRICS, "images_per_second"):
             value = getattr(record, name)
             if value is not None:

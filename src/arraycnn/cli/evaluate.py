@@ -13,6 +13,7 @@ from arraycnn.backends import Backend
 from arraycnn.batch_size import batches
 from arraycnn.class_names import in_the_models_numbers
 from arraycnn.cli import options
+from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import counted, counting_bar, download_bar, notice, show, show_json
 from arraycnn.cli.tables import table
 from arraycnn.data import DATASETS, DataSet, load_dataset
@@ -74,7 +75,7 @@ def evaluate(
     With --output, a line for each image goes to that file: label, prediction, confidence; --format
     says how. --top K adds the share of images whose class is among the K most likely.
     """
-    trained = Model.load(model, backend=backend)
+    trained = load_classifier(model, backend)
     if dataset is None:
         dataset, data_dir, skipped = _recorded(model, data_dir)
         skip_damaged = skip_damaged or skipped
@@ -109,7 +110,7 @@ def evaluate(
             metrics = trained.evaluate(images, labels, partial(_count_on, progress, done))
             done += len(labels)
             loss_sum += metrics.loss * len(labels)
-            hits += metrics.accuracy * len(labels)
+            hits += (metrics.accuracy or 0.0) * len(labels)
     seconds = time.perf_counter() - began
     result: dict[str, Any] = {
         "model": str(model),

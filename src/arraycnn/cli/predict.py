@@ -11,6 +11,7 @@ import numpy as np
 from arraycnn.backends import Backend
 from arraycnn.batch_size import images_to_read
 from arraycnn.cli import options, pictures
+from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import counted, counting_bar, notice
 from arraycnn.cli.folder_names import FolderNames
 from arraycnn.cli.tables import Table, table
@@ -56,7 +57,7 @@ def predict(
     IMAGES are pictures (PNG, JPEG, BMP, GIF, WebP, TIFF, PGM), .npy, .npz and IDX files, folders of
     pictures, "patterns*" in quotes, or - for one of these on standard input or paths, one a line.
     """
-    trained = Model.load(model, backend=backend)
+    trained = load_classifier(model, backend)
     notes = PictureNotes()
     shown = pictures.find(images, trained.intake.form, notes)
     total = sum(len(part) for part in shown)

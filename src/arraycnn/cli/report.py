@@ -7,11 +7,11 @@ import click
 from arraycnn.backends import Backend
 from arraycnn.class_names import in_the_models_numbers
 from arraycnn.cli import options
+from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import counting_bar, download_bar, notice, show, show_json
 from arraycnn.data import DataSet
 from arraycnn.data.image_source import in_memory
 from arraycnn.data.sampling import unmeasured
-from arraycnn.model import Model
 from arraycnn.report import (
     Examination,
     Run,
@@ -87,7 +87,7 @@ def _examine(
 ) -> Examination:
     if not run.summary:
         notice(f"run folder {run.path}: is not finished; reporting on {run.model_file.name}")
-    model = Model.load(run.model_file, backend=backend)
+    model = load_classifier(run.model_file, backend)
     with download_bar() as progress:
         data = load_run_data(run, data_dir, progress, dataset, skip_damaged)
     data, said = in_the_models_numbers(data, model.class_names, model.classes)

@@ -51,8 +51,9 @@ class Compiled(HostPlans):
         blank = np.zeros((2, *task.images.shape[1:]), task.images.dtype)
         if blank.dtype.kind == "f":
             blank = blank.astype(task.dtype)
-        labels = np.zeros(2, np.int32)
-        trial = replace(task, images=ArraySource(blank), labels=ArraySource(labels))
+        labels = ArraySource(task.objective.labels(2, task.dtype))
+        weights = None if task.weights is None else np.ones(2, task.dtype)
+        trial = replace(task, images=ArraySource(blank), labels=labels, weights=weights)
         with self.rehearsing():
             plan = super().recorded(trial, carry, kind)
             plan.rehearse([np.arange(2, dtype=np.int32)])  # type: ignore[attr-defined]

@@ -1,7 +1,8 @@
 """The eager plan: call the pure step, keep what it returns. Runs on every library."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +10,10 @@ from arraycnn.execution.memory import whole_step_memory
 from arraycnn.execution.plan import Finished, Placement, StepMemory, Task
 from arraycnn.execution.streaming import Streaming
 from arraycnn.layers.layer import Context, Layer, Randomness, Tree
+from arraycnn.losses import Loss
 from arraycnn.ops import GENERIC, Array, array_namespace
 from arraycnn.ops.random_bits import seed_words
-from arraycnn.training import Carry, evaluate_batch, infer, train_step
+from arraycnn.training import CROSS_ENTROPY, Carry, evaluate_batch, infer, train_step
 
 # Losses that are not finite are looked for and reported by the caller: NumPy need not warn as well.
 _QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -68,6 +70,7 @@ class EagerTraining:
             place.asarray(rate),
             Context(place.kernels, "train", task.dtype, Randomness(self._seed, step, indices)),
             weights=None if task.weights is None else _take(task.weights, indices),
+            loss=task.loss,
         )
 
     def finished(self) -> Finished | None:
@@ -91,9 +94,10 @@ class EagerTraining:
 
     def _results(self, progress: _Progress) -> tuple[np.ndarray, np.ndarray]:
         results, to_numpy = progress.results[: progress.whole], self._placement.to_numpy
+        kind = np.int64 if self._task.is_plain else np.float64
         return (
             np.array([float(to_numpy(loss)) for loss, _ in results]),
-            np.array([int(to_numpy(correct)) for _, correct in results], dtype=np.int64),
+            np.array([to_numpy(measured).item() for _, measured in results], dtype=kind),
         )
 
 
@@ -105,22 +109,35 @@ class EagerInference:
     """An `InferencePlan` that runs the network as the library executes it."""
 
     def __init__(
-        self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
+        self,
+        placement: Placement,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+        loss: Loss = CROSS_ENTROPY,
     ) -> None:
-        self._placement = placement
+        self._placement, self._loss = placement, loss
         self._network = network
         self._params = params
         self._state = state
         self._context = Context(ops=placement.kernels, mode="infer", dtype=dtype)
 
     def predict(self, images: Array) -> np.ndarray:
-        logits = infer(self._network, self._params, self._state, images, self._context)
-        return self._placement.to_numpy(self._context.ops.softmax(logits))
+        outputs = infer(self._network, self._params, self._state, images, self._context)
+        return self._placement.to_numpy(self._loss.predictions(self._context.ops, outputs))
 
     @_QUIET
-    def evaluate(self, images: Array, labels: Array) -> tuple[float, int]:
-        loss_sum, correct = evaluate_batch(
-            self._network, self._params, self._state, images, labels, self._context
+    def evaluate(self, images: Array, labels: Array) -> tuple[float, Any]:
+        loss_sum, measured = evaluate_batch(
+            self._network, self._params, self._state, images, labels, self._context, self._loss
         )
-        place = self._placement
-        return float(place.to_numpy(loss_sum)), int(place.to_numpy(correct))
+        return on_host(self._placement.to_numpy, loss_sum, measured)
+
+
+def on_host(
+    to_numpy: Callable[[Array], np.ndarray], loss_sum: Array, measured: Array
+) -> tuple[float, Any]:
+    """What `InferencePlan.evaluate` returns: hits as an int, sums as an array of their own."""
+    found = to_numpy(measured)
+    return float(to_numpy(loss_sum)), np.array(found, np.float64) if found.ndim else int(found)

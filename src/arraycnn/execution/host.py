@@ -21,6 +21,7 @@ from arraycnn.execution.traced import Render, TracedInference, TracedTraining
 from arraycnn.fusion import Chain, ConvPool2d, ConvReLU2d, DenseReLU, fuse_network
 from arraycnn.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, Rescale
 from arraycnn.layers.layer import Layer, Tree
+from arraycnn.losses import Loss
 from arraycnn.ops import Kernels
 from arraycnn.optimizers import SGD, Adam, AdamW
 from arraycnn.program.screening import (
@@ -29,7 +30,7 @@ from arraycnn.program.screening import (
     screened_inference,
     screened_training,
 )
-from arraycnn.training import Carry
+from arraycnn.training import CROSS_ENTROPY, Carry, predicts_by_kernel
 from arraycnn.tree import map_leaves
 
 _RECORDABLE = (
@@ -80,41 +81,53 @@ class HostPlans:
 
     def training_plan(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
         """The plan of ``task``: recorded, traced, or layer by layer."""
-        is_known = type(task.optimizer) in (SGD, Adam, AdamW) and task.weights is None
+        is_known = type(task.optimizer) in (SGD, Adam, AdamW) and task.is_plain
         if is_known and self._is_recordable(task.network):
             return self.recorded(*in_order(task, carry))
         return self.unrecordable(placement, task, carry)
 
     def unrecordable(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
         """A plan of the traced step, where that is all that the network does, or layer by layer."""
-        if task.weights is None:
-            plan = partial(TracedTraining, render=self._render)
+        plan = partial(TracedTraining, render=self._render)
 
-            def screened(unsupported: Supported | None) -> Screened:
-                trees, shape = (task.network, task.optimizer, carry), tuple(task.images.shape[1:])
-                is_uint8 = str(task.images.dtype) == "uint8"
-                return screened_training(*trees, shape, is_uint8, task.dtype, unsupported)
+        def screened(unsupported: Supported | None) -> Screened:
+            trees, shape = (task.network, task.optimizer, carry), tuple(task.images.shape[1:])
+            kind = shape, str(task.images.dtype) == "uint8", task.dtype
+            return screened_training(*trees, *kind, unsupported, task.objective)
 
-            def make(network: Layer) -> TrainingPlan:
-                return self.recorded(*in_order(replace(task, network=network), carry), plan)
+        def make(network: Layer) -> TrainingPlan:
+            return self.recorded(*in_order(replace(task, network=network), carry), plan)
 
-            found = program_plan("training", self.how, screened, make, self._render)
-            if found is not None:
-                return found
+        found = program_plan("training", self.how, screened, make, self._render)
+        if found is not None:
+            return found
         return EagerTraining(placement, task, carry)
 
     def inference_plan(
-        self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
+        self,
+        placement: Placement,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+        loss: Loss = CROSS_ENTROPY,
     ) -> InferencePlan:
-        if not self._is_recordable(network):
-            return self.unrecordable_inference(placement, network, params, state, dtype)
-        return self.recorded_inference(network, params, state, dtype)
+        if predicts_by_kernel(loss) and self._is_recordable(network):
+            recorded = partial(RecordedInference, loss=loss)
+            return self.recorded_inference(network, params, state, dtype, recorded)
+        return self.unrecordable_inference(placement, network, params, state, dtype, loss)
 
     def unrecordable_inference(
-        self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
+        self,
+        placement: Placement,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+        loss: Loss = CROSS_ENTROPY,
     ) -> InferencePlan:
         """A plan of the traced pass, where that is all that the network does, or layer by layer."""
-        traced = partial(TracedInference, render=self._render)
+        traced = partial(TracedInference, render=self._render, loss=loss)
 
         def make(images: np.ndarray) -> InferencePlan | None:
             def screened(unsupported: Supported | None) -> Screened:
@@ -130,7 +143,8 @@ class HostPlans:
 
             return program_plan("inference", self.how, screened, plan, self._render)
 
-        return InferenceOnceSeen(make, EagerInference(placement, network, params, state, dtype))
+        eager = EagerInference(placement, network, params, state, dtype, loss)
+        return InferenceOnceSeen(make, eager)
 
     def recorded_inference(
         self,

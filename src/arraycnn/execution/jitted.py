@@ -41,7 +41,7 @@ def training_plan(placement: Any, task: Task, carry: Carry) -> TrainingPlan:
     """The plan of ``task``: compiled, but for the layers whose step is more than its program."""
     image, uint8 = tuple(task.images.shape[1:]), str(task.images.dtype) == "uint8"
     trees = task.network, task.optimizer, carry
-    found = screened_training(*trees, image, uint8, task.dtype)
+    found = screened_training(*trees, image, uint8, task.dtype, objective=task.objective)
     if found.cause is not None:
         say_eager("training", found.cause)
         return EagerTraining(placement, task, carry)
@@ -120,16 +120,19 @@ class JittedTraining(EagerTraining):
         task, kernels = self._task, self._placement.kernels
         network, optimizer, dtype = task.network, task.optimizer, task.dtype
         batch = Form(images.shape, images.dtype)
-        program = training_program(network, optimizer, carry, batch, len(images), dtype)
+        program = training_program(
+            *(network, optimizer, carry, batch, len(images), dtype), objective=task.objective
+        )
 
         def step(
             carry: Carry, images: Array, labels: Array, rate: Array, *drawn: Array
         ) -> tuple[Carry, Array, Array]:
             *random, weights = drawn
             context = Context(kernels, "train", dtype, Randomness(*random))
-            return train_step(network, optimizer, carry, images, labels, rate, context, weights)
+            batched = images, labels, rate, context, weights, task.loss
+            return train_step(network, optimizer, carry, *batched)
 
-        return kept(step, program, "step", self._device, dtype, task.weights is None)
+        return kept(step, program, "step", self._device, dtype)
 
 
 def _rows(placement: Streaming, of: ImageSource) -> Callable[[np.ndarray], np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.execution.eager import EagerInference
+from arraycnn.execution.eager import EagerInference, on_host
 from arraycnn.execution.jitted_parts import parted
 from arraycnn.execution.xla import (
     MOST_FUNCTIONS,
@@ -20,11 +20,12 @@ from arraycnn.execution.xla import (
     say_eager,
 )
 from arraycnn.layers.layer import Context, Layer, Shape, Tree
+from arraycnn.losses import Loss
 from arraycnn.ops import GENERIC, Array
 from arraycnn.program.padding import takes_more_images
 from arraycnn.program.screening import screened_inference
 from arraycnn.program.steps import Form, inference_program
-from arraycnn.training import evaluate_batch, infer
+from arraycnn.training import CROSS_ENTROPY, infer, measures_of_batch
 
 
 class JittedInference(EagerInference):
@@ -35,9 +36,15 @@ class JittedInference(EagerInference):
     """
 
     def __init__(
-        self, placement: Any, network: Layer, params: Tree, state: Tree, dtype: str
+        self,
+        placement: Any,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+        loss: Loss = CROSS_ENTROPY,
     ) -> None:
-        super().__init__(placement, network, params, state, dtype)
+        super().__init__(placement, network, params, state, dtype, loss)
         self._whole, self._dtype = network, dtype
         self._device = str(getattr(placement, "device_name", ""))
         self._pads: dict[tuple, bool | None] = {}
@@ -49,15 +56,14 @@ class JittedInference(EagerInference):
         found = self._outputs(images)
         return super().predict(images) if found is None else found[1]
 
-    def evaluate(self, images: Array, labels: Array) -> tuple[float, int]:
+    def evaluate(self, images: Array, labels: Array) -> tuple[float, Any]:
         found = self._outputs(images)
         if found is None:
             return super().evaluate(images, labels)
         # On the host, where rows that were added are left out and nothing is compiled for the rest.
         host = Context(GENERIC, "infer", self._dtype)
         given = np.asarray(found[0]), np.asarray(self._placement.to_numpy(labels))
-        loss_sum, correct = evaluate_batch(_Known(), {}, {}, *given, host)
-        return float(loss_sum), int(correct)
+        return on_host(np.asarray, *measures_of_batch(self._loss, *given, host))
 
     def _outputs(self, images: Array) -> tuple[np.ndarray, np.ndarray] | None:
         """Logits and probabilities; None where the pass is not one compiled function."""
@@ -112,27 +118,11 @@ class JittedInference(EagerInference):
 
     def _made(self, batch: np.ndarray) -> Callable[..., Any]:
         network, trees, context = self._whole, (self._params, self._state), self._context
-        program = inference_program(network, *trees, Form(batch.shape, batch.dtype), self._dtype)
+        form, loss = Form(batch.shape, batch.dtype), self._loss
+        program = inference_program(network, *trees, form, self._dtype, loss)
 
         def run(params: Tree, state: Tree, images: Array) -> tuple[Array, Array]:
             logits = infer(network, params, state, images, context)
-            return logits, context.ops.softmax(logits)
+            return logits, loss.predictions(context.ops, logits)
 
         return kept(run, program, "infer", self._device, self._dtype)
-
-
-class _Known:
-    """A network that gives what it is given: logits that have been computed."""
-
-    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
-        return {}, {}, input_shape
-
-    def forward(
-        self, params: Tree, state: Tree, x: Array, context: Context
-    ) -> tuple[Array, Tree, Any]:
-        return x, state, ()
-
-    def backward(
-        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
-    ) -> tuple[Array | None, Tree]:
-        return dy, {}

@@ -46,19 +46,24 @@ def whole_step_memory(task: Task, carry: Carry, *, columns: bool) -> StepMemory:
     dtype = "uint8" if "uint8" in str(task.images.dtype) else task.dtype
     one = np.ones((), task.dtype)
 
+    objective = task.objective
+
     def batch(count: int) -> tuple[np.ndarray, np.ndarray, Context]:
         indices = np.arange(count, dtype=np.int32)
         random = Randomness(seed_words(task.seed), np.zeros(1, np.int32), indices)
         images = np.zeros((count, *task.images.shape[1:]), dtype)
         context = Context(ops, "train", task.dtype, random)
-        return images, np.zeros(count, np.int32), context
+        return images, objective.labels(count, task.dtype), context
 
     def gradients(count: int) -> object:
-        return loss_and_gradients(task.network, host.params, host.state, *batch(count))
+        images, labels, context = batch(count)
+        trees = host.params, host.state
+        return loss_and_gradients(task.network, *trees, images, labels, context, loss=task.loss)
 
     def step(count: int) -> object:
         images, labels, context = batch(count)
-        return summed_step(task.network, task.optimizer, host, images, labels, one, context)
+        batched = images, labels, one, context
+        return summed_step(task.network, task.optimizer, host, *batched, loss=task.loss)
 
     few = 4
     memory = step_memory(gradients, few, 2 * few)

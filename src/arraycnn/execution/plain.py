@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,11 +11,12 @@ from arraycnn.execution.blas import single_threaded_blas
 from arraycnn.execution.host import HostPlans
 from arraycnn.execution.plan import Finished, InferencePlan, Placement, Task, TrainingPlan
 from arraycnn.layers.layer import Layer, Tree
+from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.plain import plain_kernels, steps
 from arraycnn.ops.plain.launcher import Launcher
 from arraycnn.program.render.plain.calls import Calls
-from arraycnn.training import Carry
+from arraycnn.training import CROSS_ENTROPY, Carry
 
 # Losses that are not finite are looked for and reported by the caller: NumPy need not warn as well.
 _QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -34,9 +36,15 @@ class Plain(HostPlans):
         return _Training(super().training_plan(placement, task, carry))
 
     def inference_plan(
-        self, placement: Placement, network: Layer, params: Tree, state: Tree, dtype: str
+        self,
+        placement: Placement,
+        network: Layer,
+        params: Tree,
+        state: Tree,
+        dtype: str,
+        loss: Loss = CROSS_ENTROPY,
     ) -> InferencePlan:
-        return _Inference(super().inference_plan(placement, network, params, state, dtype))
+        return _Inference(super().inference_plan(placement, network, params, state, dtype, loss))
 
     @contextmanager
     def rehearsing(self) -> Iterator[None]:
@@ -81,7 +89,7 @@ class _Inference:
             return np.concatenate([self.plan.predict(images[part]) for part in _parts(images)])
 
     @_QUIET
-    def evaluate(self, images: Array, labels: Array) -> tuple[float, int]:
+    def evaluate(self, images: Array, labels: Array) -> tuple[float, Any]:
         with single_threaded_blas():
             sums = [self.plan.evaluate(images[part], labels[part]) for part in _parts(images)]
         return sum(loss for loss, _ in sums), sum(correct for _, correct in sums)

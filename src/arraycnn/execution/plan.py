@@ -8,9 +8,10 @@ import numpy as np
 
 from arraycnn.data.image_source import ImageSource, as_source
 from arraycnn.layers.layer import Layer, Tree
+from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
 from arraycnn.optimizers import Optimizer
-from arraycnn.training import Carry
+from arraycnn.training import CROSS_ENTROPY, Carry, Objective
 
 
 class Placement(Protocol):
@@ -34,14 +35,16 @@ class Task:
     ----------
     images : ImageSource, (M, H, W, C)
         The data set, checked already; an array is taken as one, and lies on the backend's device.
-    labels : ImageSource, (M,), int32
+    labels : ImageSource, (M,), int32, or what else ``loss`` takes
         Likewise.
     seed : int
         Of the random bits drawn inside the network.
     dtype : str
         "float32" or "float64".
     weights : array, (M,), floating, or None
-        What the loss of each image counts; on the backend's device. Only eager plans take them.
+        What the loss of each image counts; on the backend's device. Recorded plans take none.
+    loss : Loss
+        Recorded plans take that of `has_kernel` alone.
     """
 
     network: Layer
@@ -51,6 +54,20 @@ class Task:
     seed: int
     dtype: str
     weights: Array | None = None
+    loss: Loss = CROSS_ENTROPY
+
+    @property
+    def objective(self) -> Objective:
+        """The loss, and the form of the labels."""
+        floating = not str(self.labels.dtype).endswith("int32")
+        return Objective(
+            self.loss, tuple(self.labels.shape[1:]), floating, self.weights is not None
+        )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a kernel computes the loss of each step."""
+        return self.objective.has_kernel
 
     def __post_init__(self) -> None:
         for name in ("images", "labels"):
@@ -107,8 +124,9 @@ class TrainingPlan(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Run one step for each batch of data-set indices, (N,) int32, of a chunk.
 
-        Returns each step's mean loss, (K,) float64, and number of correct images, (K,) int64,
-        with one copy to the host.
+        Returns each step's mean loss, (K,) float64, and number of correct images, (K,) int64, or,
+        where that has no kernel, the sum of what the loss measures, (K,) float64; with one copy to
+        the host.
         """
 
     def finished(self) -> Finished | None:
@@ -131,10 +149,10 @@ class InferencePlan(Protocol):
     """Runs the network forward on one batch at a time, images and labels on the device."""
 
     def predict(self, images: Array) -> np.ndarray:
-        """Probabilities, (N, K), on the host."""
+        """Probabilities, (N, K), or what else the loss predicts, on the host."""
 
-    def evaluate(self, images: Array, labels: Array) -> tuple[float, int]:
-        """(sum of the losses in nats, number of correct images)."""
+    def evaluate(self, images: Array, labels: Array) -> tuple[float, Any]:
+        """(sum of the losses, number of correct images, or the loss's `sums`: (S,), float64)."""
 
 
 __all__ = [

@@ -180,7 +180,8 @@ class RecordedTraining:
         # Labels that come with the batches lie in an array like others; steps find theirs there.
         self._labels = task.labels.resident
         if self._labels is None:
-            self._labels = launcher.asarray(np.zeros(task.labels.shape, np.int32))
+            kind = task.dtype if task.objective.floating else np.int32
+            self._labels = launcher.asarray(np.zeros(task.labels.shape, kind))
         self._seed = launcher.asarray(seed_words(task.seed))
         self._network, self._rescales = fuse_network(task.network, kernels), False
         if str(task.images.dtype) == "uint8":  # which Rescale itself says where it is not so
@@ -275,7 +276,8 @@ class RecordedTraining:
 
     def _fetched(self, tables: StepTables, count: int) -> tuple[np.ndarray, np.ndarray]:
         to_numpy = self._launcher.to_numpy
-        return to_numpy(tables.losses[:count]), to_numpy(tables.hits[:count])
+        measured = tables.hits if tables.measures is None else tables.measures
+        return to_numpy(tables.losses[:count]), to_numpy(measured[:count])
 
     def _graph(self, recordings: _Recordings, steps: int) -> Callable[[], None]:
         """The graph of the next ``steps`` steps, for which all stands ready."""
@@ -339,7 +341,7 @@ def _joined(
     for some_losses, some_hits in results:
         losses.append(some_losses)
         hits.append(some_hits)
-    return np.concatenate(losses).astype(float), np.concatenate(hits).astype(np.int64)
+    return np.concatenate(losses).astype(float), np.concatenate(hits)
 
 
 def _without_rescale(network: Layer) -> tuple[Layer, bool]:

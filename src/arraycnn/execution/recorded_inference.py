@@ -3,13 +3,17 @@
 import os
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from arraycnn.execution.eager import on_host
 from arraycnn.execution.recorded import Launcher
 from arraycnn.fusion import fuse_network
 from arraycnn.layers.layer import Context, Layer, Tree
+from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
+from arraycnn.training import CROSS_ENTROPY, measures_of_batch
 
 _MOST_RECORDINGS = 4
 """Batch sizes for which the inference is kept recorded."""
@@ -29,8 +33,9 @@ class RecordedInference:
         params: Tree,
         state: Tree,
         dtype: str,
+        loss: Loss = CROSS_ENTROPY,
     ) -> None:
-        self._launcher = launcher
+        self._launcher, self._loss = launcher, loss
         self._network = fuse_network(network, kernels)
         self._params, self._state = params, state
         self._context = Context(kernels, "infer", dtype)
@@ -56,13 +61,11 @@ class RecordedInference:
         """Run ``images`` for the sake of the kernels."""
         self.predict(images)
 
-    def evaluate(self, images: Array, labels: Array) -> tuple[float, int]:
-        to_numpy = self._launcher.to_numpy
+    def evaluate(self, images: Array, labels: Array) -> tuple[float, Any]:
         with self._alone:
-            loss_sum, _, correct = self._context.ops.softmax_cross_entropy(
-                self._outputs(images)[0], labels, images.shape[0]
-            )
-            return float(to_numpy(loss_sum)), int(to_numpy(correct))
+            outputs = self._outputs(images)[0]
+            found = measures_of_batch(self._loss, outputs, labels, self._context)
+            return on_host(self._launcher.to_numpy, *found)
 
     def _outputs(self, images: Array) -> list[Array]:
         """Logits and probabilities of ``images``, valid until the next call."""
@@ -91,4 +94,4 @@ class RecordedInference:
 
     def _forward(self, images: Array) -> list[Array]:
         logits, _, _ = self._network.forward(self._params, self._state, images, self._context)
-        return [logits, self._context.ops.softmax(logits)]
+        return [logits, self._loss.predictions(self._context.ops, logits)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class InferenceOnceSeen:
     def predict(self, images: np.ndarray) -> np.ndarray:
         return self._plan(images).predict(images)
 
-    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, int]:
+    def evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, Any]:
         return self._plan(images).evaluate(images, labels)
 
     def _plan(self, images: np.ndarray) -> InferencePlan:

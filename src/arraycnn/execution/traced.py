@@ -16,12 +16,14 @@ import numpy as np
 from arraycnn.execution.recorded import RecordedTraining
 from arraycnn.execution.recorded_inference import RecordedInference
 from arraycnn.layers.layer import Layer, Tree
+from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
+from arraycnn.ops.step_tables import StepTables
 from arraycnn.program.compose import inference_schedule, training_schedule
 from arraycnn.program.memo import rendered_of
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.steps import named
-from arraycnn.training import Carry, infer
+from arraycnn.training import CROSS_ENTROPY, Carry, infer
 
 _MOST_SIZES = 8
 """Batch sizes for which a traced step is kept."""
@@ -60,6 +62,13 @@ class TracedTraining(RecordedTraining):
         self._render = render
         self._rendered: dict[int, Rendered] = {}
         self._kept: list[Any] = []
+        self._objective = self._task.objective
+        # The kernels that begin and end a step take class numbers and hits; others are the program's.
+        self._numbers, self._no_hits = self._labels, None
+        if not self._objective.are_numbers:
+            self._numbers = self._launcher.asarray(np.zeros(self._labels.shape[:1], np.int32))
+        if not self._objective.has_kernel:
+            self._no_hits = self._launcher.asarray(np.zeros((), np.int32))
 
     def rehearse(self, batches: Sequence[np.ndarray]) -> None:
         with self._launcher.rehearsing():  # type: ignore[attr-defined]
@@ -81,29 +90,45 @@ class TracedTraining(RecordedTraining):
 
     def _step(self, recordings: Any) -> None:
         task, tables, launcher = self._task, recordings.tables, self._launcher
-        indices, rows, labels, step, rate = self._steps.begin_step(launcher, tables, self._labels)
+        indices, rows, labels, step, rate = self._steps.begin_step(launcher, tables, self._numbers)
         images = recordings.part.images
         arrays = {
             "images": images,
             "rows": rows,
-            "labels": labels,
+            "labels": labels if self._objective.are_numbers else self._labels,
             "indices": indices,
             "rate": rate,
             "seed": self._seed,
             "step": step,
             **named(self._carry),
         }
+        if self._objective.weighted:
+            arrays["weights"] = task.weights
+        if self._no_hits is not None:
+            arrays |= {"cursor": tables.cursor, "measures": tables.measures}
         if tables.batch not in self._rendered:
             schedule = training_schedule(
                 *(task.network, task.optimizer, self._carry, images, tables.batch, task.dtype),
                 gather=True,
+                objective=self._objective,
+                whole=task.labels.shape[0],
+                noted=0 if self._no_hits is None else tables.measures.shape[0],
             )
             self._rendered[tables.batch] = _rendered(self._render, schedule, task.dtype)
         outputs, kept = self._rendered[tables.batch](launcher, self._kernels, arrays)
         self._kept.append(kept)  # what recordings point to
         # The program's loss is a mean already.
         mean = replace(tables, batch=1)
-        self._steps.finish_step(launcher, mean, outputs["loss"], outputs["correct"])
+        hits = outputs["correct"] if self._no_hits is None else self._no_hits
+        self._steps.finish_step(launcher, mean, outputs["loss"], hits)
+
+    def _new_tables(self, batch: int) -> StepTables:
+        tables = super()._new_tables(batch)
+        if self._no_hits is None:
+            return tables
+        measures = self._launcher.empty(tables.losses.shape, self._task.dtype)
+        measures[...] = 0.0
+        return replace(tables, measures=measures)
 
 
 class TracedInference(RecordedInference):
@@ -119,8 +144,9 @@ class TracedInference(RecordedInference):
         dtype: str,
         *,
         render: Render,
+        loss: Loss = CROSS_ENTROPY,
     ) -> None:
-        super().__init__(launcher, kernels, network, params, state, dtype)
+        super().__init__(launcher, kernels, network, params, state, dtype, loss)
         self._whole, self._dtype, self._render = network, dtype, render
         self._rendered: dict[tuple, Rendered] = {}
 
@@ -131,7 +157,7 @@ class TracedInference(RecordedInference):
     def _outputs(self, images: Array) -> list[Array]:
         if 0 in images.shape:
             logits = infer(self._whole, self._params, self._state, images, self._context)
-            return [logits, self._context.ops.softmax(logits)]
+            return [logits, self._loss.predictions(self._context.ops, logits)]
         return super()._outputs(images)
 
     def _forward(self, images: np.ndarray) -> list[Any]:
@@ -140,7 +166,7 @@ class TracedInference(RecordedInference):
             if len(self._rendered) == _MOST_SIZES:
                 del self._rendered[next(iter(self._rendered))]
             trees = self._params, self._state
-            schedule = inference_schedule(self._whole, *trees, images, self._dtype)
+            schedule = inference_schedule(self._whole, *trees, images, self._dtype, self._loss)
             self._rendered[kind] = _rendered(self._render, schedule, self._dtype)
         arrays = {"images": images, **named(Carry(self._params, self._state, {}))}
         outputs, kept = self._rendered[kind](self._launcher, self._context.ops, arrays)

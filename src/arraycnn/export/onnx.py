@@ -1,7 +1,8 @@
 """ONNX: the trained network as one graph, from pixels to probabilities.
 
 Input and output are those of `Model.predict`: "images" is (N, H, W, C), uint8 where the network
-begins with `Rescale`, else float32; "probabilities" is (N, classes) float32. N is free. ONNX
+begins with `Rescale`, else float32; "probabilities" is (N, classes) float32, where the loss is of
+regression "outputs" instead, (N, ...). N is free. ONNX
 computes channels first, so the graph turns the images once, at its entry, and the weights of the
 dense layers are stored in that order.
 """
@@ -15,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from arraycnn.errors import InvalidTypeError
 from arraycnn.export.channels_first import Plan, inside, plan
 from arraycnn.export.tensors import tensors
 from arraycnn.extras import import_extra
 from arraycnn.files import write_atomically
 from arraycnn.layers import Layer, Residual, Sequential
 from arraycnn.layers.layer import Shape
+from arraycnn.losses import ClassificationLoss, MultiLabelLoss, RegressionLoss
 from arraycnn.model import Model
 from arraycnn.user_paths import user_path
 
@@ -49,13 +52,14 @@ def to_onnx(model: Model) -> Any:
         _log.warning("export onnx: %s weights rounded to float32", model.dtype)
     graph = _Graph(onnx, layout, _weights(model, layout))
     channels_first = graph.node("Transpose", ["images"], "images", perm=[0, 3, 1, 2])
-    logits = graph.add(model.network, "", channels_first)
-    graph.node("Softmax", [logits], "probabilities", output="probabilities", axis=1)
+    outputs = graph.add(model.network, "", channels_first)
+    name = graph.predict(model, outputs)
     pixel = kinds.UINT8 if layout.takes_pixels else kinds.FLOAT
     images = helper.make_tensor_value_info("images", pixel, ["N", *model.input_shape])
-    chances = helper.make_tensor_value_info("probabilities", kinds.FLOAT, ["N", model.classes])
+    shape = ["N", *model.output_shape]
+    predicted = helper.make_tensor_value_info(name, kinds.FLOAT, shape)
     made = helper.make_model(
-        helper.make_graph(graph.nodes, "arraycnn", [images], [chances], graph.initializers),
+        helper.make_graph(graph.nodes, "arraycnn", [images], [predicted], graph.initializers),
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
         producer_name="arraycnn",
@@ -104,6 +108,29 @@ class _Graph:
         output = label if output is None else output
         self.nodes.append(self._onnx.helper.make_node(kind, inputs, [output], label, **settings))
         return output
+
+    def predict(self, model: Model, outputs: str) -> str:
+        """Add what the loss makes of the network's ``outputs``; the name of the result."""
+        name = "outputs" if isinstance(model.loss, RegressionLoss) else "probabilities"
+        if len(model.output_shape) == 3:
+            outputs = self.node("Transpose", [outputs], name, perm=[0, 2, 3, 1])
+        if isinstance(model.loss, RegressionLoss):
+            return self.node("Identity", [outputs], name, output=name)
+        if isinstance(model.loss, MultiLabelLoss):
+            return self.node("Sigmoid", [outputs], name, output=name)
+        if isinstance(model.loss, ClassificationLoss):
+            return self.node(
+                "Softmax",
+                [outputs],
+                name,
+                output=name,
+                axis=-1 if len(model.output_shape) > 1 else 1,
+            )
+        message = (
+            "export onnx: the loss must be a ClassificationLoss, MultiLabelLoss or RegressionLoss, "
+            f"got {type(model.loss).__name__}; derive it from the one whose predictions it has"
+        )
+        raise InvalidTypeError(message)
 
     def add(self, layer: Layer, path: str, x: str) -> str:
         """Add the nodes of ``layer`` on ``x``, channels first; the name of the output."""

@@ -18,6 +18,7 @@ from arraycnn.export.safetensors import to_safetensors
 from arraycnn.files import write_atomically
 from arraycnn.layers import Layer, Residual, Sequential
 from arraycnn.layers.twins import torch_module
+from arraycnn.losses import MultiLabelLoss, RegressionLoss
 from arraycnn.model import Model
 from arraycnn.user_paths import user_path
 
@@ -68,7 +69,8 @@ def torch_source(model: Model, name: str, digest: str) -> str:
         channels=channels,
         height=height,
         width=width,
-        classes=model.classes,
+        outputs="outputs" if isinstance(model.loss, RegressionLoss) else "logits",
+        results=_results(model),
         pixels="uint8, 0 to 255" if layout.takes_pixels else model.dtype,
         class_names="".join(f"    {_literal(text)},\n" for text in names),
         digest=digest,
@@ -76,6 +78,17 @@ def torch_source(model: Model, name: str, digest: str) -> str:
         expression=expression,
         parts="".join(f"\n{source.strip()}\n\n" for source in sources if source),
     )
+
+
+def _results(model: Model) -> str:
+    """What the module gives, in words."""
+    height_width, channels = model.output_shape[:-1], model.output_shape[-1:]
+    shape = f"(N, {', '.join(map(str, (*channels, *height_width)))})"
+    if isinstance(model.loss, RegressionLoss):
+        return f"outputs: {shape}."
+    if isinstance(model.loss, MultiLabelLoss):
+        return f"logits: {shape}; their sigmoid is\nthe probabilities of the labels."
+    return f"logits: {shape}; their softmax is\nthe probabilities of the classes."
 
 
 def _literal(text: str) -> str:

@@ -5,10 +5,9 @@ FILE = '''\
 
     from {name} import load
 
-    logits = load()(images)
+    {outputs} = load()(images)
 
-images: (N, {channels}, {height}, {width}), {pixels}. logits: (N, {classes}); their softmax is
-the probabilities of the classes.
+images: (N, {channels}, {height}, {width}), {pixels}. {results}
 """
 
 import hashlib

@@ -24,6 +24,8 @@ class StepTables:
     losses : array, (K,), floating; hits : array, (K,), int32
         Each step's mean loss and number of correct images: the results.
     batch : int
+    measures : array, (K,), floating, or None
+        What else than correct images each step measured, instead of ``hits``.
     """
 
     order: Array
@@ -34,3 +36,4 @@ class StepTables:
     losses: Array
     hits: Array
     batch: int
+    measures: Array | None = None

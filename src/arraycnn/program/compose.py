@@ -9,6 +9,7 @@ import numpy as np
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers import Rescale
 from arraycnn.layers.layer import Layer, Tree
+from arraycnn.losses import Loss
 from arraycnn.optimizers import Optimizer
 from arraycnn.program.description import StepProgram as Program
 from arraycnn.program.memo import schedule_of
@@ -23,7 +24,7 @@ from arraycnn.program.steps import (
     training_program,
 )
 from arraycnn.program.trace import TracingError
-from arraycnn.training import Carry
+from arraycnn.training import CLASSIFICATION, CROSS_ENTROPY, Carry, Objective
 from arraycnn.tree import map_leaves
 
 
@@ -35,17 +36,27 @@ def training_schedule(
     batch_size: int,
     dtype: str,
     gather: bool = False,
+    objective: Objective = CLASSIFICATION,
+    whole: int = 0,
+    noted: int = 0,
 ) -> Schedule:
     """`training_program`, scheduled: the new carry takes the place of the old."""
-    program = training_program(network, optimizer, carry, images, batch_size, dtype, gather)
-    return schedule_of(program, tuple(named(carry)))
+    program = training_program(
+        *(network, optimizer, carry, images, batch_size, dtype, gather, objective, whole, noted)
+    )
+    return schedule_of(program, (*named(carry), *(("measures",) if noted else ())))
 
 
 def inference_schedule(
-    network: Layer, params: Tree, state: Tree, images: Any, dtype: str
+    network: Layer,
+    params: Tree,
+    state: Tree,
+    images: Any,
+    dtype: str,
+    loss: Loss = CROSS_ENTROPY,
 ) -> Schedule:
     """`inference_program`, scheduled."""
-    return schedule_of(inference_program(network, params, state, images, dtype))
+    return schedule_of(inference_program(network, params, state, images, dtype, loss))
 
 
 def step_program(
@@ -56,6 +67,7 @@ def step_program(
     optimizer: Optimizer,
     mode: str,
     dtype: str,
+    objective: Objective = CLASSIFICATION,
 ) -> Program:
     """The step of a batch in a form to print, in ``mode`` "train" or "infer".
 
@@ -71,14 +83,16 @@ def step_program(
     else:
         moments = map_leaves(lambda a: np.asarray(a, dtype), optimizer.init(params))
         carry = Carry(params, state, moments)
-        found = screened_training(network, optimizer, carry, *kind)
+        found = screened_training(network, optimizer, carry, *kind, objective=objective)
     if found.cause is not None:
         raise TracingError(found.cause)
     if mode == "infer":
-        schedule = inference_schedule(found.network, params, state, images, dtype)
+        trees = params, state
+        schedule = inference_schedule(found.network, *trees, images, dtype, objective.loss)
     else:
         batch = images, images_shape[0]
-        schedule = training_schedule(found.network, optimizer, carry, *batch, dtype)
+        step = found.network, optimizer, carry
+        schedule = training_schedule(*step, *batch, dtype, objective=objective)
     return Program(schedule, tuple(layer.cause for layer in opaque_layers(found.network)))
 
 

@@ -28,7 +28,7 @@ from arraycnn.program.opaque import Opaque, Remembering
 from arraycnn.program.steps import inference_program, named, rebuilt, training_program
 from arraycnn.program.text import definition
 from arraycnn.program.trace import TracingError
-from arraycnn.training import Carry, infer, train_step
+from arraycnn.training import CLASSIFICATION, Carry, Objective, infer, train_step
 from arraycnn.tree import map_leaves
 
 _IMAGES = 2
@@ -44,19 +44,23 @@ def cause_against_training(
     image: tuple[int, ...],
     uint8: bool,
     dtype: str = "float64",
+    objective: Objective = CLASSIFICATION,
 ) -> str | None:
     """Why a training step is more than its program; None where it is the same."""
     network, optimizer = _for_a_trial(network), copied(optimizer)
+    objective = replace(objective, loss=copied(objective.loss))
     carry = Carry(*(in_dtype(tree, dtype) for tree in carry))
-    given = {**trial_batch(image, uint8, dtype), "rate": np.asarray(0.01, dtype)}
+    given = {**trial_batch(image, uint8, dtype, objective), "rate": np.asarray(0.01, dtype)}
 
     def traced() -> Program:
-        return training_program(network, optimizer, carry, given["images"], _IMAGES, dtype)
+        batch = (given["images"], _IMAGES)
+        return training_program(network, optimizer, carry, *batch, dtype, objective=objective)
 
     def eager() -> dict[str, Any]:
         after, loss, correct = train_step(
             *(network, optimizer, carry, given["images"], given["labels"], given["rate"]),
             trial_context("train", dtype, given),
+            *(given.get("weights"), objective.loss),
         )
         return {"loss": loss, "correct": correct, **named(after)}
 
@@ -139,12 +143,15 @@ def in_dtype(tree: Tree, dtype: str) -> Tree:
     return map_leaves(lambda leaf: np.asarray(leaf, dtype), tree)
 
 
-def trial_batch(image: tuple[int, ...], uint8: bool, dtype: str) -> dict[str, Any]:
+def trial_batch(
+    image: tuple[int, ...], uint8: bool, dtype: str, objective: Objective = CLASSIFICATION
+) -> dict[str, Any]:
     """A batch of two images, by the names that a program has for it."""
     pixels = np.random.default_rng(0).integers(0, 256, (_IMAGES, *image), dtype=np.uint8)
     return {
         "images": pixels if uint8 else (pixels / 255 - 0.5).astype(dtype),
-        "labels": np.zeros(_IMAGES, np.int32),
+        "labels": objective.labels(_IMAGES, dtype),
+        **({"weights": np.array([0.5, 1.5], dtype)} if objective.weighted else {}),
         "seed": seed_words(1),
         "step": np.zeros(1, np.int32),
         "indices": np.arange(_IMAGES, dtype=np.int32),

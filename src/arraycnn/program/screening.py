@@ -32,7 +32,7 @@ from arraycnn.program.nodes import Program
 from arraycnn.program.opaque import Opaque, Output, form, in_order_of, name_of
 from arraycnn.program.steps import inputs_of, located, named, parts, rebuilt
 from arraycnn.program.trace import Recorder, TracingError, trace
-from arraycnn.training import Carry, infer, loss_and_gradients
+from arraycnn.training import CLASSIFICATION, Carry, Objective, infer, loss_and_gradients
 from arraycnn.tree import flatten
 
 Path = tuple[str, ...]
@@ -63,6 +63,7 @@ def screened_training(
     uint8: bool,
     dtype: str,
     unsupported: Supported | None = None,
+    objective: Objective = CLASSIFICATION,
 ) -> Screened:
     """``network``, for training steps on images of the shape ``image``.
 
@@ -77,9 +78,10 @@ def screened_training(
         return Screened(network, None)
 
     def cause(of: Layer, kind: str) -> str | None:
-        return cause_against_training(of, optimizer, carry, image, uint8, kind)
+        return cause_against_training(of, optimizer, carry, image, uint8, kind, objective)
 
-    return _screened(network, carry, image, uint8, "train", dtype, cause, unsupported)
+    whole = cause, unsupported, objective
+    return _screened(network, carry, image, uint8, "train", dtype, *whole)
 
 
 def screened_inference(
@@ -119,6 +121,7 @@ def _screened(
     dtype: str,
     cause_against_whole: Callable[[Layer, str], str | None],
     unsupported: Supported | None,
+    objective: Objective = CLASSIFICATION,
 ) -> Screened:
     cause = cause_against_whole(network, "float64")
     if cause is None and unsupported is None:
@@ -126,11 +129,11 @@ def _screened(
     # A layer may know float32 only, as one that calls another library with weights of its own.
     for kind in dict.fromkeys(["float64", dtype]):
         try:
-            seen = _seen(network, carry, image, uint8, mode, kind)
+            seen = _seen(network, carry, image, uint8, mode, kind, objective)
             causes = _causes(seen, mode, kind, unsupported)
             outputs = _outputs(seen, causes, kind)
             if kind != dtype:
-                as_trained = _seen(network, carry, image, uint8, mode, dtype)
+                as_trained = _seen(network, carry, image, uint8, mode, dtype, objective)
                 outputs = _outputs(as_trained, causes, dtype)
         except TracingError as error:
             cause = one_line(error)
@@ -183,21 +186,27 @@ class _Seen:
 
 @np.errstate(all="ignore")
 def _seen(
-    network: Layer, carry: Carry, image: Shape, uint8: bool, mode: Mode, dtype: str
+    network: Layer,
+    carry: Carry,
+    image: Shape,
+    uint8: bool,
+    mode: Mode,
+    dtype: str,
+    objective: Objective,
 ) -> dict[Path, _Seen]:
     """What each layer does in an eager step; TracingError where that fails."""
     seen: dict[Path, _Seen] = {}
     spied = rebuilt(network, lambda _, layer: _Seen(copied(layer), seen))
     params, state = in_dtype(carry.params, dtype), in_dtype(carry.state, dtype)
-    given = trial_batch(image, uint8, dtype)
-    context = trial_context(mode, dtype, given)
+    given = trial_batch(image, uint8, dtype, objective)
+    context, loss = trial_context(mode, dtype, given), copied(objective.loss)
     try:
         with random_numbers_kept():
             if mode == "infer":
                 infer(spied, params, state, given["images"], context)
             else:
                 arrays = given["images"], given["labels"]
-                loss_and_gradients(spied, params, state, *arrays, context)
+                loss_and_gradients(spied, params, state, *arrays, context, loss=loss)
     except Exception as error:  # the plan that runs it will raise it
         raise TracingError(one_line(error)) from error
     return seen

@@ -12,13 +12,14 @@ import numpy as np
 
 from arraycnn.layers import Residual, Sequential
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
-from arraycnn.ops import Array
+from arraycnn.losses import Loss
+from arraycnn.ops import Array, array_namespace
 from arraycnn.optimizers import Optimizer
 from arraycnn.program.heads import HEADS
 from arraycnn.program.nodes import Program
 from arraycnn.program.opaque import Opaque, name_of
 from arraycnn.program.trace import Recorder, Traced, recorder, refuse, trace
-from arraycnn.training import Carry, infer, train_step
+from arraycnn.training import CLASSIFICATION, CROSS_ENTROPY, Carry, Objective, infer, train_step
 from arraycnn.tree import flatten
 
 TREES = ("params", "state", "optimizer")
@@ -41,6 +42,9 @@ def training_program(
     batch_size: int,
     dtype: str,
     gather: bool = False,
+    objective: Objective = CLASSIFICATION,
+    whole: int = 0,
+    noted: int = 0,
 ) -> Program:
     """One training step.
 
@@ -50,37 +54,67 @@ def training_program(
         Arrays, or `Form`s, of what the step begins with.
     images : array or Form
         One batch, (batch_size, H, W, C); with ``gather``, a set of which the step takes ``rows``.
+    objective : Objective
+    whole : int
+        Where above 0, weights, and labels that are no class numbers, come as those of a whole set of
+        so many images, of which the step takes ``indices``.
+    noted : int
+        How many steps' measures, of a loss without a kernel, are kept: the step writes its own.
 
     Returns
     -------
     Program
         Inputs: ``images``; ``rows`` with ``gather``, (N,) int32; ``labels``, ``indices``, (N,)
-        int32; ``rate`` (); ``seed`` (2,) and ``step`` (1,), int32; and the carry, as `named` has it.
-        Outputs: ``loss``, the mean, (); ``correct``, () int32; the new carry.
+        int32; ``rate`` (); ``seed`` (2,) and ``step`` (1,), int32; and the carry, as `named` has it;
+        ``weights``, (N,), where weighted.
+        Outputs: ``loss``, the mean, (); ``correct``, () int32, or what else is measured; the new
+        carry. With ``noted`` there is an input ``cursor``, (1,) int32, and an input and output
+        ``measures``, (noted,), where ``correct`` is written at the cursor.
     """
 
     def step(note: Recorder) -> dict[str, Traced]:
-        whole = note.input("images", images.shape, images.dtype)
-        batch = whole
+        batch = note.input("images", images.shape, images.dtype)
         if gather:
-            batch = HEADS.gather(whole, note.input("rows", (batch_size,), np.int32))
-        labels = note.input("labels", (batch_size,), np.int32)
+            batch = HEADS.gather(batch, note.input("rows", (batch_size,), np.int32))
+        labels = weights = None
+        if objective.are_numbers:
+            labels = note.input("labels", (batch_size,), np.int32)
         random = Randomness(
             note.input("seed", (2,), np.int32),
             note.input("step", (1,), np.int32),
             note.input("indices", (batch_size,), np.int32),
         )
+
+        def of_batch(name: str, shape: Shape, kind: Any) -> Traced:
+            given = note.input(name, (whole or batch_size, *shape), kind)
+            return HEADS.gather(given, random.indices) if whole else given
+
+        if labels is None:
+            kind = dtype if objective.floating else np.int32
+            labels = of_batch("labels", objective.label_shape, kind)
+        if objective.weighted:
+            weights = of_batch("weights", (), dtype)
         rate = note.input("rate", (), dtype)
         before = Carry(*(inputs_of(note, name, t) for name, t in zip(TREES, carry, strict=True)))
         with note.at("loss and update", f"the loss, or {type(optimizer).__name__}"):
             after, loss, correct = train_step(
                 *(located(network), optimizer, before, batch, labels, rate),
-                Context(HEADS, "train", dtype, random),
+                *(Context(HEADS, "train", dtype, random), weights, objective.loss),
             )
         _check_same_places(named(before), named(after))
-        return {"loss": loss, "correct": correct, **named(after)}
+        outputs = {"loss": loss, "correct": correct, **named(after)}
+        if noted:
+            outputs["measures"] = _noted(note, correct, noted, dtype)
+        return outputs
 
     return trace(step)
+
+
+def _noted(note: Recorder, measure: Traced, count: int, dtype: str) -> Traced:
+    xp = array_namespace(measure)
+    cursor = note.input("cursor", (1,), np.int32)
+    measures = note.input("measures", (count,), dtype)
+    return xp.where(xp.arange(count, dtype=np.int32) == cursor, measure, measures)
 
 
 def _check_same_places(before: dict[str, Any], after: dict[str, Any]) -> None:
@@ -96,16 +130,24 @@ def _check_same_places(before: dict[str, Any], after: dict[str, Any]) -> None:
 
 
 def inference_program(
-    network: Layer, params: Tree, state: Tree, images: Any, dtype: str
+    network: Layer,
+    params: Tree,
+    state: Tree,
+    images: Any,
+    dtype: str,
+    loss: Loss = CROSS_ENTROPY,
 ) -> Program:
-    """A pass forward: outputs ``logits`` and ``probabilities``, (N, K), from ``images``, (N, ...)."""
+    """A pass forward: outputs ``logits`` and ``probabilities``, (N, K), from ``images``, (N, ...).
+
+    Or what else the network puts out, and what is predicted of it where the loss is another.
+    """
 
     def step(note: Recorder) -> dict[str, Traced]:
         batch = note.input("images", images.shape, images.dtype)
         trees = (inputs_of(note, "params", params), inputs_of(note, "state", state))
         with note.at("outputs", "the network"):
             logits = infer(located(network), *trees, batch, Context(HEADS, "infer", dtype))
-            return {"logits": logits, "probabilities": HEADS.softmax(logits)}
+            return {"logits": logits, "probabilities": loss.predictions(HEADS, logits)}
 
     return trace(step)
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from arraycnn.batch_size import images_at_once
 from arraycnn.data.image_source import ImageSource, as_source, in_memory, rows
 from arraycnn.errors import InvalidValueError
+from arraycnn.label_inputs import are_class_numbers
 from arraycnn.model import Model
 from arraycnn.report import inside, measures
 from arraycnn.settings import check_count
@@ -134,6 +135,12 @@ def examine(
     if in_memory(pictures):
         pictures = np.asarray(images)
         pictures = pictures[..., np.newaxis] if pictures.ndim == 3 else pictures
+    if not are_class_numbers(model.loss, model.output_shape):
+        message = (
+            "report: must be of a model that tells one class an image, was trained with "
+            f"{type(model.loss).__name__}; use Model.evaluate and Model.predict"
+        )
+        raise InvalidValueError(message)
     true = model.intake.labels(labels, len(pictures))
     check_count("image:", image, minimum=0)
     if image >= len(pictures):

@@ -70,7 +70,10 @@ def training(epochs: Sequence[EpochRecord], finished: bool) -> str:
     last, count = epochs[-1], len(epochs)
     text = f"{count} epoch{'s' if count > 1 else ''}"
     text += "" if finished else " so far; the run is not finished"
-    text += f". After the last, {percent(last.train_accuracy)} of the training images were right"
+    if last.train_accuracy is not None:
+        text += (
+            f". After the last, {percent(last.train_accuracy)} of the training images were right"
+        )
     watched = [r for r in epochs if r.validation_loss is not None]
     if not watched or watched[-1].validation_accuracy is None:
         return f"{text}; no images were held out for validation."
