@@ -98,8 +98,8 @@ class HostCUDA(Backend):
         kernels = cuda_kernels(self.launcher, in_place=True)
         return RecordedTraining(self.launcher, steps, kernels, task, carry)
 
-    def inference_plan(self, network, params, state, dtype):
-        return RecordedInference(self.launcher, self.kernels, network, params, state, dtype)
+    def inference_plan(self, *of):
+        return RecordedInference(self.launcher, self.kernels, *of)
 
 
 OF_KERNELS = {

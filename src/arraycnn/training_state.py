@@ -143,8 +143,8 @@ def training_state_from_plain(plain: dict[str, Any], carry: Carry) -> TrainingSt
         ),
         loss=loss,
     )
-    is_too_much = not loss and not 0 <= state.correct <= state.images
-    if state.step > course.steps or is_too_much or state.told < 0:
+    is_off = not loss and (state.correct > state.images or state.correct < 0)
+    if state.step > course.steps or is_off or state.told < 0:
         message = "step, correct and untold must lie within one epoch"
         raise ValueError(message)
     return state

@@ -296,8 +296,8 @@ class Eager(cnn.NumPy):
     def training_plan(self, task, carry):
         return EagerTraining(self, task, carry)
 
-    def inference_plan(self, network, params, state, dtype):
-        return EagerInference(self, network, params, state, dtype)
+    def inference_plan(self, *of):
+        return EagerInference(self, *of)
 
 
 each_kind = pytest.mark.parametrize("fast", [pytest.param(True, marks=needs("numba")), False])

@@ -85,10 +85,9 @@ def _results(model: Model) -> str:
     height_width, channels = model.output_shape[:-1], model.output_shape[-1:]
     shape = f"(N, {', '.join(map(str, (*channels, *height_width)))})"
     if isinstance(model.loss, RegressionLoss):
-        return f"outputs: {shape}."
-    if isinstance(model.loss, MultiLabelLoss):
-        return f"logits: {shape}; their sigmoid is\nthe probabilities of the labels."
-    return f"logits: {shape}; their softmax is\nthe probabilities of the classes."
+        return torch_parts.OUTPUTS.format(shape=shape)
+    is_several = isinstance(model.loss, MultiLabelLoss)
+    return (torch_parts.LABELS if is_several else torch_parts.CLASSES).format(shape=shape)
 
 
 def _literal(text: str) -> str:

@@ -39,6 +39,12 @@ def load() -> nn.Module:
     return network.eval()
 '''
 
+CLASSES = """logits: {shape}; their softmax is
+the probabilities of the classes."""
+LABELS = """logits: {shape}; their sigmoid is
+the probabilities of the labels."""
+OUTPUTS = "outputs: {shape}."
+
 FLATTEN_CHANNELS_LAST = '''
 class FlattenChannelsLast(nn.Module):
     """(N, C, H, W) to (N, H * W * C): the order in which the network was trained."""

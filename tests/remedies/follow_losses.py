@@ -1,0 +1,161 @@
+"""Remedies for losses, and for the labels that they take."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import arraycnn as cnn
+import outside
+from remedies import making
+from remedies.following import Here, follows
+
+_IMAGES, _CLASSES = making.some()
+_VALUES = np.random.default_rng(1).normal(size=(12, 3))
+_SOFT = np.random.default_rng(2).dirichlet(np.ones(3), 12)
+
+
+def _fit(loss: cnn.Loss, labels, **settings) -> cnn.Model:
+    dtype = settings.pop("dtype", "float32")
+    model = cnn.Model(making.small(), (8, 8), dtype=dtype, loss=loss)
+    model.fit(_IMAGES, labels, **settings)
+    return model
+
+
+def _refused_then(file: str, words: str, wrong: Callable, right: Callable) -> None:
+    """A case of two functions: the first is refused, the second, which does as told, is not."""
+
+    @follows(file, words)
+    def case(here: Here) -> None:
+        with here.refused():
+            wrong()
+        right()
+
+
+for _words, _loss, _wrong, _right in (
+    ("convert them before", cnn.Huber(), _VALUES.astype(str), _VALUES.astype(str).astype(float)),
+    ("divide each row by its sum", cnn.SoftmaxCrossEntropy(), _SOFT / 2, _SOFT),
+    ("take both from the same set", cnn.Huber(), _VALUES[:9], _VALUES),
+    (
+        *("give 1 where an image has the label, 0 where not", cnn.BinaryCrossEntropy()),
+        *(_VALUES, (_VALUES > 0).astype(int)),
+    ),
+    (
+        *("reshape them, or have other outputs or another loss", cnn.Huber()),
+        *(_VALUES.T.reshape(6, 6).repeat(2, axis=0), _VALUES.reshape(12, 3, 1)),
+    ),
+):
+    _refused_then(
+        *("label_inputs.py", _words),
+        lambda loss=_loss, labels=_wrong: _fit(loss, labels),
+        lambda loss=_loss, labels=_right: _fit(loss, labels),
+    )
+_refused_then(
+    *("label_inputs.py", "leave out the images without a label"),
+    lambda: _fit(cnn.Huber(), np.where(np.arange(36).reshape(12, 3) == 5, np.nan, _VALUES)),
+    lambda: cnn.Model(making.small(), (8, 8), loss=cnn.Huber()).fit(_IMAGES[2:], _VALUES[2:]),
+)
+_refused_then(
+    *("label_inputs.py", "divide them, or take dtype='float64'"),
+    lambda: _fit(cnn.Huber(), _VALUES * 1e39),
+    lambda: (_fit(cnn.Huber(), _VALUES), _fit(cnn.Huber(), _VALUES * 1e39, dtype="float64")),
+)
+
+
+@dataclass(frozen=True)
+class _Whole(cnn.RegressionLoss):
+    """A user's loss, of the batch, or with ``each`` of single images."""
+
+    each: bool = False
+
+    def loss_and_gradient(self, xp, outputs, labels):
+        error = outputs - labels
+        total = xp.sum(error * error, axis=1) / 3.0
+        return total if self.each else xp.sum(total), 2.0 * error / 3.0
+
+
+_refused_then(
+    *("training.py", "take the mean over each image's numbers alone"),
+    lambda: _fit(_Whole(), _VALUES),
+    lambda: _fit(_Whole(each=True), _VALUES),
+)
+
+
+@follows("losses/config.py", "hand its class over, as losses=[{}]")
+def a_loss_that_is_not_known(here: Here) -> None:
+    path = here.path / "a.npz"
+    _fit(outside.LogCosh(), _VALUES).save(path)
+    with here.refused():
+        cnn.Model.load(path)
+    assert cnn.Model.load(path, losses=[outside.LogCosh]).loss == outside.LogCosh()
+
+
+@follows("losses/config.py", "rename the class")
+def a_loss_of_a_name_that_is_taken(here: Here) -> None:
+    twin = dataclass(frozen=True)(type("Huber", (cnn.Huber,), {}))
+    path = here.path / "a.npz"
+    with here.refused():
+        _fit(twin(), _VALUES).save(path)
+    named = dataclass(frozen=True)(type("MyHuber", (cnn.Huber,), {}))
+    _fit(named(), _VALUES).save(path)
+    cnn.Model.load(path, losses=[named])
+
+
+@follows("callbacks/early_stopping.py", "watch one of these")
+def a_measure_that_the_loss_has_not(here: Here) -> None:
+    with here.refused():
+        _fit(cnn.Huber(), _VALUES, callbacks=[cnn.EarlyStopping(1, "train_accuracy")])
+    watch = cnn.EarlyStopping(1, "train_mean_absolute_error")
+    assert "train_mean_absolute_error" in str(here.seen)
+    _fit(cnn.Huber(), _VALUES, callbacks=[watch])
+
+
+@follows("cli/classifiers.py", "use arraycnn.Model.load and its predict and evaluate")
+def a_model_of_values_on_the_command_line(here: Here) -> None:
+    path = here.path / "a.npz"
+    _fit(cnn.Huber(), _VALUES).save(path)
+    here.refused_command("predict", path, "x.png")
+    model = cnn.Model.load(path)
+    assert model.predict(_IMAGES).shape == (12, 3)
+    assert model.evaluate(_IMAGES, _VALUES).others
+
+
+@follows("report/examination.py", "use Model.evaluate and Model.predict")
+def a_report_on_values(here: Here) -> None:
+    from arraycnn.report import examine
+
+    model = _fit(cnn.Huber(), _VALUES)
+    with here.refused():
+        examine(model, _IMAGES, _CLASSES)
+    model.evaluate(_IMAGES, _VALUES)
+    model.predict(_IMAGES)
+
+
+@dataclass(frozen=True)
+class _OfItsOwn(cnn.Loss):
+    """A user's loss that derives from none that says what is predicted."""
+
+    measure = "mean_error"
+
+    def loss_and_gradient(self, xp, outputs, labels):
+        return cnn.MeanSquaredError().loss_and_gradient(xp, outputs, labels)
+
+    def measured(self, xp, outputs, labels):
+        return xp.sum(outputs - labels, axis=1)
+
+    def predictions(self, ops, outputs):
+        return outputs * 2.0
+
+    def label_form(self, output_shape):
+        return output_shape, True
+
+
+@follows("export/onnx.py", "derive it from the one whose predictions it has")
+def a_loss_that_onnx_cannot_finish(here: Here) -> None:
+    pytest.importorskip("onnx", reason="onnx is not installed")
+    from arraycnn.export.onnx import to_onnx
+
+    with here.refused():
+        to_onnx(_fit(_OfItsOwn(), _VALUES))
+    to_onnx(_fit(outside.LogCosh(), _VALUES))
