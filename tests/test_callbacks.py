@@ -19,12 +19,14 @@ from arraycnn import (
     EarlyStopping,
     EpochRecord,
     Flatten,
+    Huber,
     InvalidTypeError,
     InvalidValueError,
     JSONLog,
     MissingPackageError,
     Model,
     Sequential,
+    SoftmaxCrossEntropy,
     StepLog,
     TensorBoard,
     TimeLimit,
@@ -282,7 +284,9 @@ def lines(path):
 def test_json_log_writes_a_line_an_epoch(tmp_path):
     path = tmp_path / "log.jsonl"
     history = fit(new_model(), [JSONLog(path, {"backend": "numpy"})], epochs=3)
-    assert lines(path) == [{**vars(r), "backend": "numpy"} for r in history]
+    expected = [{**vars(r), "backend": "numpy"} for r in history]
+    assert [line.pop("others") for line in expected] == [{}] * 3
+    assert lines(path) == expected
 
 
 def test_csv_log_writes_a_row_an_epoch(tmp_path):
@@ -294,7 +298,33 @@ def test_csv_log_writes_a_row_an_epoch(tmp_path):
     for row, r in zip(rows, history, strict=True):
         assert float(row["train_loss"]) == r.train_loss
         assert row["validation_loss"] == ""
-    assert list(rows[0]) == list(vars(history[0]))
+    assert [*rows[0], "others"] == list(vars(history[0]))
+
+
+def test_logs_have_what_else_a_loss_measures(tmp_path):
+    """Lines and columns of their own; a table that has rows already gets the columns it lacks."""
+    json_log, table = tmp_path / "log.jsonl", tmp_path / "log.csv"
+    values = RNG.normal(size=(10, 3))
+    held_out = {"validation": (IMAGES, values), "batch_size": 4}
+    model = Model(NETWORK, (2, 2), loss=Huber())
+    logs = [JSONLog(json_log), CSVLog(table)]
+    history = [*model.fit(IMAGES, values, epochs=2, callbacks=logs, **held_out)]
+    names = ["train_mean_absolute_error", "validation_mean_absolute_error"]
+    assert [[line[name] for name in names] for line in lines(json_log)] == [
+        [r.others[name] for name in names] for r in history
+    ]
+    # A later fit of the model adds rows, and one whose loss measures something else adds a column.
+    history += model.fit(IMAGES, values, epochs=1, callbacks=logs, **held_out)
+    other = Model(NETWORK, (2, 2), loss=SoftmaxCrossEntropy(top_k=2))
+    other.standing = replace(other.standing, epochs_done=3)
+    top = fit(other, logs, epochs=1)[0].others["validation_top_2_accuracy"]
+    with open(table, newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, r in zip(rows[:3], history, strict=True):
+        assert [float(row[name]) for name in names] == [r.others[name] for name in names]
+        assert row["train_accuracy"] == row["validation_top_2_accuracy"] == ""
+    assert [float(row["validation_top_2_accuracy"] or 9.0) for row in rows] == [9.0, 9.0, 9.0, top]
+    assert [row[names[0]] == "" for row in rows] == [False, False, False, True]
 
 
 def test_step_log_writes_a_line_a_step(tmp_path):

@@ -459,8 +459,8 @@ def layer(name, **settings):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format_version": 2}, ["format version must be 1, got 2", "use the version"]),
-        ({"format_version": None}, ["format version must be 1, got None"]),
+        ({"format_version": 3}, ["version must be 1 or 2, got 3", "use the version"]),
+        ({"format_version": None}, ["format version must be 1 or 2, got None"]),
         ({"network": layer("Swish")}, ["unknown layer 'Swish'", "layers=[Swish]"]),
         ({"network": layer("Dense")}, ["Dense cannot be built"]),
         ({"network": layer("Dense", outputs=0)}, ["Dense cannot be built", "at least 1, got 0"]),

@@ -54,6 +54,21 @@ def test_a_run_is_what_its_files_say(folder):
     assert run.summary == {"device": "CPU"}
 
 
+def test_what_a_loss_measures_besides_is_read_back(folder):
+    """Lines as a log writes them, text of a user's own beside; those of before had none of it."""
+    assert [record.others for record in read_run(folder).epochs] == [{}, {}]
+    others = {"train_mean_absolute_error": 0.25, "validation_f1": 0.5}
+    more = {"train_set": "mine", "validation_top_5_accuracy": float("nan"), "device": "CPU"}
+    line = {**EPOCH, "train_accuracy": None, **others, **more}
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    step = {**STEP, "mean_absolute_error": 0.3}
+    del step["accuracy"]
+    (folder / "steps.jsonl").write_text(json.dumps(step) + "\n")
+    run = read_run(folder)
+    assert (run.epochs[0].others, run.epochs[0].train_accuracy) == (others, None)
+    assert (run.steps[0].accuracy, run.steps[0].loss) == (None, 2.0)
+
+
 def test_the_best_model_comes_before_the_last_one(folder):
     for name in ("last.npz", "best.npz"):
         (folder / name).write_bytes(b"")

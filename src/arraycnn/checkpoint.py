@@ -20,6 +20,8 @@ from arraycnn.tree import Tree, flatten, with_leaves
 from arraycnn.user_paths import user_path
 
 FORMAT_VERSION = 1
+# Of files whose header says what a version before it would overlook: another loss than it knows.
+LOSS_VERSION = 2
 _HEADER = "header"
 _MARK = b"arraycnn sha256 "
 _COMMENT_LENGTH = len(_MARK) + 64
@@ -29,7 +31,10 @@ _LONGEST_ARRAY_HEADER = 10_000
 def write_checkpoint(
     path: str | Path, header: dict[str, Any], arrays: dict[str, np.ndarray]
 ) -> None:
-    """Write ``header``, which JSON must be able to hold, and ``arrays`` by name, atomically."""
+    """Write ``header``, which JSON must be able to hold, and ``arrays`` by name, atomically.
+
+    A "format_version" of its own takes the place of `FORMAT_VERSION`.
+    """
     text = json.dumps({"format_version": FORMAT_VERSION, **header}, allow_nan=False)
     buffer = io.BytesIO()
     np.savez(
@@ -86,7 +91,8 @@ def decode_checkpoint(
         return _parse(content)
     except _OtherVersion as error:
         message = (
-            f"model file {path}: format version must be {FORMAT_VERSION}, got {error}; "
+            f"model file {path}: format version must be {FORMAT_VERSION} or {LOSS_VERSION}, "
+            f"got {error}; "
             "use the version of arraycnn that wrote it"
         )
         raise CheckpointError(message) from None
@@ -139,7 +145,7 @@ def _parse(content: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             _array(archive.read(entries[names.index(_HEADER)])).tobytes(), parse_constant=_refuse
         )
         version = header.pop("format_version")
-        if version != FORMAT_VERSION:
+        if version not in (FORMAT_VERSION, LOSS_VERSION):
             raise _OtherVersion(repr(version))
         arrays = {
             name: _array(archive.read(entry))

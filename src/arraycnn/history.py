@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import overload
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, overload
 
 import numpy as np
 
@@ -78,6 +78,26 @@ class EpochRecord:
     def measured(self) -> list[str]:
         """The names of what was."""
         return [name for name in (*METRICS, *self.others) if self.value(name) is not None]
+
+    def to_line(self) -> dict[str, Any]:
+        """All values by name, as logs write them: those of `others` beside the fields."""
+        line = asdict(self)
+        return line | line.pop("others")
+
+
+FIELDS = tuple(one.name for one in fields(EpochRecord) if one.name != "others")
+"""What each line of a log has; what else it has of `_KINDS` is of `EpochRecord.others`."""
+
+_KINDS = ("train_", "validation_")
+
+
+def others_in(line: Mapping[str, Any]) -> dict[str, Any]:
+    """What of ``line``, of a log, stood in `EpochRecord.others`."""
+    return {
+        name: value
+        for name, value in line.items()
+        if name.startswith(_KINDS) and name not in FIELDS
+    }
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arraycnn.backends import Backend, NumPy, get_backend
-from arraycnn.checkpoint import read_checkpoint, take_tree, write_checkpoint
+from arraycnn.checkpoint import LOSS_VERSION, read_checkpoint, take_tree, write_checkpoint
 from arraycnn.errors import CheckpointError, one_line
 from arraycnn.familiarity import check_pixels
 from arraycnn.inputs import check_input_shape
@@ -40,7 +40,9 @@ def model_header(
 
     Raises InvalidTypeError where a user-defined layer is not a dataclass of plain settings.
     """
-    other = {} if model.loss == CROSS_ENTROPY else {"loss": loss_to_config(model.loss)}
+    other: dict[str, Any] = {}
+    if model.loss != CROSS_ENTROPY:
+        other = {"format_version": LOSS_VERSION, "loss": loss_to_config(model.loss)}
     header: dict[str, Any] = {
         "network": network_to_config(model.network),
         **other,

@@ -6,21 +6,18 @@ import io
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from arraycnn.callbacks.callback import Callback
 from arraycnn.files import append_durably, write_atomically
-from arraycnn.history import EpochRecord, Progress
+from arraycnn.history import FIELDS, EpochRecord, Progress
 from arraycnn.training_state import TrainingState
 from arraycnn.user_paths import user_path
 
-_COLUMNS = [field.name for field in fields(EpochRecord) if field.name != "others"]
-
 
 class JSONLog(Callback):
-    """Adds a line of JSON to a file after each epoch: the fields of `EpochRecord`.
+    """Adds a line of JSON to a file after each epoch: the fields of `EpochRecord`, and its `others`.
 
     A line is on the disk before any `on_save`, so a resumed training finds each of
     its epochs there. What the file holds of later epochs is dropped: those are run again. Lines
@@ -81,28 +78,40 @@ class StepLog(Callback):
 class CSVLog(Callback):
     """Adds a row to a table after each epoch: the fields of `EpochRecord`, empty where None.
 
-    Rows are written as `JSONLog` writes lines.
+    Rows are written as `JSONLog` writes lines. What else the loss measures has columns behind these,
+    from the first epoch on that has it.
     """
 
     def __init__(self, path: str | Path) -> None:
         self._path = user_path(path)
-        self._names = list(_COLUMNS)
+        self._names: list[str] = []
 
     def on_begin(self, state: TrainingState) -> None:
-        names = self._names = [*_COLUMNS, *(state.records[-1].others if state.records else ())]
-        content = self._path.read_bytes() if self._path.exists() else b""
-        text = content.decode(errors="replace")  # a row that a crash cut short may end in anything
-        rows = [row for row in csv.reader(io.StringIO(text)) if len(row) == len(names)]
-        kept = [row for row in rows if row[0].isdecimal() and int(row[0]) <= state.epochs_done]
-        write_atomically(self._path, _table([names, *kept]))
+        self._keep(state.epochs_done, ())
 
     def on_epoch(self, record: EpochRecord) -> None:
-        line = asdict(record)
-        line |= line.pop("others")
-        if list(line) != self._names:  # only now is known what the loss measures
-            self._names = list(line)
-            write_atomically(self._path, _table([self._names]))
-        append_durably(self._path, _table([line.values()]))
+        line = record.to_line()
+        if not self._names or line.keys() - set(self._names):
+            self._keep(record.epoch - 1, record.others)
+        append_durably(self._path, _table([[line.get(name) for name in self._names]]))
+
+    def _keep(self, epochs: int, others: Iterable[str]) -> None:
+        """Make the table hold the rows of so many epochs, and have columns for ``others``."""
+        content = self._path.read_bytes() if self._path.exists() else b""
+        text = content.decode(errors="replace")  # a row that a crash cut short may end in anything
+        header, *rows = [*csv.reader(io.StringIO(text))] or [[]]
+        if tuple(header[: len(FIELDS)]) != FIELDS:
+            header = list(FIELDS)
+        kept = [
+            row
+            for row in rows
+            if len(row) == len(header) and row[0].isdecimal() and int(row[0]) <= epochs
+        ]
+        new = [name for name in others if name not in header]
+        self._names = [*header, *new]
+        write_atomically(
+            self._path, _table([self._names, *([*row, *[""] * len(new)] for row in kept)])
+        )
 
 
 def write_records(path: Path, records: Iterable[EpochRecord], extra: Mapping[str, Any]) -> None:
@@ -125,8 +134,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _line(record: EpochRecord, extra: Mapping[str, Any]) -> dict[str, Any]:
-    line = {**asdict(record), **extra}
-    line |= line.pop("others")
+    line = {**record.to_line(), **extra}
     for name in ("seconds", "images_per_second"):
         line[name] = None if math.isnan(line[name]) else line[name]  # JSON has no NaN
     return line

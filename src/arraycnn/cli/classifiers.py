@@ -8,7 +8,7 @@ from arraycnn.label_inputs import are_class_numbers
 from arraycnn.model import Model
 
 
-def load_classifier(path: str | Path, backend: Backend) -> Model:
+def load_classifier(path: str | Path, backend: str | Backend = "numpy") -> Model:
     """The model of a file, as `Model.load` gives it.
 
     Raises InvalidValueError where its predictions are not one class an image.
@@ -17,7 +17,8 @@ def load_classifier(path: str | Path, backend: Backend) -> Model:
     if not are_class_numbers(model.loss, model.output_shape):
         message = (
             f"model file {path}: must be of a model that tells one class an image, was trained with "
-            f"{type(model.loss).__name__}; use arraycnn.Model.load and its predict and evaluate"
+            f"{type(model.loss).__name__}; use arraycnn.Model.load in Python, and its fit, evaluate "
+            "and predict"
         )
         raise InvalidValueError(message)
     return model

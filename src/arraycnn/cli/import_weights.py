@@ -15,6 +15,8 @@ from arraycnn.export import import_safetensors
 from arraycnn.export.safetensors_import import scaling_of
 from arraycnn.layers import Layer, Rescale
 from arraycnn.layers.config import network_from_config
+from arraycnn.losses import Loss
+from arraycnn.losses.config import loss_from_config
 from arraycnn.model import Model
 from arraycnn.networks import NETWORKS
 from arraycnn.user_paths import user_path
@@ -117,9 +119,13 @@ def import_weights(
         message = "import: --mean and --std go together; where one was not used give 0 or 1 for it"
         raise InvalidValueError(message)
     scaling = None if mean is None or std is None else Rescale(mean, std)
-    layer, shape, names = _described(network, input_shape or (28, 28), classes or 10)
+    layer, shape, names, loss = _described(network, input_shape or (28, 28), classes or 10)
     model = import_safetensors(
-        weights, layer, shape, class_names=names, rename=dict(rename), scaling=scaling
+        *(weights, layer, shape),
+        class_names=names,
+        rename=dict(rename),
+        scaling=scaling,
+        loss=loss,
     )
     out = weights.with_suffix(".npz") if out is None else out
     check_free([out], force)
@@ -149,22 +155,23 @@ def _pixels(model: Model) -> str:
 
 def _described(
     network: str | None, input_shape: tuple[int, ...], classes: int
-) -> tuple[Layer | None, Sequence[int] | None, Sequence[str] | None]:
-    """Network, input shape and class names that ``--network`` stands for."""
+) -> tuple[Layer | None, Sequence[int] | None, Sequence[str] | None, Loss | None]:
+    """Network, input shape, class names and loss that ``--network`` stands for."""
     if network is None:
-        return None, None, None
+        return None, None, None, None
     if network in NETWORKS:
-        return NETWORKS[network](classes), input_shape, None
+        return NETWORKS[network](classes), input_shape, None, None
     file = user_path(network)
     if file.suffix != ".json":
         model = Model.load(file)
-        return model.network, model.input_shape, model.class_names
+        return model.network, model.input_shape, model.class_names, model.loss
     try:
         about = json.loads(file.read_bytes())
         return (
             network_from_config(about["network"]),
             about["input_shape"],
             about.get("class_names"),
+            loss_from_config(about["loss"]) if "loss" in about else None,
         )
     except CheckpointError as error:
         message = f"network file {network}: {error}"

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from arraycnn.class_names import in_the_models_numbers
+from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import notice
 from arraycnn.data import DataSet
 from arraycnn.errors import RunFolderError
@@ -33,13 +34,14 @@ def as_the_run_has_it(
 ) -> tuple[DataSet, str]:
     """``data`` limited, and in the numbers of the classes of the ``run`` to resume; how it is drawn.
 
-    Raises DataError where the run's model does not know a class.
+    Raises DataError where the run's model does not know a class, and InvalidValueError where it is no
+    classifier.
     """
     sampling = SAMPLING
     if run is not None:
         sampling = sampling_of(read_config(run))
         if (run / "last.npz").exists():
-            saved = Model.load(run / "last.npz")
+            saved = load_classifier(run / "last.npz")
             data, said = in_the_models_numbers(data, saved.class_names, saved.classes)
             if said:
                 notice(said)

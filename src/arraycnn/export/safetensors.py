@@ -1,7 +1,8 @@
 """safetensors: the weights as a PyTorch user expects them, with a digest.
 
-The file's metadata holds "format" ("pt"), "arraycnn" (the network, the input shape and the names of
-the classes, as JSON) and "sha256": the SHA-256 of the whole file, the digest itself being 64 zeros.
+The file's metadata holds "format" ("pt"), "arraycnn" (as JSON the network, the input shape, the names
+of the classes and, where it is not cross-entropy without settings, the loss) and "sha256": the SHA-256
+of the whole file, the digest itself being 64 zeros.
 The format alone would not notice a flipped bit. The file is written here, not by the safetensors
 package: a header and the arrays' bytes, the same at each export; the package puts metadata into an
 order of chance, and its version 0.8.0 writes arrays that are not contiguous wrongly.
@@ -17,7 +18,9 @@ from arraycnn.export.channels_first import plan
 from arraycnn.export.tensors import tensors
 from arraycnn.files import write_atomically
 from arraycnn.layers.config import network_to_config
+from arraycnn.losses.config import loss_to_config
 from arraycnn.model import Model
+from arraycnn.training import CROSS_ENTROPY
 from arraycnn.user_paths import user_path
 
 DIGEST, NETWORK = "sha256", "arraycnn"
@@ -35,7 +38,7 @@ def export_safetensors(model: Model, path: str | Path) -> None:
     Raises
     ------
     InvalidTypeError
-        A layer, a user's own, has no ``torch_module``.
+        A layer, a user's own, has no ``torch_module``, or a loss is no dataclass of plain settings.
     """
     write_atomically(user_path(path), to_safetensors(model))
 
@@ -44,11 +47,13 @@ def to_safetensors(model: Model) -> bytes:
     """The content of the file that `export_safetensors` writes."""
     layout = plan(model.network, model.input_shape, "torch_module")
     arrays = model.parameters | model.state
-    about = {
+    about: dict[str, Any] = {
         "network": network_to_config(model.network),
         "input_shape": model.input_shape,
         "class_names": model.class_names,
     }
+    if model.loss != CROSS_ENTROPY:
+        about["loss"] = loss_to_config(model.loss)
     header: dict[str, Any] = {
         "__metadata__": {"format": "pt", NETWORK: json.dumps(about), DIGEST: _EMPTY}
     }

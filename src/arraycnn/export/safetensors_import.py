@@ -16,7 +16,10 @@ from arraycnn.export.torch_files import check_is_no_torch_file
 from arraycnn.extras import import_extra
 from arraycnn.layers import Layer, Rescale, Sequential
 from arraycnn.layers.config import network_from_config
+from arraycnn.losses import Loss
+from arraycnn.losses.config import loss_from_config
 from arraycnn.model import Model
+from arraycnn.training import CROSS_ENTROPY
 from arraycnn.user_paths import user_path
 
 # PyTorch's batch norm counts its batches; with a fixed momentum nothing depends on the count.
@@ -33,6 +36,8 @@ def import_safetensors(
     scaling: Rescale | None = None,
     backend: str | Backend = "numpy",
     layers: Iterable[type] = (),
+    loss: Loss | None = None,
+    losses: Iterable[type] = (),
 ) -> Model:
     """A `Model` with the weights of a safetensors file, in the layouts that PyTorch has.
 
@@ -51,6 +56,11 @@ def import_safetensors(
     backend : str or Backend
     layers : classes
         A user's own layers that the network in the file has, as for `Model.load`.
+    loss : Loss or None
+        The model's; None takes that of the file where ``network`` is None, too, and otherwise
+        `SoftmaxCrossEntropy`.
+    losses : classes
+        A user's own loss that the file has.
 
     Raises
     ------
@@ -80,7 +90,9 @@ def import_safetensors(
         raise CheckpointError(message) from error
     arrays = {key: array for key, array in arrays.items() if not key.endswith(_IGNORED)}
     if network is None:
-        network, input_shape, class_names = _described(path, labels, class_names, layers)
+        network, input_shape, class_names, own = _described(path, labels, class_names, layers)
+        if loss is None and own is not None:
+            loss = _loss_of(path, own, losses)
     if scaling is not None:
         network = _with_scaling(network, scaling)
     if input_shape is None:
@@ -92,6 +104,7 @@ def import_safetensors(
         backend=backend,
         dtype=_dtype(path, arrays),
         class_names=class_names,
+        loss=CROSS_ENTROPY if loss is None else loss,
     )
     _fill(path, model, _renamed(path, arrays, rename or {}))
     return model
@@ -118,7 +131,8 @@ def _with_scaling(network: Layer, scaling: Rescale) -> Layer:
 
 def _described(
     path: str | Path, labels: dict[str, str], class_names: Any, layers: Iterable[type]
-) -> tuple[Any, Any, Any]:
+) -> tuple[Any, Any, Any, Any]:
+    """Network, input shape, names and loss, as plain data, of the file; None where it has no loss."""
     if NETWORK not in labels:
         message = (
             f"weights file {path}: does not say which network it belongs to; "
@@ -128,9 +142,18 @@ def _described(
     try:
         about = json.loads(labels[NETWORK])
         names = about["class_names"] if class_names is None else class_names
-        return network_from_config(about["network"], layers), about["input_shape"], names
+        network = network_from_config(about["network"], layers)
+        return network, about["input_shape"], names, about.get("loss")
     except (KeyError, TypeError, ValueError) as error:
         message = f"weights file {path}: its network cannot be read ({error})"
+        raise CheckpointError(message) from error
+
+
+def _loss_of(path: str | Path, described: Any, losses: Iterable[type]) -> Loss:
+    try:
+        return loss_from_config(described, losses)
+    except (CheckpointError, AttributeError) as error:
+        message = f"weights file {path}: its loss cannot be read ({error})"
         raise CheckpointError(message) from error
 
 

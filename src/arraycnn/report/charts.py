@@ -42,13 +42,14 @@ def plot_learning_curves(
 ) -> "Figure":
     """Loss, accuracy and learning rate by epoch, a panel each; ``epochs`` may be a `History`.
 
-    Where steps were logged, their losses lie behind, as means of a few where there are many, and
-    the rates are theirs. Raises InvalidValueError where there is no epoch.
+    Instead of an accuracy that the loss does not measure, the panel shows what it measures. Where
+    steps were logged, their losses lie behind, as means of a few where there are many, and the rates
+    are theirs. Raises InvalidValueError where there is no epoch.
     """
     if not len(epochs):
         message = "plot_learning_curves: needs at least one epoch, got none; train first"
         raise InvalidValueError(message)
-    figure = new_figure(3.35 * len(panels), 2.35)
+    figure, measure = new_figure(3.35 * len(panels), 2.35), _measure(epochs)
     for axes, panel in zip(_row(figure, len(panels)), panels, strict=True):
         if steps and panel != "accuracy":
             axes.plot(
@@ -58,12 +59,13 @@ def plot_learning_curves(
                 zorder=1,
             )
         if panel != "learning_rate":
-            _curve(axes, epochs, f"train_{panel}", "training", ORANGE, "--", "s")
-            _curve(axes, epochs, f"validation_{panel}", "validation", BLUE, "-", "o")
+            shown = measure if panel == "accuracy" else panel
+            _curve(axes, epochs, f"train_{shown}", "training", ORANGE, "--", "s")
+            _curve(axes, epochs, f"validation_{shown}", "validation", BLUE, "-", "o")
             axes.legend(loc="best")
         elif not steps:
             _curve(axes, epochs, panel, "at the epoch's last step", BLUE, "-", "o")
-        _finish_curves(axes, panel)
+        _finish_curves(axes, panel, measure)
     return figure
 
 
@@ -74,18 +76,20 @@ def plot_comparison(
     """The curves of several runs by their names: validation, or training where there was none."""
     figure = new_figure(3.35 * len(panels), 2.35 + 0.17 * len(runs))
     names = in_pictures(list(runs), "run", first=1, most=48)
+    measure = _measure([record for epochs in runs.values() for record in epochs])
     for axes, panel in zip(_row(figure, len(panels)), panels, strict=True):
         for number, (name, epochs) in enumerate(zip(names, runs.values(), strict=True)):
             watched = any(record.validation_loss is not None for record in epochs)
             kind = "validation_" if watched else "train_"
-            field = panel if panel == "learning_rate" else f"{kind}{panel}"
+            shown = measure if panel == "accuracy" else panel
+            field = panel if panel == "learning_rate" else f"{kind}{shown}"
             # matplotlib leaves what begins with an underscore out of legends.
             name = f" {name}" if name.startswith("_") else name
             label = name if watched or panel == "learning_rate" else f"{name} (training)"
             colour = SERIES[number % len(SERIES)]
             dash = _DASHES[number // len(SERIES) % len(_DASHES)]
             _curve(axes, epochs, field, label, colour, dash, "os^Dv"[number % 5])
-        _finish_curves(axes, panel)
+        _finish_curves(axes, panel, measure)
         axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), handlelength=2.4)
     return figure
 
@@ -228,6 +232,16 @@ def _row(figure: "Figure", count: int) -> "Sequence[Axes]":
     return list(figure.subplots(1, count, squeeze=False)[0])
 
 
+def _measure(epochs: Sequence[EpochRecord]) -> str:
+    """What the loss measures beside it, of which the records have the training's mean."""
+    for record in epochs:
+        if record.train_accuracy is None and record.validation_accuracy is None:
+            for name in record.others:
+                if name.startswith("train_"):
+                    return name.removeprefix("train_")
+    return "accuracy"
+
+
 def _curve(
     axes: "Axes",
     epochs: Sequence[EpochRecord],
@@ -237,7 +251,8 @@ def _curve(
     dash: Any,
     marker: str,
 ) -> None:
-    points = [(record.epoch, getattr(record, field)) for record in epochs]
+    rated = field == "learning_rate"
+    points = [(one.epoch, one.learning_rate if rated else one.value(field)) for one in epochs]
     known = [(epoch, value) for epoch, value in points if value is not None]
     if not known:
         return
@@ -266,10 +281,13 @@ def _within_epochs(steps: Sequence[StepRecord], field: str) -> tuple[np.ndarray,
     return places, values
 
 
-def _finish_curves(axes: "Axes", panel: Panel) -> None:
+def _finish_curves(axes: "Axes", panel: Panel, measure: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    axes.set_title(_TITLES[panel])
+    title = _TITLES[panel]
+    if measure != "accuracy" and panel != "learning_rate":  # in the unit of the labels
+        title = "Loss" if panel == "loss" else measure.replace("_", " ").capitalize()
+    axes.set_title(title)
     axes.set_xlabel("epoch")
     low, high = axes.get_xlim()
     if high - low < 1:  # a single epoch: as long as it takes
@@ -277,11 +295,14 @@ def _finish_curves(axes: "Axes", panel: Panel) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.grid(axis="y")
     axes.spines["left"].set_visible(False)
-    drawn = [y for line in axes.lines for y in np.asarray(line.get_ydata(), float) if y > 0]
+    heights = [y for line in axes.lines for y in np.asarray(line.get_ydata(), float)]
+    drawn = [y for y in heights if y > 0]
+    if min(heights, default=0) < 0:  # as a user's own loss may be
+        return
     if panel == "loss" and drawn and max(drawn) > 20 * min(drawn):
         axes.set_yscale("log")
         _plain_log(axes.yaxis, np.array(drawn))
-    elif panel != "accuracy":
+    elif panel != "accuracy" or measure != "accuracy":
         axes.set_ylim(bottom=0)
     elif drawn and min(drawn) > 0.5:
         axes.set_ylim(top=1.0)

@@ -1,5 +1,6 @@
 """Reading the folder of a training; nothing here writes to it."""
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -8,7 +9,7 @@ from typing import Any
 
 from arraycnn.data import DataSet, load_dataset
 from arraycnn.errors import RunFolderError
-from arraycnn.history import EpochRecord
+from arraycnn.history import FIELDS, EpochRecord, others_in
 from arraycnn.run_folder import (
     is_training_data,
     limited,
@@ -32,12 +33,15 @@ _SWITCHES = {"graph"}
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One line of steps.jsonl: epoch and step count from 1; loss in nats an image."""
+    """One line of steps.jsonl: epoch and step count from 1; loss in nats an image.
+
+    The accuracy is None where the loss measures something else.
+    """
 
     epoch: int
     step: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     learning_rate: float
 
 
@@ -179,7 +183,7 @@ def unique_names(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _records(path: Path, kind: type) -> list[Any]:
+def _records(path: Path, kind: type[EpochRecord | StepRecord]) -> list[Any]:
     """The lines of a file of JSON lines as ``kind``; none where there is no file."""
     if not path.is_file():
         return []
@@ -189,12 +193,26 @@ def _records(path: Path, kind: type) -> list[Any]:
     for number, line in enumerate(lines, start=1):
         values = parse_json(path, line)
         try:
-            given = {field.name: _number(values[field.name]) for field in fields(kind)}
+            given = _epoch(values) if kind is EpochRecord else _step(values)
         except (KeyError, ValueError) as error:
             message = f"run folder {path.parent}: {path.name} line {number} lacks {error}"
             raise RunFolderError(message) from error
         records.append(kind(**given))
     return records
+
+
+def _epoch(values: dict[str, Any]) -> dict[str, Any]:
+    others = {}
+    for name, value in others_in(values).items():
+        with contextlib.suppress(ValueError):  # what a user had written beside it
+            others[name] = _number(value)
+    known = {name: value for name, value in others.items() if value is not None}
+    return {**{name: _number(values[name]) for name in FIELDS}, "others": known}
+
+
+def _step(values: dict[str, Any]) -> dict[str, Any]:
+    given = {"accuracy": None, **values}  # of another loss, it has what that measures instead
+    return {field.name: _number(given[field.name]) for field in fields(StepRecord)}
 
 
 def _number(value: Any) -> Any:

@@ -1,0 +1,191 @@
+"""Files of models with another loss than cross-entropy: exports, imports, versions, the commands."""
+
+import numpy as np
+import pytest
+
+import arraycnn as cnn
+from arraycnn import checkpoint
+from arraycnn.errors import CheckpointError, InvalidTypeError
+from arraycnn.export import (
+    export_onnx,
+    export_safetensors,
+    export_torch,
+    import_safetensors,
+    to_onnx,
+)
+from optional import Late, needs
+from outside import Focal, LogCosh
+
+torch = Late("torch")
+RNG = np.random.default_rng(8)
+IMAGES = RNG.integers(0, 256, (5, 6, 5, 1), dtype=np.uint8)
+BODY = (cnn.Rescale(), cnn.Conv2d(3, 3), cnn.ReLU())
+NETWORK = cnn.Sequential(*BODY, cnn.Flatten(), cnn.Dense(3))
+TO_IMAGES = cnn.Sequential(*BODY, cnn.Conv2d(2, 1))
+# What the file ends with, what it calls its result, and what the module's text says of its outputs.
+CLASSES = (
+    "Softmax",
+    "probabilities",
+    "logits: (N, {}); their softmax is\nthe probabilities of the c",
+)
+LABELS = "Sigmoid", "probabilities", "logits: (N, {}); their sigmoid is\nthe probabilities of the l"
+NUMBERS = "Identity", "outputs", "outputs: (N, {})."
+EXPORTS = [
+    (cnn.SoftmaxCrossEntropy(0.1, (1, 2, 3), top_k=2), NETWORK, *CLASSES),
+    (Focal(), NETWORK, *CLASSES),
+    (cnn.SoftmaxCrossEntropy(per_pixel=True), TO_IMAGES, *CLASSES),
+    (cnn.BinaryCrossEntropy((1, 2, 3)), NETWORK, *LABELS),
+    (cnn.BinaryCrossEntropy(), TO_IMAGES, *LABELS),
+    (cnn.MeanSquaredError(), NETWORK, *NUMBERS),
+    (cnn.Huber(0.5), TO_IMAGES, *NUMBERS),
+    (LogCosh(2.0), NETWORK, *NUMBERS),
+]
+each_export = pytest.mark.parametrize(
+    ("loss", "network", "end", "name", "said"), EXPORTS, ids=[f"{one[0]}" for one in EXPORTS]
+)
+
+
+def model_of(loss, network=NETWORK):
+    return cnn.Model(network, (6, 5), loss=loss, seed=3)
+
+
+@needs("onnx", "onnxruntime")
+@each_export
+def test_onnx_ends_with_what_the_loss_predicts(loss, network, end, name, said, tmp_path):
+    model = model_of(loss, network)
+    export_onnx(model, tmp_path / "a.onnx")
+    content = (tmp_path / "a.onnx").read_bytes()
+    session = Late("onnxruntime").InferenceSession(content, providers=["CPUExecutionProvider"])
+    (output,) = session.get_outputs()
+    assert (output.name, output.shape) == (name, ["N", *model.output_shape])
+    assert to_onnx(model).graph.node[-1].op_type == end
+    for count in (1, 5):
+        (found,) = session.run(None, {"images": IMAGES[:count]})
+        np.testing.assert_allclose(found, model.predict(IMAGES)[:count], rtol=1e-5, atol=1e-6)
+
+
+@needs("torch", "safetensors")
+@each_export
+def test_the_module_gives_the_outputs_and_says_what_they_are(
+    loss, network, end, name, said, tmp_path
+):
+    model = model_of(loss, network)
+    export_torch(model, tmp_path / "own.py")
+    text, scope = (tmp_path / "own.py").read_text(), {"__file__": str(tmp_path / "own.py")}
+    assert said.format("3" if network is NETWORK else "2, 4, 3") in text
+    exec(compile(text, tmp_path / "own.py", "exec"), scope)
+    with torch.no_grad():
+        outputs = scope["load"]()(torch.from_numpy(IMAGES.transpose(0, 3, 1, 2).copy())).numpy()
+    outputs = outputs if network is NETWORK else outputs.transpose(0, 2, 3, 1)
+    expected = {
+        "Softmax": np.exp(outputs) / np.exp(outputs).sum(axis=-1, keepdims=True),
+        "Sigmoid": 1.0 / (1.0 + np.exp(-outputs)),
+        "Identity": outputs,
+    }[end]
+    np.testing.assert_allclose(model.predict(IMAGES), expected, rtol=1e-5, atol=1e-6)
+
+
+@needs("onnx")
+def test_onnx_refuses_a_loss_of_no_kind():
+    class Own(cnn.Loss):
+        def loss_and_gradient(self, xp, outputs, labels): ...
+        def measured(self, xp, outputs, labels): ...
+        def predictions(self, ops, outputs): ...
+        def label_form(self, output_shape):
+            return output_shape, True
+
+    with pytest.raises(InvalidTypeError, match="Loss or RegressionLoss, got Own; derive it from"):
+        to_onnx(model_of(Own()))
+
+
+@needs("safetensors")
+def test_safetensors_keep_the_loss(tmp_path):
+    path = tmp_path / "w.safetensors"
+    for loss, network, *_ in EXPORTS:
+        model = model_of(loss, network)
+        export_safetensors(model, path)
+        again = import_safetensors(path, losses=[Focal, LogCosh])
+        assert again.loss == loss
+        np.testing.assert_array_equal(again.predict(IMAGES), model.predict(IMAGES))
+        # Of a network that is given the loss is, too.
+        given = cnn.MeanSquaredError()
+        assert import_safetensors(path, network, (6, 5), loss=given).loss == given
+    assert import_safetensors(path, NETWORK, (6, 5)).loss == cnn.SoftmaxCrossEntropy()
+    with pytest.raises(CheckpointError, match=r"unknown loss 'LogCosh'.* losses=\[LogCo"):
+        import_safetensors(path)
+    export_safetensors(model_of(cnn.SoftmaxCrossEntropy()), path)
+    assert b'\\"loss\\"' not in path.read_bytes()
+
+
+@needs("safetensors")
+def test_the_import_command_keeps_the_loss(tmp_path, cli):
+    model_of(cnn.Huber(0.5)).save("a.npz")
+    assert cli("export", "a.npz", "--format", "safetensors")[0] == 0
+    for source in ([], ["--network", "a.npz"]):
+        assert cli("import", "a.safetensors", *source, "--out", "b.npz", "--force")[0] == 0
+        assert cnn.Model.load("b.npz").loss == cnn.Huber(0.5)
+
+
+def test_a_version_that_knows_one_loss_refuses_the_file_of_another(tmp_path, monkeypatch):
+    """As it was before there was a second version of the format."""
+    model_of(cnn.SoftmaxCrossEntropy()).save(tmp_path / "plain.npz")
+    model_of(cnn.Huber()).save(tmp_path / "huber.npz")
+    monkeypatch.setattr(checkpoint, "LOSS_VERSION", 1)
+    cnn.Model.load(tmp_path / "plain.npz")
+    with pytest.raises(CheckpointError, match="got 2; use the version of arraycnn that wrote it"):
+        cnn.Model.load(tmp_path / "huber.npz")
+
+
+BROKEN = [
+    ({"loss": 5}, "does not describe a model"),
+    ({"loss": {}}, "unknown loss None"),
+    ({"loss": {"class": ["Huber"]}}, "unknown loss"),
+    ({"loss": {"class": "Loss"}}, "unknown loss 'Loss'"),
+    ({"loss": {"class": "Huber", "delta": -1.0}}, "Huber cannot be built from the saved settings"),
+    ({"loss": {"class": "Huber", "theta": 1.0}}, "Huber cannot be built from the saved settings"),
+    ({"loss": {"class": "BinaryCrossEntropy", "positive_weight": [1.0]}}, "describe a model"),
+    ({"loss": {"class": "SoftmaxCrossEntropy", "class_weight": "abc"}}, "cannot be built from"),
+]
+
+
+@pytest.mark.parametrize(("change", "said"), BROKEN)
+def test_a_loss_that_cannot_be_built_is_refused_in_one_line(change, said, tmp_path):
+    path = tmp_path / "a.npz"
+    model_of(cnn.Huber()).save(path)
+    header, arrays = checkpoint.read_checkpoint(path)
+    checkpoint.write_checkpoint(path, {**header, **change}, arrays)
+    with pytest.raises(CheckpointError) as caught:
+        cnn.Model.load(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_is_not_resumed_with_a_model_that_is_no_classifier(tmp_path, cli):
+    settings = ["--dataset", "digits", "--network", "scratch", "--limit", "40", "--epochs", "1"]
+    assert cli("train", "--backend", "numpy", *settings, "--out", "run")[0] == 0
+    model = cnn.Model(cnn.networks.scratch(10), (8, 8), loss=cnn.MeanSquaredError())
+    keep = cnn.Checkpoint(model, tmp_path / "run" / "last.npz")
+    images, labels = IMAGES.repeat(2, axis=1)[:, :8], RNG.normal(size=(5, 10))
+    model.fit(np.pad(images, ((0, 0), (0, 0), (0, 3), (0, 0))), labels, callbacks=[keep])
+    content = (tmp_path / "run" / "last.npz").read_bytes()
+    again = ["train", "--resume", "run", "--epochs", "2", "--override"]
+    for command in (again, ["evaluate", "run/last.npz", "--dataset", "digits"]):
+        code, _, said = cli(*command)
+        assert code != 0
+        assert "tells one class an image, was trained with MeanSquaredError; use arr" in said[-1]
+    assert (tmp_path / "run" / "last.npz").read_bytes() == content
+
+
+@needs("matplotlib")
+def test_curves_show_what_the_loss_measures(recwarn):
+    from arraycnn.report import plot_comparison, plot_learning_curves
+
+    model, values = model_of(cnn.Huber()), RNG.normal(size=(5, 3))
+    history = model.fit(IMAGES, values, epochs=2, validation=(IMAGES, values))
+    for figure in (plot_learning_curves(history), plot_comparison({"one": history})):
+        loss, error, _ = figure.axes
+        titles = [axes.get_title(loc="left") for axes in (loss, error)]
+        assert titles == ["Loss", "Mean absolute error"]
+        shown = error.lines[-1].get_ydata().tolist()
+        assert shown == [r.others["validation_mean_absolute_error"] for r in history]
+    assert not recwarn.list
