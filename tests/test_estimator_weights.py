@@ -3,11 +3,25 @@
 import numpy as np
 import pytest
 
-from arraycnn import SGD, Dense, Flatten, InvalidValueError, NumPy, Rescale, Sequential
+from arraycnn import (
+    SGD,
+    BinaryCrossEntropy,
+    Dense,
+    Flatten,
+    Huber,
+    InvalidTypeError,
+    InvalidValueError,
+    Model,
+    NumPy,
+    Rescale,
+    Sequential,
+    SoftmaxCrossEntropy,
+)
 from optional import Late, needs
 
 pytestmark = needs("sklearn")
 CNNClassifier = Late("arraycnn", "CNNClassifier")
+clone = Late("sklearn.base", "clone")
 RNG = np.random.default_rng(6)
 PIXELS = RNG.integers(0, 256, (30, 6, 6), dtype=np.uint8)
 PIXELS[0, 0, :2] = 0, 255
@@ -52,6 +66,27 @@ def test_class_weights_are_weights_of_the_images_of_a_class():
     both = classifier(class_weight={"bee": 2}).fit(PIXELS, WORDS, sample_weight=TIMES)
     product = TIMES * np.where(WORDS == "bee", 2, 1)
     same(both, classifier().fit(PIXELS, WORDS, sample_weight=product))
+
+
+def test_a_loss_of_classes_is_that_of_the_model_and_others_are_refused():
+    smoothed = classifier(loss=SoftmaxCrossEntropy(0.3))
+    assert clone(smoothed).get_params()["loss"] == SoftmaxCrossEntropy(0.3)
+    smoothed.fit(PIXELS, WORDS)
+    model = Model(linear(3), (6, 6), dtype="float64", loss=SoftmaxCrossEntropy(0.3))
+    numbers = np.unique(WORDS, return_inverse=True)[1]
+    model.fit(PIXELS, numbers, epochs=4, batch_size=30, optimizer=SGD(0.5))
+    np.testing.assert_allclose(smoothed.predict_proba(PIXELS), model.predict(PIXELS), rtol=1e-9)
+    assert (
+        np.abs(
+            smoothed.predict_proba(PIXELS) - classifier().fit(PIXELS, WORDS).predict_proba(PIXELS)
+        ).max()
+        > 1e-3
+    )
+    weighted = classifier(loss=SoftmaxCrossEntropy(class_weight=(0.75, 1.5, 0.75)))
+    same(weighted.fit(PIXELS, WORDS), classifier(class_weight={"bee": 2}).fit(PIXELS, WORDS))
+    for wrong in (Huber(), BinaryCrossEntropy(), "huber", SoftmaxCrossEntropy):
+        with pytest.raises(InvalidTypeError, match="CNNClassifier: loss must be a Classification"):
+            classifier(loss=wrong).fit(PIXELS, WORDS)
 
 
 def test_parts_of_a_set_are_epochs_on_each():

@@ -27,9 +27,11 @@ except ImportError as missing:
 from arraycnn.backends import Backend
 from arraycnn.class_names import listed
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.estimator_rows import flat, pixels_or_numbers, shape_of
+from arraycnn.estimator_rows import dtypes_of, flat, pixels_or_numbers, shape_of
+from arraycnn.inputs import check_classification
 from arraycnn.layers import Layer, Rescale, Sequential
 from arraycnn.logits import log_probabilities
+from arraycnn.losses import ClassificationLoss
 from arraycnn.model import Model
 from arraycnn.networks import NETWORKS
 from arraycnn.optimizers import AdamW, Optimizer
@@ -68,6 +70,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         The seed. An int gives the same model at every fit; None does not.
     class_weight : dict, "balanced" or None
         What the images of each class count: by class, or so that all classes count alike.
+    loss : ClassificationLoss or None
+        None is `SoftmaxCrossEntropy`.
 
     Attributes
     ----------
@@ -83,6 +87,8 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     history_ : History
     """
 
+    loss: ClassificationLoss | None = None  # which a pickle of an earlier version lacks
+
     def __init__(
         self,
         network: str | Layer | Callable[[int], Layer] = "basic",
@@ -96,6 +102,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         dtype: str = "float32",
         random_state: int | np.random.RandomState | None = 0,
         class_weight: str | dict[Any, float] | None = None,
+        loss: ClassificationLoss | None = None,
     ) -> None:
         self.network = network
         self.image_shape = image_shape
@@ -107,6 +114,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         self.dtype = dtype
         self.random_state = random_state
         self.class_weight = class_weight
+        self.loss = loss
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> CNNClassifier:
         """Train anew on images X and their classes y.
@@ -233,7 +241,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
     def _checked(self, X: Any, y: Any, reset: bool) -> tuple[np.ndarray, np.ndarray, Any]:
         """(rows, classes of the images, shape that X itself shows)."""
         shape = shape_of(X)
-        rows, y = validate_data(self, flat(X), y, dtype=self._dtypes(), reset=reset)
+        rows, y = validate_data(self, flat(X), y, dtype=dtypes_of(self.dtype), reset=reset)
         check_classification_targets(y)
         return rows, y, shape
 
@@ -241,7 +249,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
         """X as images for the model, scaled as those of fit were."""
         check_is_fitted(self, "model_")
         shape = shape_of(X)
-        rows = validate_data(self, flat(X), dtype=self._dtypes(), reset=False)
+        rows = validate_data(self, flat(X), dtype=dtypes_of(self.dtype), reset=False)
         highest = getattr(self, "_highest", math.inf)  # a pickle of an earlier version has none
         return self._as_in_fit(rows, shape, self.model_, highest)
 
@@ -301,6 +309,7 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             backend=self.backend,
             seed=self._seed(),
             dtype=self.dtype,
+            loss=check_classification("CNNClassifier", self.loss),
         )
         if model.classes != len(classes):
             message = (
@@ -328,11 +337,6 @@ class CNNClassifier(ClassifierMixin, BaseEstimator):
             )
             raise InvalidValueError(message)
         return self.optimizer
-
-    def _dtypes(self) -> list[Any]:
-        # What is none of these is made the first of them.
-        floating = [self.dtype if self.dtype == "float64" else np.float32, np.float32, np.float64]
-        return [*floating, *(np.dtype(kind) for kind in "bBhHiIlLqQ")]
 
     def _seed(self) -> int:
         if isinstance(self.random_state, numbers.Integral):

@@ -34,3 +34,9 @@ def shape_of(images: Any) -> tuple[int, ...] | None:
 def flat(images: Any) -> Any:
     """``images`` with one row an image; what has two axes already is left as it is."""
     return images if shape_of(images) is None else np.asarray(images).reshape(len(images), -1)
+
+
+def dtypes_of(dtype: str) -> list[Any]:
+    """Those that X may have; what is none of these is made the first, for networks of ``dtype``."""
+    floating = [dtype if dtype == "float64" else np.float32, np.float32, np.float64]
+    return [*floating, *(np.dtype(kind) for kind in "bBhHiIlLqQ")]

@@ -20,6 +20,7 @@ from arraycnn.layers import Layer, Sequential, Softmax
 from arraycnn.layers.layer import with_n
 from arraycnn.losses import ClassificationLoss, Loss
 from arraycnn.ops import Array
+from arraycnn.training import CROSS_ENTROPY
 
 
 @dataclass(frozen=True)
@@ -283,6 +284,19 @@ def check_loss(loss: Any) -> Loss:
     """``loss``, or InvalidTypeError where it is none."""
     if not isinstance(loss, Loss):
         message = f"loss: must be a loss such as SoftmaxCrossEntropy(), got {loss!r}"
+        raise InvalidTypeError(message)
+    return loss
+
+
+def check_classification(owner: str, loss: Any) -> ClassificationLoss:
+    """``loss``, None as cross-entropy, or InvalidTypeError where it is not of one class an image."""
+    if loss is None:
+        return CROSS_ENTROPY
+    if not isinstance(loss, ClassificationLoss):
+        message = (
+            f"{owner}: loss must be a ClassificationLoss such as SoftmaxCrossEntropy(0.1), "
+            f"got {loss!r}; give any other to a Model"
+        )
         raise InvalidTypeError(message)
     return loss
 

@@ -111,7 +111,9 @@ def a_measure_that_the_loss_has_not(here: Here) -> None:
     _fit(cnn.Huber(), _VALUES, callbacks=[watch])
 
 
-@follows("cli/classifiers.py", "use arraycnn.Model.load and its predict and evaluate")
+@follows(
+    "cli/classifiers.py", "use arraycnn.Model.load in Python, and its fit, evaluate and predict"
+)
 def a_model_of_values_on_the_command_line(here: Here) -> None:
     path = here.path / "a.npz"
     _fit(cnn.Huber(), _VALUES).save(path)
@@ -119,6 +121,15 @@ def a_model_of_values_on_the_command_line(here: Here) -> None:
     model = cnn.Model.load(path)
     assert model.predict(_IMAGES).shape == (12, 3)
     assert model.evaluate(_IMAGES, _VALUES).others
+    model.fit(_IMAGES, _VALUES)
+
+
+@follows("inputs.py", "give any other to a Model")
+def an_estimator_of_values(here: Here) -> None:
+    pytest.importorskip("sklearn", reason="sklearn is not installed")
+    with here.refused():
+        cnn.CNNClassifier(making.small(), loss=cnn.Huber()).fit(_IMAGES, _CLASSES)
+    _fit(cnn.Huber(), _VALUES)
 
 
 @follows("report/examination.py", "use Model.evaluate and Model.predict")
