@@ -123,5 +123,9 @@ def test_what_the_page_on_extending_shows_runs(tmp_path, monkeypatch):
         exec(example, shown)
     assert shown["model"].epochs_done == 2
     assert shown["again"].network == shown["network"]
+    assert shown["with_loss"].loss == shown["LogCosh"]()
+    errors = shown["with_loss"].predict(shown["images"]) - shown["values"]
+    measured = shown["regression"].evaluate(shown["images"], shown["values"])
+    assert measured.loss == pytest.approx(np.log(np.cosh(errors)).mean(), rel=1e-5)
     export_torch(shown["model"], tmp_path / "own.py")
     assert "Squareplus()," in (tmp_path / "own.py").read_text()

@@ -1,5 +1,8 @@
 """Files of models with another loss than cross-entropy: exports, imports, versions, the commands."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -189,3 +192,23 @@ def test_curves_show_what_the_loss_measures(recwarn):
         shown = error.lines[-1].get_ydata().tolist()
         assert shown == [r.others["validation_mean_absolute_error"] for r in history]
     assert not recwarn.list
+
+
+def test_what_the_page_on_losses_shows_runs(capsys, monkeypatch):
+    # Five networks, whose compilation is no part of what the page says.
+    monkeypatch.setattr(cnn.NumPy, "_is_fast", lambda self: False)
+    page = (Path(__file__).parent.parent / "docs" / "LOSSES.md").read_text()
+    examples = re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
+    shown = {}
+    for example in examples:
+        exec(example, shown)
+    told, labels = shown["has"], shown["labels"]
+    accuracy, f1, _ = map(float, capsys.readouterr().out.split())
+    assert accuracy == pytest.approx((told == labels).mean())
+    both, either = (told & labels).sum(axis=0), told.sum(axis=0) + labels.sum(axis=0)
+    assert f1 == pytest.approx((2 * both / either).mean())
+    assert shown["error"] == pytest.approx(
+        np.abs(shown["guesses"][:, 0] - shown["angles"]).mean(), rel=1e-5
+    )
+    assert 0.3 < shown["among_two"] <= 1.0
+    assert shown["segments"].predict(shown["images"]).shape == (60, 8, 8, 3)
