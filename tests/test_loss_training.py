@@ -282,6 +282,15 @@ def test_a_measure_is_watched_and_logged(tmp_path):
         )  # fmt: skip
 
 
+def test_measures_show_what_else_there_is_and_nothing_where_there_is_none():
+    assert repr(cnn.Metrics(0.5, 0.75)) == "Metrics(loss=0.5, accuracy=0.75)"
+    several = cnn.Metrics(0.5, None, {"f1": 0.25})
+    assert repr(several) == "Metrics(loss=0.5, accuracy=None, others={'f1': 0.25})"
+    record = model_of(cnn.SoftmaxCrossEntropy()).fit(IMAGES, np.arange(14) % 3)[0]
+    assert repr(record).startswith("EpochRecord(epoch=1, train_loss=")
+    assert repr(record).endswith("learning_rate=0.05)")
+
+
 def test_the_command_line_says_what_it_does_not_do(tmp_path, cli):
     model_of(cnn.Huber()).save(tmp_path / "a.npz")
     for command in (["evaluate", "a.npz", "--dataset", "digits"], ["predict", "a.npz", "x.png"]):

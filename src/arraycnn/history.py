@@ -15,8 +15,20 @@ _OTHER = re.compile(r"(train|validation)_\w*(error|f1|f1_micro|score|top_\d+_acc
 """What losses measure beside these. A user's loss names what is the lower the better "...error"."""
 
 
-@dataclass(frozen=True)
-class Metrics:
+class _Shown:
+    """Shows ``others`` only where there are any: most losses measure the accuracy alone."""
+
+    others: Mapping[str, float]
+
+    def __repr__(self) -> str:
+        names = [one.name for one in fields(self)]  # type: ignore[arg-type]
+        shown = [name for name in names if name != "others" or self.others]
+        values = ", ".join(f"{name}={getattr(self, name)!r}" for name in shown)
+        return f"{type(self).__name__}({values})"
+
+
+@dataclass(frozen=True, repr=False)
+class Metrics(_Shown):
     """What an evaluation tells.
 
     Attributes
@@ -34,8 +46,8 @@ class Metrics:
     others: Mapping[str, float] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True)
-class EpochRecord:
+@dataclass(frozen=True, repr=False)
+class EpochRecord(_Shown):
     """One pass over the training images.
 
     Attributes
