@@ -1,0 +1,36 @@
+"""Faults in losses, in the labels that they take, and in what files, logs and exports say of them."""
+
+LOSSES, FILES = "test_losses.py", "test_loss_files.py -k "
+TRAINING, LOGS = "test_loss_training.py -k ", "test_callbacks.py -k log"
+PROGRAM = "program/test_program_losses.py"
+
+FAULTS = [
+    ("losses/cross_entropy.py", "gradient = chances * xp.sum(targets, axis=-1, keepdims=True) - targets", "gradient = chances - targets", LOSSES),
+    ("losses/cross_entropy.py", "rest = self.label_smoothing / float(outputs.shape[-1])", "rest = self.label_smoothing", LOSSES),
+    ("losses/cross_entropy.py", "before < float(self.top_k)", "before <= float(self.top_k)", LOSSES),
+    ("losses/binary_cross_entropy.py", "sigmoid(xp, outputs) * (has + has_not) - has", "sigmoid(xp, outputs) - has", LOSSES),
+    ("losses/huber.py", "self.delta * (size - 0.5 * self.delta)", "self.delta * size", LOSSES),
+    ("losses/mean_squared_error.py", "error * (2.0 / numbers_of_each(outputs))", "error * 2.0", LOSSES),
+    ("losses/loss.py", "known = has + told > 0", "known = has > 0", LOSSES),
+    ("losses/loss.py", "small = xp.exp(-xp.abs(x))", "small = xp.exp(-x)", LOSSES),
+    ("training.py", "losses = weights * losses", "losses = losses", TRAINING + "'program and not compiled'"),
+    ("program/steps.py", "HEADS.gather(given, random.indices) if whole else given", "given", TRAINING + "'program and not compiled'"),
+    ("program/steps.py", "xp.arange(count, dtype=np.int32) == cursor", "xp.arange(count, dtype=np.int32) >= cursor", PROGRAM),
+    ("label_inputs.py", "fits and (all_are or not is_one_hot(y))", "fits and not is_one_hot(y)", TRAINING + "soft_ones"),
+    ("label_inputs.py", "wrong = (y < 0.0) | (y > 1.0)", "wrong = y > 1.0", TRAINING + "refused_everywhere"),
+    ("losses/config.py", "{**LOSSES, **{loss.__name__: loss for loss in user_losses}}", "dict(LOSSES)", TRAINING + "file_names"),
+    ("training_state.py", "if state.loss != loss:", "if False:", TRAINING + "'goes_on and not compiled'"),
+    ("model_file.py", '{"format_version": LOSS_VERSION, "loss":', '{"loss":', FILES + "version"),
+    ("model_file.py", "if model.loss != CROSS_ENTROPY:", "if True:", TRAINING + "file_names"),
+    ("export/onnx.py", '"Sigmoid", [outputs]', '"Softmax", [outputs]', FILES + "onnx"),
+    ("export/onnx.py", "perm=[0, 2, 3, 1]", "perm=[0, 3, 2, 1]", FILES + "onnx"),
+    ("export/torch.py", "(*channels, *height_width)", "(*height_width, *channels)", FILES + "module"),
+    ("export/safetensors_import.py", "if loss is None and own is not None:", "if False:", FILES + "keep"),
+    ("cli/import_weights.py", "model.class_names, model.loss", "model.class_names, None", FILES + "import_command"),
+    ("cli/resume.py", 'load_classifier(run / "last.npz")', 'Model.load(run / "last.npz")', FILES + "resumed"),
+    ("report/charts.py", 'if name.startswith("train_"):', "if False:", FILES + "curves"),
+    ("report/run.py", '"others": known}', '"others": {}}', "test_report_run.py -k besides"),
+    ("callbacks/logs.py", '[*row, *[""] * len(new)]', "row", LOGS),
+    ("history.py", 'metric.endswith(("loss", "error"))', 'metric.endswith("loss")', TRAINING + "watched"),
+    ("inputs.py", "if not isinstance(loss, ClassificationLoss):", "if False:", "test_estimator_weights.py -k loss_of"),
+]  # fmt: skip
