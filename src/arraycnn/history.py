@@ -15,10 +15,13 @@ _OTHER = re.compile(r"(train|validation)_\w*(error|f1|f1_micro|score|top_\d+_acc
 """What losses measure beside these. A user's loss names what is the lower the better "...error"."""
 
 
-class _Shown:
+class _WithOthers:
     """Shows ``others`` only where there are any: most losses measure the accuracy alone."""
 
     others: Mapping[str, float]
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        self.__dict__.update({"others": {}, **kept})  # which a pickle of an earlier version lacks
 
     def __repr__(self) -> str:
         names = [one.name for one in fields(self)]  # type: ignore[arg-type]
@@ -28,7 +31,7 @@ class _Shown:
 
 
 @dataclass(frozen=True, repr=False)
-class Metrics(_Shown):
+class Metrics(_WithOthers):
     """What an evaluation tells.
 
     Attributes
@@ -47,7 +50,7 @@ class Metrics(_Shown):
 
 
 @dataclass(frozen=True, repr=False)
-class EpochRecord(_Shown):
+class EpochRecord(_WithOthers):
     """One pass over the training images.
 
     Attributes

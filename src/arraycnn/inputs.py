@@ -18,7 +18,7 @@ from arraycnn.image_inputs import ImageForm, ImageTaker, refused
 from arraycnn.label_inputs import are_class_numbers, is_soft, other_labels, soft_labels
 from arraycnn.layers import Layer, Sequential, Softmax
 from arraycnn.layers.layer import with_n
-from arraycnn.losses import ClassificationLoss, Loss
+from arraycnn.losses import ClassificationLoss, Loss, MultiLabelLoss
 from arraycnn.ops import Array
 from arraycnn.training import CROSS_ENTROPY
 
@@ -44,7 +44,8 @@ class Intake:
     def numbered_by(self, names: Any) -> "Intake":
         """The same for labels that are numbered by ``names``, the data's own; None changes nothing.
 
-        Raises InvalidTypeError where these are no names.
+        Raises InvalidTypeError where these are no names, InvalidValueError where no label is a number
+        of a class.
         """
         if names is None:
             return self
@@ -55,6 +56,12 @@ class Intake:
                 'write class_names=["cat", "dog"]'
             )
             raise InvalidTypeError(message)
+        if not are_class_numbers(self.loss, self.output_shape):
+            message = (
+                "class_names: are of labels that are one class number an image, which those of "
+                f"{type(self.loss).__name__} are not, got {names!r}; leave them out"
+            )
+            raise InvalidValueError(message)
         return replace(self, shown=tuple(map(str, shown)))
 
     def images(self, images: Any) -> ImageSource:
@@ -307,10 +314,11 @@ def check_output(network: Layer, output_shape: tuple[int, ...], loss: Loss) -> i
     while isinstance(last, Sequential):
         last = last.layers[-1]
     name = type(last).__name__
-    if isinstance(last, Softmax) and isinstance(loss, ClassificationLoss):
+    if isinstance(last, Softmax) and isinstance(loss, ClassificationLoss | MultiLabelLoss):
+        end = "softmax" if isinstance(loss, ClassificationLoss) else "sigmoid"
         message = (
             f"Model: the network must end with logits, got {name} as its last layer; leave it out: "
-            "training applies the softmax within the loss, predict returns probabilities"
+            f"training applies the {end} within the loss, predict returns probabilities"
         )
         raise InvalidValueError(message)
     classes_only = isinstance(loss, ClassificationLoss) and not loss.per_pixel

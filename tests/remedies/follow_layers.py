@@ -214,11 +214,12 @@ def a_chain_cannot_be_initialised(here: Here) -> None:
 
 @follows(
     "inputs.py",
-    "leave it out: training applies the softmax within the loss, predict returns probabilities",
+    "leave it out: training applies the {} within the loss, predict returns probabilities",
 )
 def softmax_at_the_end(here: Here) -> None:
-    with here.refused():
-        cnn.Model(cnn.Sequential(making.small(), cnn.Softmax()), (8, 8))
+    for loss in (cnn.SoftmaxCrossEntropy(), cnn.BinaryCrossEntropy()):
+        with here.refused():
+            cnn.Model(cnn.Sequential(making.small(), cnn.Softmax()), (8, 8), loss=loss)
     model = cnn.Model(cnn.Sequential(making.small()), (8, 8))
     np.testing.assert_allclose(model.predict(making.some()[0]).sum(axis=1), 1, rtol=1e-6)
 

@@ -124,6 +124,14 @@ def a_model_of_values_on_the_command_line(here: Here) -> None:
     model.fit(_IMAGES, _VALUES)
 
 
+@follows("inputs.py", "leave them out")
+def names_of_the_classes_of_values(here: Here) -> None:
+    model = _fit(cnn.Huber(), _VALUES)
+    with here.refused():
+        model.evaluate(_IMAGES, _VALUES, class_names=["a", "b", "c"])
+    model.evaluate(_IMAGES, _VALUES)
+
+
 @follows("inputs.py", "give any other to a Model")
 def an_estimator_of_values(here: Here) -> None:
     pytest.importorskip("sklearn", reason="sklearn is not installed")

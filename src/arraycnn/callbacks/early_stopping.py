@@ -51,7 +51,7 @@ class EarlyStopping(Callback):
         if record.value(self._metric) is None:
             if record.validation_loss is not None or self._metric.startswith("train_"):
                 message = (
-                    f"EarlyStopping: {self._metric} is not what the loss measures, which is "
+                    f"EarlyStopping: {self._metric} was not measured in epoch {record.epoch}, only "
                     f"{', '.join(record.measured())}; watch one of these"
                 )
                 raise InvalidValueError(message)

@@ -33,7 +33,7 @@ class SoftmaxCrossEntropy(ClassificationLoss):
         a network without it must give one logit a class.
     top_k : int or None
         Evaluation also tells "top_K_accuracy": how many images have fewer than this many classes
-        with a larger output than the label's.
+        with a larger output than the label's. Below K.
     """
 
     label_smoothing: float = 0.0
@@ -61,6 +61,10 @@ class SoftmaxCrossEntropy(ClassificationLoss):
         if self.class_weight is not None and len(self.class_weight) != classes:
             count = len(self.class_weight)
             return f"class_weight must be {classes} numbers, one for each output, got {count}"
+        if self.top_k is not None and self.top_k >= classes:
+            return (
+                f"top_k must be below {classes}, the classes, got {self.top_k}: each is among them"
+            )
         return None
 
     def loss_and_gradient(self, xp: Any, outputs: Array, labels: Array) -> tuple[Array, Array]:
