@@ -82,6 +82,29 @@ def test_training_on_another_library_is_the_same(library, row, request, eager):
     check_same(found, eager[row, True])
 
 
+class Annealed(cnn.RegressionLoss):
+    """A user's loss that counts its calls, which no program does."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def loss_and_gradient(self, xp, outputs, labels):
+        self.calls += 1
+        losses, gradient = cnn.MeanSquaredError().loss_and_gradient(xp, outputs, labels)
+        return losses * self.calls, gradient * self.calls
+
+
+def test_a_loss_that_counts_its_calls_is_called_at_each_step(caplog):
+    say.cache_clear()
+    values, found = RNG.normal(size=(14, 3)), []
+    for backend in (cnn.ArrayAPIStrict(), cnn.NumPy(fast=False)):
+        model = model_of(Annealed(), backend)
+        found.append(model.fit(IMAGES, values, epochs=2, batch_size=7).step_losses)
+        assert model.loss.calls == 4
+    np.testing.assert_allclose(*found, rtol=1e-10)
+    assert "layer by layer: layer loss and update: does something else each time" in caplog.text
+
+
 class Stop(cnn.Callback):
     """Interrupts a training after its fourth step."""
 

@@ -15,6 +15,7 @@ import numpy as np
 from arraycnn.errors import one_line
 from arraycnn.layers import LAYERS
 from arraycnn.layers.layer import Context, Layer, Mode, Shape, Tree
+from arraycnn.losses import LOSSES
 from arraycnn.ops import Array
 from arraycnn.optimizers import OPTIMIZERS, Optimizer
 from arraycnn.program.effects import (
@@ -74,7 +75,8 @@ def screened_training(
     unsupported : function, optional
         Judges a layer's program, too.
     """
-    if unsupported is None and _is_of_the_library(network) and type(optimizer) in OPTIMIZERS:
+    known = type(optimizer) in OPTIMIZERS and type(objective.loss) in LOSSES.values()
+    if unsupported is None and known and _is_of_the_library(network):
         return Screened(network, None)
 
     def cause(of: Layer, kind: str) -> str | None:
