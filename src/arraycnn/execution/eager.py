@@ -16,7 +16,7 @@ from arraycnn.ops.random_bits import seed_words
 from arraycnn.training import CROSS_ENTROPY, Carry, evaluate_batch, infer, train_step
 
 # Losses that are not finite are looked for and reported by the caller: NumPy need not warn as well.
-_QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class EagerTraining:
         self._progress: _Progress | None = None
         self._seed = placement.asarray(seed_words(task.seed))
 
-    @_QUIET
+    @QUIET
     def run(
         self, first_step: int, batches: Sequence[np.ndarray], learning_rates: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +127,7 @@ class EagerInference:
         outputs = infer(self._network, self._params, self._state, images, self._context)
         return self._placement.to_numpy(self._loss.predictions(self._context.ops, outputs))
 
-    @_QUIET
+    @QUIET
     def evaluate(self, images: Array, labels: Array) -> tuple[float, Any]:
         loss_sum, measured = evaluate_batch(
             self._network, self._params, self._state, images, labels, self._context, self._loss

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.execution.eager import EagerInference, on_host
+from arraycnn.execution.eager import QUIET, EagerInference, on_host
 from arraycnn.execution.jitted_parts import parted
 from arraycnn.execution.xla import (
     MOST_FUNCTIONS,
@@ -56,6 +56,7 @@ class JittedInference(EagerInference):
         found = self._outputs(images)
         return super().predict(images) if found is None else found[1]
 
+    @QUIET
     def evaluate(self, images: Array, labels: Array) -> tuple[float, Any]:
         found = self._outputs(images)
         if found is None:

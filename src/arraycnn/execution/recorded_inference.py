@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.execution.eager import on_host
+from arraycnn.execution.eager import QUIET, on_host
 from arraycnn.execution.recorded import Launcher
 from arraycnn.fusion import fuse_network
 from arraycnn.layers.layer import Context, Layer, Tree
@@ -61,6 +61,7 @@ class RecordedInference:
         """Run ``images`` for the sake of the kernels."""
         self.predict(images)
 
+    @QUIET
     def evaluate(self, images: Array, labels: Array) -> tuple[float, Any]:
         with self._alone:
             outputs = self._outputs(images)[0]
