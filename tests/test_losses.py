@@ -122,10 +122,10 @@ def test_accuracy_and_the_k_most_likely_by_loops():
 
 
 def test_f1_by_loops_leaves_out_labels_that_nobody_has():
-    outputs = np.column_stack([OUTPUTS, np.full(14, -1.0)])
-    labels = np.column_stack([SEVERAL, np.zeros(14)])
+    outputs = np.column_stack([OUTPUTS, np.full(14, -1.0), OUTPUTS[:, 0]])
+    labels = np.column_stack([SEVERAL, np.zeros((14, 2))])  # told of none, and of some wrongly
     scores, hits, both, every = [], 0, 0, 0
-    for k in range(4):
+    for k in range(5):
         pairs = [(o > 0, y == 1) for o, y in zip(outputs[:, k], labels[:, k], strict=True)]
         hits += sum(told == has for told, has in pairs)
         true, some = sum(a and b for a, b in pairs), sum(int(a) + int(b) for a, b in pairs)
@@ -134,9 +134,9 @@ def test_f1_by_loops_leaves_out_labels_that_nobody_has():
     loss = cnn.BinaryCrossEntropy()
     _, sums = measures_of_batch(loss, outputs, labels, CONTEXT)
     found = loss.metrics(sums, 14)
-    assert len(scores) == 3
+    assert len(scores) == 4
     assert found.keys() == {"accuracy", "f1", "f1_micro"}
-    expected = [hits / 56, math.fsum(scores) / 3, 2 * both / every]
+    expected = [hits / 70, math.fsum(scores) / 4, 2 * both / every]
     np.testing.assert_allclose(list(found.values()), expected, rtol=1e-12)
     _, sums = measures_of_batch(loss, -np.ones((3, 2)), np.zeros((3, 2)), CONTEXT)
     assert loss.metrics(sums, 3) == {"accuracy": 1.0}  # an F1 of nothing is none
