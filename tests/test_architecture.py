@@ -153,8 +153,6 @@ def test_optional_libraries_are_imported_inside_functions_only(file):
     # Functions are compiled, and a class has its bases, as their module is read: these modules
     # are themselves imported in functions.
     allowed = {"estimator.py": {"sklearn"}}
-    if file.startswith("ops/compiled/"):
-        allowed = {file: {"numba"}}
     assert not libraries(imports(outside)) & OPTIONAL - allowed.get(file, set())
 
 

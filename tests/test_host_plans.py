@@ -322,16 +322,21 @@ def test_recordings_share_their_memory():
         tracemalloc.stop()
 
 
-def test_compiling_is_announced_and_loading_is_not(monkeypatch, caplog):
-    numba = pytest.importorskip("numba", reason="numba is not installed")
+def test_compiling_is_announced_and_loading_is_not(monkeypatch, caplog, tmp_path):
+    pytest.importorskip("numba", reason="numba is not installed")
     from arraycnn.execution import compiled
+    from arraycnn.ops.compiled.kernels.links import chain
+    from arraycnn.ops.compiled.linking import load
+    from arraycnn.ops.compiled.objects import ObjectFiles
 
     monkeypatch.setattr(compiled, "_NOTICED_SECONDS", 0.0)
+    load(chain, "float32", 36, ObjectFiles(tmp_path))
     with compiled._announced():
+        load(chain, "float32", 36, ObjectFiles(tmp_path))
         time.sleep(0.1)  # as on a busy machine, which takes its time to read the cache
     assert caplog.messages == []
     with compiled._announced():
-        numba.njit(lambda x: x + 1)(1)
+        load(chain, "float32", 36, ObjectFiles(None))
         time.sleep(0.1)
     (message,) = caplog.messages
     assert message.startswith("numpy: compiling kernels for this machine, once")

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import arraycnn
@@ -70,10 +69,10 @@ def test_without_a_home_kernels_are_kept_in_a_private_temporary_folder(package, 
     assert f"are kept in {folder}" in line
     assert "set NUMBA_CACHE_DIR" in line
     assert folder.stat().st_mode & 0o777 == 0o700
-    kept = {file: file.stat().st_mtime_ns for file in folder.rglob("*.nb?")}
-    assert len(kept) == 4  # index and code of the kernel, and of what runs it
+    kept = {file: file.stat().st_mtime_ns for file in folder.rglob("*.kernel")}
+    assert len(kept) == 2  # code of the kernel, and of what runs it
     start(package, tmp_path)
-    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*.nb?")} == kept
+    assert {file: file.stat().st_mtime_ns for file in folder.rglob("*.kernel")} == kept
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders of others are a matter of POSIX")
@@ -86,19 +85,19 @@ def test_where_that_folder_is_not_ours_nothing_is_kept_and_nothing_in_it_is_run(
     assert not list(folder.iterdir())
     # The remedy, taken literally.
     assert start(package, tmp_path, NUMBA_CACHE_DIR=tmp_path / "mine") == []
-    assert list((tmp_path / "mine").rglob("*.nbc"))
+    assert list((tmp_path / "mine").rglob("*.kernel"))
 
 
 def test_an_account_without_a_home_gets_no_folder_called_tilde(package, tmp_path, monkeypatch):
-    from arraycnn.ops.compiled.caching import _InUsersCache
+    from arraycnn.ops.compiled.caching import users_root
 
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as it is without a home
-    assert _InUsersCache.root() is None
+    assert users_root() is None
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which the specification has ignored
-    assert _InUsersCache.root() is None
+    assert users_root() is None
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert _InUsersCache.root() == tmp_path / "arraycnn" / "kernels"
+    assert users_root() == tmp_path / "arraycnn" / "kernels"
 
 
 def open_to_all(path):
@@ -169,44 +168,40 @@ def test_a_new_folder_is_private_whatever_the_umask(tmp_path):
         assert folder.stat().st_mode & 0o777 == 0o700
 
 
-def compiled_sum(numba, kept_in, monkeypatch):
-    """A new compiled function, as a process has it that begins."""
-    from arraycnn.ops.compiled.caching import kernel_cache
+def parts_compiled(folder):
+    """A kernel, as a process has it that begins, and how many of its parts had to be compiled."""
+    from arraycnn.ops.compiled import linking, objects
+    from arraycnn.ops.compiled.kernels import dense
 
-    monkeypatch.setattr(numba.config, "CACHE_DIR", str(kept_in))
-
-    @numba.njit
-    def total(numbers):
-        result = 0.0
-        for number in numbers:
-            result += number
-        return result
-
-    total._cache = kernel_cache(total.py_func)
-    assert total(np.arange(4.0)) == 6.0
-    return total
+    compiled = []
+    with pytest.MonkeyPatch.context() as patch:
+        real = objects.machine_code
+        patch.setattr(linking, "machine_code", lambda *of: compiled.append(of) or real(*of))
+        loaded = linking.load(dense.forward, "float32", 36, objects.ObjectFiles(folder))
+    assert loaded.address
+    return len(compiled)
 
 
-@pytest.mark.parametrize("damage", [b"", b"\x80\x05garbage", b"(dp0\nS'x'\n."])
-@pytest.mark.parametrize("ending", ["nbi", "nbc"])
-def test_a_damaged_file_of_the_cache_is_written_anew(damage, ending, numba, tmp_path, monkeypatch):
-    compiled_sum(numba, tmp_path, monkeypatch)
-    (file,) = tmp_path.rglob(f"*.{ending}")
-    file.write_bytes(damage)
-    assert sum(compiled_sum(numba, tmp_path, monkeypatch).stats.cache_hits.values()) == 0
-    assert len(file.read_bytes()) > len(damage)
-    assert sum(compiled_sum(numba, tmp_path, monkeypatch).stats.cache_hits.values()) == 1
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-1], bytes.swapcase])
+def test_a_damaged_file_of_the_cache_is_written_anew(damage, tmp_path):
+    assert parts_compiled(tmp_path) == 2  # the kernel, and the product that it is linked with
+    for file in tmp_path.rglob("*.kernel"):
+        intact = file.read_bytes()
+        file.write_bytes(damage(intact))
+        assert parts_compiled(tmp_path) == 1
+        assert file.read_bytes() == intact
+    assert parts_compiled(tmp_path) == 0
 
 
-def test_a_full_disk_is_said_once_and_stops_nothing(numba, tmp_path, monkeypatch, caplog):
+def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch, caplog):
     from arraycnn.ops.compiled import caching
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     caching._tell.cache_clear()
-    monkeypatch.setattr("numba.core.caching.IndexDataCacheFile.save", full)
+    monkeypatch.setattr("arraycnn.ops.compiled.objects.write_atomically", full)
     for _ in range(2):
-        compiled_sum(numba, tmp_path, monkeypatch)
+        assert parts_compiled(tmp_path) == 2
     (record,) = caplog.records
     assert "No space left on device" in record.getMessage()

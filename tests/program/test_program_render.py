@@ -282,7 +282,7 @@ def test_kernels_are_kept_on_disk_and_a_damaged_file_is_none(tmp_path):
 
 
 def test_the_disk_cache_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr("arraycnn.program.render.machine.MOST_ON_DISK", 6000)
+    monkeypatch.setattr("arraycnn.ops.compiled.objects.MOST_ON_DISK", 6000)
     cache = machine.KernelCache(tmp_path)
     for number in range(6):
         program, _ = traced(lambda x, n=number: x**n, test_program_trace.X)

@@ -1,4 +1,4 @@
-"""Plans on kernels compiled by numba."""
+"""Plans on kernels compiled by LLVM."""
 
 import logging
 import threading
@@ -16,13 +16,11 @@ from arraycnn.layers import MaxPool2d
 from arraycnn.layers.layer import Layer
 from arraycnn.ops import Kernels
 from arraycnn.ops.compiled import compiled_kernels, steps
-from arraycnn.ops.compiled.caching import is_kept
-from arraycnn.ops.compiled.compiling import at_first_compilation
+from arraycnn.ops.compiled.caching import cache_folder
 from arraycnn.ops.compiled.convolution import fits_byte
 from arraycnn.ops.compiled.launcher import Launcher
-from arraycnn.ops.compiled.launches import run
+from arraycnn.ops.compiled.objects import at_first_compilation
 from arraycnn.program.render.launching import Launches
-from arraycnn.program.render.machine import kernel_cache
 from arraycnn.training import Carry
 
 _NOTICED_SECONDS = 1.0
@@ -71,7 +69,7 @@ def _announced() -> Iterator[None]:
     """Say why the user waits, where kernels are compiled for long enough to be noticed."""
     log = logging.getLogger("arraycnn").warning
     message = "numpy: compiling kernels for this machine"
-    if is_kept(run):
+    if cache_folder() is not None:
         message += ", once; later runs take them from the cache"
     timer = threading.Timer(_NOTICED_SECONDS, log, [message])
     timer.daemon = True
@@ -81,7 +79,7 @@ def _announced() -> Iterator[None]:
             timer.start()
 
     try:
-        with at_first_compilation(begin), kernel_cache().telling(begin):
+        with at_first_compilation(begin):
             yield
     finally:
         timer.cancel()

@@ -1,4 +1,4 @@
-"""Kernels compiled by numba for NumPy arrays (the extra ``fast``), and the code that launches them.
+"""Kernels compiled by LLVM for NumPy arrays (the extra ``fast``), and the code that launches them.
 
 As for CUDA, a launch is a number of blocks that do not depend on each other, whose threads take them
 as they come, and a training step may be recorded as a list of launches and run again and again by

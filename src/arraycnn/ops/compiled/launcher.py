@@ -182,8 +182,9 @@ class Launcher(HostLauncher):
     def _run(self, launches: np.ndarray, dtype: np.dtype, room: int) -> None:
         self._scratch_bytes = max(self._scratch_bytes, room * dtype.itemsize)
         state = np.zeros(STATE, np.int64)
-        # With one block a launch there is nothing to share.
-        threads = min(self._pool.threads, int(launches[:, 1].max()))
+        threads = self._pool.threads
+        if threads > 1:  # with one block a launch there is nothing to share
+            threads = min(threads, int(launches[:, 1].max()))
 
         def work(_: int) -> None:
             run(launches, state, _scratch(room, dtype))

@@ -8,12 +8,11 @@ frame of zeros.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
 
 from arraycnn.ops.compiled.kernels.links import AFTER, BEFORE, run_links
 from arraycnn.ops.compiled.kernels.nine_taps import nine_tap_gradients, nine_taps
 from arraycnn.ops.compiled.kernels.phases import image_gradient, taps_of
-from arraycnn.ops.compiled.kernels.pointers import after, at, pointer, real
+from arraycnn.ops.compiled.kernels.pointers import after, at, carray, pointer, real
 from arraycnn.ops.compiled.kernels.pools import (
     add_to_winners,
     bias_relu,
@@ -23,6 +22,7 @@ from arraycnn.ops.compiled.kernels.pools import (
     spread_four,
 )
 from arraycnn.ops.compiled.kernels.products import multiply
+from arraycnn.ops.compiled.translation.functions import compiled
 
 _NEAR = 6144
 """So many numbers of an image and its dy stay in the nearest cache together."""
@@ -31,29 +31,29 @@ _PIXELS = 96
 """Where they do not, so many pixels of dy at a time are summed into the gradient of the filters."""
 
 
-@njit(error_model="numpy")
+@compiled
 def _has_nine_taps(channels, tall, wide, right):  # type: ignore[no-untyped-def]
     """Whether an output's window is 3x3 numbers, and its neighbour's begins a number later."""
     return channels == 1 and tall == 3 and wide == 3 and right == 1
 
 
-@njit(error_model="numpy")
+@compiled
 def _framed(x, image, height, width, channels, high, broad, top, left, room):  # type: ignore[no-untyped-def]
     """An image with zeros around it, (high, broad, C), in ``room``; itself where it has none."""
     start = after(x, image * height * width * channels)
-    if high == height and broad == width:
-        return start
-    source = carray(start, (height, width * channels))
-    framed = carray(room, (high, broad * channels))
-    framed[:] = 0.0
-    # A window need not reach the last pixels.
-    for i in range(max(0, min(height, high - top))):
-        for n in range(max(0, min(width, broad - left)) * channels):
-            framed[top + i, left * channels + n] = source[i, n]
-    return room
+    if high != height or broad != width:
+        carray(room, high * broad * channels)[:] = 0.0
+        source = carray(start, (height, width * channels))
+        framed = carray(room, (high, broad * channels))
+        # A window need not reach the last pixels.
+        for i in range(max(0, min(height, high - top))):
+            for n in range(max(0, min(width, broad - left)) * channels):
+                framed[top + i, left * channels + n] = source[i, n]
+        start = room
+    return start
 
 
-@njit(error_model="numpy")
+@compiled
 def forward(block, words, scratch):  # type: ignore[no-untyped-def]
     """One image a block: y, and with a pool its winners."""
     x, weight, bias = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
@@ -87,7 +87,7 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
         _pool_outputs(words, outputs, rows, columns, filters, bias, relu, block, y)
 
 
-@njit(error_model="numpy")
+@compiled
 def _pool_outputs(words, outputs, rows, columns, filters, bias, relu, image, y):  # type: ignore[no-untyped-def]
     """Bias, ReLU and max-pool of one image."""
     if not _by_fours(words, 20):
@@ -116,14 +116,14 @@ def _pool_outputs(words, outputs, rows, columns, filters, bias, relu, image, y):
             )  # fmt: skip
 
 
-@njit(error_model="numpy")
+@compiled
 def _by_fours(words, place):  # type: ignore[no-untyped-def]
     """Whether the pool in the words from ``place`` on is of 2x2 pixels that no other window has."""
     both = words[place] == 2 and words[place + 1] == 2
     return both and words[place + 2] == 2 and words[place + 3] == 2
 
 
-@njit(error_model="numpy")
+@compiled
 def _pool(words, place, x, line, channels, image, y, winners):  # type: ignore[no-untyped-def]
     """The max-pool of the image at ``x``; its window is in six words from ``place`` on."""
     tall, wide, down, right = words[place], words[place + 1], words[place + 2], words[place + 3]
@@ -137,7 +137,7 @@ def _pool(words, place, x, line, channels, image, y, winners):  # type: ignore[n
         )  # fmt: skip
 
 
-@njit(error_model="numpy")
+@compiled
 def _spread_gradient(words, place, dy, winners, dx, line, apart, channels):  # type: ignore[no-untyped-def]
     """Add each number of one image's dy to its winner's place in ``dx``.
 
@@ -153,7 +153,7 @@ def _spread_gradient(words, place, dy, winners, dx, line, apart, channels):  # t
         )  # fmt: skip
 
 
-@njit(error_model="numpy")
+@compiled
 def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     """A group of images, one a block: their dx, and their part of dweight and dbias."""
     x, turned, dy = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
@@ -242,7 +242,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
         run_links(words, AFTER, image, scratch)
 
 
-@njit(error_model="numpy")
+@compiled
 def pool(block, words, scratch):  # type: ignore[no-untyped-def]
     """A max-pool by itself, one image a block."""
     height, width, channels = words[3], words[4], words[5]
@@ -250,7 +250,7 @@ def pool(block, words, scratch):  # type: ignore[no-untyped-def]
     _pool(words, 6, x, width * channels, channels, block, real(words, 1, scratch), words[2])
 
 
-@njit(error_model="numpy")
+@compiled
 def pool_backward(block, words, scratch):  # type: ignore[no-untyped-def]
     """Its dx, one image a block."""
     height, width, channels = words[3], words[4], words[5]

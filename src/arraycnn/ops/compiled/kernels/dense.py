@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import carray, njit
-
-from arraycnn.ops.compiled.kernels.pointers import after, at, lanes_of, real
+from arraycnn.ops.compiled.kernels.pointers import after, at, carray, lanes_of, real
 from arraycnn.ops.compiled.kernels.products import multiply
 from arraycnn.ops.compiled.kernels.vectors import Emitter, Vector, emitted
+from arraycnn.ops.compiled.translation.functions import compiled
 
 FEW_IMAGES = 4
 """Below this many rows a product is as slow as reading its matrix, which then is read in place."""
 
 
-@njit(error_model="numpy")
+@compiled
 def forward(block, words, scratch):  # type: ignore[no-untyped-def]
     """y = x weight + bias, perhaps max(that, 0): some rows and columns a block."""
     x, weight, bias = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
@@ -40,7 +39,7 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
             numbers[j] = zero if relu != 0 and value < zero else value
 
 
-@njit(error_model="numpy")
+@compiled
 def let_through(block, words, scratch):  # type: ignore[no-untyped-def]
     """dy, zero where a ReLU before gave zero, and its sum over the images, dbias."""
     images, outputs = words[4], words[5]
@@ -124,7 +123,7 @@ def _times_column(
         emit.store_first(totals, emit.moved(target, first), emit.smaller(left, lanes))
 
 
-@njit(error_model="numpy")
+@compiled
 def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     """dweight and, where wanted, dx: of ``per`` inputs, one such part a block."""
     x, weight, dy = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
@@ -170,7 +169,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@njit(error_model="numpy")
+@compiled
 def add_parts(block, words, scratch):  # type: ignore[no-untyped-def]
     """total[i] = the sum of parts[k, i] in the order of k; ``per`` numbers a block."""
     count, size, per = words[2], words[3], words[4]

@@ -8,19 +8,18 @@ multiplied by a zero that stands between the numbers of dy.
 
 from __future__ import annotations
 
-from numba import carray, njit
-
-from arraycnn.ops.compiled.kernels.pointers import after, real
+from arraycnn.ops.compiled.kernels.pointers import after, carray, real
 from arraycnn.ops.compiled.kernels.products import multiply
+from arraycnn.ops.compiled.translation.functions import compiled
 
 
-@njit(error_model="numpy")
+@compiled
 def taps_of(size, stride, phase):  # type: ignore[no-untyped-def]
     """How many of a window's ``size`` taps are ``phase``, ``phase + stride``, ..."""
     return max(0, -(-(size - phase) // stride))
 
 
-@njit(error_model="numpy")
+@compiled
 def turn_filters(block, words, scratch):  # type: ignore[no-untyped-def]
     """The taps of each phase from the last to the first, (F, C) each, phase after phase."""
     tall, wide, channels, filters = words[2], words[3], words[4], words[5]
@@ -39,7 +38,7 @@ def turn_filters(block, words, scratch):  # type: ignore[no-untyped-def]
                     place += 1
 
 
-@njit(error_model="numpy")
+@compiled
 def image_gradient(  # type: ignore[no-untyped-def]
     dx, height, width, channels, framed, frame_rows, frame_columns, rows, columns, filters,
     turned, tall, wide, down, right, top, left,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
 from arraycnn.ops.compiled.kernels.pointers import after, lanes_of
 from arraycnn.ops.compiled.kernels.vectors import REGISTERS, Emitter, emitted
+from arraycnn.ops.compiled.translation.functions import linked
 
 VECTORS = 4 if REGISTERS == 32 else 2
 ROWS = 6
@@ -27,8 +26,6 @@ def _tile(vectors: int, rows: int, masked: bool, half: bool = False) -> Any:
     ) -> None:  # fmt: skip
         emit = emit.narrow(emit.lanes // 2) if half else emit
         builder = emit.builder
-        # One copy of these long loops, not one at each call of the product.
-        builder.function.attributes.add("noinline")
         mask = emit.first_lanes(width) if masked else None
         masks = [None] * (vectors - 1) + [mask]
         places = [emit.integer(vector * emit.lanes) for vector in range(vectors)]
@@ -87,11 +84,14 @@ _DEPTH = 512
 """Rows of b at a time: as many columns of them as a tile has stay in the nearest cache."""
 
 
-@njit(error_model="numpy")
+@linked(pointers=("c", "a", "b"), fixed=("a_row", "a_step"))
 def multiply(  # type: ignore[no-untyped-def]
     c, c_row, a, a_row, a_run, a_step, b, b_run, b_row, rows, columns, runs, length, adding
 ):
     """c[i, j] = sum over r < runs and k < length of a[i, r, k] b[r, k, j], or adds it.
+
+    Where the numbers of a's rows, or of its columns, lie next to each other, a call says so by a 1:
+    code that knows it is up to a third faster.
 
     Parameters
     ----------

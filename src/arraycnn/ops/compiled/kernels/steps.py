@@ -3,12 +3,11 @@ from tables, at a cursor that the last launch moves on."""
 
 from __future__ import annotations
 
-from numba import njit
-
 from arraycnn.ops.compiled.kernels.pointers import integers, numbers
+from arraycnn.ops.compiled.translation.functions import compiled
 
 
-@njit(error_model="numpy")
+@compiled
 def begin_step(block, words, scratch):  # type: ignore[no-untyped-def]
     """Indices, rows and labels of the batch, the step's number and its learning rate."""
     order, all_rows, all_labels = integers(words, 0), integers(words, 1), integers(words, 2)
@@ -21,7 +20,7 @@ def begin_step(block, words, scratch):  # type: ignore[no-untyped-def]
     numbers(words, 10, scratch)[0] = numbers(words, 4, scratch)[place]
 
 
-@njit(error_model="numpy")
+@compiled
 def finish_step(block, words, scratch):  # type: ignore[no-untyped-def]
     """Note the step's results, and go on to the next."""
     cursor = integers(words, 2)

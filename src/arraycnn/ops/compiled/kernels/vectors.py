@@ -1,24 +1,23 @@
-"""Vectors of the processor for numba code: what its compiler does not find by itself.
+"""Vectors of the processor for kernels: what a compiler does not find by itself.
 
-numba turns loops into vector code where it can prove that nothing overlaps; it cannot keep a block
+LLVM turns loops into vector code where it can prove that nothing overlaps; it cannot keep a block
 of results in registers through a long sum. The few functions for which that decides the speed are
-emitted here: a function under `emitted` is run once, when numba compiles a call of it, and writes
+emitted here: a function under `emitted` is run once, when a call of it is compiled, and writes
 LLVM's instructions through an `Emitter`. The values it handles are not numbers but names of numbers
 to come, so its loops are unrolled in the code it writes.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import llvmlite.binding
 from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+
+from arraycnn.ops.compiled.translation.functions import Instruction
+from arraycnn.ops.compiled.translation.values import Arithmetic, Pointer, llvm_type
 
 _WIDE = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
 
@@ -257,7 +256,10 @@ class Emitter:
 
     def variable(self, value: Any) -> Any:
         """A place for a value that changes in a loop; LLVM makes a register of it."""
-        return cgutils.alloca_once_value(self.builder, value)
+        with self.builder.goto_entry_block():
+            place = self.builder.alloca(value.type)
+        self.builder.store(value, place)
+        return place
 
     def held(self, variable: Any) -> Vector:
         """The vector that a `variable` holds now."""
@@ -266,8 +268,8 @@ class Emitter:
     @contextmanager
     def repeat(self, count: Any) -> Iterator[Any]:
         """A loop in the code: what is emitted inside runs ``count`` times, on its index."""
-        with cgutils.for_range(self.builder, count) as loop:
-            yield loop.index
+        with Arithmetic(self.builder).counting(self.integer(0), count, 1) as (index, _, _):
+            yield index
 
     @property
     def _name(self) -> str:
@@ -287,9 +289,7 @@ class Emitter:
         return Vector(self, self.builder.shuffle_vector(one, nothing, places))
 
     def _intrinsic(self, name: str, result: Any, arguments: Sequence[Any]) -> Any:
-        return cgutils.get_or_insert_function(
-            self.builder.module, ir.FunctionType(result, arguments), name
-        )
+        return Arithmetic(self.builder).declared(name, ir.FunctionType(result, arguments))
 
 
 def _lanes(numbers: Iterable[int]) -> Any:
@@ -299,32 +299,22 @@ def _lanes(numbers: Iterable[int]) -> Any:
 
 
 def emitted(function: Callable[..., None]) -> Any:
-    """A function of pointers and integers for numba code, from one that emits its instructions.
+    """A function of pointers and integers for kernels, from one that emits its instructions.
 
     The first argument of ``function`` is an `Emitter`, whose kind of number is that of the first
     pointer.
     """
-    names = list(inspect.signature(function).parameters)[1:]
 
-    def typed(typing_context: Any, *arguments: Any) -> Any:
-        kinds = [a if isinstance(a, types.CPointer) else types.intp for a in arguments]
-
-        def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            pointer = next(kind for kind in kinds if isinstance(kind, types.CPointer))
-            function(Emitter(builder, context.get_value_type(pointer.dtype)), *values)
-            return context.get_dummy_value()
-
-        return types.void(*kinds), generate
-
-    # numba counts the parameters that a function names.
-    typed.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-        [
-            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-            for name in ["typing_context", *names]
+    def write(code: Arithmetic, *arguments: Any) -> None:
+        first = next(argument for argument in arguments if isinstance(argument, Pointer))
+        values = [
+            argument.value if isinstance(argument, Pointer) else code.integer(argument)
+            for argument in arguments
         ]
-    )
-    typed.__name__ = function.__name__
-    return intrinsic(typed)
+        function(Emitter(code.builder, llvm_type(first.dtype)), *values)
+
+    write.__name__, write.__doc__ = function.__name__, function.__doc__
+    return Instruction(write)
 
 
 @emitted

@@ -16,10 +16,9 @@ nor the gradient of that ever lies in memory.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
 
 from arraycnn.ops.compiled.kernels.links import AFTER, BEFORE, run_links
-from arraycnn.ops.compiled.kernels.pointers import after, at, lanes_of, pointer, real
+from arraycnn.ops.compiled.kernels.pointers import after, at, carray, lanes_of, pointer, real
 from arraycnn.ops.compiled.kernels.products import multiply
 from arraycnn.ops.compiled.kernels.vectors import clear_vector, copy_vector
 from arraycnn.ops.compiled.kernels.winograd_tiles import (
@@ -34,6 +33,7 @@ from arraycnn.ops.compiled.kernels.winograd_tiles import (
     pooled_gradient_tile,
     pooled_tile,
 )
+from arraycnn.ops.compiled.translation.functions import compiled
 
 PLACES = 16
 """Of a transformed tile: 4x4."""
@@ -42,7 +42,7 @@ _FEW = 16
 """Rows that are turned at a time: a cache has room for their lines, however far they are apart."""
 
 
-@njit(error_model="numpy")
+@compiled
 def _transform_band(  # type: ignore[no-untyped-def]
     v, place, x, zeros, height, width, channels, apart, top, left, first, last, across
 ):
@@ -67,7 +67,7 @@ def _transform_band(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
 
 
-@njit(error_model="numpy")
+@compiled
 def transform_filters(block, words, scratch):  # type: ignore[no-untyped-def]
     """u, (16, C, F), of weight, (3, 3, C, F); where they are to be turned, (16, F, C).
 
@@ -75,7 +75,8 @@ def transform_filters(block, words, scratch):  # type: ignore[no-untyped-def]
     """
     weight, u, turned = real(words, 0, scratch), real(words, 1, scratch), words[2]
     channels, filters, per, apart = words[3], words[4], words[5], words[6]
-    rows, columns = (filters, channels) if turned else (channels, filters)
+    rows = filters if turned else channels
+    columns = channels if turned else filters
     first, last = block * per, min(rows, (block + 1) * per)
     source, size = after(weight, first * columns), rows * columns
     if turned:
@@ -84,17 +85,17 @@ def transform_filters(block, words, scratch):  # type: ignore[no-untyped-def]
         for tap in range(9):
             for c in range(0, channels, _FEW):
                 for f in range(first, last):
-                    to = np.uint64(tap * size + (f - first) * columns + c)
-                    taken = np.uint64((tap * channels + c) * filters + f)
+                    to = tap * size + (f - first) * columns + c
+                    taken = (tap * channels + c) * filters + f
                     for _ in range(min(_FEW, channels - c)):
                         across[to] = given[taken]
-                        to, taken = to + np.uint64(1), taken + np.uint64(filters)
+                        to, taken = to + 1, taken + filters
     for offset in range(0, (last - first) * columns, lanes_of(weight)):
         target = after(u, first * columns + offset)
         filter_tile(target, apart, after(source, offset), 3 * size, size)
 
 
-@njit(error_model="numpy")
+@compiled
 def forward(block, words, scratch):  # type: ignore[no-untyped-def]
     """Bands of rows of tiles, a block takes some of one image: y, and with a pool its winners."""
     down, band, taken = words[13], words[15], words[17]
@@ -104,7 +105,7 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
         _forward_band(words, scratch, number // bands, first, min(first + band, down))
 
 
-@njit(error_model="numpy")
+@compiled
 def _forward_band(words, scratch, image, first, last):  # type: ignore[no-untyped-def]
     """The rows of tiles from ``first`` to ``last`` of one image."""
     x, u, bias = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
@@ -162,7 +163,7 @@ def _forward_band(words, scratch, image, first, last):  # type: ignore[no-untype
                         )
 
 
-@njit(error_model="numpy")
+@compiled
 def _gradients_of_band(  # type: ignore[no-untyped-def]
     dm,
     place,
@@ -216,7 +217,7 @@ def _gradients_of_band(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
 
 
-@njit(error_model="numpy")
+@compiled
 def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     """A group of images and a part of the channels a block: their dx, dweight and dbias."""
     x, u_transposed = real(words, 0, scratch), real(words, 1, scratch)

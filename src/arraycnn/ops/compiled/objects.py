@@ -1,0 +1,164 @@
+"""Machine code: made of LLVM's modules, kept in files, and loaded.
+
+A file is named by the digest of all that its code was made of: what it holds is never stale.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+from llvmlite import binding
+
+from arraycnn.files import write_atomically
+from arraycnn.ops.compiled.caching import tell_not_kept
+
+MOST_ON_DISK = 256 * 2**20
+"""Bytes of a folder's files; the oldest are removed."""
+
+
+def machine_code(module: Any, loops_to_vectors: bool = False) -> bytes:
+    """The object file of ``module``, of `llvmlite.ir`.
+
+    ``loops_to_vectors`` : whether LLVM is to look for loops that it can make vector code of.
+    """
+    for act in list(_listening):
+        act()
+    machine = _target_machine()
+    parsed = binding.parse_assembly(_text(module, machine))
+    parsed.verify()
+    options = binding.create_pipeline_tuning_options(speed_level=2)
+    options.loop_vectorization, options.slp_vectorization = loops_to_vectors, False
+    passes = binding.create_pass_builder(machine, options)
+    passes.getModulePassManager().run(parsed, passes)
+    return bytes(machine.emit_object(parsed))
+
+
+def _text(module: Any, machine: Any) -> str:
+    module.triple, module.data_layout = machine.triple, str(machine.target_data)
+    return str(module)
+
+
+class Loaded:
+    """Objects in memory, linked with each other; ``address`` is that of a function of theirs."""
+
+    def __init__(self, contents: list[bytes], name: str) -> None:
+        self._engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target_machine())
+        for content in contents:
+            self._engine.add_object_file(binding.ObjectFileRef.from_data(content))
+        self._engine.finalize_object()
+        self.address = int(self._engine.get_function_address(name))
+
+
+_listening: list[Callable[[], None]] = []
+
+
+@contextmanager
+def at_first_compilation(act: Callable[[], None]) -> Iterator[None]:
+    """Within the block, ``act`` when the first code is compiled, and not found in a file."""
+
+    def once() -> None:
+        if once in _listening:
+            _listening.remove(once)
+            act()
+
+    _listening.append(once)
+    try:
+        yield
+    finally:
+        if once in _listening:
+            _listening.remove(once)
+
+
+def _target_machine() -> Any:
+    binding.initialize_native_target()
+    binding.initialize_native_asmprinter()
+    features = binding.get_host_cpu_features().flatten()
+    return binding.Target.from_default_triple().create_target_machine(
+        cpu=binding.get_host_cpu_name(), features=features, opt=2, jit=True
+    )
+
+
+@cache
+def digest_of_machine() -> str:
+    """Of the compiler and the processor."""
+    machine = (
+        llvmlite.__version__,
+        binding.get_default_triple(),
+        binding.get_host_cpu_name(),
+        binding.get_host_cpu_features().flatten(),
+    )
+    return hashlib.sha256(repr(machine).encode()).hexdigest()
+
+
+def digest_of_files(folder: Path) -> str:
+    """Of all Python files in ``folder`` and below."""
+    files = sorted(folder.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+class ObjectFiles:
+    """Object files in a folder, each with a note in JSON; none are kept where there is no folder."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def read(self, key: str) -> tuple[Any, bytes] | None:
+        """The note and the object under ``key``; None where there is none, or it is damaged."""
+        path = self._path(key)
+        if path is None:
+            return None
+        try:
+            digest, _, rest = path.read_bytes().partition(b"\n")
+        except OSError:
+            return None
+        if hashlib.sha256(rest).hexdigest().encode() != digest:
+            return None
+        note, _, content = rest.partition(b"\n")
+        return json.loads(note), content
+
+    def write(self, key: str, note: Any, content: bytes) -> None:
+        path = self._path(key)
+        if path is None:
+            return
+        rest = json.dumps(note).encode() + b"\n" + content
+        digest = hashlib.sha256(rest).hexdigest().encode()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, digest + b"\n" + rest)
+        except OSError as error:
+            tell_not_kept(error)
+        self._make_room()
+
+    def files(self) -> list[tuple[float, int, Path]]:
+        """(time of writing, bytes, path) of the files, the oldest first."""
+        if self._folder is None:
+            return []
+        files = []
+        for path in self._folder.glob("*.kernel"):
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                files.append((status.st_mtime, status.st_size, path))
+        return sorted(files)
+
+    def _path(self, key: str) -> Path | None:
+        if self._folder is None:
+            return None
+        return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.kernel"
+
+    def _make_room(self) -> None:
+        files = self.files()
+        total = sum(size for _, size, _ in files)
+        for _, size, path in files:
+            if total <= MOST_ON_DISK:
+                return
+            with contextlib.suppress(OSError):
+                path.unlink()
+            total -= size
