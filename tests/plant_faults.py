@@ -128,7 +128,7 @@ FAULTS = [
     ("ops/plain/optimizers.py", "for rows in new_rows", "for rows in old_rows"),
     ("ops/plain/optimizers.py", "block.start // self._columns, block", "0 // self._columns, block"),
     ("ops/plain/products.py", "self.a[rows], self.b", "self.a[: rows.stop - rows.start], self.b"),
-    ("ops/plain/launcher.py", "np.asarray(value, dtype) if type(value) in kinds", "np.asarray(value) if type(value) in kinds"),
+    ("ops/plain/launcher.py", "dtype if type(value) in kinds else None", "None"),
     ("ops/plain/steps.py", "tables.cursor[0] = place + 1", "tables.cursor[0] = place"),
     ("ops/compiled/kernels/products.py", "deep = min(_DEPTH, length - first) if runs == 1 else length", "deep = min(_DEPTH, length) if runs == 1 else length"),
     ("ops/compiled/kernels/products.py", "min(left - lanes, lanes)", "min(left, lanes)"),

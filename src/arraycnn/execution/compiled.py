@@ -9,15 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from arraycnn.data.image_source import ArraySource
-from arraycnn.execution.host import HostPlans, Plan
-from arraycnn.execution.plan import Task, TrainingPlan
-from arraycnn.execution.recorded import UNROLLED, RecordedTraining
-from arraycnn.layers import MaxPool2d
-from arraycnn.layers.layer import Layer
-from arraycnn.ops import Kernels
+from arraycnn.execution.host import HostPlans
+from arraycnn.execution.plan import Task
+from arraycnn.execution.recorded import UNROLLED
+from arraycnn.execution.traced import TracedTraining
 from arraycnn.ops.compiled import compiled_kernels, steps
 from arraycnn.ops.compiled.caching import cache_folder
-from arraycnn.ops.compiled.convolution import fits_byte
 from arraycnn.ops.compiled.launcher import Launcher
 from arraycnn.ops.compiled.objects import at_first_compilation
 from arraycnn.program.render.launching import Launches
@@ -32,19 +29,13 @@ class Compiled(HostPlans):
     how = ", not compiled"
 
     def __init__(self, threads: int) -> None:
-        super().__init__(threads, Launcher, _kernels, steps, UNROLLED, Launches)
+        super().__init__(threads, Launcher, compiled_kernels, steps, UNROLLED, Launches)
 
-    def recorded(self, task: Task, carry: Carry, plan: Plan = RecordedTraining) -> TrainingPlan:
-        self._rehearse(task, carry, plan)
-        return super().recorded(task, carry, plan)
+    def traced(self, task: Task, carry: Carry) -> TracedTraining:
+        self._rehearse(task, carry)
+        return super().traced(task, carry)
 
-    def _is_recordable(self, network: Layer) -> bool:
-        return False
-
-    def can_pool(self, pool: MaxPool2d) -> bool:
-        return pool.ties == "first" and fits_byte(pool.kernel_size)
-
-    def _rehearse(self, task: Task, carry: Carry, kind: Plan) -> None:
+    def _rehearse(self, task: Task, carry: Carry) -> None:
         """Run a step on two blank images, so that its kernels are compiled before any is timed."""
         blank = np.zeros((2, *task.images.shape[1:]), task.images.dtype)
         if blank.dtype.kind == "f":
@@ -53,15 +44,10 @@ class Compiled(HostPlans):
         weights = None if task.weights is None else np.ones(2, task.dtype)
         trial = replace(task, images=ArraySource(blank), labels=labels, weights=weights)
         with self.rehearsing():
-            plan = super().recorded(trial, carry, kind)
-            plan.rehearse([np.arange(2, dtype=np.int32)])  # type: ignore[attr-defined]
+            super().traced(trial, carry).rehearse([np.arange(2, dtype=np.int32)])
 
     def rehearsing(self) -> AbstractContextManager[object]:
         return _announced()
-
-
-def _kernels(launcher: Launcher, in_place: bool = False) -> Kernels:
-    return compiled_kernels(launcher)  # what is changed in place, its program says
 
 
 @contextmanager

@@ -1,11 +1,11 @@
-"""Plans on kernels for NumPy arrays: recorded where every part of a step is such a kernel."""
+"""Plans for NumPy arrays: of a step as a program, or layer by layer."""
 
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -13,32 +13,21 @@ from arraycnn.data.image_source import MappedImages
 from arraycnn.execution.eager import EagerInference, EagerTraining
 from arraycnn.execution.memory import step_memory
 from arraycnn.execution.plan import InferencePlan, Placement, StepMemory, Task, TrainingPlan
-from arraycnn.execution.recorded import RecordedTraining, Steps
-from arraycnn.execution.recorded_inference import RecordedInference
+from arraycnn.execution.recorded import Steps
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.execution.traceable import InferenceOnceSeen, program_plan
 from arraycnn.execution.traced import Render, TracedInference, TracedTraining
-from arraycnn.fusion import Chain, ConvPool2d, ConvReLU2d, DenseReLU, fuse_network
-from arraycnn.layers import Conv2d, Dense, Dropout, Flatten, MaxPool2d, Rescale
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Kernels
-from arraycnn.optimizers import SGD, Adam, AdamW
 from arraycnn.program.screening import (
     Screened,
     Supported,
     screened_inference,
     screened_training,
 )
-from arraycnn.training import CROSS_ENTROPY, Carry, predicts_by_kernel
+from arraycnn.training import CROSS_ENTROPY, Carry
 from arraycnn.tree import map_leaves
-
-_RECORDABLE = (
-    *(Conv2d, ConvReLU2d, ConvPool2d, Dense, DenseReLU, Dropout, Flatten, MaxPool2d, Rescale),
-)
-
-Plan: TypeAlias = Callable[..., RecordedTraining]
-"""`RecordedTraining`, or what is made as it is."""
 
 _MEASURED, _MEASURED_BYTES = 32, 2**20
 """Images that memory is measured on: so many, unless they are large. Fewer may not be chained."""
@@ -53,8 +42,7 @@ class HostPlans:
     launcher : class
         Made with a pool of threads.
     kernels : function
-        The record of kernels of a launcher; with ``in_place``, one whose updates change what they
-        are given.
+        The record of kernels of a launcher.
     steps : Steps
     unrolled : int
         As in `RecordedTraining`.
@@ -80,15 +68,7 @@ class HostPlans:
         self.kernels = kernels(launcher(self._pool))
 
     def training_plan(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
-        """The plan of ``task``: recorded, traced, or layer by layer."""
-        is_known = type(task.optimizer) in (SGD, Adam, AdamW) and task.is_plain
-        if is_known and self._is_recordable(task.network):
-            return self.recorded(*in_order(task, carry))
-        return self.unrecordable(placement, task, carry)
-
-    def unrecordable(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
-        """A plan of the traced step, where that is all that the network does, or layer by layer."""
-        plan = partial(TracedTraining, render=self._render)
+        """The plan of the step as a program, where that is all that the network does, or eager."""
 
         def screened(unsupported: Supported | None) -> Screened:
             trees, shape = (task.network, task.optimizer, carry), tuple(task.images.shape[1:])
@@ -96,7 +76,7 @@ class HostPlans:
             return screened_training(*trees, *kind, unsupported, task.objective)
 
         def make(network: Layer) -> TrainingPlan:
-            return self.recorded(*in_order(replace(task, network=network), carry), plan)
+            return self.traced(*in_order(replace(task, network=network), carry))
 
         found = program_plan("training", self.how, screened, make, self._render)
         if found is not None:
@@ -112,22 +92,7 @@ class HostPlans:
         dtype: str,
         loss: Loss = CROSS_ENTROPY,
     ) -> InferencePlan:
-        if predicts_by_kernel(loss) and self._is_recordable(network):
-            recorded = partial(RecordedInference, loss=loss)
-            return self.recorded_inference(network, params, state, dtype, recorded)
-        return self.unrecordable_inference(placement, network, params, state, dtype, loss)
-
-    def unrecordable_inference(
-        self,
-        placement: Placement,
-        network: Layer,
-        params: Tree,
-        state: Tree,
-        dtype: str,
-        loss: Loss = CROSS_ENTROPY,
-    ) -> InferencePlan:
-        """A plan of the traced pass, where that is all that the network does, or layer by layer."""
-        traced = partial(TracedInference, render=self._render, loss=loss)
+        """The plan of the pass as a program, where that is all that the network does, or eager."""
 
         def make(images: np.ndarray) -> InferencePlan | None:
             def screened(unsupported: Supported | None) -> Screened:
@@ -136,7 +101,7 @@ class HostPlans:
                 return screened_inference(*trees, shape, is_uint8, dtype, unsupported)
 
             def plan(of: Layer) -> InferencePlan:
-                made: Any = self.recorded_inference(of, params, state, dtype, traced)
+                made = self._traced_inference(of, params, state, dtype, loss)
                 with self.rehearsing():
                     made.rehearse(images[:1])
                 return made
@@ -146,30 +111,38 @@ class HostPlans:
         eager = EagerInference(placement, network, params, state, dtype, loss)
         return InferenceOnceSeen(make, eager)
 
-    def recorded_inference(
-        self,
-        network: Layer,
-        params: Tree,
-        state: Tree,
-        dtype: str,
-        plan: Callable[..., RecordedInference] = RecordedInference,
-    ) -> InferencePlan:
+    def _traced_inference(
+        self, network: Layer, params: Tree, state: Tree, dtype: str, loss: Loss
+    ) -> TracedInference:
         launcher = self._launcher(self._pool)
         params, state = map_leaves(_in_order, params), map_leaves(_in_order, state)
         kernels = self._inference_kernels(launcher)
-        return plan(launcher, kernels, network, params, state, dtype)
+        return TracedInference(
+            *(launcher, kernels, network, params, state, dtype), render=self._render, loss=loss
+        )
 
-    def recorded(self, task: Task, carry: Carry, plan: Plan = RecordedTraining) -> TrainingPlan:
-        launcher = self._launcher(self._pool)
-        kernels = self._kernels_of(launcher, in_place=True)
-        memory = partial(self._memory, task, carry, plan)
-        return plan(launcher, self._steps, kernels, task, carry, self._unrolled, memory)
+    def traced(self, task: Task, carry: Carry) -> TracedTraining:
+        """The plan of a step that can be a program, its arrays in C order."""
+        memory = partial(self._memory, task, carry)
+        return self._plan(self._launcher(self._pool), task, carry, memory)
+
+    def _plan(
+        self,
+        launcher: Any,
+        task: Task,
+        carry: Carry,
+        memory: Callable[[], StepMemory] | None = None,
+    ) -> TracedTraining:
+        how = self._steps, self._training_kernels(launcher)
+        return TracedTraining(
+            launcher, *how, task, carry, self._unrolled, memory, render=self._render
+        )
 
     def rehearsing(self) -> AbstractContextManager[object]:
         """What the first run of a plan is in."""
         return nullcontext()
 
-    def _memory(self, task: Task, carry: Carry, kind: Plan) -> StepMemory:
+    def _memory(self, task: Task, carry: Carry) -> StepMemory:
         """What the recordings of a batch and of a shorter one hold, measured on few images."""
         scratch, count = 0, task.images.shape[0]
         large = max(1, _MEASURED_BYTES // (4 * math.prod(task.images.shape[1:])))
@@ -178,8 +151,7 @@ class HostPlans:
         def steps(images: int) -> object:
             nonlocal scratch
             launcher = self._launcher(thread_pool(1))
-            kernels = self._kernels_of(launcher, in_place=True)
-            plan = kind(launcher, self._steps, kernels, task, carry, self._unrolled)
+            plan = self._plan(launcher, task, carry)
             batches = [np.arange(size, dtype=np.int32) % count for size in (images, images - 1)]
             plan.rehearse(batches)
             scratch = launcher.scratch_bytes
@@ -192,29 +164,9 @@ class HostPlans:
         """The record for passes that no backward follows."""
         return self._kernels_of(launcher)
 
-    def can_pool(self, pool: MaxPool2d) -> bool:
-        """Whether a kernel computes this pool."""
-        return True
-
-    def _is_recordable(self, network: Layer) -> bool:
-        """Whether nothing in a step of ``network`` is a layer's own code, which no recording holds."""
-        fused: Any = fuse_network(network, self.kernels)
-        if not isinstance(fused, Chain):
-            return False
-        layers = [layer for _, layer in fused.layers]
-        # Bytes are gathered and rescaled by one kernel: no other takes them, and it knows no mean.
-        late = any(
-            type(layer) is Rescale and (place > 0 or not layer.is_plain)
-            for place, layer in enumerate(layers)
-        )
-        return not late and all(map(self._has_kernel, layers))
-
-    def _has_kernel(self, layer: Layer) -> bool:
-        """Whether all that a fused layer does is in kernels."""
-        pool = layer.pool if type(layer) is ConvPool2d else layer
-        if type(pool) is MaxPool2d and not self.can_pool(pool):
-            return False
-        return type(layer) in _RECORDABLE
+    def _training_kernels(self, launcher: Any) -> Kernels:
+        """The record for training steps."""
+        return self._kernels_of(launcher)
 
 
 def in_order(task: Task, carry: Carry) -> tuple[Task, Carry]:

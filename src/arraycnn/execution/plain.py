@@ -51,6 +51,9 @@ class Plain(HostPlans):
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"), single_threaded_blas():
             yield
 
+    def _training_kernels(self, launcher: Launcher) -> Kernels:
+        return plain_kernels(launcher, late=True)
+
     def _inference_kernels(self, launcher: Launcher) -> Kernels:
         return plain_kernels(launcher, need_winners=False)
 
