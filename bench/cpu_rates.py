@@ -182,7 +182,7 @@ def _show(title, cell):
 
 def _show_profile(title, step, rows):
     total = sum(row["microseconds"] for row in rows)
-    print(f"{title}   a step {step:.1f} us an image, its kernels {total:.1f}:")
+    print(f"{title}   a step {step:.1f} us an image, its kernels {total:.1f}, the rest is loops:")
     for row in rows:
         share = row["microseconds"] / total
         shape = "x".join(map(str, row["shape"]))

@@ -25,6 +25,7 @@ from arraycnn.ops import Kernels
 from arraycnn.ops.compiled import compiled_kernels
 from arraycnn.ops.compiled import launcher as compiled
 from arraycnn.ops.compiled.launches import DONE, STATE, run
+from arraycnn.program.render.launching import Launches
 from rendered import Rendered, with_rendered
 
 MARGIN = 4096
@@ -108,7 +109,7 @@ def guarded_kernels() -> Kernels:
     It must leave that as it was.
     """
     launcher = GuardedLauncher(ThreadPool(1))
-    kernels = with_rendered(compiled_kernels(launcher), launcher)
+    kernels = with_rendered(compiled_kernels(launcher), launcher, Launches)
 
     def on_copies(kernel: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
         placed = guarded(arguments)

@@ -9,6 +9,8 @@ import pytest
 
 from arraycnn.execution.thread_pool import ThreadPool
 from arraycnn.ops import plain
+from arraycnn.program.render.plain.calls import Calls
+from rendered import Rendered, with_rendered
 
 
 def in_order(value):
@@ -70,27 +72,31 @@ def poisoned(array):
     return array
 
 
+def kernels_of(launcher):
+    """Plain kernels, and what is rendered beside them."""
+    return with_rendered(plain.plain_kernels(launcher), launcher, Calls)
+
+
 def called():
     """Plain kernels that are called."""
     pool = ThreadPool(3)
 
     def run(name, *arguments, **options):
-        return getattr(plain.plain_kernels(Poisoned(pool)), name)(*arguments, **options)
+        return getattr(kernels_of(Poisoned(pool)), name)(*arguments, **options)
 
-    return _replaced(pool, run, in_place=False)
+    return _replaced(pool, run)
 
 
-def recorded(*, in_place):
+def recorded():
     """Plain kernels of which each is recorded on zeros, and then run on what it was given."""
     pool = ThreadPool(3)
 
     def run(name, *arguments, **options):
         launcher = Poisoned(pool)  # whose recordings share their memory
-        kernel = getattr(plain.plain_kernels(launcher, in_place=in_place), name)
+        kernel = getattr(kernels_of(launcher), name)
         results = []
         arguments = [in_order(argument) for argument in arguments]
         values = [(array, array.copy()) for array in arrays_in(arguments)]
-        launcher.handed_out += [byte_bounds(array) for array, _ in values if in_place]
         for array, _ in values:
             array[...] = 0
         replay = launcher.capture(lambda: results.append(kernel(*arguments, **options)))
@@ -99,17 +105,17 @@ def recorded(*, in_place):
         replay()
         return results[0]
 
-    return _replaced(pool, run, in_place)
+    return _replaced(pool, run)
 
 
-def _replaced(pool, run, in_place):
-    kernels = plain.plain_kernels(plain.Launcher(pool), in_place=in_place)
+def _replaced(pool, run):
+    kernels = kernels_of(plain.Launcher(pool))
     names = [field.name for field in fields(kernels)]
-    ours = [name for name in names if isinstance(getattr(kernels, name), partial)]
+    ours = [n for n in names if isinstance(getattr(kernels, n), partial | Rendered)]
     return replace(kernels, **{name: partial(run, name) for name in ours})
 
 
-RECORDS = {"plain": called(), "recorded": recorded(in_place=False)}
+RECORDS = {"plain": called(), "recorded": recorded()}
 if find_spec("numba") is not None:
     from guards import guarded_kernels
 

@@ -1,4 +1,4 @@
-"""Operations of the generic record as a program has them: traced alone, rendered by LLVM, and run."""
+"""Operations of the generic record as a program has them: traced alone, rendered, and run."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
@@ -7,34 +7,42 @@ from typing import Any
 import numpy as np
 
 from arraycnn.ops import GENERIC, Kernels
-from arraycnn.ops.compiled.launcher import Launcher
 from arraycnn.program.heads import HEADS
 from arraycnn.program.memo import schedule_of
-from arraycnn.program.render.launching import Launches
 from arraycnn.program.trace import Traced, trace
 
 _FLOATING = ("float32", "float64")
 
 
-def with_rendered(kernels: Kernels, launcher: Launcher) -> Kernels:
+def with_rendered(kernels: Kernels, launcher: Any, render: Callable[..., Any]) -> Kernels:
     """``kernels``, those that are generic rendered, which is how a step runs them."""
     own = {field.name: getattr(kernels, field.name) for field in fields(kernels)}
     generic = [n for n, kernel in own.items() if kernel and kernel is getattr(GENERIC, n)]
-    return replace(kernels, **{name: Rendered(name, launcher, kernels) for name in generic})
+    return replace(kernels, **{name: Rendered(name, launcher, kernels, render) for name in generic})
 
 
 class Rendered:
-    def __init__(self, name: str, launcher: Launcher, kernels: Kernels) -> None:
-        self._name, self._launcher, self._kernels = name, launcher, kernels
+    def __init__(
+        self, name: str, launcher: Any, kernels: Kernels, render: Callable[..., Any]
+    ) -> None:
+        self._name = name
+        self._how = launcher, kernels, render
 
     def __repr__(self) -> str:
         return f"{self._name}, rendered"
 
     def __call__(self, *arguments: Any, **settings: Any) -> Any:
-        return _run(self._launcher, self._kernels, self._name, *arguments, **settings)
+        return _run(*self._how, self._name, *arguments, **settings)
 
 
-def _run(launcher: Launcher, kernels: Kernels, name: str, *arguments: Any, **settings: Any) -> Any:
+def _run(
+    launcher: Any,
+    kernels: Kernels,
+    render: Callable[..., Any],
+    name: str,
+    *arguments: Any,
+    **settings: Any,
+) -> Any:
     function: Callable[..., Any] = getattr(GENERIC, name)
     given = {
         path: np.asarray(a) for path, a in _leaves((arguments, settings), np.ndarray | np.generic)
@@ -60,7 +68,7 @@ def _run(launcher: Launcher, kernels: Kernels, name: str, *arguments: Any, **set
     in_order = {
         path: np.ascontiguousarray(array).reshape(array.shape) for path, array in given.items()
     }
-    outputs, _ = Launches(schedule_of(program), dtype)(launcher, kernels, in_order)
+    outputs, _ = render(schedule_of(program), dtype)(launcher, kernels, in_order)
     return _mapped(lambda value, path: outputs.get(path, value), form[0])
 
 

@@ -13,12 +13,11 @@ import pytest
 
 from arraycnn.execution.thread_pool import ThreadPool
 from arraycnn.ops import GENERIC, Window, plain
-from arraycnn.ops.plain import batch, columns, launcher, optimizers, products, winograd
-from arraycnn.ops.plain import random_bits as plain_random
+from arraycnn.ops.plain import columns, launcher, products, winograd
 from arraycnn.ops.random_bits import layer_key, seed_words
 from cases import words_by_integers
 from kernel_cases import around
-from numpy_records import RECORDS, recorded, records
+from numpy_records import RECORDS, records
 
 if HAS_NUMBA := find_spec("numba") is not None:
     from arraycnn.ops.compiled import convolution
@@ -37,7 +36,7 @@ dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 ENDS_OF_VECTORS = list(range(2 * LANES + 2))
 """All counts up to two vectors: of whole ones, halves, quarters, down to a single number."""
 
-SIZES = sorted({*ENDS_OF_VECTORS, *around(plain_random._TILE, ELEMENTS, 2 * ELEMENTS)})
+SIZES = sorted({*ENDS_OF_VECTORS, *around(ELEMENTS, 2 * ELEMENTS)})
 SEED, STEP, PATH = 0xF1234567_89ABCDEF, 2**31 - 5, ("3", "body")
 
 
@@ -118,19 +117,6 @@ def test_batches_of_every_size_are_taken_and_rescaled(record):
         np.testing.assert_array_equal(record.rescale(pixels[rows], "float32"), wanted)
         np.testing.assert_array_equal(record.gather(wanted, rows % max(count, 1)),
                                       wanted[rows % max(count, 1)])  # fmt: skip
-
-
-@pytest.mark.parametrize("worth", [1, 8 * 5, 8 * 64])
-def test_plain_batches_cut_into_tasks(worth, monkeypatch):
-    monkeypatch.setattr(batch, "WORTH", worth)
-    record = RECORDS["recorded"]
-    for count in around(launcher.MOST_TASKS, 2 * launcher.MOST_TASKS):
-        pixels = np.random.default_rng(1).integers(0, 256, (9, 5), dtype=np.uint8)
-        rows = np.arange(count, dtype=np.int32) % 9
-        wanted = rescaled(pixels[rows], "float64")
-        np.testing.assert_array_equal(record.gather_rescale(pixels, rows, "float64"), wanted)
-        np.testing.assert_array_equal(record.gather(pixels, rows), pixels[rows])
-        np.testing.assert_array_equal(record.rescale(pixels[rows], "float64"), wanted)
 
 
 @records
@@ -349,15 +335,13 @@ ADAM = [
     for decay, decoupled in ((0.0, False), (0.07, False), (0.07, True))
     for betas, epsilon in (((0.9, 0.99), 1e-8), ((0.5, 0.7), 0.1))
 ]
-ENGINES = ["generic", "plain", "recorded", "plain in place"]
+ENGINES = ["generic", "plain", "recorded"]
 ENGINES += ["compiled"] if HAS_NUMBA else []
 
 
 def engine(name):
     if name == "generic":
         return GENERIC
-    if name == "plain in place":
-        return recorded(in_place=True)
     return RECORDS[name]
 
 
@@ -366,7 +350,7 @@ def engine(name):
 def test_every_setting_of_an_optimizer_on_every_engine(name, settings):
     """Tensors of all sizes at once, against the formulas."""
     op = "adam_update" if "decoupled" in settings else "sgd_update"
-    blocks = around(ELEMENTS, optimizers._BLOCK)[2:]
+    blocks = around(ELEMENTS)[2:]
     sizes = ENDS_OF_VECTORS[1:] + (blocks if settings["weight_decay"] else blocks[:1])
     for dtype, bound in (("float32", 3e-5), ("float64", 1e-12)):
         rng = np.random.default_rng(0)

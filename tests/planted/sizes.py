@@ -10,7 +10,6 @@ FAULTS = [
     ("ops/compiled/kernels/dense.py", "// outputs + 1)\n", "// outputs + 2)\n", "test_kernel_sizes.py -k 'compiled and dense'"),
     ("ops/compiled/dense.py", "room=per * (images + outputs)", "room=per * images", "test_kernel_sizes.py -k 'compiled and dense'"),
     ("ops/compiled/kernels/dense.py", "range(1, count):\n        part", "range(1, min(count, 16)):\n        part", "test_kernel_sizes.py -k 'parts_of_a_gradient'"),
-    ("ops/plain/optimizers.py", "        if weight_decay:\n", "        if weight_decay and momentum:\n", "test_kernel_sizes.py -k 'optimizer'"),
     ("ops/generic.py", "g + weight_decay * p for", "g + weight_decay * g for", "test_kernel_sizes.py -k 'optimizer'"),
     ("ops/cuda/optimizers.cu", "if (weight_decay != T(0)) gradient", "if (weight_decay != T(0) && momentum != T(0)) gradient", CUDA),
     ("ops/cuda/elements.cuh", "(PER_THREAD - 1) * blockDim.x < count", "(PER_THREAD - 2) * blockDim.x < count", CUDA),

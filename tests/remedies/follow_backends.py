@@ -236,15 +236,6 @@ def an_array_of_another_library_in_a_kernel_of_pytorch(here: Here) -> None:
     _in_a_pool(here, "torch")
 
 
-@follows("ops/host_launcher.py", "pass them as uint8")
-def gathered_images_of_another_kind(here: Here) -> None:
-    kernels = cnn.NumPy(fast=False).kernels
-    images, rows = making.some()[0], np.arange(3, dtype=np.int32)
-    with here.refused():
-        kernels.gather_rescale(images.astype("float32"), rows, "float32")
-    kernels.gather_rescale(images, rows, "float32")
-
-
 @follows(
     "backends/numpy.py",
     "update it, uninstall it, or take NumPy(fast=False), as train --no-fast does",

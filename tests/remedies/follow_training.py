@@ -151,9 +151,9 @@ def _breaking_above(here: Here, images: int, free: int | None) -> None:
 
     backend = type(cnn.NumPy())
     here.patch.setattr(backend, "free_memory", lambda _: free)
-    original = Plain.recorded
+    original = Plain.traced
 
-    def recorded(plans, task, carry):
+    def traced(plans, task, carry):
         plan = original(plans, task, carry)
         run = plan.run
 
@@ -165,7 +165,7 @@ def _breaking_above(here: Here, images: int, free: int | None) -> None:
         plan.run = limited
         return plan
 
-    here.patch.setattr(Plain, "recorded", recorded)
+    here.patch.setattr(Plain, "traced", traced)
 
 
 def _plain_model() -> cnn.Model:
@@ -246,21 +246,6 @@ def curves_of_no_epoch(here: Here) -> None:
     with here.refused():
         plot_learning_curves([])
     plot_learning_curves(making.model().fit(images, labels))
-
-
-@follows("ops/plain/optimizers.py", "copy it first")
-def plain_updates_in_place(here: Here) -> None:
-    from arraycnn.execution.thread_pool import thread_pool
-    from arraycnn.ops.plain import plain_kernels
-    from arraycnn.ops.plain.launcher import Launcher
-
-    record = plain_kernels(Launcher(thread_pool(1)), in_place=True)
-    turned = np.ones((3, 4), "float32").T
-    gradient, rate = np.ones((4, 3), "float32"), np.array(0.1, "float32")
-    settings = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
-    with here.refused():
-        record.sgd_update([turned], [gradient], [], rate, **settings)
-    record.sgd_update([turned.copy("C")], [gradient], [], rate, **settings)
 
 
 @follows("ops/compiled/dense.py", "transpose one of them")

@@ -93,11 +93,3 @@ def check_arrays(owner: str, *arrays: Any) -> None:
                 "keep all arrays of a model on its own backend"
             )
             raise InvalidTypeError(message)
-
-
-def check_bytes(owner: str, images: np.ndarray) -> None:
-    """Refuse what is not an array of uint8."""
-    check_arrays(owner, images)
-    if images.dtype != np.uint8:
-        message = f"{owner}: images must be uint8, got {images.dtype}; pass them as uint8"
-        raise InvalidTypeError(message)

@@ -11,22 +11,23 @@ from dataclasses import replace
 from functools import partial
 
 from arraycnn.ops.kernels import GENERIC, Kernels
-from arraycnn.ops.plain import batch, convolution, dense, loss, optimizers, pools, random_bits
+from arraycnn.ops.plain import convolution, dense, pools
 from arraycnn.ops.plain.launcher import Launcher
 from arraycnn.ops.plain.products import matmul
 
 
-def plain_kernels(
-    launcher: Launcher, *, in_place: bool = False, need_winners: bool = True, late: bool = False
-) -> Kernels:
+def plain_kernels(launcher: Launcher, *, need_winners: bool = True, late: bool = False) -> Kernels:
     """The record of kernels that make their calls by ``launcher``.
 
-    ``in_place`` : whether the optimizers' updates change the arrays they are given. Gradients then
-    go from dense layers to the update and nowhere else, which computes them.
+    All else of a step is pointwise or a reduction, and is called as the one expression has it that a
+    layer, a loss or an optimizer is written as (`arraycnn.program`).
 
-    ``late`` : whether dense layers leave gradients so without that.
-
-    ``need_winners`` : whether pools say which pixels they took, which only their backward reads.
+    Parameters
+    ----------
+    need_winners : bool
+        Whether pools say which pixels they took, which only their backward reads.
+    late : bool
+        Whether a dense layer's gradient is a `Product`, which the update that takes it computes.
     """
 
     def plain(function: Callable) -> Callable:
@@ -35,11 +36,8 @@ def plain_kernels(
     def pool(function: Callable) -> Callable:
         return partial(function, launcher, need_winners=need_winners)
 
-    def update(function: Callable) -> Callable:
-        return partial(function, launcher, in_place=in_place)
-
     def backward(function: Callable) -> Callable:
-        return partial(function, launcher, postpone=in_place or late)
+        return partial(function, launcher, late=late)
 
     return replace(
         GENERIC,
@@ -48,9 +46,6 @@ def plain_kernels(
         dense_backward=backward(dense.dense_backward),
         dense_relu=plain(dense.dense_relu),
         dense_relu_backward=backward(dense.dense_relu_backward),
-        gather=plain(batch.gather),
-        rescale=plain(batch.rescale),
-        gather_rescale=plain(batch.gather_rescale),
         conv2d=plain(convolution.conv2d),
         conv2d_backward=plain(convolution.conv2d_backward),
         conv2d_relu=plain(convolution.conv2d_relu),
@@ -59,10 +54,4 @@ def plain_kernels(
         conv2d_max_pool2d_backward=plain(convolution.conv2d_max_pool2d_backward),
         max_pool2d=pool(pools.max_pool2d),
         max_pool2d_backward=plain(pools.max_pool2d_backward),
-        dropout=plain(random_bits.dropout),
-        dropout_backward=plain(random_bits.dropout_backward),
-        softmax=plain(loss.softmax),
-        softmax_cross_entropy=plain(loss.softmax_cross_entropy),
-        sgd_update=update(optimizers.sgd_update),
-        adam_update=update(optimizers.adam_update),
     )

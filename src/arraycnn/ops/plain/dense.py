@@ -35,16 +35,16 @@ def dense_relu(
 
 def dense_backward(
     launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray, dy: np.ndarray,
-    need_dx: bool, postpone: bool = False,
+    need_dx: bool, late: bool = False,
 ) -> tuple[np.ndarray | None, np.ndarray | Product, np.ndarray]:  # fmt: skip
-    """See `arraycnn.ops.generic.dense_backward`; ``postpone``: dweight is a `Product`."""
+    """See `arraycnn.ops.generic.dense_backward`; ``late``: dweight is a `Product`."""
     check_arrays("dense_backward", x, weight, dy)
     dx = None
     if need_dx:
         dx = launcher.empty(x.shape, dy.dtype)
         product(launcher, dy, weight.T, dx)
     dweight: np.ndarray | Product = Product(x.T, dy)
-    if not postpone:
+    if not late:
         dweight = launcher.empty(weight.shape, dy.dtype)
         product(launcher, x.T, dy, dweight)
     dbias = launcher.empty(weight.shape[1:], dy.dtype)
@@ -57,7 +57,7 @@ def dense_backward(
 
 def dense_relu_backward(
     launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray, y: np.ndarray,
-    dy: np.ndarray, need_dx: bool, postpone: bool = False,
+    dy: np.ndarray, need_dx: bool, late: bool = False,
 ) -> tuple[np.ndarray | None, np.ndarray | Product, np.ndarray]:  # fmt: skip
     """Gradients of `dense_relu`, whose output was ``y``: (dx or None, dweight, dbias)."""
     check_arrays("dense_relu_backward", y, dy)
@@ -65,4 +65,4 @@ def dense_relu_backward(
     passed = launcher.between(dy.shape, dy.dtype)
 
     launcher.alone(lambda: let_through(launcher, dy, y, passed))
-    return dense_backward(launcher, ops, x, weight, passed, need_dx, postpone)
+    return dense_backward(launcher, ops, x, weight, passed, need_dx, late)

@@ -90,6 +90,8 @@ class Expressions(Arithmetic):
         raise NotInTheLanguage(ast.unparse(node))
 
     def _compare(self, node: ast.Compare) -> Any:
+        if len(node.ops) > 1:
+            raise NotInTheLanguage(ast.unparse(node))
         (sign,), (other,) = node.ops, node.comparators
         return self.compared(sign_of(sign), self.value(node.left), self.value(other))
 
