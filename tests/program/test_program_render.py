@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 from program_cases import NETWORKS, OPTIMIZERS
 from test_program_trace import traced
 
+import arraycnn as cnn
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.ops import Window, array_namespace
 from arraycnn.program.heads import HEADS
 from arraycnn.program.interpret import interpret
+from arraycnn.program.passes.chains import chains
 from arraycnn.program.passes.schedule import scheduled
 from arraycnn.program.passes.simplify import simplified
 from optional import Late, needs
@@ -250,6 +252,29 @@ def test_loops_of_a_chain_keep_to_their_image(size, filters):
     with program_cases.on_small_sizes():
         schedule = scheduled(simplified(program))
         check_rendered(schedule, values, interpret(program, values), 1e-12)
+
+
+def test_a_recorded_chain_of_equal_convolutions_keeps_what_each_has_in_memory():
+    """Their partial sums are of one size, and are read after the last of the chain."""
+    same = cnn.Conv2d(16, 3, padding="same"), cnn.GELUTanh()
+    network = cnn.Sequential(*same, *same, *same, cnn.Flatten(), cnn.Dense(3))
+    step = program_cases.trial(network, (6, 6, 16), OPTIMIZERS["SGD"], images=16)
+    schedule = test_program_passes.schedule_of(step, 16)
+    longest = max((c.steps for c in chains(schedule) if c.images), key=len)
+    assert sum(one.head is not None for one in longest) >= 2
+    launcher = launchers.Launcher(thread_pool(2))
+    arrays = {name: np.array(value) for name, value in step.values().items()}
+    made = []
+
+    def work():
+        launches = launching.Launches(schedule, "float64")
+        made.append(launches(launcher, compiled.compiled_kernels(launcher), arrays))
+
+    launcher.capture(work)()
+    ((outputs, _),) = made
+    for name, array in step.eager().items():
+        found = arrays[schedule.carried[name]] if name in schedule.carried else outputs[name]
+        np.testing.assert_allclose(found, array, rtol=1e-10, atol=1e-10, err_msg=name)
 
 
 def test_other_sizes_need_no_other_code():
