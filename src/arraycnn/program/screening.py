@@ -76,11 +76,11 @@ def screened_training(
         Judges a layer's program, too.
     """
     known = type(optimizer) in OPTIMIZERS and type(objective.loss) in LOSSES.values()
-    if unsupported is None and known and _is_of_the_library(network):
-        return Screened(network, None)
+    trusted = known and _is_of_the_library(network)
 
     def cause(of: Layer, kind: str) -> str | None:
-        return cause_against_training(of, optimizer, carry, image, uint8, kind, objective)
+        whole = objective, trusted
+        return cause_against_training(of, optimizer, carry, image, uint8, kind, *whole)
 
     whole = cause, unsupported, objective
     return _screened(network, carry, image, uint8, "train", dtype, *whole)
@@ -96,20 +96,19 @@ def screened_inference(
     unsupported: Supported | None = None,
 ) -> Screened:
     """The same for a pass forward."""
-    if unsupported is None and _is_of_the_library(network):
-        return Screened(network, None)
+    trusted = _is_of_the_library(network)
 
     def cause(of: Layer, kind: str) -> str | None:
-        return cause_against_inference(of, params, state, image, uint8, kind)
+        return cause_against_inference(of, params, state, image, uint8, kind, trusted)
 
     carry = Carry(params, state, {})
     return _screened(network, carry, image, uint8, "infer", dtype, cause, unsupported)
 
 
 def _is_of_the_library(network: Layer) -> bool:
-    """Whether every layer is one of arraycnn's, which compute and do nothing else: no trial is needed.
+    """Whether every layer is one of arraycnn's, which compute and do nothing else.
 
-    The tests compare each with its program.
+    The tests compare each with its program; here it need but be traced.
     """
     return all(type(layer) in LAYERS.values() for layer in parts(network))
 
