@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -205,3 +207,28 @@ def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch, caplo
         assert parts_compiled(tmp_path) == 2
     (record,) = caplog.records
     assert "No space left on device" in record.getMessage()
+
+
+def test_threads_that_ask_first_for_a_kernel_get_the_code_that_is_kept(monkeypatch):
+    """What one of them compiles in vain would be given back while the other launches it."""
+    from arraycnn.ops.compiled import launches
+    from arraycnn.ops.compiled.kernels import convolution
+
+    barrier, real, found = threading.Barrier(2), launches.load, []
+
+    def slow(*arguments):
+        time.sleep(0.05)
+        return real(*arguments)
+
+    def ask():
+        barrier.wait()
+        found.append(launches.address(convolution.pool_backward, "float64"))
+
+    monkeypatch.setattr(launches, "load", slow)
+    monkeypatch.setattr(launches, "_kept", {})
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == 2 * [launches.address(convolution.pool_backward, "float64")]

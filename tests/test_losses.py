@@ -231,3 +231,11 @@ def test_a_loss_of_the_whole_batch_is_refused():
     )
     with pytest.raises(InvalidValueError, match=re.escape(message)):
         loss_of_batch(Summing(), OUTPUTS, VALUES, CONTEXT)
+
+
+def test_outputs_that_are_no_numbers_are_right_about_nothing():
+    outputs, labels = np.full((4, 10), np.nan), np.zeros(4, np.int32)
+    outputs[3, 1:] = -1.0  # the label's alone is none
+    for k in (1, 3, 9):
+        loss = cnn.SoftmaxCrossEntropy(top_k=k)
+        assert loss.sums(np, outputs, labels)[1] == 0

@@ -197,9 +197,20 @@ def rounded(block, words, scratch):
     words[0] = scratch[0]
 
 
+def by_keyword(block, words, scratch):
+    words[0] = min(words[1], 5, key=words)
+
+
+def unknown_name(block, words, scratch):
+    words[0] = words[1] + nowhere  # noqa: F821
+
+
 @pytest.mark.parametrize(
     "function",
-    [two_kinds, early_value, over_a_list, by_steps, chained, never_reached, foreign_call, rounded],
+    [
+        *(two_kinds, early_value, over_a_list, by_steps, chained, never_reached, foreign_call),
+        *(rounded, by_keyword, unknown_name),
+    ],
     ids=lambda function: function.__name__,
 )
 def test_what_is_not_in_the_language_is_named(function):

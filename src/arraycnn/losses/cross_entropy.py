@@ -104,8 +104,9 @@ class SoftmaxCrossEntropy(ClassificationLoss):
         if labels.ndim == outputs.ndim:
             labels = xp.astype(xp.argmax(labels, axis=-1), xp.int32)
         picked = xp.where(_is_label(xp, outputs, labels), outputs, 0.0)
-        larger = outputs > xp.sum(picked, axis=-1, keepdims=True)
-        before = xp.sum(xp.astype(larger, outputs.dtype), axis=-1)
+        # False where either is NaN: a broken network is right about nothing.
+        not_above = outputs <= xp.sum(picked, axis=-1, keepdims=True)
+        before = outputs.shape[-1] - xp.sum(xp.astype(not_above, outputs.dtype), axis=-1)
         among = mean_of_each(xp, xp.astype(before < float(self.top_k), outputs.dtype))
         return xp.concat([found, xp.reshape(xp.sum(among), (1,))])
 

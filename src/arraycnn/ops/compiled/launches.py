@@ -6,12 +6,14 @@ whose upper half is the number of the launch and whose lower half that of the bl
 last block of a launch opens the next. So no thread is waited for that has not yet come, or that the
 system has put aside between two blocks.
 
-Each kernel is compiled by itself, when it is first launched, and kept (`caching.py`).
+Each kernel is compiled by itself, when it is first launched, and kept (`linking.py`).
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
+import threading
 from functools import cache
 from typing import Any
 
@@ -54,8 +56,28 @@ def address(kernel: Function, dtype: str) -> int:
     return _loaded(kernel, dtype).address
 
 
-@cache
+_kept: dict[tuple[Function, str], Loaded] = {}
+_lock = threading.RLock()
+"""Of two threads that ask for a kernel first, one waits: else both would compile it, and the code that
+is not kept would be given back while its address is in a list of launches."""
+
+
 def _loaded(function: Function, dtype: str) -> Loaded:
-    folder = cache_folder()
-    files = ObjectFiles(None if folder is None else folder / "kernels")
-    return load(function, dtype, WORDS - 2, files)
+    key = function, dtype
+    if key not in _kept:
+        with _lock:
+            if key not in _kept:
+                folder = cache_folder()
+                files = ObjectFiles(None if folder is None else folder / "kernels")
+                _kept[key] = load(function, dtype, WORDS - 2, files)
+    return _kept[key]
+
+
+def _renew_lock() -> None:
+    """In a forked process, whose other threads, which may have held it, are gone."""
+    global _lock
+    _lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_lock)

@@ -65,15 +65,17 @@ def at_first_compilation(act: Callable[[], None]) -> Iterator[None]:
     """Within the block, ``act`` when the first code is compiled, and not found in a file."""
 
     def once() -> None:
-        if once in _listening:
+        try:
             _listening.remove(once)
-            act()
+        except ValueError:  # another thread's compilation came first
+            return
+        act()
 
     _listening.append(once)
     try:
         yield
     finally:
-        if once in _listening:
+        with contextlib.suppress(ValueError):
             _listening.remove(once)
 
 
@@ -88,9 +90,11 @@ def _target_machine() -> Any:
 
 @cache
 def digest_of_machine() -> str:
-    """Of the compiler and the processor."""
+    """Of the compiler, how it is used here, and the processor."""
     machine = (
+        Path(__file__).read_bytes(),
         llvmlite.__version__,
+        binding.llvm_version_info,
         binding.get_default_triple(),
         binding.get_host_cpu_name(),
         binding.get_host_cpu_features().flatten(),

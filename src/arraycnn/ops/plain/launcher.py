@@ -92,11 +92,6 @@ class Launcher(HostLauncher):
             for address in self._arena.taken() - before:
                 self._arena.give_back(address)
 
-    @property
-    def arena_bytes(self) -> int:
-        """How much memory the arrays of recordings have."""
-        return self._arena.size
-
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """Zeros, which nobody may write; no memory is needed for what is only read."""
         count, dtype = math.prod(shape), np.dtype(dtype)

@@ -63,7 +63,10 @@ class Expressions(Arithmetic):
 
     def _name(self, node: ast.Name) -> Any:
         if node.id not in self.names:
-            return self._outside[node.id] if node.id in self._outside else vars(builtins)[node.id]
+            known = {**vars(builtins), **self._outside}
+            if node.id not in known:
+                raise NotInTheLanguage(f"no name: {node.id}")
+            return known[node.id]
         found = self.names[node.id]
         if isinstance(found, Variable):
             return found.kind(found.dtype, self.builder.load(found.cell))
@@ -151,6 +154,8 @@ class Expressions(Arithmetic):
         return View(start, (self.joined("-", last, first), *found.shape[1:]))
 
     def _call(self, node: ast.Call) -> Any:
+        if node.keywords:
+            raise NotInTheLanguage(ast.unparse(node))
         function = self.value(node.func)
         arguments = [self.value(argument) for argument in node.args]
         if function in (min, max):

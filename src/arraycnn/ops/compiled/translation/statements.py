@@ -70,8 +70,9 @@ class Body(Expressions):
         if not function.is_linked:
             return Body(self.builder, function, self.dtype, self.linked).run(arguments)
         given = zip(function.parameters, arguments, strict=True)
-        known = [(name, value) for name, value in given if name in function.fixed]
-        variant = Variant(function, tuple(one for one in known if isinstance(one[1], int)))
+        fixed = [(name, value) for name, value in given if name in function.fixed]
+        known = tuple((name, int(value)) for name, value in fixed if isinstance(value, int))
+        variant = Variant(function, known)
         if variant not in self.linked:
             self.linked.append(variant)
         values = [
