@@ -116,5 +116,5 @@ def _check_shares(y: np.ndarray, what: str) -> None:
     wrong = (y < -_ROUNDING) | (y > 1.0 + _ROUNDING)
     if wrong.any():
         place = np.unravel_index(int(wrong.argmax()), y.shape)
-        reason = f"must be {what} of 0 to 1, got {float(y[place])!r} at position {place[0]}"
+        reason = f"must be {what} of 0 to 1, got {y[place]:.9g} at position {place[0]}"
         raise BrokenRule(reason, "give 1 where an image has the label, 0 where not")

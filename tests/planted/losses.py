@@ -18,7 +18,7 @@ FAULTS = [
     ("program/steps.py", "HEADS.gather(given, random.indices) if whole else given", "given", TRAINING + "'program and not compiled'"),
     ("program/steps.py", "xp.arange(count, dtype=np.int32) == cursor", "xp.arange(count, dtype=np.int32) >= cursor", PROGRAM),
     ("label_inputs.py", "fits and (all_are or not is_one_hot(y))", "fits and not is_one_hot(y)", TRAINING + "soft_ones"),
-    ("label_inputs.py", "wrong = (y < 0.0) | (y > 1.0)", "wrong = y > 1.0", TRAINING + "refused_everywhere"),
+    ("label_inputs.py", "wrong = (y < -_ROUNDING) | (y > 1.0 + _ROUNDING)", "wrong = y > 1.0 + _ROUNDING", TRAINING + "refused_everywhere"),
     ("losses/config.py", "{**LOSSES, **{loss.__name__: loss for loss in user_losses}}", "dict(LOSSES)", TRAINING + "file_names"),
     ("training_state.py", "if state.loss != loss:", "if False:", TRAINING + "'goes_on and not compiled'"),
     ("model_file.py", '{"format_version": LOSS_VERSION, "loss":', '{"loss":', FILES + "version"),
