@@ -169,6 +169,44 @@ def test_recorded_steps_write_no_byte_beyond_their_memory(digits, network, threa
         assert max(runs) > 10
 
 
+LYING = {
+    "in Fortran's order": np.asfortranarray,
+    "as a stack of pictures in Fortran's order": lambda a: np.stack(list(np.asfortranarray(a))),
+    "backwards": lambda a: np.ascontiguousarray(a[::-1, ::-1])[::-1, ::-1],
+    "every other pixel": lambda a: np.repeat(a, 2, axis=2)[:, :, ::2],
+    "channels first": lambda a: np.ascontiguousarray(a.transpose(0, 3, 1, 2)).transpose(0, 2, 3, 1),
+    "one image many times": lambda a: np.broadcast_to(a[:1], a.shape),
+}
+
+
+@kernels
+@pytest.mark.parametrize("lying", LYING.values(), ids=LYING)
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+@pytest.mark.parametrize("first", [True, False], ids=["new", "known"])
+def test_how_images_lie_in_memory_does_not_matter(lying, kind, first, fast):
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, (9, 6, 5, 2)).astype(kind)
+    labels = np.arange(9, dtype=np.int32) % 3
+    rescale = [cnn.Rescale()] if kind == "uint8" else []
+    network = cnn.Sequential(*rescale, cnn.Conv2d(4, 2), cnn.ReLU(), cnn.Flatten(), cnn.Dense(3))
+    shown = lying(images)
+    plain = np.array(shown, order="C")
+
+    def model():
+        made = cnn.Model(network, (6, 5, 2), cnn.NumPy(fast=fast))
+        if not first:
+            made.predict(plain[::-1].copy())
+        return made
+
+    np.testing.assert_array_equal(model().predict(shown), model().predict(plain))
+    assert model().evaluate(shown, labels) == model().evaluate(plain, labels)
+    ones = [model(), model()]
+    for one, given in zip(ones, (shown, plain), strict=True):
+        one.fit(given, labels, batch_size=4, epochs=1)
+    for name, array in ones[0].parameters.items():
+        np.testing.assert_array_equal(array, ones[1].parameters[name], err_msg=name)
+
+
 @kernels
 @pytest.mark.parametrize("before", [[cnn.Conv2d(2, 3)], []], ids=["fused", "alone"])
 def test_a_pool_of_more_pixels_than_a_byte_counts(before, fast):

@@ -242,7 +242,7 @@ def different_signatures(record: Kernels) -> list[str]:
             return None
         found = inspect.signature(function).parameters.values()
         # What a record itself has settled is not for its callers.
-        settled = ("in_place", "postpone", "need_winners")
+        settled = ("late", "need_winners")
         return [(p.name, p.kind, p.default) for p in found if p.name not in settled]
 
     names = [field.name for field in dataclasses.fields(Kernels)]

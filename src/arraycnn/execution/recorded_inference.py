@@ -72,6 +72,7 @@ class RecordedInference:
         """Logits and probabilities of ``images``, valid until the next call."""
         if not self._launcher.owns(images):
             images = self._launcher.asarray(images)
+        images = self._launcher.contiguous(images)  # as kernels read them
         kind = tuple(images.shape), str(images.dtype)
         if kind not in self._seen:
             outputs = self._forward(images)

@@ -21,10 +21,16 @@ _MAY_HAVE_A_BIAS = {"dense", "dense_relu", "conv2d", "conv2d_relu", "conv2d_max_
 def constants_and_inputs(
     schedule: Schedule, arrays: Mapping[str, np.ndarray]
 ) -> dict[Node, np.ndarray]:
-    """What a schedule begins with, ``arrays`` being its inputs by name."""
+    """What a schedule begins with, ``arrays`` being its inputs by name.
+
+    All in C order, since kernels are told where an array begins, not how it lies.
+    """
     program = schedule.program
     held = {node: node.attrs[0].array for node in program.nodes if node.op == "constant"}
-    return held | {node: arrays[name] for name, node in program.inputs.items()}
+    held |= {node: arrays[name] for name, node in program.inputs.items()}
+    strided = [node.attrs for node, array in held.items() if not array.flags.c_contiguous]
+    assert not strided, f"inputs of a program that do not lie in C order: {strided}"
+    return held
 
 
 def head_result(node: Node, ops: Kernels, held: Mapping[Node, np.ndarray]) -> Any:
