@@ -147,7 +147,7 @@ def main():
         "commit": commit(),
         "device": processor(),
         "threads": options.threads,
-        "versions": versions("arraycnn", "numpy", "numba", "torch", "jax"),
+        "versions": versions("arraycnn", "numpy", "llvmlite", "torch", "jax"),
     }
     others = {
         peer: versions(peer, python=options.pythons.get(peer))

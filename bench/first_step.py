@@ -21,7 +21,7 @@ from nets import NETS
 STEPS = 6
 """Further steps, after which memory has grown as far as it does; the fastest is the steady one."""
 
-CACHES = ("NUMBA_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME", "CACHEDB")
+CACHES = ("ARRAYCNN_KERNELS", "TORCHINDUCTOR_CACHE_DIR", "XDG_CACHE_HOME", "CACHEDB")
 
 
 def first_steps(options, empty=False):

@@ -7,7 +7,7 @@ import numpy as np
 from nets import NETS, SEED, Order, network, optimizer
 
 OURS = {"arraycnn fast": True, "arraycnn numpy": False}
-"""Our peers: whether the kernels are those that numba compiled."""
+"""Our peers: whether the kernels are the compiled ones."""
 
 
 ENGINES = {"arraycnn torch": "torch", "arraycnn jax": "jax"}

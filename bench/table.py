@@ -13,7 +13,7 @@ from nets import NETS as SPECS
 NETS = {"a": "tutorial's network", "b": "PyTorch's basic MNIST network"}
 TITLES = {net: spec.title for net, spec in SPECS.items()} | NETS
 GPU_NETS = NETS | {"cifar": "64-128-256 on 32x32x3"}
-OURS = {"arraycnn fast": "with numba", "arraycnn numpy": "plain NumPy"}
+OURS = {"arraycnn fast": "compiled kernels", "arraycnn numpy": "plain NumPy"}
 ENGINES = {"arraycnn torch": "on torch", "arraycnn jax": "on JAX"}
 SMALLEST_SHARE = 0.03
 """Kernels that take less of a step are not named."""

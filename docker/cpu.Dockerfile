@@ -16,7 +16,7 @@ COPY --from=build /opt/arraycnn /opt/arraycnn
 ENV PATH=/opt/arraycnn/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     ARRAYCNN_CACHE=/data \
-    NUMBA_CACHE_DIR=/cache/numba \
+    ARRAYCNN_KERNELS=/cache/kernels \
     MPLCONFIGDIR=/cache/matplotlib
 USER 1000
 WORKDIR /work

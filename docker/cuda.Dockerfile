@@ -24,7 +24,7 @@ ENV PATH=/opt/arraycnn/bin:$PATH \
     ARRAYCNN_CACHE=/data \
     CUPY_CACHE_DIR=/cache/cupy \
     CUDA_CACHE_PATH=/cache/cuda \
-    NUMBA_CACHE_DIR=/cache/numba \
+    ARRAYCNN_KERNELS=/cache/kernels \
     MPLCONFIGDIR=/cache/matplotlib
 USER 1000
 WORKDIR /work

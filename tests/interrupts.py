@@ -67,10 +67,10 @@ class Untraceable:
 
 WITH_CALLS = cnn.Sequential(cnn.Rescale(), Untraceable(), cnn.Flatten(), cnn.Dense(3))
 WAYS = {
-    "numba": (lambda: cnn.NumPy(2, fast=True), OF_KERNELS, "numba"),
-    "numba, one thread": (lambda: cnn.NumPy(1, fast=True), OF_KERNELS, "numba"),
-    "numba, eager": (lambda: cnn.NumPy(2, fast=True), WITH_STATE, "numba"),
-    "numba, calls": (lambda: cnn.NumPy(2, fast=True), WITH_CALLS, "numba"),
+    "compiled": (lambda: cnn.NumPy(2, fast=True), OF_KERNELS, "llvmlite"),
+    "compiled, one thread": (lambda: cnn.NumPy(1, fast=True), OF_KERNELS, "llvmlite"),
+    "compiled, eager": (lambda: cnn.NumPy(2, fast=True), WITH_STATE, "llvmlite"),
+    "compiled, calls": (lambda: cnn.NumPy(2, fast=True), WITH_CALLS, "llvmlite"),
     "NumPy": (lambda: cnn.NumPy(2, fast=False), OF_KERNELS, None),
     "NumPy, eager": (lambda: cnn.NumPy(2, fast=False), WITH_STATE, None),
     "NumPy, calls": (lambda: cnn.NumPy(2, fast=False), WITH_CALLS, None),
@@ -331,7 +331,7 @@ def signalled(name, images, moments, seed, twice=False):
 
 def forked():
     """Interrupt trainings in a child, whose threads of before are gone."""
-    for name in ("numba", "NumPy"):
+    for name in ("compiled", "NumPy"):
         if WAYS[name][2] and importlib.util.find_spec(WAYS[name][2]) is None:
             continue
         Way(name).states(3)

@@ -116,7 +116,7 @@ def _replaced(pool, run):
 
 
 RECORDS = {"plain": called(), "recorded": recorded()}
-if find_spec("numba") is not None:
+if find_spec("llvmlite") is not None:
     from guards import guarded_kernels
 
     RECORDS["compiled"] = guarded_kernels()

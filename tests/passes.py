@@ -3,7 +3,7 @@
 A test that passed in the bare environment, and neither it nor anything it stands on asked for a
 package that is missing there, does the same where the package is installed: it need not run again.
 All others do: what was skipped, what is new, and what asked, as every test does that computes on
-NumPy as a user gets it, with numba where numba is.
+NumPy as a user gets it, with compiled kernels where llvmlite is.
 
     ARRAYCNN_RAN=bare.jsonl pytest -n auto                                 # writes down what ran
     ARRAYCNN_RAN=full.jsonl ARRAYCNN_RAN_BARE=bare.jsonl pytest -n auto    # runs the others
@@ -30,7 +30,7 @@ from typing import Any
 
 import pytest
 
-OPTIONAL = {"cupy", "cupy_backends", "cupyx", "jax", "numba", "onnx", "onnxruntime", "pandas"}
+OPTIONAL = {"cupy", "cupy_backends", "cupyx", "jax", "llvmlite", "onnx", "onnxruntime", "pandas"}
 OPTIONAL |= {"safetensors", "scipy", "sklearn", "torch"}
 """What imports by these names find is not in the extra `test`; test_architecture.py compares."""
 EVERY_PYTHON = (

@@ -19,11 +19,11 @@ SOURCE = Path(arraycnn.__file__).parent
 TESTS = Path(__file__).parent
 CUPY = {"ops/cupy_kernels.py", "backends/cupy.py", "execution/recorded.py"}
 ARRAY_API = {"ops/arrays.py"}
-OPTIONAL = {"cupy", "cupyx", "torch", "jax", "numba", "matplotlib", "PIL", "onnx", "mpi4py"}
+OPTIONAL = {"cupy", "cupyx", "torch", "jax", "llvmlite", "matplotlib", "PIL", "onnx", "mpi4py"}
 OPTIONAL |= {"tensorboardX"}
 OPTIONAL |= {"safetensors", "sklearn"}
-LAZY = {"torch", "jax", "cupy", "numba", "matplotlib", "PIL", "click", "rich", "array_api_strict"}
-LAZY |= {"onnx", "safetensors", "sklearn"}
+LAZY = {"torch", "jax", "cupy", "matplotlib", "PIL", "click", "rich", "array_api_strict"}
+LAZY |= {"llvmlite", "onnx", "safetensors", "sklearn"}
 
 # From the bottom to the top; nothing may reach what stands in a later line, by any detour.
 ORDER = [
@@ -150,10 +150,12 @@ def test_cupy_is_imported_in_its_files_only(file):
 @each_file
 def test_optional_libraries_are_imported_inside_functions_only(file):
     outside = at_module_level(TREES[file])
-    # Functions are compiled, and a class has its bases, as their module is read: these modules
-    # are themselves imported in functions.
-    allowed = {"estimator.py": {"sklearn"}}
-    assert not libraries(imports(outside)) & OPTIONAL - allowed.get(file, set())
+    # Code is written through llvmlite, and a class has its bases, as their module is read: these
+    # modules are themselves imported in functions.
+    allowed = {"sklearn"} if file == "estimator.py" else set()
+    if file.startswith(("ops/compiled/", "program/render/")):
+        allowed = {"llvmlite"}
+    assert not libraries(imports(outside)) & OPTIONAL - allowed
 
 
 def distributions(requirements: list[str]) -> set[str]:

@@ -4,7 +4,9 @@ import logging
 import os
 import platform
 import sys
+import tomllib
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from arraycnn import (
     available_backends,
     get_backend,
 )
+from arraycnn.backends.numpy import LLVMLITE
 from arraycnn.layers import Dense, Flatten
 
 OPTIONAL = {
@@ -66,7 +69,8 @@ def broken(monkeypatch, tmp_path):
 
     def install(module, code):
         (tmp_path / f"{module}.py").write_text(code)
-        monkeypatch.delitem(sys.modules, module, raising=False)
+        monkeypatch.setitem(sys.modules, module, None)  # so that it is gone afterwards, too
+        monkeypatch.delitem(sys.modules, module)
         monkeypatch.syspath_prepend(tmp_path)
 
     return install
@@ -103,7 +107,7 @@ def test_what_is_no_backend_is_refused(value, kind, said):
 
 
 CORES = len(os.sched_getaffinity(0))
-KERNELS = "numba" if find_spec("numba") else "NumPy"
+KERNELS = "compiled" if find_spec("llvmlite") else "NumPy"
 
 
 def test_numpy_says_how_it_computes():
@@ -111,24 +115,51 @@ def test_numpy_says_how_it_computes():
     assert words == f"CPU ({platform.machine()}), 3 threads, NumPy kernels"
 
 
-def test_numpy_fast_needs_numba(monkeypatch):
-    monkeypatch.setitem(sys.modules, "numba", None)
-    with pytest.raises(BackendUnavailableError, match=r"numba is not installed.*arraycnn\[fast\]"):
+def test_numpy_fast_needs_llvmlite(monkeypatch):
+    monkeypatch.setitem(sys.modules, "llvmlite", None)
+    with pytest.raises(
+        BackendUnavailableError, match=r"llvmlite is not installed.*arraycnn\[fast\]"
+    ):
         get_backend(NumPy(fast=True))
     assert get_backend(NumPy(fast=False)).kernels.conv2d.func.__module__.startswith(
         "arraycnn.ops.plain."
     )
 
 
-def test_numba_that_does_not_work_is_an_error_with_a_way_out(monkeypatch):
-    def broken(threads):
-        raise ImportError("Numba needs NumPy 1.0 or less")
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise OSError('libllvmlite.so: cannot\\n open it')", "libllvmlite.so: cannot open it"),
+        ("", "module 'llvmlite' has no attribute '__version__'"),
+        (
+            "__version__ = '0.43.0'",
+            "its version is 0.43.0, and compiled kernels need 0.44 or newer",
+        ),
+        ("__version__ = '0.9.2'", "its version is 0.9.2, and compiled kernels need 0.44 or newer"),
+        *((f"__version__ = '{new}'", "a part is missing") for new in ("0.44.0", "0.100.1", "1.0")),
+        ("__version__ = '0+unknown'", "a part is missing"),
+    ],
+)
+def test_llvmlite_that_does_not_work_is_an_error_with_a_way_out(code, said, broken, monkeypatch):
+    """Where it is installed, NumPy's own kernels are not taken in silence."""
 
-    monkeypatch.setattr("arraycnn.backends.numpy._compiled", broken)
-    monkeypatch.setattr(NumPy, "_is_fast", lambda self: self.fast is not False)
-    with pytest.raises(BackendUnavailableError, match=r"numba is installed.*NumPy\(fast=False\)"):
-        get_backend("numpy")
+    def incomplete(threads):
+        raise ImportError("a part is missing")
+
+    monkeypatch.setattr("arraycnn.backends.numpy._compiled", incomplete)
+    broken("llvmlite", code)
+    assert raised_by(get_backend, "numpy", kind=BackendUnavailableError) == (
+        f"backend numpy: llvmlite is installed and does not work ({said}); update it (numba, where it "
+        "is installed, too), uninstall it, or take NumPy(fast=False), as train --no-fast does"
+    )
     assert get_backend(NumPy(fast=False)).fast is False
+
+
+def test_the_extra_asks_for_what_the_backend_needs():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())[
+        "project"
+    ]
+    assert project["optional-dependencies"]["fast"] == [f"llvmlite>={LLVMLITE}"]
 
 
 def test_version_and_device_in_words(backend):

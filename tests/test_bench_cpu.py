@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parent.parent / "bench"
-OURS = ["arraycnn numpy", *(["arraycnn fast"] if find_spec("numba") else [])]
+OURS = ["arraycnn numpy", *(["arraycnn fast"] if find_spec("llvmlite") else [])]
 PEERS = {"torch eager": "torch", "torch channels_last": "torch", "jax jit": "jax"}
 PEERS |= {"arraycnn torch": "torch"}
 
@@ -147,7 +147,7 @@ def test_tables_of_networks(monkeypatch):
     norm = "the basic network with batch norm"
     by_hand = "8 (7-9), 0.80x", "torch compile 10", "3, 0.75x", "jax jit 4"
     assert [row for row in rows if row[0] == norm] == [[norm, "64", *by_hand]]
-    assert ["with numba", "64", "100", "90, 0.90x"] in rows
+    assert ["compiled kernels", "64", "100", "90, 0.90x"] in rows
     assert [swish, "64", "1.50", "4.25", "4.25"] in rows
     assert [swish, "64", "30, 0.50x", "", "torch eager 60", "jax jit 60"] in rows
     assert [swish, "64", "0.25", ""] in rows

@@ -288,10 +288,10 @@ def test_a_training_does_not_wait_for_the_other_commands(tmp_path):
     assert not {"arraycnn.cli.report", "arraycnn.report", "arraycnn.export"} & set(loaded)
 
 
-@pytest.mark.parametrize(("option", "kernels"), [("--fast", "numba"), ("--no-fast", "NumPy")])
+@pytest.mark.parametrize(("option", "kernels"), [("--fast", "compiled"), ("--no-fast", "NumPy")])
 def test_the_kernels_can_be_chosen(option, kernels, tmp_path, command):
     if option == "--fast":
-        pytest.importorskip("numba", reason="numba is not installed")
+        pytest.importorskip("llvmlite", reason="llvmlite is not installed")
     done = command("train", *QUICK, option, "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert (

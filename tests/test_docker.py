@@ -10,8 +10,8 @@ ROOT = Path(__file__).parent.parent
 DOCKER = ROOT / "docker"
 FILES = sorted(DOCKER.glob("*.Dockerfile"))
 SOURCES = "".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
-OF_LIBRARIES = {  # which CuPy, the driver, numba, matplotlib and the container runtime read
-    *("CUPY_CACHE_DIR", "CUDA_CACHE_PATH", "NUMBA_CACHE_DIR", "MPLCONFIGDIR"),
+OF_LIBRARIES = {  # which CuPy, the driver, matplotlib and the container runtime read
+    *("CUPY_CACHE_DIR", "CUDA_CACHE_PATH", "MPLCONFIGDIR"),
     *("NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "PYTHONUNBUFFERED", "PATH"),
 }
 

@@ -20,7 +20,7 @@ NETWORK = cnn.Sequential(
 OPTIMIZERS = [outside.Signum(0.01), cnn.Lion(0.003, weight_decay=0.1)]
 IMAGES = np.random.default_rng(1).integers(0, 256, (20, 6, 5, 1), dtype=np.uint8)
 LABELS = np.random.default_rng(2).integers(0, 3, 20)
-FAST = pytest.param(True, marks=needs("numba"), id="compiled")
+FAST = pytest.param(True, marks=needs("llvmlite"), id="compiled")
 each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 
 

@@ -65,16 +65,16 @@ NETWORKS = {
     "all trunk": cnn.Sequential(cnn.Rescale(), cnn.Conv2d(10, 3), cnn.GlobalAvgPool2d()),
     "all head": cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(10)),
 }
-HAS_NUMBA = find_spec("numba") is not None
+HAS_LLVM = find_spec("llvmlite") is not None
 kernels = pytest.mark.parametrize(
     "fast",
     [
         False,
         pytest.param(
-            True, marks=pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed")
+            True, marks=pytest.mark.skipif(not HAS_LLVM, reason="llvmlite is not installed")
         ),
     ],
-    ids=["numpy", "numba"],
+    ids=["numpy", "compiled"],
 )
 each_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 
@@ -153,7 +153,7 @@ def test_what_rescales_by_a_mean_of_its_own_is_not_taken_for_the_plain_one(digit
     assert np.abs(found[0] - plain[0]).max() > 1e-3
 
 
-@pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed")
+@pytest.mark.skipif(not HAS_LLVM, reason="llvmlite is not installed")
 @each_network
 @pytest.mark.parametrize(("threads", "batch_size"), [(1, 7), (3, 32)])
 def test_recorded_steps_write_no_byte_beyond_their_memory(digits, network, threads, batch_size):
@@ -361,7 +361,7 @@ def test_recordings_share_their_memory():
 
 
 def test_compiling_is_announced_and_loading_is_not(monkeypatch, caplog, tmp_path):
-    pytest.importorskip("numba", reason="numba is not installed")
+    pytest.importorskip("llvmlite", reason="llvmlite is not installed")
     from arraycnn.execution import compiled
     from arraycnn.ops.compiled.kernels.links import chain
     from arraycnn.ops.compiled.linking import load

@@ -40,9 +40,9 @@ def each(*names):
 
 
 FEW = [
-    "numba, one thread",
-    "numba, eager",
-    "numba, calls",
+    "compiled, one thread",
+    "compiled, eager",
+    "compiled, calls",
     "NumPy, eager",
     "NumPy, calls",
     "array-api-strict",
@@ -52,17 +52,17 @@ every_way = each(*interrupts.WAYS)
 # --- at any moment (`python tests/interrupts.py` tries more of them) --------------------------------
 
 
-@each("numba", "NumPy", "torch", "JAX")
+@each("compiled", "NumPy", "torch", "JAX")
 def test_an_interrupt_at_any_line_leaves_a_state_of_whole_steps_and_a_resume_its_end(way):
-    interrupts.injected(way, "array", 20 if way in ("numba", "NumPy") else 6, seed=1)
+    interrupts.injected(way, "array", 20 if way in ("compiled", "NumPy") else 6, seed=1)
 
 
-@each("numba", "NumPy", "torch", "JAX")
+@each("compiled", "NumPy", "torch", "JAX")
 def test_a_signal_at_any_time_leaves_a_state_of_whole_steps_and_a_resume_its_end(way):
-    interrupts.signalled(way, "array", 20 if way in ("numba", "NumPy") else 14, seed=2)
+    interrupts.signalled(way, "array", 20 if way in ("compiled", "NumPy") else 14, seed=2)
 
 
-@each("numba", "NumPy", "torch")
+@each("compiled", "NumPy", "torch")
 def test_two_signals_that_follow_quickly_do_so_too(way):
     interrupts.signalled(way, "array", 4, seed=3, twice=True)
 
@@ -73,7 +73,7 @@ def test_so_does_every_other_plan(way):
     interrupts.signalled(way, "array", 3, seed=5)
 
 
-@each("numba", "NumPy", "NumPy, eager")
+@each("compiled", "NumPy", "NumPy, eager")
 @pytest.mark.parametrize("images", ["source", "iterable"])
 def test_so_does_every_kind_of_set(way, images):
     interrupts.injected(way, images, 8, seed=6)
@@ -86,7 +86,7 @@ def test_so_does_a_forked_child():
     assert result.returncode == 0, result.stderr
 
 
-@each("numba", "NumPy")
+@each("compiled", "NumPy")
 def test_a_thread_that_trains_is_interrupted_as_a_signal_does_it(way):
     way = Way(way, repeats=50)
     model, told, states = way.model(), Told(), []
@@ -248,7 +248,7 @@ def test_plain_numpy_keeps_the_steps_before_the_one_that_was_torn(name, monkeypa
             way.check(model, told)
 
 
-@each("numba", "numba, one thread", "numba, calls")
+@each("compiled", "compiled, one thread", "compiled, calls")
 @pytest.mark.parametrize(("replays", "steps"), [(1, 1), (3, 3), (6, 21), (7, 37), (9, 69)])
 def test_compiled_steps_count_that_were_done_when_the_interrupt_came(
     way, replays, steps, monkeypatch
@@ -317,7 +317,7 @@ def test_the_pool_leaves_nobody_at_work_however_often_it_is_interrupted(signals)
 # --- what callbacks are told ------------------------------------------------------------------------
 
 
-@each("numba", "NumPy, eager")
+@each("compiled", "NumPy, eager")
 @pytest.mark.parametrize("hook", ["on_steps", "on_epoch", "on_save"])
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 @pytest.mark.parametrize("first", [True, False])

@@ -28,14 +28,14 @@ print(dx.sum(), arraycnn.__file__)
 
 
 @pytest.fixture(autouse=True)
-def numba():
-    return pytest.importorskip("numba", reason="numba is not installed")
+def llvmlite():
+    return pytest.importorskip("llvmlite", reason="llvmlite is not installed")
 
 
 @pytest.fixture(scope="module")
 def package(tmp_path_factory):
     """The package where nothing can be written: root, too, cannot make a folder of a file."""
-    pytest.importorskip("numba", reason="numba is not installed")
+    pytest.importorskip("llvmlite", reason="llvmlite is not installed")
     folder = tmp_path_factory.mktemp("read-only")
     shutil.copytree(SOURCE, folder / "arraycnn", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "arraycnn" / "ops" / "compiled" / "__pycache__").touch()
@@ -47,7 +47,8 @@ def start(package, cwd, **changes):
     nowhere = str(package / "arraycnn" / "__init__.py")
     environment = {**os.environ, "HOME": nowhere, "XDG_CACHE_HOME": nowhere}
     environment |= {"PYTHONPATH": str(package), "TMPDIR": str(cwd), "PYTHONDONTWRITEBYTECODE": "1"}
-    environment.pop("NUMBA_CACHE_DIR", None)
+    for name in ("ARRAYCNN_KERNELS", "NUMBA_CACHE_DIR"):
+        environment.pop(name, None)
     for name, value in changes.items():
         environment.pop(name) if value is None else environment.update({name: str(value)})
     result = subprocess.run(
@@ -69,7 +70,7 @@ def test_without_a_home_kernels_are_kept_in_a_private_temporary_folder(package, 
     (folder,) = tmp_path.iterdir()
     assert folder.name == f"arraycnn-{os.getuid()}"
     assert f"are kept in {folder}" in line
-    assert "set NUMBA_CACHE_DIR" in line
+    assert "set ARRAYCNN_KERNELS" in line
     assert folder.stat().st_mode & 0o777 == 0o700
     kept = {file: file.stat().st_mtime_ns for file in folder.rglob("*.kernel")}
     assert len(kept) == 2  # code of the kernel, and of what runs it
@@ -83,11 +84,25 @@ def test_where_that_folder_is_not_ours_nothing_is_kept_and_nothing_in_it_is_run(
     folder.mkdir()
     folder.chmod(0o777)
     (line,) = start(package, tmp_path)
-    assert "compiled anew in each run; set NUMBA_CACHE_DIR" in line
+    assert "compiled anew in each run; set ARRAYCNN_KERNELS" in line
     assert not list(folder.iterdir())
     # The remedy, taken literally.
-    assert start(package, tmp_path, NUMBA_CACHE_DIR=tmp_path / "mine") == []
-    assert list((tmp_path / "mine").rglob("*.kernel"))
+    assert start(package, tmp_path, ARRAYCNN_KERNELS=tmp_path / "mine") == []
+    assert list((tmp_path / "mine" / "kernels").glob("*.kernel"))
+
+
+@pytest.mark.parametrize(
+    ("own", "earlier", "folder"),
+    [("mine", "", "mine"), ("", "its", "its/arraycnn"), ("mine", "its", "mine")],
+)
+def test_the_folder_is_the_users_choice(own, earlier, folder, tmp_path, monkeypatch):
+    from arraycnn.ops.compiled.caching import cache_folder
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ARRAYCNN_KERNELS", own)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", earlier)
+    assert cache_folder.__wrapped__() == tmp_path / folder
+    assert (tmp_path / folder).is_dir()
 
 
 def test_an_account_without_a_home_gets_no_folder_called_tilde(package, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from cases import words_by_integers
 from kernel_cases import around
 from numpy_records import RECORDS, records
 
-if HAS_NUMBA := find_spec("numba") is not None:
+if HAS_LLVM := find_spec("llvmlite") is not None:
     from arraycnn.ops.compiled import convolution
     from arraycnn.ops.compiled.kernels import dense, nine_taps, vectors
     from arraycnn.ops.compiled.kernels import products as tiles
@@ -30,7 +30,7 @@ if HAS_NUMBA := find_spec("numba") is not None:
 else:
     ELEMENTS, LANES = 2**15, 16
 
-needs_numba = pytest.mark.skipif(not HAS_NUMBA, reason="numba is not installed")
+needs_llvm = pytest.mark.skipif(not HAS_LLVM, reason="llvmlite is not installed")
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 ENDS_OF_VECTORS = list(range(2 * LANES + 2))
@@ -142,7 +142,7 @@ def test_cross_entropy_of_every_number_of_rows_and_classes(record, dtype):
             np.testing.assert_allclose(record.softmax(logits), shares, rtol=0, atol=bound)
 
 
-@needs_numba
+@needs_llvm
 @pytest.mark.parametrize("count", [1, 2, 15, 16, 17, 40])
 def test_parts_of_a_gradient_are_summed_in_their_order(count):
     for size in around(LANES, ELEMENTS, 2 * ELEMENTS):
@@ -165,7 +165,7 @@ def shapes_around(axes, count, seed=0):
 
 
 def dense_axes():
-    if not HAS_NUMBA:
+    if not HAS_LLVM:
         return [1, 2, 5, 31, 33], [1, 7, 65], [1, 10, 40]
     rows, wide = tiles.ROWS, tiles.VECTORS * LANES
     images = around(dense.FEW_IMAGES, rows, 8 * rows)[1:]
@@ -179,7 +179,7 @@ def dense_axes():
 def test_dense_layers_of_every_size(record, worth, dtype, monkeypatch):
     if worth == "little":  # so that products are cut into tiles and tasks
         monkeypatch.setattr(products, "WORTH", 2**12)
-        if HAS_NUMBA:
+        if HAS_LLVM:
             from arraycnn.ops.compiled import dense as launching
 
             monkeypatch.setattr(launching, "WORTH", 2**8)
@@ -250,7 +250,7 @@ def small_bands(monkeypatch):
     monkeypatch.setattr(winograd, "MOST_WASTE", 4)
     monkeypatch.setattr(winograd, "TILE_BYTES", 2**12)
     monkeypatch.setattr(columns, "TILE_BYTES", 2**12)
-    if HAS_NUMBA:
+    if HAS_LLVM:
         monkeypatch.setattr(convolution, "_BAND_BYTES", 2**15)
 
 
@@ -258,10 +258,10 @@ def small_bands(monkeypatch):
 @pytest.mark.usefixtures("small_bands")
 @pytest.mark.parametrize("kind", ["nine taps", "any window", "winograd"])
 def test_convolutions_of_every_size(record, kind):
-    most = convolution._MOST_GROUPS if HAS_NUMBA else launcher.MOST_TASKS
+    most = convolution._MOST_GROUPS if HAS_LLVM else launcher.MOST_TASKS
     images = around(2, most, 2 * most)[1:]
     if kind == "nine taps":
-        pixels = nine_taps._PIXELS if HAS_NUMBA else 4
+        pixels = nine_taps._PIXELS if HAS_LLVM else 4
         axes = images, around(3 + pixels, 2 + 2 * pixels)[3:], [1], ENDS_OF_VECTORS[1:]
     elif kind == "any window":
         axes = images, [4, 5, 9], [1, 2, LANES - 1, LANES, LANES + 1], ENDS_OF_VECTORS[1::3]
@@ -277,7 +277,7 @@ def test_convolutions_of_every_size(record, kind):
         check_convolution(record, x, weight, Window(kernel, (1, 1), padding), rng)
 
 
-@needs_numba
+@needs_llvm
 @pytest.mark.parametrize("filters", [16, 48])
 def test_filters_transformed_in_several_blocks(filters):
     """Channels around what a block of the transformation takes, in whole vectors."""
@@ -289,7 +289,7 @@ def test_filters_transformed_in_several_blocks(filters):
         check_convolution(RECORDS["compiled"], x, weight, window, rng)
 
 
-@needs_numba
+@needs_llvm
 def test_products_worth_sharing_are_cut_as_they_are():
     """Without a constant changed: just above and just below what one block is given."""
     record, rng = RECORDS["compiled"], np.random.default_rng(0)
@@ -336,7 +336,7 @@ ADAM = [
     for betas, epsilon in (((0.9, 0.99), 1e-8), ((0.5, 0.7), 0.1))
 ]
 ENGINES = ["generic", "plain", "recorded"]
-ENGINES += ["compiled"] if HAS_NUMBA else []
+ENGINES += ["compiled"] if HAS_LLVM else []
 
 
 def engine(name):
@@ -363,7 +363,7 @@ def test_every_setting_of_an_optimizer_on_every_engine(name, settings):
         else:
             given = (copies[0], copies[1], copies[2] if settings["momentum"] else [], rate)
         found = getattr(engine(name), op)(*given, **settings)
-        if HAS_NUMBA:
+        if HAS_LLVM:
             check_guards(op)
         for place in range(len(sizes)):
             state = (m[place], v[place])

@@ -13,7 +13,7 @@ IMAGES, BATCH, EPOCHS, CLASSES, SEED = 23, 4, 3, 5, 9
 STEPS = EPOCHS * 6  # five whole batches an epoch, and one of three
 
 BACKENDS = ["numpy plain", "numpy compiled", "array-api-strict", "torch", "jax", "cuda on the CPU"]
-NEEDED = {"numpy compiled": "numba", "array-api-strict": "array_api_strict"}
+NEEDED = {"numpy compiled": "llvmlite", "array-api-strict": "array_api_strict"}
 
 
 def backend(name, request):

@@ -17,7 +17,7 @@ WEIGHTS = RNG.uniform(0.0, 2.0, 14)
 BODY = (cnn.Rescale(), cnn.Conv2d(3, 3), cnn.ReLU())
 NETWORK = cnn.Sequential(*BODY, cnn.Flatten(), cnn.Dense(3))
 TO_IMAGES = cnn.Sequential(*BODY, cnn.Conv2d(2, 1))
-FAST = pytest.param(True, marks=needs("numba"), id="compiled")
+FAST = pytest.param(True, marks=needs("llvmlite"), id="compiled")
 each_row = pytest.mark.parametrize("row", EACH_ONCE, ids=str)
 
 

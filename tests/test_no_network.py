@@ -37,10 +37,10 @@ print("done")
 
 NEEDS = {
     "arraycnn.estimator": {"sklearn"},
-    "arraycnn.execution.compiled": {"numba", "llvmlite"},
-    "arraycnn.execution.traced": {"numba", "llvmlite"},
-    "arraycnn.ops.compiled": {"numba", "llvmlite"},
-    "arraycnn.program.render": {"numba", "llvmlite"},
+    "arraycnn.execution.compiled": {"llvmlite"},
+    "arraycnn.execution.traced": {"llvmlite"},
+    "arraycnn.ops.compiled": {"llvmlite"},
+    "arraycnn.program.render": {"llvmlite"},
 }
 """The modules that cannot be imported without the package of an extra."""
 

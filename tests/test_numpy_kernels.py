@@ -343,7 +343,7 @@ def test_winograd_is_nearly_as_exact_as_the_direct_method(record, shape):
         assert error <= 4 * direct
 
 
-@pytest.mark.skipif("compiled" not in RECORDS, reason="numba is not installed")
+@pytest.mark.skipif("compiled" not in RECORDS, reason="llvmlite is not installed")
 def test_compiled_kernels_refuse_what_they_would_misread():
     record = RECORDS["compiled"]
     x, weight = np.ones((2, 5), np.float32), np.ones((5, 3), np.float32)

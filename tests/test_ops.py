@@ -16,7 +16,7 @@ from cases import convolution_by_loops, same_padding
 
 NUMPY = cnn.NumPy(fast=False).kernels
 RECORDS = {"generic": GENERIC, "numpy": NUMPY}
-if find_spec("numba") is not None:
+if find_spec("llvmlite") is not None:
     from arraycnn.execution.thread_pool import ThreadPool
     from arraycnn.ops.compiled import compiled_kernels
     from arraycnn.ops.compiled.launcher import Launcher

@@ -25,7 +25,8 @@ from test_cuda_graph import OF_KERNELS, Again, HostCUDA
 FAST = [
     False,
     pytest.param(
-        True, marks=pytest.mark.skipif(not find_spec("numba"), reason="numba is not installed")
+        True,
+        marks=pytest.mark.skipif(not find_spec("llvmlite"), reason="llvmlite is not installed"),
     ),
 ]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")

@@ -15,11 +15,11 @@ TESTS_OF_A_USER = {
     "test_pure.py": "def test_sum(): assert 1 + 1 == 2\n",
     "test_asking.py": (
         "from importlib.util import find_spec\n"
-        "def test_asks(): assert find_spec('numba_of_nobody') is None\n"
+        "def test_asks(): assert find_spec('package_of_nobody') is None\n"
         "def test_beside(): pass\n"
     ),
     "test_at_import.py": (
-        "try: import numba_of_nobody.parts\nexcept ImportError: pass\ndef test_nothing(): pass\n"
+        "try: import package_of_nobody.parts\nexcept ImportError: pass\ndef test_nothing(): pass\n"
     ),
     "test_process.py": (
         "import subprocess, sys\n"
@@ -32,18 +32,18 @@ TESTS_OF_A_USER = {
     "test_fixture_then.py": "def test_two(kept): pass\n",
     "test_skipping.py": (
         "import pytest\n"
-        "def test_skips(): pytest.importorskip('numba_of_nobody', reason='it is not installed')\n"
+        "def test_skips(): pytest.importorskip('package_of_nobody', reason='it is not installed')\n"
         "def test_pure(): pass\n"
     ),
 }
 CONFTEST = """
 import pytest, passes
 pytest_plugins = ["passes"]
-passes.OPTIONAL.add("numba_of_nobody")
+passes.OPTIONAL.add("package_of_nobody")
 
 @pytest.fixture(scope="session")
 def kept():
-    try: import numba_of_nobody
+    try: import package_of_nobody
     except ImportError: pass
 """
 
@@ -102,7 +102,8 @@ def test_a_test_in_neither_pass_is_told():
 
 
 @pytest.mark.parametrize(
-    "reason", ["numba is not installed", "", "backend cupy: cupy is not installed; pip install it"]
+    "reason",
+    ["llvmlite is not installed", "", "backend cupy: cupy is not installed; pip install it"],
 )
 def test_a_skip_in_both_passes_is_told(reason):
     ran = {"tests/test_a.py::x": row("skipped", asked=True, reason=f"Skipped: {reason}")}

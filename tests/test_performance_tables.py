@@ -12,7 +12,7 @@ NEWEST = sorted((ROOT / "bench" / "results").glob("cpu-*.json"))[-1]
 MEASURED = json.loads(NEWEST.read_text())
 
 NETS = {"tutorial's network": "a", "PyTorch's basic MNIST network": "b"}
-OURS = {"with numba": "arraycnn fast", "plain NumPy": "arraycnn numpy"}
+OURS = {"compiled kernels": "arraycnn fast", "plain NumPy": "arraycnn numpy"}
 
 FIRST, SECOND = 26 * 26 * 8 * 9, 13 * 13 * 8 * 10
 CONV1, CONV2 = 26 * 26 * 32 * 9, 24 * 24 * 64 * 9 * 32
@@ -76,7 +76,7 @@ def test_networks_that_are_trained_today():
     rates = json.loads(measured[-1].read_text())["images_per_second"]
     assert f"(../bench/results/{measured[-1].name})" in page
     assert len(heads) == 2
-    rows = rows_of("network", "batch", "with numba", "plain NumPy", "best peer", "the others")
+    rows = rows_of("network", "batch", "compiled kernels", "plain NumPy", "best peer", "the others")
     assert len(rows) == len(rates)
     for row, (cell, found) in zip(rows, rates.items(), strict=True):
         assert cell.split()[2] == row["batch"]
@@ -149,7 +149,7 @@ def test_first_steps():
     for head, rows in tables():
         if head[0] not in ("network", "traced network") or head[-1] not in FIRST_STEP:
             continue
-        if head[:4] != [head[0], "batch", "with numba", "plain NumPy"]:
+        if head[:4] != [head[0], "batch", "compiled kernels", "plain NumPy"]:
             continue
         what, digits = FIRST_STEP[head[-1]]
         of_these = [c for c in cells.values() if c["arraycnn fast"][what] is not None]
@@ -174,7 +174,7 @@ def test_first_steps():
 
 
 def test_training():
-    head = "network", "batch", "with numba", "plain NumPy", "best peer", "share of sgemm"
+    head = "network", "batch", "compiled kernels", "plain NumPy", "best peer", "share of sgemm"
     rows, measured = rows_of(*head), MEASURED["images_per_second"]
     assert len(rows) == sum(cell.startswith("train") for cell in measured)
     sgemm = MEASURED["sgemm_gflops"][str(MEASURED["threads"])] * 1e9
@@ -188,7 +188,7 @@ def test_training():
 
 
 def test_inference():
-    rows = rows_of("network", "batch", "with numba", "plain NumPy", "best peer")
+    rows = rows_of("network", "batch", "compiled kernels", "plain NumPy", "best peer")
     assert len(rows) == sum(cell.startswith("infer") for cell in MEASURED["images_per_second"])
     for row in rows:
         cell = f"infer {NETS[row['network']]} {row['batch']}"
@@ -196,7 +196,7 @@ def test_inference():
 
 
 def test_memory():
-    for row in rows_of("network", "with numba", "plain NumPy", "best peer"):
+    for row in rows_of("network", "compiled kernels", "plain NumPy", "best peer"):
         (peaks,) = (
             found for cell, found in MEASURED["peak_mib"].items()
             if cell.split()[0] == NETS[row["network"]]

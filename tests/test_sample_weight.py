@@ -31,7 +31,7 @@ NETWORK = Sequential(Rescale(), Conv2d(4, 3), ReLU(), MaxPool2d(2), Flatten(), D
 
 @pytest.fixture(params=["plain", "compiled", "torch", "jax", "array-api-strict"])
 def backend(request):
-    needed = {"compiled": "numba", "torch": "torch", "jax": "jax"}.get(request.param)
+    needed = {"compiled": "llvmlite", "torch": "torch", "jax": "jax"}.get(request.param)
     if needed is not None:
         library = pytest.importorskip(needed, reason=f"{needed} is not installed")
     if request.param in ("plain", "compiled"):

@@ -60,12 +60,12 @@ def named(cases):
     )
 
 
-@pytest.fixture(params=["plain", "numba", "torch", "jax", "array-api-strict"])
+@pytest.fixture(params=["plain", "compiled", "torch", "jax", "array-api-strict"])
 def backend(request):
-    if request.param in ("plain", "numba"):
-        if request.param == "numba":
-            import_optional("numba")
-        yield NumPy(fast=request.param == "numba")
+    if request.param in ("plain", "compiled"):
+        if request.param == "compiled":
+            import_optional("llvmlite")
+        yield NumPy(fast=request.param == "compiled")
     elif request.param == "jax":
         with jax_in_float64():
             yield get_backend("jax")

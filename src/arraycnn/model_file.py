@@ -131,7 +131,7 @@ def _tell_other_versions(path: str | Path, saved: Any) -> None:
     if saved == _versions():
         return
     before = "a version of arraycnn that did not note itself"
-    if isinstance(saved, dict):  # numba may be there or not without having been used
+    if isinstance(saved, dict):  # llvmlite may be there or not without having been used
         before = ", ".join(f"{one_line(name)} {one_line(saved[name])}" for name in saved)
     now = ", ".join(f"{name} {version}" for name, version in _versions().items())
     _log.warning(
@@ -164,7 +164,7 @@ def model_from_header(
         model = make(
             network,
             shape,
-            backend=NumPy(fast=False),  # numba may be broken, which is no matter here
+            backend=NumPy(fast=False),  # llvmlite may be broken, which is no matter here
             seed=header["seed"],
             dtype=header["dtype"],
             class_names=header["class_names"],

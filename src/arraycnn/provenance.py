@@ -10,9 +10,9 @@ from pathlib import Path
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Versions of this package, of Python, NumPy, numba and ``packages``, of those installed."""
+    """Versions of this package, of Python, NumPy, llvmlite and ``packages``, of those installed."""
     found = {"python": platform.python_version()}
-    for package in ("arraycnn", "numpy", "numba", *packages):
+    for package in ("arraycnn", "numpy", "llvmlite", *packages):
         with suppress(metadata.PackageNotFoundError):
             found[package] = metadata.version(package)
     return found

@@ -28,7 +28,7 @@ def main() -> int:
     arguments = parser.parse_args()
     end, tried, number = time.monotonic() + 60 * arguments.minutes, 0, arguments.seed
     engines = [random_networks.on_numpy]
-    if find_spec("numba") is not None:
+    if find_spec("llvmlite") is not None:
         engines.append(random_networks.on_kernels)
     names = ", ".join(engine.__name__ for engine in engines)
     print(f"random networks from seed {arguments.seed}, {names}", flush=True)

@@ -185,7 +185,7 @@ def test_what_is_computed_again_is_made_of_what_still_lies_in_memory():
     np.testing.assert_array_equal(outputs["1"], expected["1"])
 
 
-@needs("numba")
+@needs("llvmlite")
 def test_launches_of_a_chain_are_joined():
     """Letters: b a block an image, s the same with scratch, l a loop over images, o neither."""
 

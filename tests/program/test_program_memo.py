@@ -133,7 +133,7 @@ def test_no_more_are_kept_than_a_number():
 
 
 def test_trainings_that_share_their_launches_do_not_meet():
-    pytest.importorskip("numba", reason="numba is not installed")
+    pytest.importorskip("llvmlite", reason="llvmlite is not installed")
 
     def trained(seed, images=IMAGES):
         model = cnn.Model(network(), (8, 8, 1), backend=cnn.NumPy(1, fast=True), seed=seed)

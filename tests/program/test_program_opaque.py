@@ -300,7 +300,7 @@ class Eager(cnn.NumPy):
         return EagerInference(self, *of)
 
 
-each_kind = pytest.mark.parametrize("fast", [pytest.param(True, marks=needs("numba")), False])
+each_kind = pytest.mark.parametrize("fast", [pytest.param(True, marks=needs("llvmlite")), False])
 
 
 def model_on(network, fast, dtype="float64"):

@@ -18,7 +18,7 @@ from arraycnn.ops import array_namespace
 from arraycnn.tree import flatten
 from optional import Late, needs
 
-pytestmark = needs("numba")
+pytestmark = needs("llvmlite")
 traced = Late("arraycnn.execution.traced")
 
 SHAPE = (8, 7, 3)

@@ -24,7 +24,7 @@ from arraycnn.program.passes.schedule import scheduled
 from arraycnn.program.passes.simplify import simplified
 from optional import Late, needs
 
-pytestmark = needs("numba")
+pytestmark = needs("llvmlite")
 launching = Late("arraycnn.program.render.launching")
 layouts = Late("arraycnn.program.render.layout")
 machine = Late("arraycnn.program.render.machine")

@@ -66,7 +66,7 @@ ELSEWHERE: dict[Remedy, str] = {
     Remedy("ops/compiled/caching.py", "it runs all the same"): (
         "test_kernel_cache.py::test_a_full_disk_is_said_once_and_stops_nothing"
     ),
-    Remedy("ops/compiled/caching.py", "set NUMBA_CACHE_DIR to a folder that you may write"): (
+    Remedy("ops/compiled/caching.py", "set ARRAYCNN_KERNELS to a folder that you may write"): (
         "test_kernel_cache.py::"
         "test_where_that_folder_is_not_ours_nothing_is_kept_and_nothing_in_it_is_run"
     ),

@@ -79,8 +79,8 @@ def _use_torch(here: Here) -> None:
     get_backend("torch")
 
 
-@_missing("backends/numpy.py", 'pip install "arraycnn[fast]"', "numba", "fast")
-def _use_numba(here: Here) -> None:
+@_missing("backends/numpy.py", 'pip install "arraycnn[fast]"', "llvmlite", "fast")
+def _use_llvmlite(here: Here) -> None:
     cnn.NumPy(fast=True).check()
 
 
@@ -238,14 +238,15 @@ def an_array_of_another_library_in_a_kernel_of_pytorch(here: Here) -> None:
 
 @follows(
     "backends/numpy.py",
-    "update it, uninstall it, or take NumPy(fast=False), as train --no-fast does",
+    "update it (numba, where it is installed, too), uninstall it, or take NumPy(fast=False), "
+    "as train --no-fast does",
 )
-def numba_that_does_not_work(here: Here) -> None:
-    pytest.importorskip("numba", reason="numba is not installed")
+def llvmlite_that_does_not_work(here: Here) -> None:
+    pytest.importorskip("llvmlite", reason="llvmlite is not installed")
     from arraycnn.backends import numpy as backend
 
     def broken(threads: int) -> None:
-        message = "numba needs another NumPy"
+        message = "a library is missing"
         raise ImportError(message)
 
     here.patch.setattr(backend, "_compiled", broken)

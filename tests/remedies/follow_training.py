@@ -211,11 +211,11 @@ def a_source_that_reads_too_few(here: Here) -> None:
 def kernels_compiled_once(here: Here) -> None:
     import pytest
 
-    pytest.importorskip("numba", reason="numba is not installed")
+    pytest.importorskip("llvmlite", reason="llvmlite is not installed")
     from arraycnn.execution import compiled
 
     here.patch.setattr(compiled, "_NOTICED_SECONDS", 0.0)
-    here.patch.setenv("NUMBA_CACHE_DIR", str(here.path))
+    here.patch.setenv("ARRAYCNN_KERNELS", str(here.path))
     import subprocess
     import sys
 
@@ -252,7 +252,7 @@ def curves_of_no_epoch(here: Here) -> None:
 def compiled_product_of_shapes_that_do_not_fit(here: Here) -> None:
     import pytest
 
-    pytest.importorskip("numba", reason="numba is not installed")
+    pytest.importorskip("llvmlite", reason="llvmlite is not installed")
     kernels = cnn.NumPy(fast=True).kernels
     x, weight = np.ones((2, 3), "float32"), np.ones((4, 3), "float32")
     with here.refused():

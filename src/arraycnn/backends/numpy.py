@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from arraycnn.backends.backend import Backend, adopt
-from arraycnn.backends.imports import import_library
+from arraycnn.backends.imports import import_library, one_line
 from arraycnn.errors import BackendUnavailableError, InvalidTypeError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.layers.layer import Layer, Tree
@@ -23,6 +25,9 @@ from arraycnn.training import CROSS_ENTROPY, Carry
 
 if TYPE_CHECKING:  # what makes plans is imported when it is asked for
     from arraycnn.execution.host import HostPlans
+
+LLVMLITE = "0.44"
+"""The oldest version that makes the compiled kernels; the extra ``fast`` asks for it."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,8 @@ class NumPy(Backend):
         How many threads work; None is one for each core this process may use. The results do not
         depend on it, to the last bit.
     fast : bool or None
-        Whether kernels compiled by numba (``pip install "arraycnn[fast]"``) replace NumPy's where
-        they are faster; None is where numba is installed. Results differ by rounding.
+        Whether kernels compiled through llvmlite (``pip install "arraycnn[fast]"``) replace NumPy's
+        where they are faster; None is where llvmlite is installed. Results differ by rounding.
     """
 
     threads: int | None = None
@@ -57,7 +62,7 @@ class NumPy(Backend):
 
     @property
     def device_name(self) -> str:
-        kernels = "numba" if self._is_fast() else "NumPy"
+        kernels = "compiled" if self._is_fast() else "NumPy"
         return f"CPU ({platform.machine()}), {self._threads()} threads, {kernels} kernels"
 
     @property
@@ -65,18 +70,23 @@ class NumPy(Backend):
         return np.__version__
 
     def check(self) -> None:
+        if not self._is_fast():
+            return
         if self.fast:
-            import_library("numba", self.name, 'pip install "arraycnn[fast]"')
-        if self._is_fast():
-            try:
-                self._plans()
-            except Exception as error:
-                reason = " ".join(str(error).split())
-                message = (
-                    f"backend numpy: numba is installed and does not work ({reason}); update it, "
-                    "uninstall it, or take NumPy(fast=False), as train --no-fast does"
-                )
-                raise BackendUnavailableError(message) from error
+            import_library("llvmlite", self.name, 'pip install "arraycnn[fast]"')
+        try:
+            found = import_module("llvmlite").__version__
+            if not _is_at_least(found, LLVMLITE):
+                message = f"its version is {found}, and compiled kernels need {LLVMLITE} or newer"
+                raise ImportError(message)
+            self._plans()
+        except Exception as error:
+            message = (
+                f"backend numpy: llvmlite is installed and does not work ({one_line(error)}); "
+                "update it (numba, where it is installed, too), uninstall it, or take "
+                "NumPy(fast=False), as train --no-fast does"
+            )
+            raise BackendUnavailableError(message) from error
 
     def asarray(self, array: Any) -> Array:
         return array if isinstance(array, np.ndarray) else adopt(self, array, np.from_dlpack)
@@ -101,10 +111,16 @@ class NumPy(Backend):
         return _compiled(self._threads()) if self._is_fast() else _plain(self._threads())
 
     def _is_fast(self) -> bool:
-        return find_spec("numba") is not None if self.fast is None else self.fast
+        return find_spec("llvmlite") is not None if self.fast is None else self.fast
 
     def _threads(self) -> int:
         return usable_cores() if self.threads is None else self.threads
+
+
+def _is_at_least(version: str, least: str) -> bool:
+    """Whether ``version`` is not before ``least``; one without such numbers, as of a build, is not."""
+    found, wanted = ([int(part) for part in re.findall(r"\d+", v)[:2]] for v in (version, least))
+    return len(found) < 2 or found >= wanted
 
 
 def usable_cores() -> int:
@@ -116,7 +132,7 @@ def usable_cores() -> int:
 
 @cache
 def _compiled(threads: int) -> HostPlans:
-    """The compiled kernels and what runs them; numba is imported here."""
+    """The compiled kernels and what runs them; llvmlite is imported here."""
     from arraycnn.execution.compiled import Compiled
 
     return Compiled(threads)

@@ -163,7 +163,7 @@ _SETTINGS = {  # each of one backend, which its help names
     "fast": click.option(
         "--fast/--no-fast",
         default=None,
-        help="numpy: kernels compiled by numba, as where it is installed.",
+        help="numpy: compiled kernels, as where llvmlite is installed.",
     ),
 }
 _OF_NUMPY = ("threads", "fast")

@@ -1,6 +1,6 @@
 """Where compiled kernels are kept between runs, on a machine that may let us write nowhere.
 
-In NUMBA_CACHE_DIR, else beside the source, else in the user's cache, else among temporary files.
+In ARRAYCNN_KERNELS, else beside the source, else in the user's cache, else among temporary files.
 What is kept is machine code: the last two are only used where nobody else can have written to them.
 """
 
@@ -24,8 +24,7 @@ _NOBODY = 65534
 @cache
 def cache_folder() -> Path | None:
     """The folder of this process; None where there is no place for one."""
-    chosen = os.environ.get("NUMBA_CACHE_DIR", "")
-    for place in (Path(chosen).absolute() / "arraycnn" if chosen else None, _beside_the_source()):
+    for place in (_chosen(), _beside_the_source()):
         if place is not None and _is_writable(place):
             return place
     for root, lasts in ((users_root(), True), (_temporary_root(), False)):
@@ -34,12 +33,12 @@ def cache_folder() -> Path | None:
         if not lasts:
             _tell(
                 f"numpy: no cache can be written; compiled kernels are kept in {root}, which "
-                "may not last; set NUMBA_CACHE_DIR to a folder that you may write"
+                "may not last; set ARRAYCNN_KERNELS to a folder that you may write"
             )
         return root / "code"
     _tell(
         "numpy: no cache can be written and be this user's alone; kernels are compiled anew in "
-        "each run; set NUMBA_CACHE_DIR to a folder that you may write"
+        "each run; set ARRAYCNN_KERNELS to a folder that you may write"
     )
     return None
 
@@ -53,6 +52,14 @@ def tell_not_kept(error: OSError) -> None:
 def _tell(message: str) -> None:
     """Once a process, as it holds for every kernel."""
     _log.warning("%s", message)
+
+
+def _chosen() -> Path | None:
+    """The user's choice; NUMBA_CACHE_DIR is what earlier versions read."""
+    own, earlier = (os.environ.get(name, "") for name in ("ARRAYCNN_KERNELS", "NUMBA_CACHE_DIR"))
+    if own or not earlier:
+        return Path(own).absolute() if own else None
+    return Path(earlier).absolute() / "arraycnn"
 
 
 def _beside_the_source() -> Path:
