@@ -256,7 +256,7 @@ def small_bands(monkeypatch):
 
 @records
 @pytest.mark.usefixtures("small_bands")
-@pytest.mark.parametrize("kind", ["nine taps", "any window", "winograd"])
+@pytest.mark.parametrize("kind", ["nine taps", "any window", "narrow", "winograd"])
 def test_convolutions_of_every_size(record, kind):
     most = convolution._MOST_GROUPS if HAS_LLVM else launcher.MOST_TASKS
     images = around(2, most, 2 * most)[1:]
@@ -265,16 +265,22 @@ def test_convolutions_of_every_size(record, kind):
         axes = images, around(3 + pixels, 2 + 2 * pixels)[3:], [1], ENDS_OF_VECTORS[1:]
     elif kind == "any window":
         axes = images, [4, 5, 9], [1, 2, LANES - 1, LANES, LANES + 1], ENDS_OF_VECTORS[1::3]
+    elif kind == "narrow":  # rows of pixels around one tile and two, of at most a vector
+        pixels = around(tiles.ROWS, 2 * tiles.ROWS, 3 * tiles.ROWS)[3:] if HAS_NUMBA else [8, 19]
+        axes = [1, 2], pixels, [1, 2, LANES - 1, LANES], [1, 3, LANES // 2, LANES - 1, LANES]
     else:  # in the fewest groups the channels are cut into parts
         axes = [*images, 1, 1, 2, 3], [4, 5, 9], [16, 32, 48, 64], [16, 32, 48]
     for number, (count, size, channels, filters) in enumerate(shapes_around(axes, 26)):
         rng = np.random.default_rng(number)
-        dtype = "float64" if number % 3 else "float32"
+        dtype = "float64" if number % 3 and kind != "narrow" else "float32"
         x = rng.normal(size=(count, size, size + number % 2, channels)).astype(dtype)
-        kernel = (2, 3) if kind == "any window" else (3, 3)
+        kernel = {"any window": (2, 3), "narrow": (4, 1)}.get(kind, (3, 3))
         weight = rng.normal(size=(*kernel, channels, filters)).astype(dtype)
         padding = (0, 0, 0, 0) if number % 2 else (1, 1, 1, 1)
-        check_convolution(record, x, weight, Window(kernel, (1, 1), padding), rng)
+        if kind == "narrow":  # as many outputs in a row as were dealt
+            x, padding = x[:, :, :size].copy(), (*padding[:2], 0, 0)
+        stride = (1 + number % 4 // 2, 1) if kind == "narrow" else (1, 1)
+        check_convolution(record, x, weight, Window(kernel, stride, padding), rng)
 
 
 @needs_llvm

@@ -58,13 +58,18 @@ def image_gradient(  # type: ignore[no-untyped-def]
             above, before = (row + top) // down, (column + left) // right
             count = min(-(-(width - column) // right), columns - 1 + across - before)
             for number in range(min(-(-(height - row) // down), rows - 1 + taps - above)):
-                window = (frame_rows - taps + 1 + above + number) * line
+                # Taps that reach rows of the frame only, above or below, would add zeros.
+                reached = above + number - taps + 1
+                skipped = max(0, -reached)
+                runs = min(taps, rows - reached) - skipped
+                window = (frame_rows + reached + skipped) * line
                 multiply(
                     after(dx, ((row + number * down) * width + column) * channels),
                     right * channels,
                     after(framed, window + (frame_columns - across + 1 + before) * filters),
                     filters, line, 1,
-                    turned, across * filters * channels, channels,
-                    count, channels, taps, across * filters, 0,
+                    after(turned, skipped * across * filters * channels),
+                    across * filters * channels, channels,
+                    count, channels, runs, across * filters, 0,
                 )  # fmt: skip
             turned = after(turned, taps * across * filters * channels)

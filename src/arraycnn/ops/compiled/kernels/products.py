@@ -16,7 +16,7 @@ ROWS = 6
 def _tile(vectors: int, rows: int, masked: bool, half: bool = False) -> Any:
     """The product of a block of results that stays in registers; see `multiply`.
 
-    ``last`` is the last row there is: the rows of the tile beyond compute that one again. Where
+    ``last`` is the last row there is: the rows of the tile beyond compute others again. Where
     ``masked``, only ``width`` columns of the last vector are there. ``half``: of half the lanes.
     """
 
@@ -29,33 +29,43 @@ def _tile(vectors: int, rows: int, masked: bool, half: bool = False) -> Any:
         mask = emit.first_lanes(width) if masked else None
         masks = [None] * (vectors - 1) + [mask]
         places = [emit.integer(vector * emit.lanes) for vector in range(vectors)]
-        numbers = [emit.integer(row) for row in range(rows)]
-        if rows > 1:
+        numbers = [emit.integer(row) for row in range(min(rows, ROWS))]
+        if 1 < rows <= ROWS:
             below = [builder.icmp_signed("<", number, last) for number in numbers]
             numbers = [builder.select(b, n, last) for b, n in zip(below, numbers, strict=True)]
         c_rows = [emit.moved(c, builder.mul(number, c_row)) for number in numbers]
         a_rows = [builder.mul(number, a_row) for number in numbers]
-        sums = [[emit.variable(emit.zero.value) for _ in places] for _ in numbers]
+        firsts = [emit.integer(0)]
+        if rows > ROWS:
+            # The second half are the last rows there are, as far apart as those of the first: there
+            # are registers for but a few offsets.
+            second = emit.smaller(emit.integer(ROWS), builder.sub(last, emit.integer(ROWS - 1)))
+            firsts.append(second)
+            c_rows += [emit.moved(row, builder.mul(second, c_row)) for row in c_rows]
+        sums = [[emit.variable(emit.zero.value) for _ in places] for _ in c_rows]
         with builder.if_then(builder.icmp_signed("!=", adding, emit.integer(0))):
             for target, row in zip(c_rows, sums, strict=True):
                 for place, lanes, total in zip(places, masks, row, strict=True):
                     builder.store(emit.load(emit.moved(target, place), lanes).value, total)
         with emit.repeat(runs) as run:
             line = emit.variable(emit.moved(b, builder.mul(run, b_run)))
-            number = emit.variable(emit.moved(a, builder.mul(run, a_run)))
+            start = emit.moved(a, builder.mul(run, a_run))
+            starts = [emit.variable(emit.moved(start, builder.mul(row, a_row))) for row in firsts]
             with emit.repeat(length):
-                here, there = builder.load(line), builder.load(number)
+                here, theirs = builder.load(line), [builder.load(start) for start in starts]
                 ours = [
                     emit.load(emit.moved(here, place), lanes)
                     for place, lanes in zip(places, masks, strict=True)
                 ]
-                for offset, row in zip(a_rows, sums, strict=True):
+                factors = [(there, offset) for there in theirs for offset in a_rows]
+                for (there, offset), row in zip(factors, sums, strict=True):
                     factor = emit.spread(emit.moved(there, offset))
                     for vector, total in zip(ours, row, strict=True):
                         held = type(vector)(emit, builder.load(total))
                         builder.store(emit.multiply_add(factor, vector, held).value, total)
                 builder.store(emit.moved(here, b_row), line)
-                builder.store(emit.moved(there, a_step), number)
+                for there, start in zip(theirs, starts, strict=True):
+                    builder.store(emit.moved(there, a_step), start)
         for target, row in zip(c_rows, sums, strict=True):
             for place, lanes, total in zip(places, masks, row, strict=True):
                 held = type(emit.zero)(emit, builder.load(total))
@@ -70,18 +80,34 @@ def _tile(vectors: int, rows: int, masked: bool, half: bool = False) -> Any:
 _FEW = 4
 """Up to so many rows that are left take a smaller tile."""
 
+_TALL = 2 * ROWS
+"""Rows of a tile of one vector: of six sums each would wait for the last one of its own."""
+
 _whole = _tile(VECTORS, ROWS, masked=False)
 _few = _tile(VECTORS, _FEW, masked=False)
 _two = _tile(2, ROWS, masked=True)
 _one = _tile(1, ROWS, masked=False)
 _half = _tile(1, ROWS, masked=False, half=True)
 _part = _tile(1, ROWS, masked=True)
+_tall = _tile(1, _TALL, masked=True)
 _row = _tile(4, 1, masked=False)
 _row_two = _tile(2, 1, masked=True)
 _row_part = _tile(1, 1, masked=True)
 
 _DEPTH = 512
 """Rows of b at a time: as many columns of them as a tile has stay in the nearest cache."""
+
+
+@linked(pointers=("c", "a", "b"), fixed=("a_row", "a_step"))
+def _multiply_narrow(  # type: ignore[no-untyped-def]
+    c, c_row, a, a_row, a_run, a_step, b, b_run, b_row, rows, columns, runs, length, adding
+):
+    """The tall tiles of `multiply` by at most one vector of columns; up to six rows may be left."""
+    for i in range(0, rows - ROWS, _TALL):
+        _tall(
+            after(c, i * c_row), c_row, after(a, i * a_row), a_row, a_run, a_step,
+            b, b_run, b_row, runs, length, rows - 1 - i, columns, adding,
+        )  # fmt: skip
 
 
 @linked(pointers=("c", "a", "b"), fixed=("a_row", "a_step"))
@@ -104,6 +130,12 @@ def multiply(  # type: ignore[no-untyped-def]
     """
     lanes = lanes_of(c)
     wide, most = VECTORS * lanes, 4 * lanes
+    done = 0
+    if columns <= lanes and rows > ROWS and (runs > 1 or length <= _DEPTH):
+        _multiply_narrow(
+            c, c_row, a, a_row, a_run, a_step, b, b_run, b_row, rows, columns, runs, length, adding
+        )
+        done = min(rows, (rows + ROWS - 1) // _TALL * _TALL)
     for first in range(0, length, _DEPTH):
         deep = min(_DEPTH, length - first) if runs == 1 else length
         j = 0
@@ -131,7 +163,7 @@ def multiply(  # type: ignore[no-untyped-def]
                     )  # fmt: skip
                     j += left
                 continue
-            for i in range(0, rows, ROWS):
+            for i in range(done, rows, ROWS):
                 target = after(c, i * c_row + j)
                 there = after(a, i * a_row + first * a_step)
                 last = rows - 1 - i
