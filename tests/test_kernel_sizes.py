@@ -266,7 +266,7 @@ def test_convolutions_of_every_size(record, kind):
     elif kind == "any window":
         axes = images, [4, 5, 9], [1, 2, LANES - 1, LANES, LANES + 1], ENDS_OF_VECTORS[1::3]
     elif kind == "narrow":  # rows of pixels around one tile and two, of at most a vector
-        pixels = around(tiles.ROWS, 2 * tiles.ROWS, 3 * tiles.ROWS)[3:] if HAS_NUMBA else [8, 19]
+        pixels = around(tiles.ROWS, 2 * tiles.ROWS, 3 * tiles.ROWS)[3:] if HAS_LLVM else [8, 19]
         axes = [1, 2], pixels, [1, 2, LANES - 1, LANES], [1, 3, LANES // 2, LANES - 1, LANES]
     else:  # in the fewest groups the channels are cut into parts
         axes = [*images, 1, 1, 2, 3], [4, 5, 9], [16, 32, 48, 64], [16, 32, 48]
