@@ -115,7 +115,14 @@ CASES = [
     Case(MaxPool2d(2, stride=3), (8, 7, 2)),
     Case(MaxPool2d(2, ties="all"), (5, 5, 2)),
     Case(MaxPool2d(3, stride=2, ties="all"), (7, 6, 1)),
+    Case(MaxPool2d(3, stride=2, padding=(1, 1)), (7, 6, 2)),
+    Case(MaxPool2d((2, 3), padding=(1, 2)), (4, 5, 2)),
+    Case(MaxPool2d(3, stride=2, padding="same"), (6, 5, 2)),
+    Case(MaxPool2d(2, padding="same", ties="all"), (5, 5, 1)),
     Case(AvgPool2d(2), (6, 4, 3)),
+    Case(AvgPool2d(3, stride=1, padding="same"), (5, 4, 2)),
+    Case(AvgPool2d(2, padding=(1, 0)), (4, 6, 2)),
+    Case(AvgPool2d((3, 4), stride=(2, 3), padding="same"), (6, 7, 1)),
     Case(AvgPool2d((3, 2)), (7, 5, 2)),
     Case(AvgPool2d(3, stride=1), (5, 5, 1), images=1),
     Case(AvgPool2d(2, stride=(3, 1)), (8, 4, 2)),
@@ -157,12 +164,17 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
     return total // 2, total - total // 2
 
 
-def padding_of(layer: Conv2d, height: int, width: int) -> tuple[int, int, int, int]:
+def padding_of(
+    layer: Conv2d | MaxPool2d | AvgPool2d,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    height: int,
+    width: int,
+) -> tuple[int, int, int, int]:
     """(top, bottom, left, right)."""
     if layer.padding == "valid":
         return 0, 0, 0, 0
     if layer.padding == "same":
-        kernel, stride = both(layer.kernel_size), both(layer.stride)
         return (
             *same_padding(height, kernel[0], stride[0]),
             *same_padding(width, kernel[1], stride[1]),
@@ -281,13 +293,17 @@ def _simple_by_loops(layer, params, x, mode, path):
                 y[place] = (int(x[place]) / 255.0 - mean) / std
             return y
         case Conv2d():
-            padding = padding_of(layer, x.shape[1], x.shape[2])
+            kernel, stride = both(layer.kernel_size), both(layer.stride)
+            padding = padding_of(layer, kernel, stride, *x.shape[1:3])
             weight, bias = params["weight"], params.get("bias")
-            return convolution_by_loops(x, weight, bias, both(layer.stride), padding)
+            return convolution_by_loops(x, weight, bias, stride, padding)
         case MaxPool2d() | AvgPool2d():
             kernel = both(layer.kernel_size)
             stride = kernel if layer.stride is None else both(layer.stride)
-            return pool_by_loops(x, kernel, stride, np.max if type(layer) is MaxPool2d else np.mean)
+            top, bottom, left, right = padding_of(layer, kernel, stride, *x.shape[1:3])
+            reduce, value = (np.max, -np.inf) if type(layer) is MaxPool2d else (np.mean, 0.0)
+            sides = (0, 0), (top, bottom), (left, right), (0, 0)
+            return pool_by_loops(np.pad(x, sides, constant_values=value), kernel, stride, reduce)
         case GlobalAvgPool2d():
             return np.array([[np.mean(image[:, :, c]) for c in range(x.shape[3])] for image in x])
         case Flatten():

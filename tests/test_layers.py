@@ -196,6 +196,11 @@ def torch_forward(torch, layer, params, state, x, mode):
     def channels_first(function, *arguments, **settings):
         return function(x.permute(0, 3, 1, 2), *arguments, **settings).permute(0, 2, 3, 1)
 
+    def sides(kernel_size, stride):
+        both = cases.both(kernel_size), cases.both(stride)
+        top, bottom, left, right = cases.padding_of(layer, *both, x.shape[1], x.shape[2])
+        return 0, 0, left, right, top, bottom
+
     match layer:
         case Sequential():
             for position, part in enumerate(layer.layers):
@@ -209,14 +214,15 @@ def torch_forward(torch, layer, params, state, x, mode):
             around = params["shortcut"], state["shortcut"]
             return y + torch_forward(torch, layer.shortcut, *around, x, mode)
         case Conv2d():
-            top, bottom, left, right = cases.padding_of(layer, x.shape[1], x.shape[2])
-            x = functional.pad(x, (0, 0, left, right, top, bottom))
+            x = functional.pad(x, sides(layer.kernel_size, layer.stride))
             weight = params["weight"].permute(3, 2, 0, 1)
             return channels_first(functional.conv2d, weight, params.get("bias"), layer.stride)
-        case MaxPool2d():
-            return channels_first(functional.max_pool2d, layer.kernel_size, layer.stride)
-        case AvgPool2d():
-            return channels_first(functional.avg_pool2d, layer.kernel_size, layer.stride)
+        case MaxPool2d() | AvgPool2d():
+            is_max = type(layer) is MaxPool2d
+            around = sides(layer.kernel_size, layer.stride or layer.kernel_size)
+            x = functional.pad(x, around, value=-np.inf if is_max else 0.0)
+            pool = functional.max_pool2d if is_max else functional.avg_pool2d
+            return channels_first(pool, layer.kernel_size, layer.stride)
         case GlobalAvgPool2d():
             return functional.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), 1).flatten(1)
         case BatchNorm2d():
@@ -462,6 +468,14 @@ def test_sequential_asks_the_first_learning_layer_for_no_dx():
         (lambda: MaxPool2d(0), ValueError, "MaxPool2d: kernel_size must be at least 1, got 0"),
         (lambda: MaxPool2d(2, (1, 0)), ValueError, "MaxPool2d: stride must be at least 1"),
         (lambda: MaxPool2d(2, ties="last"), ValueError, 'ties must be "first" or "all", got'),
+        (lambda: MaxPool2d(2, padding="full"), ValueError, 'MaxPool2d: padding must be "valid"'),
+        (lambda: MaxPool2d(2, padding=1), TypeError, 'MaxPool2d: padding must be "valid"'),
+        (
+            lambda: MaxPool2d((3, 2), padding=(1, 2)),
+            ValueError,
+            "MaxPool2d: padding must be less than the window, got (1, 2) for a window of (3, 2)",
+        ),
+        (lambda: AvgPool2d(2, padding=(2, 0)), ValueError, "AvgPool2d: padding must be less than"),
         (lambda: AvgPool2d("2"), TypeError, "AvgPool2d: kernel_size must be an int"),
         (lambda: AvgPool2d(2, -1), ValueError, "AvgPool2d: stride must be at least 1, got -1"),
         (lambda: Dense(0), ValueError, "Dense: outputs must be at least 1, got 0"),

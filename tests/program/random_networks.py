@@ -70,9 +70,10 @@ def image_layers(draw, depth=0):
     if kind == "pool":
         size, stride = draw(st.integers(1, 3)), draw(st.sampled_from([None, 1, 2]))
         pool = draw(st.sampled_from(["max", "all", "average"]))
+        padding = draw(st.sampled_from(["valid", "valid", "same", (size - 1, size // 2)]))
         if pool == "average":
-            return cnn.AvgPool2d(size, stride)
-        return cnn.MaxPool2d(size, stride, ties="all" if pool == "all" else "first")
+            return cnn.AvgPool2d(size, stride, padding)
+        return cnn.MaxPool2d(size, stride, "all" if pool == "all" else "first", padding)
     if kind == "any" or depth > 1:
         return draw(pointwise_layers())
     inner = cnn.Sequential(*draw(st.lists(image_layers(depth=depth + 1), min_size=1, max_size=3)))

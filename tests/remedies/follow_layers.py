@@ -136,6 +136,14 @@ def a_window_larger_than_the_image(here: Here) -> None:
     _init(cnn.Conv2d(2, 5), 8, 8, 1)
 
 
+@follows("layers/pool_padding.py", "use a larger window or less padding")
+def a_padding_of_whole_windows(here: Here) -> None:
+    with here.refused():
+        cnn.MaxPool2d(2, padding=(2, 1))
+    cnn.MaxPool2d(3, padding=(2, 1))
+    cnn.MaxPool2d(2, padding=(1, 1))
+
+
 @follows("layers/group_norm.py", "choose groups that do")
 def groups_that_do_not_divide_the_channels(here: Here) -> None:
     with here.refused():

@@ -1,5 +1,6 @@
 """MaxPool2d: keep the largest pixel of each window."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -7,9 +8,17 @@ import numpy as np
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
+from arraycnn.layers.pool_padding import (
+    check_pool_padding,
+    cut,
+    inside,
+    onnx_attributes,
+    padded,
+    torch_pool,
+)
 from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
-from arraycnn.ops.window import Pair, Window, pair, resolve_window
+from arraycnn.ops.window import Padding, Pair, Window, pair, resolve_window
 
 
 @dataclass(frozen=True)
@@ -25,16 +34,21 @@ class MaxPool2d:
     ties : "first" or "all"
         Which of several equal maxima receives the gradient: the first in row-major order (as in
         PyTorch), or each of them the whole (as in the tutorial).
+    padding : "valid", "same" or (pad_h, pad_w)
+        Pixels around the image that are never the largest, as many as in `Conv2d`, and fewer than
+        the window has rows and columns.
     """
 
     kernel_size: Pair
     stride: Pair | None = None
     ties: Literal["first", "all"] = "first"
+    padding: Padding = "valid"
 
     def __post_init__(self) -> None:
         pair("MaxPool2d", "kernel_size", self.kernel_size)
         if self.stride is not None:
             pair("MaxPool2d", "stride", self.stride)
+        check_pool_padding("MaxPool2d", self.kernel_size, self.padding)
         if self.ties not in ("first", "all"):
             message = f'MaxPool2d: ties must be "first" or "all", got {self.ties!r}'
             raise InvalidValueError(message)
@@ -42,7 +56,7 @@ class MaxPool2d:
     def window(self, height: int, width: int) -> Window:
         """The window on images of ``height`` x ``width`` pixels."""
         stride = self.kernel_size if self.stride is None else self.stride
-        return resolve_window("MaxPool2d", self.kernel_size, stride, "valid", height, width)
+        return resolve_window("MaxPool2d", self.kernel_size, stride, self.padding, height, width)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
         height, width, channels = check_image_shape("MaxPool2d", input_shape)
@@ -53,7 +67,8 @@ class MaxPool2d:
     ) -> tuple[Array, Tree, Any]:
         check_images("MaxPool2d", x)
         window = self.window(x.shape[1], x.shape[2])
-        y, winners = context.ops.max_pool2d(x, window, self.ties)
+        whole, _ = inside(x, window)
+        y, winners = context.ops.max_pool2d(padded(x, window, -math.inf), whole, self.ties)
         return y, state, (x, winners)
 
     def backward(
@@ -63,12 +78,14 @@ class MaxPool2d:
             return None, {}
         x, winners = residuals
         window = self.window(x.shape[1], x.shape[2])
-        return context.ops.max_pool2d_backward(dy, winners, x.shape, window, self.ties), {}
+        whole, shape = inside(x, window)
+        dx = context.ops.max_pool2d_backward(dy, winners, shape, whole, self.ties)
+        return cut(dx, x, window), {}
 
     def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
         window = self.window(*graph.input_shape[:2])
-        return graph.node("MaxPool", x, kernel_shape=window.kernel_size, strides=window.stride)
+        return graph.node("MaxPool", x, **onnx_attributes(window))
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
-        stride = "" if self.stride is None else f", stride={self.stride}"
-        return TorchModule(f"nn.MaxPool2d({self.kernel_size}{stride})")
+        window = self.window(*input_shape[:2])
+        return torch_pool("MaxPool2d", self.kernel_size, self.stride, window, -math.inf)
