@@ -181,12 +181,15 @@ def _longest_run(first: Layer, following: list[Layer], ops: Kernels) -> tuple[La
     if type(first) is not Conv2d:  # a subclass may compute something else
         return first, 1
     pool = following[relu] if len(following) > relu else None
-    plain = type(pool) is MaxPool2d and pool.ties == "first" and pool.padding == "valid"
-    if ops.conv2d_max_pool2d is not None and plain:
+    if ops.conv2d_max_pool2d is not None and type(pool) is MaxPool2d and _is_plain(pool):
         return ConvPool2d(first, relu, pool), 2 + relu
     if ops.conv2d_relu is not None and relu:
         return ConvReLU2d(first), 2
     return first, 1
+
+
+def _is_plain(pool: MaxPool2d) -> bool:
+    return pool.ties == "first" and pool.padding == "valid"
 
 
 def _gradients(layer: Conv2d | Dense, dweight: Array, dbias: Array) -> Tree:
