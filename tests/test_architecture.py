@@ -35,6 +35,7 @@ ORDER = [
     {"backends"},
     {"model"},
     {"export", "estimator", "report"},
+    {"profiling"},
     {"cli"},
 ]
 
@@ -293,7 +294,7 @@ def test_all_is_exact(file):
 
 @pytest.mark.parametrize(
     "package",
-    ["", "backends/", "data/", "execution/", "export/", "layers/", "ops/", "report/"],
+    ["", "backends/", "data/", "execution/", "export/", "layers/", "ops/", "profiling/", "report/"],
 )
 def test_packages_declare_what_is_public(package):
     assert f"{package}__init__.py" in PACKAGES_WITH_ALL

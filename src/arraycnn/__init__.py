@@ -166,7 +166,7 @@ __all__ = [
 ]
 
 
-_MODULES = ("export", "networks", "report", "scratch")
+_MODULES = ("export", "networks", "profiling", "report", "scratch")
 """Public modules that nothing above imports: each is imported when it is first asked for."""
 
 

@@ -109,6 +109,24 @@ def a_shape_for_a_file_that_has_one(here: Here) -> None:
     here.accepted_command(*given)
 
 
+@follows("cli/bench.py", "leave it out")
+def a_shape_to_bench_a_file_that_has_one(here: Here) -> None:
+    run = _train(here)
+    given = (
+        "bench",
+        run,
+        "--backend",
+        "numpy",
+        "--seconds",
+        0.001,
+        "--batch-size",
+        1,
+        "--no-torch",
+    )
+    here.refused_command(*given, "--input-shape", "8x8")
+    here.accepted_command(*given)
+
+
 def _exported(here: Here) -> Path:
     """The weights of a run, without what describes their network."""
     library = pytest.importorskip("safetensors.numpy", reason="safetensors is not installed")

@@ -24,7 +24,10 @@ from arraycnn.settings import check_count
 from arraycnn.training import CROSS_ENTROPY, Carry
 
 if TYPE_CHECKING:  # what makes plans is imported when it is asked for
+    from arraycnn.execution.clocked import ClockedPlain
+    from arraycnn.execution.clocked_compiled import ClockedCompiled
     from arraycnn.execution.host import HostPlans
+    from arraycnn.ops.clock import Clock
 
 LLVMLITE = "0.44"
 """The oldest version that makes the compiled kernels; the extra ``fast`` asks for it."""
@@ -106,6 +109,19 @@ class NumPy(Backend):
         loss: Loss = CROSS_ENTROPY,
     ) -> InferencePlan:
         return self._plans().inference_plan(self, network, params, state, dtype, loss)
+
+    def clocked_plans(self, clock: Clock, joins: bool) -> ClockedPlain | ClockedCompiled:
+        """Plans whose steps note in ``clock`` what each of their parts takes.
+
+        Without ``joins``, the steps of a chain run on all images one after the other.
+        """
+        if self._is_fast():
+            from arraycnn.execution.clocked_compiled import ClockedCompiled
+
+            return ClockedCompiled(self._threads(), clock, joins)
+        from arraycnn.execution.clocked import ClockedPlain
+
+        return ClockedPlain(self._threads(), clock)
 
     def _plans(self) -> HostPlans:
         return _compiled(self._threads()) if self._is_fast() else _plain(self._threads())

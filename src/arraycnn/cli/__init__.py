@@ -26,7 +26,8 @@ class _Commands(UserDict[str, Any]):
         return command
 
 
-_FUNCTIONS = {name: name for name in ("train", "evaluate", "predict", "report", "export", "info")}
+_NAMES = ("train", "evaluate", "predict", "report", "export", "bench", "info")
+_FUNCTIONS = {name: name for name in _NAMES}
 _FUNCTIONS["import"] = "import_weights"
 
 

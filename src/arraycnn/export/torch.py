@@ -80,6 +80,18 @@ def torch_source(model: Model, name: str, digest: str) -> str:
     )
 
 
+def definition(model: Model) -> tuple[str, str]:
+    """Python that makes the module of ``model``, untrained: the classes that PyTorch lacks, and the
+    expression, in terms of ``torch`` and ``nn``.
+
+    Raises InvalidTypeError where a layer has no ``torch_module``.
+    """
+    layout = plan(model.network, model.input_shape, "torch_module")
+    sources: dict[str, None] = {}
+    expression = _expression(model.network, layout, sources, "", indent=0)
+    return "\n".join(sources), expression
+
+
 def _results(model: Model) -> str:
     """What the module gives, in words."""
     height_width, channels = model.output_shape[:-1], model.output_shape[-1:]

@@ -6,13 +6,12 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
+from arraycnn.program.costs import pointwise
 from arraycnn.program.nodes import AND, Node
 from arraycnn.program.passes.chains import chains, peak_bytes
-from arraycnn.program.passes.loops import Step, expression_of
+from arraycnn.program.passes.loops import Step
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.text import bytes_in_words
-
-_NOT_COUNTED = frozenset(["load", "number", "coordinate", "gather"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +42,8 @@ def description(schedule: Schedule, causes: tuple[str, ...] = ()) -> str:
         for step in chain.steps:
             mark = "|" if chain.images else " "
             where = ", ".join(places(schedule, step))
-            words = f"{len(lines):4} {mark} {_words(step, schedule):<72}  {where}"
-            lines.append(words.rstrip())
+            line = f"{len(lines):4} {mark} {words(step, schedule):<72}  {where}"
+            lines.append(line.rstrip())
     counts = Counter(
         "calls" if step.is_call else "heads" if step.head else "loops" for step in schedule.steps
     )
@@ -94,7 +93,8 @@ def places(schedule: Schedule, step: Step) -> list[str]:
     return sorted(place for place in found if place)
 
 
-def _words(step: Step, schedule: Schedule) -> str:
+def words(step: Step, schedule: Schedule) -> str:
+    """What a step is, of which shapes, and what it reads and writes."""
     read = bytes_in_words(sum(node.nbytes for node in step.reads - step.recomputed))
     written = bytes_in_words(sum(node.nbytes for node in dict.fromkeys(step.writes)))
     if step.head is not None:
@@ -102,8 +102,7 @@ def _words(step: Step, schedule: Schedule) -> str:
         if step.is_call:
             return f"call of {step.head.attrs[0].name} on {operand}, {read} to {written}"
         return f"head {step.head.op} {operand} to {step.writes[0].shape}, {read} to {written}"
-    expression, _ = expression_of(step.roots, schedule.held - step.recomputed)
-    count = sum(i.op not in _NOT_COUNTED for i in expression.instructions)
+    count = pointwise(step, schedule.held)
     made = Counter(root.op for root in step.roots)
     results = ", ".join(f"{op}" if n == 1 else f"{n} {op}" for op, n in made.items())
     space = step.roots[0].space

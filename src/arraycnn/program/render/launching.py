@@ -98,8 +98,7 @@ class Launches:
             for node in (node for step in chain.steps for node in freed[step]):
                 for other in self._lying_at(node):
                     held.pop(other, None)
-        for copy in self._copies:
-            copy.launch(launcher, held, kept, self._dtype)
+        self._end(launcher, held, kept)
         return outputs_of(schedule, held), [kept, self]
 
     def _run(
@@ -121,6 +120,11 @@ class Launches:
                 if node not in held:
                     held[node] = self._memory(node, held, launcher)
             self._loops[step].launch(launcher, held, kept, self._dtype)
+
+    def _end(self, launcher: Launcher, held: dict[Node, np.ndarray], kept: list[Any]) -> None:
+        """Copy outputs to the places that they take and do not lie in yet."""
+        for copy in self._copies:
+            copy.launch(launcher, held, kept, self._dtype)
 
     def _memory(self, node: Node, held: dict[Node, np.ndarray], launcher: Launcher) -> np.ndarray:
         place = self._schedule.memory_of.get(node)

@@ -66,15 +66,34 @@ class Calls:
             for node in dict.fromkeys(step.writes):
                 if node not in held:
                     held[node] = self._memory(node, held, memory)
-            if step.is_call:
-                launcher.call(calling(step, launcher, ops, held))
-            elif step.head is not None:
-                self._run_head(step, launcher, held, known)
-            elif step in self._loops:
-                self._loops[step].call(launcher, held, known)
-        for node, place in schedule.copies():
-            launcher.call(np.copyto, held[place], held[base(node)].reshape(place.shape))
+            if not self._is_late(step):
+                self._run(step, launcher, ops, held, known)
+        self._end(launcher, held)
         return outputs_of(schedule, held), [self]
+
+    def _is_late(self, step: Step) -> bool:
+        """Whether the head before it, whose gradient it makes, runs ``step`` as well."""
+        return step.head is None and step not in self._loops
+
+    def _run(
+        self,
+        step: Step,
+        launcher: Launcher,
+        ops: Kernels,
+        held: dict[Node, np.ndarray],
+        known: dict[Hashable, np.ndarray],
+    ) -> None:
+        if step.is_call:
+            launcher.call(calling(step, launcher, ops, held))
+        elif step.head is not None:
+            self._run_head(step, launcher, held, known)
+        else:
+            self._loops[step].call(launcher, held, known)
+
+    def _end(self, launcher: Launcher, held: dict[Node, np.ndarray]) -> None:
+        """Copy outputs to the places that they take and do not lie in yet."""
+        for node, place in self._schedule.copies():
+            launcher.call(np.copyto, held[place], held[base(node)].reshape(place.shape))
 
     def _memory(self, node: Node, held: dict[Node, np.ndarray], memory: np.ndarray) -> np.ndarray:
         place = self._schedule.memory_of.get(node)

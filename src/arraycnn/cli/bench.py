@@ -1,0 +1,151 @@
+"""arraycnn bench."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from arraycnn.backends import Backend
+from arraycnn.backends.backend import DTYPES
+from arraycnn.cli import options
+from arraycnn.cli.console import show, show_json
+from arraycnn.cli.import_weights import ImageShape
+from arraycnn.cli.train import OPTIMIZERS
+from arraycnn.errors import InvalidValueError
+from arraycnn.model import Model
+from arraycnn.networks import NETWORKS
+from arraycnn.profiling.profile import machine_of, profiled
+from arraycnn.report import read_run
+from arraycnn.run_folder import read_config
+from arraycnn.schedules import Constant
+from arraycnn.user_paths import user_path
+
+
+@click.command()
+@click.argument("model")
+@click.option(
+    "--batch-size",
+    "batch_sizes",
+    type=click.IntRange(min=1),
+    multiple=True,
+    help="Images of a step; once for each size.  [default: 64]",
+)
+@click.option("--training/--inference", default=None, help="Only one of the two.  [default: both]")
+@click.option(
+    "--optimizer",
+    type=click.Choice(list(OPTIMIZERS)),
+    help="Whose update is part of a training step.  [default: adamw, or that of the run MODEL]",
+)
+@click.option(
+    "--input-shape",
+    type=ImageShape(),
+    help="Of a named network's images.  [default: 28x28]",
+)
+@click.option("--classes", type=click.IntRange(min=1), help="Of a named network.  [default: 10]")
+@click.option("--dtype", type=click.Choice(DTYPES), help="Of a named network.  [default: float32]")
+@click.option(
+    "--seconds",
+    type=options.FiniteFloat(0.0, strict=True),
+    default=3.0,
+    show_default=True,
+    help="About how long to measure each step, once all is compiled.",
+)
+@click.option(
+    "--torch/--no-torch",
+    "with_torch",
+    default=True,
+    help="Whether to run the same network in PyTorch, where it is installed.",
+)
+@options.backend
+@options.as_json
+@options.debug
+def bench(
+    model: str,
+    batch_sizes: tuple[int, ...],
+    training: bool | None,
+    optimizer: str | None,
+    input_shape: tuple[int, ...] | None,
+    classes: int | None,
+    dtype: str | None,
+    seconds: float,
+    with_torch: bool,
+    backend: Backend,
+    as_json: bool,
+) -> None:
+    """Show where the time of a step of MODEL goes: each fused loop and operation with a kernel.
+
+    MODEL is a file that train saved, the folder of a run, or a network's name: scratch, basic,
+    lenet5. Each part is held against what the machine does at the most, which is measured in the
+    same run, and the step against the same network in PyTorch. Images are random; MODEL stays as it
+    is.
+    """
+    measured, known = _model(model, backend, input_shape, classes, dtype)
+    rule = optimizer or known or "adamw"
+    make, rate = OPTIMIZERS[rule]
+    made, now = make(Constant(rate)), time.perf_counter
+    machine = machine_of(measured, seconds / 4, now)
+    modes = [m for m, wanted in (("train", True), ("infer", False)) if training in (None, wanted)]
+    about: dict[str, Any] = {
+        "model": model,
+        "backend": measured.backend.name,
+        "device": measured.backend.device_name,
+        "dtype": measured.dtype,
+        "input_shape": list(measured.input_shape),
+        "optimizer": rule,
+    }
+    found = []
+    if not as_json:
+        shape = "x".join(map(str, measured.input_shape))
+        show(f"{model}, {shape}, {measured.dtype}, {about['device']}, {rule}")
+    for mode in modes:
+        for size in dict.fromkeys(batch_sizes or (64,)):
+            result = profiled(measured, mode, size, made, seconds, machine, with_torch, now)
+            found.append(result.to_plain())
+            if not as_json:
+                show("")
+                _show_lines(str(result).splitlines())
+    if as_json:
+        show_json(about | {"profiles": found})
+
+
+def _show_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        show(line)
+
+
+def _model(
+    name: str,
+    backend: Backend,
+    input_shape: tuple[int, ...] | None,
+    classes: int | None,
+    dtype: str | None,
+) -> tuple[Model, str | None]:
+    """The model, and the optimizer of the run that it is of."""
+    path = user_path(name)
+    if not path.exists() and name in NETWORKS:
+        network = NETWORKS[name](classes or 10)
+        return Model(network, input_shape or (28, 28), backend, dtype=dtype or "float32"), None
+    given = {"--input-shape": input_shape, "--classes": classes, "--dtype": dtype}
+    wrong = [option for option, value in given.items() if value is not None]
+    if wrong:
+        message = f"bench: {', '.join(wrong)} belongs to a named network ({', '.join(NETWORKS)}), "
+        raise InvalidValueError(f"{message}got {name}; leave it out")
+    if not path.exists():
+        message = (
+            f"bench: MODEL must be a model file, a run folder or one of {', '.join(NETWORKS)}, got "
+            f"{name}, and no such path exists"
+        )
+        raise InvalidValueError(message)
+    if not path.is_dir():
+        return Model.load(path, backend), _optimizer_of(path.parent)
+    return Model.load(read_run(path).model_file, backend), _optimizer_of(path)
+
+
+def _optimizer_of(folder: Path) -> str | None:
+    """The optimizer of the run in ``folder``, where that is one."""
+    if not (folder / "config.json").is_file():
+        return None
+    name = read_config(folder).get("optimizer")
+    return name if name in OPTIMIZERS else None
