@@ -91,6 +91,7 @@ PARAMETERS = {
 NO_PATHS = (click.types.IntRange, click.Choice, click.types.BoolParamType, options.FiniteFloat)
 NO_PATHS += (options.ImageSize, ByChannel, ImageShape, Renaming)
 LATER = {"predict images": "a pattern, or - for a list", "import network": "or a name"}
+LATER["bench model"] = "or a name"
 """Text of which only the command knows whether it is a path; each has a test below."""
 
 

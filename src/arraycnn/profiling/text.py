@@ -36,7 +36,7 @@ def lines_of(profile: Profile) -> list[str]:
         ratio = profile.torch_seconds / profile.seconds
         lines.append(
             f"the same in torch, in turn with it, in this process: {profile.torch_seconds * 1e6:,.1f} "
-            f"us, {images / profile.torch_seconds:,.0f} images/s; this is {ratio:.2f}x as fast"
+            f"us, {images / profile.torch_seconds:,.0f} images/s, {ratio:.2f}x the time"
         )
     if not profile.parts:
         return [*lines, f"parts are not timed: {profile.unparted}"]
@@ -69,7 +69,7 @@ def _of_part(part: Part, profile: Profile) -> list[str]:
     numbers = f"{part.steps[0].number} to {part.steps[-1].number}"
     lines = [
         f"{_rates(part.seconds, share, part, profile.machine)}  steps {numbers} as one"
-        + (", image by image; each alone:" if _are_timed(part) else ":")
+        + (", image by image, and each alone:" if _are_timed(part) else ":")
     ]
     for work in part.steps:
         rates = " " * 50
