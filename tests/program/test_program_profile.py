@@ -22,7 +22,7 @@ from arraycnn.tree import leaves
 from optional import needs
 
 ENGINES = [
-    pytest.param(True, marks=needs("numba"), id="compiled"),
+    pytest.param(True, marks=needs("llvmlite"), id="compiled"),
     pytest.param(False, id="plain"),
 ]
 
