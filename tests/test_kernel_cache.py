@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -222,6 +223,102 @@ def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch, caplo
         assert parts_compiled(tmp_path) == 2
     (record,) = caplog.records
     assert "No space left on device" in record.getMessage()
+
+
+def test_what_a_killed_process_left_in_the_cache_is_removed_when_it_is_old(tmp_path):
+    names = [f".{'0' * 64}.kernel.{number}.tmp" for number in range(2)]
+    for name, age in zip(names, (7200.0, 60.0), strict=True):
+        (tmp_path / name).write_bytes(b"half")
+        os.utime(tmp_path / name, (time.time() - age,) * 2)
+    parts_compiled(tmp_path)
+    assert {path.name for path in tmp_path.glob(".*")} == {names[1]}
+
+
+def test_a_source_by_another_name_or_with_other_words_is_another(tmp_path):
+    from arraycnn.ops.compiled.objects import digest_of_files
+
+    def digest(**files):
+        folder = Path(tempfile.mkdtemp(dir=tmp_path))
+        for name, text in files.items():
+            (folder / f"{name}.py").write_text(text)
+        return digest_of_files(folder)
+
+    assert digest(a="x = 1\n", b="") == digest(a="x = 1\n", b="")
+    others = [digest(a="x = 1\n", b=""), digest(a="x = 2\n", b=""), digest(a="", b="x = 1\n")]
+    others += [digest(a="x = 1\n", c=""), digest(a="x = 1\n")]
+    assert len(set(others)) == 5
+    with pytest.raises(ImportError, match="no source files"):
+        digest()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "value"),
+    [
+        ("llvmlite", "__version__", "0.99.0"),
+        ("llvmlite.binding", "llvm_version_info", (99, 0, 0)),
+        ("llvmlite.binding", "get_default_triple", lambda: "aarch64-unknown-linux-gnu"),
+        ("llvmlite.binding", "get_host_cpu_name", lambda: "generic"),
+        ("llvmlite.binding", "get_host_cpu_features", dict),
+        ("arraycnn.ops.compiled.objects", "_THIS_FILE", b"other options"),
+    ],
+)
+def test_another_processor_or_compiler_has_another_key(owner, name, value, monkeypatch):
+    from arraycnn.ops.compiled import objects
+
+    class Features(dict):
+        def flatten(self):
+            return ""
+
+    before = objects.digest_of_machine.__wrapped__()
+    assert before == objects.digest_of_machine()
+    monkeypatch.setattr(f"{owner}.{name}", Features if value is dict else value)
+    assert objects.digest_of_machine.__wrapped__() != before
+
+
+def test_a_key_is_of_the_sources_as_they_were_imported_and_of_the_machine(tmp_path, monkeypatch):
+    from arraycnn.ops.compiled import linking, objects
+    from arraycnn.program.render import machine
+
+    for module in (linking, machine):
+        assert objects.digest_of_files(Path(module.__file__).parent) == module._SOURCES
+    assert parts_compiled(tmp_path) == 2
+    assert parts_compiled(tmp_path) == 0
+    for name, value in (("_SOURCES", "other"), ("digest_of_machine", lambda: "other")):
+        with monkeypatch.context() as patch:
+            patch.setattr(linking, name, value)
+            assert parts_compiled(tmp_path) == 2
+    assert parts_compiled(tmp_path) == 0
+
+
+FORKS = """
+import os, signal, threading, time
+from arraycnn.ops.compiled import linking, objects
+from arraycnn.ops.compiled.kernels import convolution
+from arraycnn.program.render import machine
+
+def compile_one():
+    return linking.load(convolution.pool_backward, "float32", 36, objects.ObjectFiles(None)).address
+
+cache = machine.KernelCache(None)
+cache._found_or_new = lambda code: (time.sleep(code), compile_one())
+for ask in (compile_one, lambda: cache.kernel(0.5), lambda: cache.kernel(0.6)):
+    thread = threading.Thread(target=ask)
+    thread.start()
+    time.sleep(0.05)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        assert compile_one()
+        assert cache.kernel(0.0)[1]
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_fork_while_another_thread_compiles_leaves_no_lock_behind():
+    subprocess.run([sys.executable, "-c", FORKS], check=True, timeout=120)
 
 
 def test_threads_that_ask_first_for_a_kernel_get_the_code_that_is_kept(monkeypatch):

@@ -4,9 +4,12 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -170,6 +173,22 @@ def test_large_content_arrives_whole_though_the_system_takes_a_part_at_a_time(
     assert (tmp_path / "file").read_bytes() == content * 2
 
 
+def test_two_that_write_one_file_at_once_leave_one_of_both_whole(tmp_path, monkeypatch):
+    barrier, fsync = threading.Barrier(2), os.fsync
+
+    def meet(descriptor):
+        fsync(descriptor)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            barrier.wait(30)
+
+    monkeypatch.setattr(os, "fsync", meet)
+    contents = [b"a" * 2**21, b"b" * 2**21]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda content: write_atomically(tmp_path / "file", content), contents))
+    assert (tmp_path / "file").read_bytes() in contents
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_an_append_that_fails_takes_back_what_it_wrote(tmp_path, monkeypatch):
     path = tmp_path / "log"
     path.write_bytes(b"one\n")
@@ -209,6 +228,22 @@ def test_leftovers_are_temporary_files_only(tmp_path):
     remove_leftovers(tmp_path)
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == [".a.tmp", ".c", ".folder.7.tmp", "b.7.tmp", "d"]
+
+
+def test_leftovers_of_a_shared_folder_are_those_that_are_old(tmp_path):
+    for name, age in (
+        (".a.kernel.1.tmp", 10.0),
+        (".b.kernel.2.tmp", 100.0),
+        (".c.kernel.3.tmp", 0.0),
+    ):
+        (tmp_path / name).touch()
+        then = time.time() - age
+        os.utime(tmp_path / name, (then, then))
+    remove_leftovers(tmp_path, seconds=50.0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".a.kernel.1.tmp",
+        ".c.kernel.3.tmp",
+    ]
 
 
 def test_what_write_atomically_leaves_behind_is_a_leftover(tmp_path, monkeypatch):

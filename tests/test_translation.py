@@ -1,6 +1,9 @@
 """The language that kernels are written in, against Python, which runs the very same functions."""
 
 import ctypes
+import importlib
+import inspect
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -102,7 +105,28 @@ def reals(block, words, scratch):
     scratch[7] = scratch[0] if scratch[0] > scratch[1] else -scratch[1]
 
 
-PROGRAMS = [divisions, loops, conditions, calls, reals]
+def named_in_each_block(block, words, scratch):
+    row = carray(at(scratch, 0), (3,))
+    row[0] += 1.0
+    row = carray(at(scratch, 3), (3,))
+    row[1] *= 2.0
+    for n in range(3):
+        part = carray(at(scratch, 6 + n), (2,))
+        part[0:2] = row[n]
+        part = carray(at(scratch, n), (2,))
+        part[1] += 1.0
+    for _ in range(words[0] % 3):
+        part = carray(at(scratch, 1), (2,))
+        if words[1] > 0:
+            part[0] += row[1]
+            inner = carray(at(scratch, 9), (2,))
+        else:
+            inner = carray(at(scratch, 10), (2,))
+            inner[1] = 0.5
+            words[2] += 1
+
+
+PROGRAMS = [divisions, loops, conditions, calls, reals, named_in_each_block]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -121,6 +145,8 @@ def test_machine_code_does_what_python_does(program, dtype, monkeypatch):
         run(translated, block, *given)
         with monkeypatch.context() as patch:
             patch.setitem(globals(), "twice", _twice)
+            patch.setitem(globals(), "at", lambda view, first: view[first:])
+            patch.setitem(globals(), "carray", lambda view, shape: view[: shape[0]])
             program(block, words, scratch)
         np.testing.assert_array_equal(given[0], words)
         np.testing.assert_array_equal(given[1], scratch)
@@ -222,3 +248,102 @@ def test_what_is_not_in_the_language_is_named(function):
     ) as said:
         run(compiled(function), 0, words, scratch)
     assert first < int(str(said.value).split("line ")[1].split(":")[0]) < first + 5
+
+
+def again_in_a_branch(block, words, scratch):
+    row = carray(at(scratch, 0), (2,))
+    if words[0] > 0:
+        row = carray(at(scratch, 4), (2,))  # here
+    row[0] = 1.0
+
+
+def again_in_a_loop(block, words, scratch):
+    row = carray(at(scratch, 0), (2,))
+    for n in range(3):
+        row[0] += 1.0
+        row = carray(at(scratch, n), (2,))  # here
+
+
+def another_kind_of_number(block, words, scratch):
+    kind = np.int64
+    while words[0] > 0:
+        words[0] -= 1
+        kind = np.float64  # here
+    scratch[0] = kind(words[1])
+
+
+def a_view_for_a_number(block, words, scratch):
+    place = words[0]
+    if words[1] > 0:
+        words[2] = place
+    elif words[1] < -3:
+        place = carray(at(scratch, 0), (2,))  # here
+    words[3] = 1
+
+
+def a_number_for_a_view(block, words, scratch):
+    row = carray(at(scratch, 0), (2,))
+    for n in range(2):
+        if n > 0:
+            row = n  # here
+    row[0] = 1.0
+
+
+def two_of_a_tuple(block, words, scratch):
+    rows, columns = carray(at(scratch, 0), (2,)), 3
+    if words[0] > columns:
+        columns, rows = 4, carray(at(scratch, 2), (2,))  # here
+    rows[0] = 1.0
+
+
+def read_after_both_branches(block, words, scratch):
+    if words[0] > 0:
+        row = carray(at(scratch, 0), (2,))
+    else:
+        words[1] = 1
+        row = carray(at(scratch, 2), (2,))
+    row[0] = 1.0  # here
+
+
+def read_after_the_loop(block, words, scratch):
+    for n in range(2):
+        row = carray(at(scratch, n), (2,))
+    if words[0] > 0:
+        words[1] = 2
+        row[0] = 1.0  # here
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(again_in_a_branch, again_in_a_loop, another_kind_of_number, a_view_for_a_number),
+        *(a_number_for_a_view, two_of_a_tuple, read_after_both_branches, read_after_the_loop),
+    ],
+    ids=lambda function: function.__name__,
+)
+def test_what_is_only_named_is_not_given_anew_where_it_hangs_on_what_runs(function):
+    """A view is no memory: after a branch that did not run it would be the branch's all the same."""
+    lines, first = inspect.getsourcelines(function)
+    (line,) = (first + place for place, text in enumerate(lines) if "# here" in text)
+    rule = "read after its end" if "read" in function.__name__ else "and again in it"
+    with pytest.raises(NotInTheLanguage, match=rf"{function.__name__}, line {line}: .*{rule}"):
+        run(compiled(function), 0, np.ones(WORDS, np.int64), np.zeros(WORDS))
+
+
+def test_code_is_made_of_the_source_that_was_imported(tmp_path, monkeypatch):
+    """As where the package is updated while a process runs that has compiled nothing yet."""
+    text = (
+        "from arraycnn.ops.compiled.translation.functions import compiled\n"
+        "@compiled\n"
+        "def kernel(block, words, scratch):\n"
+        "    words[0] = 1\n"
+    )
+    file = tmp_path / "kernel_of_a_test.py"
+    file.write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("kernel_of_a_test")
+    monkeypatch.delitem(sys.modules, "kernel_of_a_test")
+    file.write_text("# One line more.\n" + text.replace("= 1", "= 2"))
+    words = np.zeros(WORDS, np.int64)
+    run(module.kernel, 0, words, np.zeros(WORDS))
+    assert words[0] == 1

@@ -6,6 +6,7 @@ Every change goes through the few calls of `os` below, so that the tests can sto
 import contextlib
 import os
 import re
+import time
 from pathlib import Path
 
 _BLOCK = 2**20
@@ -13,10 +14,14 @@ _TEMPORARY = re.compile(r"\..+\.[0-9]+\.tmp")  # as write_atomically names them
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside ``path``, force it to disk, rename it into place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write to a temporary file beside ``path``, force it to disk, rename it into place.
+
+    The temporary one has a name of its own: threads, and machines that share the folder, may write to
+    the same ``path`` at the same time, and one of them is there then, whole.
+    """
+    temporary = path.with_name(f".{path.name}.{int.from_bytes(os.urandom(6))}.tmp")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
             _write_all(descriptor, content)
             os.fsync(descriptor)
@@ -61,10 +66,15 @@ def is_leftover(path: Path) -> bool:
     return _TEMPORARY.fullmatch(path.name) is not None and path.is_file()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in ``folder``; none may be at work."""
+def remove_leftovers(folder: Path, seconds: float = 0.0) -> None:
+    """Remove the temporary files that a killed process left in ``folder``.
+
+    Those last written at least ``seconds`` ago: no process may be at work on one that old.
+    """
     for path in filter(is_leftover, folder.iterdir()):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime >= seconds:
+                path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

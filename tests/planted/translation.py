@@ -15,4 +15,11 @@ FAULTS = [
     ("ops/compiled/translation/statements.py", "self.builder.branch(self._loops[-1][1])", "self.builder.branch(self._loops[0][1])", "test_translation.py"),
     ("ops/compiled/translation/statements.py", "        if variant not in self.linked:\n            self.linked.append(variant)\n", "        self.linked[:] = [variant]\n", "test_translation.py"),
     ("ops/compiled/launches.py", "        with _lock:\n", "        if True:\n", "test_kernel_cache.py -k first_for"),
+    ("ops/compiled/translation/names.py", "if block != self._inside and self._inside[: len(block)] == block:", "if False:", "test_translation.py"),
+    ("ops/compiled/translation/names.py", "if block != self._inside and", "if", "test_translation.py"),
+    ("ops/compiled/translation/names.py", "self._inside[: len(block)] != block:", "False:", "test_translation.py"),
+    ("ops/compiled/translation/names.py", "        self._inside = outside\n", "        pass\n", "test_translation.py"),
+    ("ops/compiled/objects.py", "remove_leftovers(self._folder, _ABANDONED)", "remove_leftovers(self._folder)", "test_kernel_cache.py -k killed"),
+    ("ops/compiled/linking.py", "return _SOURCES + digest_of_machine()", "return digest_of_machine()", "test_kernel_cache.py -k key_is"),
+    ("files.py", "int.from_bytes(os.urandom(6))", "os.getpid()", "test_run_folder.py -k at_once"),
 ]  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ def _object(
     variant: Variant, dtype: str, words: int, files: ObjectFiles
 ) -> tuple[list[Variant], bytes]:
     """What ``variant`` is linked with, and its object."""
-    key = f"{_digest()} {variant.name} {dtype}"
+    key = f"{key_of_sources()} {variant.name} {dtype}"
     found = files.read(key)
     if found is not None:
         note, content = found
@@ -54,7 +53,10 @@ def _variant(name: str, known: list[list[Any]]) -> Variant:
     )
 
 
-@cache
-def _digest() -> str:
+_SOURCES = digest_of_files(Path(__file__).parent)
+"""As they were imported."""
+
+
+def key_of_sources() -> str:
     """Of all that is compiled, of what compiles it and of the processor."""
-    return digest_of_files(Path(__file__).parent) + digest_of_machine()
+    return _SOURCES + digest_of_machine()

@@ -1,6 +1,7 @@
 """Machine code: made of LLVM's modules, kept in files, and loaded.
 
-A file is named by the digest of all that its code was made of: what it holds is never stale.
+A file is named by the digest of all that its code was made of: what it holds is never stale. Sources
+are read as they are imported, and not when code is made of them: the package may be updated meanwhile.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -17,11 +20,25 @@ from typing import Any
 import llvmlite
 from llvmlite import binding
 
-from arraycnn.files import write_atomically
+from arraycnn.files import remove_leftovers, write_atomically
 from arraycnn.ops.compiled.caching import tell_not_kept
 
 MOST_ON_DISK = 256 * 2**20
 """Bytes of a folder's files; the oldest are removed."""
+
+_ABANDONED = 3600.0
+"""Seconds after which a file that is half written is no process's any more."""
+
+_THIS_FILE = Path(__file__).read_bytes()
+
+_llvm = threading.RLock()
+"""Held by who is inside LLVM. A fork waits for it: the child would find LLVM's own locks held by a
+thread that it does not have."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_llvm.acquire, after_in_parent=_llvm.release, after_in_child=_llvm.release
+    )
 
 
 def machine_code(module: Any, loops_to_vectors: bool = False) -> bytes:
@@ -31,6 +48,11 @@ def machine_code(module: Any, loops_to_vectors: bool = False) -> bytes:
     """
     for act in list(_listening):
         act()
+    with _llvm:
+        return _made(module, loops_to_vectors)
+
+
+def _made(module: Any, loops_to_vectors: bool) -> bytes:
     machine = _target_machine()
     parsed = binding.parse_assembly(_text(module, machine))
     parsed.verify()
@@ -50,11 +72,18 @@ class Loaded:
     """Objects in memory, linked with each other; ``address`` is that of a function of theirs."""
 
     def __init__(self, contents: list[bytes], name: str) -> None:
-        self._engine = binding.create_mcjit_compiler(binding.parse_assembly(""), _target_machine())
-        for content in contents:
-            self._engine.add_object_file(binding.ObjectFileRef.from_data(content))
-        self._engine.finalize_object()
-        self.address = int(self._engine.get_function_address(name))
+        with _llvm:
+            empty = binding.parse_assembly("")
+            self._engine = binding.create_mcjit_compiler(empty, _target_machine())
+            for content in contents:
+                self._engine.add_object_file(binding.ObjectFileRef.from_data(content))
+            self._engine.finalize_object()
+            self.address = int(self._engine.get_function_address(name))
+
+    def __del__(self) -> None:
+        if engine := getattr(self, "_engine", None):
+            with _llvm:
+                engine.close()
 
 
 _listening: list[Callable[[], None]] = []
@@ -91,21 +120,29 @@ def _target_machine() -> Any:
 @cache
 def digest_of_machine() -> str:
     """Of the compiler, how it is used here, and the processor."""
-    machine = (
-        Path(__file__).read_bytes(),
-        llvmlite.__version__,
-        binding.llvm_version_info,
-        binding.get_default_triple(),
-        binding.get_host_cpu_name(),
-        binding.get_host_cpu_features().flatten(),
-    )
+    with _llvm:
+        machine = (
+            _THIS_FILE,
+            llvmlite.__version__,
+            binding.llvm_version_info,
+            binding.get_default_triple(),
+            binding.get_host_cpu_name(),
+            binding.get_host_cpu_features().flatten(),
+        )
     return hashlib.sha256(repr(machine).encode()).hexdigest()
 
 
 def digest_of_files(folder: Path) -> str:
-    """Of all Python files in ``folder`` and below."""
-    files = sorted(folder.rglob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    """Of all Python files in ``folder`` and below: their names and contents.
+
+    Raises ImportError where there are none, as in an installation of compiled modules alone: all that
+    is kept would have one name.
+    """
+    names = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*.py"))
+    if not names:
+        raise ImportError(f"{folder} has no source files, which compiled kernels are made of")
+    contents = [(name, (folder / name).read_bytes()) for name in names]
+    return hashlib.sha256(repr(contents).encode()).hexdigest()
 
 
 class ObjectFiles:
@@ -158,6 +195,9 @@ class ObjectFiles:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.kernel"
 
     def _make_room(self) -> None:
+        assert self._folder is not None
+        with contextlib.suppress(OSError):
+            remove_leftovers(self._folder, _ABANDONED)
         files = self.files()
         total = sum(size for _, size, _ in files)
         for _, size, path in files:

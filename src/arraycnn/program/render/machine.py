@@ -6,6 +6,7 @@ It lies where the other compiled kernels do (`arraycnn.ops.compiled.caching`).
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from arraycnn.program.render.loop_code import LoopCode
 from arraycnn.program.render.structs import Struct
 
 _NAME = "kernel"
+
+_SOURCES = digest_of_files(Path(__file__).parent)
+"""The renderer's, as they were imported."""
 
 MOST_IN_MEMORY = 1024
 """Kernels kept for loops that come again; recordings hold theirs themselves."""
@@ -48,19 +52,25 @@ class KernelCache:
     def __init__(self, folder: Path | None) -> None:
         self._objects = ObjectFiles(folder)
         self._kernels: OrderedDict[LoopCode, Kernel] = OrderedDict()
-        self._lock = threading.Lock()
+        self._process, self._lock = os.getpid(), threading.Lock()
         self.compiled = 0
         """How many kernels were compiled, and not found."""
 
     def kernel(self, code: LoopCode) -> Kernel:
         """The kernel for ``code``: from memory, from disk, or compiled now."""
-        with self._lock:
+        with self._alone:
             if code not in self._kernels:
                 self._kernels[code] = self._found_or_new(code)
                 if len(self._kernels) > MOST_IN_MEMORY:
                     self._kernels.popitem(last=False)
             self._kernels.move_to_end(code)
             return self._kernels[code]
+
+    @property
+    def _alone(self) -> threading.Lock:
+        if os.getpid() != self._process:  # forked, perhaps while a thread was at work
+            self._process, self._lock = os.getpid(), threading.Lock()
+        return self._lock
 
     def sizes(self) -> dict[str, int]:
         """Kernels in memory, files and their bytes."""
@@ -72,7 +82,7 @@ class KernelCache:
         }
 
     def _found_or_new(self, code: LoopCode) -> Kernel:
-        key = f"{_digest()} {code!r}"
+        key = f"{_SOURCES}{digest_of_machine()} {code!r}"
         found = self._objects.read(key)
         if found is None:
             written = LoopKernel(code, _NAME)
@@ -89,9 +99,3 @@ def kernel_cache() -> KernelCache:
     """The cache of this process, in the folder of the other compiled kernels."""
     folder = cache_folder()
     return KernelCache(None if folder is None else folder / "programs")
-
-
-@cache
-def _digest() -> str:
-    """Of the renderer, the compiler and the processor."""
-    return digest_of_files(Path(__file__).parent) + digest_of_machine()

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from arraycnn.ops.compiled.translation.names import Names, Variable
 from arraycnn.ops.compiled.translation.values import (
     Arithmetic,
     NotInTheLanguage,
@@ -31,19 +32,12 @@ def sign_of(node: ast.AST) -> str:
     return sign
 
 
-class Variable:
-    """A local variable of the function: memory that is written each time it is given a value."""
-
-    def __init__(self, kind: type, dtype: str, cell: Any) -> None:
-        self.kind, self.dtype, self.cell = kind, dtype, cell
-
-
 class Expressions(Arithmetic):
     """Expressions, in the names of one function and of its module."""
 
     def __init__(self, builder: Any, outside: dict[str, Any]) -> None:
         super().__init__(builder)
-        self.names: dict[str, Any] = {}
+        self.names = Names()
         self._outside = outside
 
     def call_function(self, function: Any, arguments: list[Any]) -> Any:
@@ -67,7 +61,7 @@ class Expressions(Arithmetic):
             if node.id not in known:
                 raise NotInTheLanguage(f"no name: {node.id}")
             return known[node.id]
-        found = self.names[node.id]
+        found = self.names.read(node.id)
         if isinstance(found, Variable):
             return found.kind(found.dtype, self.builder.load(found.cell))
         return found

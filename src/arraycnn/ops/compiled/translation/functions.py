@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+import tokenize
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 
@@ -39,6 +40,7 @@ class Function:
         self.__name__, self.__module__, self.__doc__ = (
             *(function.__name__, function.__module__, function.__doc__),
         )
+        self._lines = _lines_of(function.__code__.co_filename)
 
     @property
     def full_name(self) -> str:
@@ -50,7 +52,9 @@ class Function:
 
     @cached_property
     def tree(self) -> ast.FunctionDef:
-        (tree,) = ast.parse(textwrap.dedent(inspect.getsource(self.function))).body
+        first = self.function.__code__.co_firstlineno - 1
+        lines = inspect.getblock(self._lines[first:])
+        (tree,) = ast.parse(textwrap.dedent("".join(lines))).body
         assert isinstance(tree, ast.FunctionDef)
         return tree
 
@@ -63,6 +67,13 @@ class Function:
         """Where ``node`` stands, for a message."""
         line = self.function.__code__.co_firstlineno + getattr(node, "lineno", 1) - 1
         return f"{self.full_name}, line {line}"
+
+
+@cache
+def _lines_of(file: str) -> list[str]:
+    """A module's source as it is imported: at its first compilation, it may have been updated."""
+    with tokenize.open(file) as source:
+        return source.readlines()
 
 
 @dataclass(frozen=True)

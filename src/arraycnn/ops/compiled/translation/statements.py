@@ -7,8 +7,9 @@ from typing import Any
 
 from llvmlite import ir
 
-from arraycnn.ops.compiled.translation.expressions import Expressions, Variable, sign_of
+from arraycnn.ops.compiled.translation.expressions import Expressions, sign_of
 from arraycnn.ops.compiled.translation.functions import Function, Instruction, Variant
+from arraycnn.ops.compiled.translation.names import Variable
 from arraycnn.ops.compiled.translation.values import (
     INT,
     NotInTheLanguage,
@@ -39,6 +40,7 @@ class Body(Expressions):
         super().__init__(builder, function.outside)
         self._of, self.dtype, self.linked = function, dtype, linked
         self._end: Any = None
+        self._here: ast.AST = function.tree  # what is being written
         self._loops: list[tuple[Any, Any]] = []  # where continue and break go to
 
     def run(self, arguments: list[Any]) -> Any:
@@ -46,17 +48,17 @@ class Body(Expressions):
         for parameter, value in zip(self._of.parameters, arguments, strict=True):
             self._bind(parameter, value)
         *statements, last = self._of.tree.body
-        node: ast.AST = last
+        result = None
         try:
             for node in statements:
                 self._statement(node)
-            node, result = last, None
+            self._here = last
             if isinstance(last, ast.Return) and last.value is not None:
                 result = self.value(last.value)
             else:
                 self._statement(last)
         except NotInTheLanguage as error:
-            raise NotInTheLanguage(f"{self._of.at(node)}: {error}") from None
+            raise NotInTheLanguage(f"{self._of.at(self._here)}: {error}") from None
         if self._end is not None:
             self._go(self._end)
             self.builder.position_at_end(self._end)
@@ -84,10 +86,12 @@ class Body(Expressions):
         return None
 
     def _block(self, statements: list[ast.stmt]) -> None:
-        for statement in statements:
-            self._statement(statement)
+        with self.names.block():
+            for statement in statements:
+                self._statement(statement)
 
     def _statement(self, node: ast.stmt) -> None:
+        self._here = node
         if self.builder.block.is_terminated:
             raise NotInTheLanguage(f"never reached: {ast.unparse(node)}")
         name = f"_do_{type(node).__name__.lower()}"
@@ -207,12 +211,12 @@ class Body(Expressions):
         if isinstance(value, Number) and value.dtype in ("uint8", "int32"):
             value = self.cast(value, "int64")
         if not isinstance(value, Number | Pointer):
-            self.names[name] = value
+            self.names.give(name, value)
             return
-        held = self.names.get(name)
-        if not isinstance(held, Variable):
+        held = self.names.variable(name)
+        if held is None:
             held = Variable(type(value), value.dtype, self.cell(value.value.type))
-            self.names[name] = held
+            self.names.give(name, held)
         if held.kind is not type(value):
             raise NotInTheLanguage(f"{name} is a number and a pointer")
         if value.dtype != held.dtype:
