@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+import passes
+
 
 class Late:
     """A module, or what ``name`` is in it; its attributes can be read, and it can be called."""
@@ -32,7 +34,17 @@ class Late:
         return self._found()(*arguments, **options)
 
 
+def installed(package: str) -> bool:
+    """Whether ``package`` is there, for a mark that skips a test where it is not.
+
+    To `passes.py` this is no asking: what is skipped is settled by no pass, and what is not skipped
+    must not hang on it.
+    """
+    with passes.unasked():
+        return find_spec(package) is not None
+
+
 def needs(*packages: str) -> pytest.MarkDecorator:
     """Skips where one of ``packages`` is not installed; one that is there and broken is an error."""
-    missing = [package for package in packages if find_spec(package) is None]
+    missing = [package for package in packages if not installed(package)]
     return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} is not installed")

@@ -15,7 +15,8 @@ each. ``ARRAYCNN_RAN_BARE=none`` runs that alone.
 
 What asks is seen from outside: an import that nothing can serve, and a subprocess of this Python,
 whose imports cannot be seen. It is asked by the file, since a file may keep what it has computed,
-and by the fixture, since those of conftest.py are kept across files. What a file of `ONCE` shows does
+and by the fixture, since those of conftest.py are kept across files; in a file of `SINGLY`, by the
+test and its fixtures, and by the file while it is read. What a file of `ONCE` shows does
 not hang on which kernels compute: there, a test that passed is settled whatever it asked for.
 """
 
@@ -24,6 +25,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -33,20 +35,19 @@ import pytest
 OPTIONAL = {"cupy", "cupy_backends", "cupyx", "jax", "llvmlite", "onnx", "onnxruntime", "pandas"}
 OPTIONAL |= {"safetensors", "scipy", "sklearn", "torch"}
 """What imports by these names find is not in the extra `test`; test_architecture.py compares."""
-EVERY_PYTHON = (
-    "architecture",
-    "checkpoint",
-    "cli",
-    "data_*",
-    "image_files",
-    "layers",
-    "no_network",
-)
-EVERY_PYTHON += ("numpy_files", "ops", "passes", "readme", "saved")
+EVERY_PYTHON = ("checkpoint", "cli", "data_*", "image_files", "no_network", "numpy_files")
+EVERY_PYTHON += ("readme", "saved")
 """Files of tests of what the standard library does for us: text, files, processes, arguments."""
 ONCE = ("batch_size", "bench_*", "callbacks", "cli_resume", "cuda_*", "damaged_pictures", "fuzz")
 ONCE += ("names", "remedies", "report_browser", "report_cells", "report_page")
+ONCE += ("architecture", "class_names", "cli_images", "cli_schedules", "familiarity", "run_folder")
 """Files of tests of pages, readers, words, files and launches, for which NumPy's kernels do."""
+SINGLY = ("array_rules", "file_kinds", "host_plans", "interrupts", "layers", "out_of_memory")
+SINGLY += ("polarity", "program_*", "streaming", "user_paths")
+"""Files whose tests keep nothing for one another but by fixtures: each asks for itself alone.
+
+In them a package may be looked for to mark what is skipped without it (`optional.installed`); a
+backend that names its kernels, as ``NumPy(fast=False)`` does, asks for none."""
 NEVER = (
     "no NVIDIA driver",
     "no CUDA device",
@@ -80,6 +81,18 @@ class _Watch:
 
 
 _WATCH = _Watch()
+
+
+@contextmanager
+def unasked() -> Iterator[None]:
+    """Within the block nothing is noted."""
+    before = _WATCH.asked
+    try:
+        yield
+    finally:
+        _WATCH.asked = before
+
+
 _FILES: set[str] = set()  # that asked while they were read
 _FIXTURES: set[str] = set()  # that asked while they were made
 if _RAN:
@@ -185,15 +198,19 @@ def read(path: Path) -> dict[str, dict]:
 
 
 def settled(bare: dict[str, dict]) -> set[str]:
-    """What need not run here: passed in the bare pass, in a file that never asked or is of `ONCE`."""
+    """What need not run here: it passed in the bare pass, and nothing asked, or it is of `ONCE`."""
     passed = {test for test, ran in bare.items() if ran["outcome"] == "passed"}
     asked = {file_of(test) for test in passed if bare[test]["asked"]}
-    return {
-        test
-        for test in passed
-        if (file_of(test) not in asked or is_of(test, ONCE))
-        and (bare[test]["python"] == PYTHON or not is_of(test, EVERY_PYTHON))
-    }
+
+    def hangs_on_kernels(test: str) -> bool:
+        if is_of(test, ONCE):
+            return False
+        return bare[test]["asked"] if is_of(test, SINGLY) else file_of(test) in asked
+
+    def is_of_this_python(test: str) -> bool:
+        return bare[test]["python"] == PYTHON or not is_of(test, EVERY_PYTHON)
+
+    return {test for test in passed if is_of_this_python(test) and not hangs_on_kernels(test)}
 
 
 def both(tests: set[str], bare: dict[str, dict], full: dict[str, dict]) -> str:

@@ -7,7 +7,6 @@ import threading
 import time
 import tracemalloc
 from dataclasses import dataclass
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from arraycnn.execution.thread_pool import ThreadPool
 from arraycnn.fusion import fuse
 from arraycnn.ops import GENERIC
 from arraycnn.tree import flatten
+from optional import installed
 
 NETWORKS = {
     "scratch": networks.scratch(),
@@ -65,7 +65,7 @@ NETWORKS = {
     "all trunk": cnn.Sequential(cnn.Rescale(), cnn.Conv2d(10, 3), cnn.GlobalAvgPool2d()),
     "all head": cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(10)),
 }
-HAS_LLVM = find_spec("llvmlite") is not None
+HAS_LLVM = installed("llvmlite")
 kernels = pytest.mark.parametrize(
     "fast",
     [
@@ -84,7 +84,7 @@ def digits():
     return load_dataset("digits")
 
 
-def trained(digits, network, backend, batch_size, dtype="float32", images=150):
+def trained(digits, network, backend, batch_size, dtype="float32", images=90):
     model = cnn.Model(network, (8, 8, 1), backend=backend, seed=3, dtype=dtype)
     history = model.fit(
         digits.train_images[:images],
@@ -100,7 +100,7 @@ def trained(digits, network, backend, batch_size, dtype="float32", images=150):
 @each_network
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
 def test_the_number_of_threads_never_shows(digits, network, batch_size, fast):
-    images = 30 if batch_size == 1 else 150
+    images = 10 if batch_size == 1 else 90
     runs = [
         trained(digits, network, cnn.NumPy(threads, fast), batch_size, images=images)
         for threads in (1, 2, 3, 16)
@@ -118,7 +118,7 @@ def test_the_number_of_threads_never_shows(digits, network, batch_size, fast):
 @pytest.mark.parametrize("batch_size", [1, 64])
 def test_it_computes_what_the_eager_plan_computes(digits, network, batch_size, fast):
     """Through array-api-strict: other kernels, another plan, the same numbers in float64."""
-    images = 20 if batch_size == 1 else 150
+    images = 10 if batch_size == 1 else 90
     losses, parameters, probabilities = trained(
         digits, network, cnn.NumPy(fast=fast), batch_size, "float64", images
     )
@@ -217,7 +217,7 @@ def test_a_pool_of_more_pixels_than_a_byte_counts(before, fast):
     )
     losses = [
         cnn.Model(network, (20, 20, 1), backend=backend, dtype="float64")
-        .fit(images, labels, epochs=9, batch_size=3, optimizer=cnn.SGD(0.1))
+        .fit(images, labels, epochs=2, batch_size=3, optimizer=cnn.SGD(0.1))
         .step_losses
         for backend in (cnn.NumPy(fast=fast), "array-api-strict")
     ]
@@ -353,7 +353,7 @@ def test_recordings_share_their_memory():
         assert tracemalloc.get_traced_memory()[1] < 1.2 * held
         before = tracemalloc.get_traced_memory()[0]
         for size in (600, 500, 400, 300, 200, 100):
-            for _ in range(3):
+            for _ in range(2):  # recorded, and run from the recording
                 model.predict(images[:size])
         assert tracemalloc.get_traced_memory()[0] - before < 0.5 * held
     finally:

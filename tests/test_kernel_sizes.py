@@ -53,7 +53,9 @@ def bits(record, x, rate, images):
 def test_dropout_of_any_count_keeps_what_the_documented_words_say(record, rate, dtype):
     """Odd counts, too, whose last word is not used; several images, of which none begins even."""
     images = (0, 59_999, 2**31 - 1)
-    for count in [*ENDS_OF_VECTORS[1:], 255, 256, 257, 1023]:
+    # NumPy's loops have no vectors that end, and each count is a program of its own.
+    compiled = record is RECORDS.get("compiled")
+    for count in [*(ENDS_OF_VECTORS[1:] if compiled else (1, 2, 3, 4, 5, 16, 17)), 256, 257, 1023]:
         x = np.random.default_rng(count).normal(size=(len(images), count)).astype(dtype)
         y, keep = bits(record, x, rate, images)
         words = [words_by_integers(SEED, STEP, PATH, index, count) for index in images]

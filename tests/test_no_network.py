@@ -85,6 +85,18 @@ def test_importing_every_module(tmp_path):
         assert any(package in NEEDS[name] for name in NEEDS if module.startswith(name)), module
 
 
+def test_every_file_is_in_the_words_of_this_python():
+    root = Path(__file__).parent.parent
+    files = [
+        path
+        for part in ("src", "tests", "bench", "examples")
+        for path in (root / part).rglob("*.py")
+    ]
+    assert len(files) > 400
+    for path in files:
+        compile(path.read_bytes(), path, "exec")
+
+
 @pytest.mark.parametrize("name", ["digits", "mnist"])
 def test_training_and_evaluating_once_the_data_is_there(tmp_path, name):
     data = ()

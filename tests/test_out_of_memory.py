@@ -7,7 +7,6 @@ import sys
 import tracemalloc
 import weakref
 from dataclasses import dataclass
-from importlib.util import find_spec
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,13 +19,14 @@ from arraycnn.execution import EagerTraining, StepMemory, Task
 from arraycnn.guarding import GuardedTraining
 from arraycnn.training import Carry
 from arraycnn.tree import map_leaves
+from optional import installed
 from test_cuda_graph import OF_KERNELS, Again, HostCUDA
 
 FAST = [
     False,
     pytest.param(
         True,
-        marks=pytest.mark.skipif(not find_spec("llvmlite"), reason="llvmlite is not installed"),
+        marks=pytest.mark.skipif(not installed("llvmlite"), reason="llvmlite is not installed"),
     ),
 ]
 linux = pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")

@@ -1,5 +1,6 @@
 """What .ci/run is made of: the two passes, the README's commands, the long parts."""
 
+import ast
 import json
 import os
 import subprocess
@@ -30,6 +31,11 @@ TESTS_OF_A_USER = {
     ),
     "test_fixture_first.py": "def test_one(kept): pass\n",
     "test_fixture_then.py": "def test_two(kept): pass\n",
+    "test_marked.py": (
+        "import pytest\nfrom optional import needs\n"
+        "@pytest.mark.parametrize('fast', [pytest.param(1, marks=needs('numba_of_nobody')), 0])\n"
+        "def test_of_each_kind(fast): pass\n"
+    ),
     "test_skipping.py": (
         "import pytest\n"
         "def test_skips(): pytest.importorskip('package_of_nobody', reason='it is not installed')\n"
@@ -75,8 +81,9 @@ def run(folder, *options, **environment):
 def test_what_asked_for_nothing_is_settled(bare):
     _, ran = bare
     expected = {"test_pure.py::test_sum", "test_other_process.py::test_true"}
+    expected |= {"test_marked.py::test_of_each_kind[0]"}  # looking for it only marks the other
     assert passes.settled(ran) == {*expected, "test_skipping.py::test_pure"}
-    assert len(ran) == 10
+    assert len(ran) == 12
 
 
 def test_the_second_pass_runs_the_others(bare):
@@ -130,6 +137,37 @@ def test_what_hangs_on_no_kernel_is_settled_once_it_has_passed():
     assert passes.settled(ran) == {"tests/test_report_page.py::x", "tests/test_cuda_graph.py::x"}
 
 
+def test_what_asks_is_the_file_or_the_test_alone():
+    """The file, but where its tests keep nothing for one another."""
+    ran = {
+        "tests/test_fit.py::x": row(asked=True),
+        "tests/test_fit.py::y": row(),
+        "tests/test_interrupts.py::x": row(asked=True),
+        "tests/test_interrupts.py::y": row(),
+        "tests/test_interrupts.py::z": row("skipped"),
+    }
+    assert passes.settled(ran) == {"tests/test_interrupts.py::y"}
+
+
+def files_of(patterns):
+    for pattern in patterns:
+        found = sorted((ROOT / "tests").rglob(f"test_{pattern}.py"))
+        assert found, pattern
+        yield from found
+
+
+def test_files_whose_tests_ask_singly_keep_nothing_they_computed():
+    for path in files_of(passes.SINGLY):
+        for node in ast.walk(ast.parse(path.read_text())):
+            words = {"cache", "lru_cache", "cached_property", "global"}
+            assert not isinstance(node, ast.Global), f"{path.name}:{node.lineno}"
+            decorators = getattr(node, "decorator_list", [])
+            named = {
+                part for one in decorators for part in words if part in ast.unparse(one).split(".")
+            }
+            assert not named, f"{path.name}:{node.lineno}: {named}"
+
+
 def test_the_files_that_take_longest_are_told(bare):
     ran = {f"tests/test_{file}.py::{n}": row() | {"seconds": n} for file in "abc" for n in range(3)}
     ran["tests/test_b.py::1"]["seconds"] = 7.25
@@ -177,8 +215,7 @@ def test_a_failure_stays_in_what_is_written(tmp_path):
 
 
 def test_every_pattern_names_files():
-    for pattern in passes.EVERY_PYTHON:
-        assert list((ROOT / "tests").glob(f"test_{pattern}.py")), pattern
+    assert list(files_of((*passes.EVERY_PYTHON, *passes.ONCE)))
 
 
 def test_ci_runs_the_readmes_commands():

@@ -293,7 +293,7 @@ FAULTS = [
         "attrs = (window, True, pool.attrs[0], need_dx)",
         _EPILOGUES,
     ),
-    ("program/passes/schedule.py", "and last[place] == number", "and True", _PASSES),
+    ("program/passes/schedule.py", "if last[node] == number", "if True", _PASSES),
     ("program/passes/schedule.py", "and place not in taken", "and True", _PASSES),
     (
         "program/passes/schedule.py",

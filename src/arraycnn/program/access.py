@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from arraycnn.program.nodes import Node
 
@@ -21,6 +22,7 @@ class Access:
     offset: int = 0
 
 
+@lru_cache(256)  # each value of each loop is asked for
 def dense(shape: tuple[int, ...]) -> Access:
     """All of an array in C order."""
     strides, step = [], 1

@@ -75,8 +75,10 @@ class Expression:
         return self._compute(node, ()) if compute else self._value(node, ())
 
     def _note(self, instruction: Instruction) -> int:
-        value = instruction.value  # 0, 0.0, -0.0 and False are equal, and not the same
-        key = (instruction, type(value).__name__, repr(value))
+        key: Any = instruction
+        value = instruction.value
+        if value is not None:  # 0, 0.0, -0.0 and False are equal, and not the same
+            key = (instruction, type(value).__name__, repr(value))
         if key not in self._known:
             self._known[key] = len(self.instructions)
             self.instructions.append(instruction)

@@ -175,23 +175,28 @@ def _in_place_of_temporaries(
     """Let loops write where they read, for the last time and point by point, what they have read."""
     last = {node: number for number, step in enumerate(steps) for node in step.reads}
     taken = set(memory_of.values())
+
+    def may_take(place: Node, target: Node) -> bool:
+        return (
+            place.kind != "input"
+            and place.op not in ("constant", "update")
+            and place not in outputs
+            and place not in taken
+            and place not in memory_of
+            and (place.size, place.dtype) == (target.size, target.dtype)
+        )
+
     for number, step in enumerate(steps):
+        over = [node for node in step.reads if last[node] == number]
         for root in step.roots:
             target = root.target
             if root.op != "write" or root.index is not None or target in memory_of:
                 continue
+            places = {node for node in over if may_take(node, target)}
+            if target.op == "update" or not places:  # as of most: what it reads need not be found
+                continue
             for place in _loaded(step):
-                if (
-                    place.kind != "input"
-                    and place.op not in ("constant", "update")
-                    and target.op != "update"
-                    and place not in outputs
-                    and place not in taken
-                    and place not in memory_of
-                    and (place.size, place.dtype) == (target.size, target.dtype)
-                    and last[place] == number
-                    and _reads_only(step.roots, step, place, dense(root.space))
-                ):
+                if place in places and _reads_only(step.roots, step, place, dense(root.space)):
                     memory_of[target] = place
                     taken |= {place, target}
                     break
@@ -239,7 +244,7 @@ def _reads_only(roots: list[Root], step: Step, buffer: Node, access: Access) -> 
     held = step.reads | {root.target for root in roots}
     return all(
         instruction.op == "load" and instruction.access == access
-        for known in (held, held - step.recomputed)
+        for known in ((held, held - step.recomputed) if step.recomputed else (held,))
         for instruction in expression_of(roots, known)[0].instructions
         if instruction.buffer is buffer
     )
