@@ -1,6 +1,7 @@
 """arraycnn bench: what it prints, of which models, and what it says where it cannot."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,7 +68,12 @@ def test_text_names_the_parts_of_a_named_network(cli, option):
     code, out, _ = cli("bench", "scratch", *QUICK, *options, "--backend", "numpy", "--no-fast")
     assert code == 0
     assert out.startswith("scratch, 9x9x1, float64")
-    said = ["GFLOP/s of matrix products", "head dense (2, 72) to (2, 4)", "sum of the parts"]
+    said = [
+        "GFLOP/s of matrix products",
+        "head dense (2, 72) to (2, 4)",
+        "longest: step ",
+        "sum of the parts",
+    ]
     said += ["training step of 2 images" if option == "--training" else "pass forward of 2 images"]
     assert [words for words in said if words not in out] == []
 
@@ -160,3 +166,6 @@ def test_what_torch_has_not_is_not_compared(torch):
     assert "loss" in profile(losses, 2, seconds=0.001).untwinned
     lion = profile(cnn.Model(network(), (8, 10, 3)), 2, optimizer=cnn.Lion(0.1), seconds=0.001)
     assert "PyTorch has no Lion" in lion.untwinned
+    on_a_gpu = SimpleNamespace(backend=SimpleNamespace(name="cupy"))
+    with pytest.raises(torch_twin.NoTwinError, match="on the CPU"):
+        torch_twin.torch_step(on_a_gpu, "infer", cnn.SGD(0.1), *trial_data(losses, 1), 1)

@@ -10,6 +10,7 @@ from program_cases import Outside, Swish
 
 import arraycnn as cnn
 from arraycnn.execution import Task
+from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.ops.clock import Clock
 from arraycnn.profiling import profile
 from arraycnn.profiling.machine import Machine
@@ -19,7 +20,9 @@ from arraycnn.profiling.steps import Steps, trial_data
 from arraycnn.program.costs import operations
 from arraycnn.training import Carry
 from arraycnn.tree import leaves
-from optional import needs
+from optional import Late, needs
+
+clocked_launchers = Late("arraycnn.ops.compiled.clocked")
 
 ENGINES = [
     pytest.param(True, marks=needs("llvmlite"), id="compiled"),
@@ -87,6 +90,15 @@ def test_chains_and_calls_are_parts(fast, mode):
     assert len(calls) == (2 if mode == "train" else 1)
     assert all(call.operations is None and "Outside" in call.layers[0] for call in calls)
     assert all(part.operations is None for part in found for w in part.steps if w in calls)
+
+
+@needs("llvmlite")
+@pytest.mark.parametrize("joins", [True, False])
+def test_chains_are_kept_apart_where_that_is_asked(joins):
+    launcher = clocked_launchers.ClockedLauncher(thread_pool(1), Clock(), joins)
+    with launcher.chain(2) as links:
+        links.begin_step()
+        assert launcher.is_chaining == joins
 
 
 def test_an_update_that_makes_its_gradient_is_a_part_with_that():
@@ -172,7 +184,12 @@ def test_bytes_are_those_that_a_part_reads_and_writes():
 
 def test_rounds_are_interleaved_and_medians_told():
     now, order = FakeClock(), []
-    lasts = {"short": itertools.cycle([0.0, 0.0, 0.0, 9.0]), "long": itertools.repeat(100.0)}
+    # Two to begin with, one to know how many; then in each round one not timed, and one timed.
+    rounds = [100.0, 100.0, 100.0, 900.0, 100.0, 103.0]
+    lasts = {
+        "short": itertools.cycle([0.0, 0.0, 0.0, 9.0]),
+        "long": itertools.chain([100.0] * 3, rounds, itertools.repeat(100.0)),
+    }
 
     def subject(name):
         def run(times):
@@ -182,7 +199,7 @@ def test_rounds_are_interleaved_and_medians_told():
         return run
 
     took = interleaved({name: subject(name) for name in lasts}, 30.0, now)
-    assert took["long"] == 101.0  # and the look at the clock
+    assert took["long"] == 104.0  # and the look at the clock
     timed = [name for name, _ in order[4:]]
     assert timed == ["short", "short", "long", "long"] * 3  # past the budget: the fewest rounds
     slow = {"one": subject("long")}

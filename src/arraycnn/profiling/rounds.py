@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 
 FEWEST_ROUNDS = 3
-_SLICES = 10
+_SLICES = 30
 """Rounds that a budget of time is cut into, where one run is short."""
 
 

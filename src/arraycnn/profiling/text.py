@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _NAMES = {"train": "training step", "infer": "pass forward"}
 _HEADER = f"{'us':>10} {'share':>6} {'GFLOP/s':>8} {'GB/s':>7} {'of the machine':>15}  step"
+_FIRST = 3
 _ENDS = "beginning and end: indices, labels, learning rate, results"
 
 
@@ -45,7 +46,7 @@ def lines_of(profile: Profile) -> list[str]:
     lines += ["", _HEADER]
     for part in profile.parts:
         lines += _of_part(part, profile)
-    return [*lines, "", _sum(profile)]
+    return [*lines, "", _longest(profile), _sum(profile)]
 
 
 def _sum(profile: Profile) -> str:
@@ -54,21 +55,38 @@ def _sum(profile: Profile) -> str:
     count = f" of {profile.parts_images} images" if is_cut else ""
     return (
         f"sum of the parts{count}: {profile.parts_seconds * 1e6:,.1f} us, "
-        f"{profile.parts_seconds / whole:.2f} of the step as it is always run: a look at the clock "
-        "stands between two parts, and medians of parts are not parts of a median"
+        f"{profile.parts_seconds / whole:.2f} of the {_NAMES[profile.mode]} as it is always run: the "
+        "rest is what starts one from Python and on the threads, and what other programs took"
     )
 
 
+def _longest(profile: Profile) -> str:
+    """Where to look first."""
+    parts = sorted(profile.parts, key=lambda part: part.seconds, reverse=True)[:_FIRST]
+    shares = [f"{_numbers(part)} {part.seconds / _total(profile):.0%}" for part in parts]
+    return f"longest: {', '.join(shares)}"
+
+
+def _total(profile: Profile) -> float:
+    return max(profile.parts_seconds, 1e-12)
+
+
+def _numbers(part: Part) -> str:
+    if not part.steps:
+        return "beginning and end"
+    first, last = part.steps[0].number, part.steps[-1].number
+    return f"step {first}" if first == last else f"steps {first} to {last}"
+
+
 def _of_part(part: Part, profile: Profile) -> list[str]:
-    share = f"{part.seconds / max(profile.parts_seconds, 1e-12):6.1%}"
+    share = f"{part.seconds / _total(profile):6.1%}"
     if len(part.steps) == 1:
         (work,) = part.steps
         return [f"{_rates(part.seconds, share, work, profile.machine)}  {_named(work)}"]
     if not part.steps:
         return [f"{part.seconds * 1e6:10,.1f} {share} {'':32}  {_ENDS}"]
-    numbers = f"{part.steps[0].number} to {part.steps[-1].number}"
     lines = [
-        f"{_rates(part.seconds, share, part, profile.machine)}  steps {numbers} as one"
+        f"{_rates(part.seconds, share, part, profile.machine)}  {_numbers(part)} as one"
         + (", image by image, and each alone:" if _are_timed(part) else ":")
     ]
     for work in part.steps:

@@ -37,6 +37,9 @@ def torch_step(
     if find_spec("torch") is None:
         message = "torch is not installed"
         raise NoTwinError(message)
+    if model.backend.name == "cupy":
+        message = "PyTorch would run on the CPU here, and this does not"
+        raise NoTwinError(message)
     if mode == "train" and not has_kernel(model.loss, labels.ndim == 1):
         message = "a loss other than plain cross-entropy of one class an image is not compared"
         raise NoTwinError(message)
