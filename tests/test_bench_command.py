@@ -107,6 +107,13 @@ def test_a_step_that_is_no_program_tells_the_whole():
     assert "parts are not timed: the step is no program" in str(found)
 
 
+def test_of_a_pass_that_is_cut_one_piece_is_shown():
+    model = cnn.Model(network(), (8, 8, 1), cnn.NumPy(1, fast=False))
+    found = profile(model, 300, mode="infer", seconds=0.001, with_torch=False)
+    assert (found.batch_size, found.parts_images) == (300, 256)
+    assert "sum of the parts of 256 images" in str(found)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.execution.host import HostPlans
-from arraycnn.execution.plain import Plain
+from arraycnn.execution.plain import MOST_IMAGES, Plain
 from arraycnn.ops import Kernels
 from arraycnn.ops.clock import Clock
 from arraycnn.ops.plain import plain_kernels, steps
@@ -48,6 +48,8 @@ class ClockedPlain(Plain):
 
     has_chains = False
     """Whether steps of a chain are run together, unless they are kept apart."""
+    most_images: int | None = MOST_IMAGES
+    """Of a pass forward; of more it is cut into several, each recorded by itself."""
 
     def __init__(self, threads: int, clock: Clock) -> None:
         launcher = partial(ClockedLauncher, clock=clock)

@@ -21,6 +21,7 @@ class ClockedCompiled(Compiled):
     """`Compiled` whose recordings note the time in ``clock``; ``joins`` as the launcher has it."""
 
     has_chains = True
+    most_images: int | None = None
 
     def __init__(self, threads: int, clock: Clock, joins: bool) -> None:
         launcher = partial(ClockedLauncher, clock=clock, joins=joins)

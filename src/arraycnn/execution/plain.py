@@ -22,7 +22,7 @@ from arraycnn.training import CROSS_ENTROPY, Carry
 _QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
-_IMAGES = 256
+MOST_IMAGES = 256
 """Of inference at a time: enough for every thread, and what they take stays small."""
 
 
@@ -100,4 +100,4 @@ class _Inference:
 
 def _parts(images: Array) -> list[slice]:
     """The images in parts that a recording is kept for."""
-    return [slice(i, i + _IMAGES) for i in range(0, max(images.shape[0], 1), _IMAGES)]
+    return [slice(i, i + MOST_IMAGES) for i in range(0, max(images.shape[0], 1), MOST_IMAGES)]

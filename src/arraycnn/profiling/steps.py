@@ -11,6 +11,7 @@ from arraycnn.backends import NumPy
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.guarding import GuardedTraining
 from arraycnn.model import Model
+from arraycnn.ops import Array
 from arraycnn.ops.clock import Clock
 from arraycnn.optimizers import Optimizer
 from arraycnn.profiling.parts import Clocked
@@ -61,7 +62,7 @@ class Steps:
 
     def usual(self) -> Callable[[int], object]:
         """As they are always run."""
-        return self._of(self._model.backend)
+        return self._of(self._model.backend, self._images)
 
     def clocked(self) -> tuple[Clocked | None, Clocked | None]:
         """With a look at the clock before each part; and the same with chains apart, if there are."""
@@ -70,13 +71,15 @@ class Steps:
             return None, None
         clock, other = Clock(), Clock()
         plans = backend.clocked_plans(clock, joins=True)
-        timed = Clocked(clock, self._of(plans, backend))
+        images = self._images[: plans.most_images]
+        timed = Clocked(clock, self._of(plans, images, backend))
         if not plans.has_chains:
             return timed, None
-        return timed, Clocked(other, self._of(backend.clocked_plans(other, joins=False), backend))
+        apart = backend.clocked_plans(other, joins=False)
+        return timed, Clocked(other, self._of(apart, images, backend))
 
-    def _of(self, plans: Any, *first: Any) -> Callable[[int], object]:
-        """With the plans of a backend, or those that take a backend first."""
+    def _of(self, plans: Any, images: Array, *first: Any) -> Callable[[int], object]:
+        """With the plans of a backend, or those that take a backend first; passes are of ``images``."""
         model = self._model
         if self._mode == "train":
             made: TrainingPlan = plans.training_plan(*first, self._task, self._carry)
@@ -84,7 +87,7 @@ class Steps:
         trees = model.trees
         return _passes(
             plans.inference_plan(*first, model.network, *trees, model.dtype, model.loss),
-            self._images,
+            images,
         )
 
 
@@ -92,7 +95,7 @@ def _training(plan: TrainingPlan, order: np.ndarray) -> Callable[[int], object]:
     return lambda times: plan.run(0, [order] * times, np.zeros(times))
 
 
-def _passes(plan: InferencePlan, images: np.ndarray) -> Callable[[int], object]:
+def _passes(plan: InferencePlan, images: Array) -> Callable[[int], object]:
     def run(times: int) -> None:
         for _ in range(times):
             plan.predict(images)
