@@ -72,6 +72,11 @@ def test_max_pool(record, problem, ties, whole):
     expected_y, expected_winners = GENERIC.max_pool2d(x, window, ties)
     np.testing.assert_array_equal(y, expected_y)
     np.testing.assert_array_equal(winners, expected_winners)
+    if ties == "first":
+        other, (n, i, j, c) = rng.standard_normal(x.shape), np.indices(y.shape)
+        down, right = np.divmod(expected_winners, window.kernel_size[1])
+        taken = other[n, i * window.stride[0] + down, j * window.stride[1] + right, c]
+        np.testing.assert_array_equal(record.at_winners(other, winners, window), taken)
     dy = rng.standard_normal(y.shape).astype(x.dtype)
     # Where windows overlap, the order of the additions is each kernel's own.
     compare = np.testing.assert_array_equal if whole else close

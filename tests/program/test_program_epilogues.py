@@ -12,6 +12,7 @@ from arraycnn.program.passes.epilogues import with_epilogues
 from arraycnn.program.passes.simplify import simplified
 
 WINDOW, POOL = Window((3, 3), (1, 1)), Window((2, 2), (2, 2))
+OVERLAPPING, WIDE = Window((2, 2), (1, 1)), Window((1, 2), (1, 2))
 X, WEIGHT, BIAS = (2, 7, 8, 2), (3, 3, 2, 4), (4,)
 FULL, SMALL, FLAT, MATRIX = (2, 5, 6, 4), (2, 2, 3, 4), (5, 6), (6, 4)
 
@@ -49,6 +50,15 @@ class Step:
         dy = self.unpooled(self.dy, winners)
         return pooled, *self.back(self.masked(y, dy) if relu else dy, need_dx)
 
+    def activated(self, derivative, pool=POOL, also=False):
+        """A convolution, an activation of which only ``derivative`` matters, and a pool."""
+        y = self.conv()
+        z = self.xp.tanh(y)
+        pooled, winners = HEADS.max_pool2d(z, pool, "first")
+        spread = HEADS.max_pool2d_backward(2.0 * pooled + 1.0, winners, FULL, pool, "first")
+        dy = derivative(y, z, spread)
+        return pooled, *self.back(dy), *([dy] if also else [])
+
     def trained_and(self, more):
         """The same with a ReLU, and what ``more`` makes of what lies between."""
         y = self.relu(self.conv())
@@ -58,6 +68,9 @@ class Step:
         return pooled, *self.back(dy), more(y, spread, dy, winners)
 
 
+PLACED = ["conv2d", "max_pool2d", "at_winners", "conv2d_max_pool2d_backward"]
+PLACED_WITHOUT = ["conv2d", "max_pool2d", "conv2d_max_pool2d_backward"]
+UNPLACED = ["conv2d", "max_pool2d", "max_pool2d_backward", "conv2d_backward"]
 JOINED = ["conv2d_max_pool2d", "conv2d_max_pool2d_backward"]
 APART = ["conv2d_relu", "max_pool2d", "max_pool2d_backward", "conv2d_relu_backward"]
 CASES = [
@@ -86,7 +99,7 @@ CASES = [
     (lambda s: s.trained(relu=True, need_dx=False), JOINED),
     (
         lambda s: (*s.trained(relu=False), s.conv() * 2.0),
-        ["conv2d", "max_pool2d", "max_pool2d_backward", "conv2d_backward"],
+        ["conv2d", "max_pool2d", "conv2d_max_pool2d_backward"],
     ),
     (lambda s: s.trained_and(lambda y, spread, dy, winners: y * 2.0), APART),
     (lambda s: s.trained_and(lambda y, spread, dy, winners: y), APART),
@@ -101,6 +114,23 @@ CASES = [
         [*APART[:3], "max_pool2d_backward", "conv2d_relu_backward"],
     ),
     (lambda s: s.trained_and(lambda y, spread, dy, winners: winners), JOINED),
+    # An activation between a convolution and a pool
+    (lambda s: s.activated(lambda y, z, dy: dy * (y * y - 1.0)), PLACED),
+    (lambda s: s.activated(lambda y, z, dy: (1.0 - z * z) * dy), PLACED_WITHOUT),
+    (lambda s: s.activated(lambda y, z, dy: dy / (y * y + s.bias**2 + 1.0) * 3.0), PLACED),
+    (lambda s: s.activated(lambda y, z, dy: dy * s.xp.where(y > 0.0, 1.0, 0.5)), PLACED),
+    (lambda s: s.activated(lambda y, z, dy: dy * s.full), PLACED),
+    (lambda s: s.activated(lambda y, z, dy: dy * y * s.full), [*PLACED, "at_winners"]),
+    # ... of which the whole is needed, or is no multiple of dy
+    (lambda s: s.activated(lambda y, z, dy: dy * 3.0), UNPLACED),
+    (lambda s: s.activated(lambda y, z, dy: y / dy), UNPLACED),
+    (lambda s: s.activated(lambda y, z, dy: dy * dy), UNPLACED),
+    (lambda s: s.activated(lambda y, z, dy: dy + y), UNPLACED),
+    (lambda s: s.activated(lambda y, z, dy: dy * (y * s.full[:, :, :1, :])), UNPLACED),
+    (lambda s: s.activated(lambda y, z, dy: dy * s.conv(bias=False)), [*UNPLACED, "conv2d"]),
+    (lambda s: s.activated(lambda y, z, dy: dy * y, OVERLAPPING), UNPLACED),
+    (lambda s: s.activated(lambda y, z, dy: dy * y, WIDE), [*PLACED[:3], *UNPLACED[2:]]),
+    (lambda s: s.activated(lambda y, z, dy: dy * y, also=True), [*PLACED[:3], *UNPLACED[2:]]),
 ]
 
 

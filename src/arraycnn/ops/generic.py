@@ -166,6 +166,19 @@ def max_pool2d_backward(
     return _scatter(parts, input_shape, window)
 
 
+def at_winners(x: Array, winners: Array, window: Window) -> Array:
+    """What ``x``, (N, H, W, C), holds where the windows of a max-pool have their winners.
+
+    ``winners`` are those of `max_pool2d` with "first", (N, OH, OW, C), as the result is.
+    """
+    xp = array_namespace(x)
+    pixels = _window_pixels(x, window)
+    found = pixels[0]
+    for place, pixel in enumerate(pixels[1:], start=1):
+        found = xp.where(winners == place, pixel, found)
+    return found
+
+
 def avg_pool2d(x: Array, window: Window) -> Array:
     """The mean of each window of ``x``, (N, H, W, C): (N, OH, OW, C)."""
     pixels = _window_pixels(x, window)

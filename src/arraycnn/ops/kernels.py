@@ -26,6 +26,7 @@ class Kernels:
     conv2d_backward: Callable = generic.conv2d_backward
     max_pool2d: Callable = generic.max_pool2d
     max_pool2d_backward: Callable = generic.max_pool2d_backward
+    at_winners: Callable = generic.at_winners
     avg_pool2d: Callable = generic.avg_pool2d
     avg_pool2d_backward: Callable = generic.avg_pool2d_backward
     relu: Callable = generic.relu

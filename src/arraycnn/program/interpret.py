@@ -55,7 +55,7 @@ def _head(node: Node, inputs: list) -> Any:
     kernel, attrs = getattr(GENERIC, node.op), node.attrs
     if node.op == "matmul":
         return kernel(*inputs)
-    if node.op in ("max_pool2d", "max_pool2d_backward"):
+    if node.op in ("max_pool2d", "max_pool2d_backward", "at_winners"):
         result = kernel(*inputs, *attrs)
         return (result[0], result[1].astype(np.uint8)) if node.op == "max_pool2d" else result
     if node.op in ("dense", "conv2d") and len(inputs) == 2:
@@ -102,7 +102,7 @@ _HANDLERS: dict[str, Callable[[Node, list], Any]] = {
     "opaque": lambda node, inputs: node.attrs[0](inputs, GENERIC),
     "part": lambda node, inputs: inputs[0][node.attrs[0]],
     **dict.fromkeys(["matmul", "dense", "dense_backward", "conv2d", "conv2d_backward"], _head),
-    **dict.fromkeys(["max_pool2d", "max_pool2d_backward"], _head),
+    **dict.fromkeys(["max_pool2d", "max_pool2d_backward", "at_winners"], _head),
     **dict.fromkeys(["dense_relu", "dense_relu_backward"], _with_epilogue),
     **dict.fromkeys(["conv2d_relu", "conv2d_relu_backward"], _with_epilogue),
     **dict.fromkeys(["conv2d_max_pool2d", "conv2d_max_pool2d_backward"], _with_epilogue),

@@ -44,7 +44,7 @@ _KINDS = {
     "part": {"part"},
     "head": {
         *("matmul", "dense", "dense_backward", "conv2d", "conv2d_backward"),
-        *("max_pool2d", "max_pool2d_backward"),
+        *("max_pool2d", "max_pool2d_backward", "at_winners"),
         *("dense_relu", "dense_relu_backward", "conv2d_relu", "conv2d_relu_backward"),
         *("conv2d_max_pool2d", "conv2d_max_pool2d_backward"),
     },

@@ -361,6 +361,21 @@ def max_pool2d_backward(
     return dx
 
 
+def at_winners(
+    launcher: Launcher, x: np.ndarray, winners: np.ndarray, window: Window
+) -> np.ndarray:
+    (x,) = launcher.floating("at_winners", x)
+    check_arrays("at_winners", winners)
+    if winners.dtype != np.uint8 or any(window.padding):
+        return generic.at_winners(x, winners, window)
+    winners = launcher.contiguous(winners)
+    images, *size = x.shape
+    y = launcher.empty(winners.shape, x.dtype)
+    words = (x, winners, y, *size, *_pool_words(window, size[0], size[1]))
+    launcher.launch(convolution.at_winners, images, *words, like=x, by="block")
+    return y
+
+
 def fits_byte(kernel_size: Pair) -> bool:
     """Whether a place in a window of this size can be told by one byte."""
     return math.prod(pair("MaxPool2d", "kernel_size", kernel_size)) <= 256

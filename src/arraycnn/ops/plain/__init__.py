@@ -54,4 +54,5 @@ def plain_kernels(launcher: Launcher, *, need_winners: bool = True, late: bool =
         conv2d_max_pool2d_backward=plain(convolution.conv2d_max_pool2d_backward),
         max_pool2d=pool(pools.max_pool2d),
         max_pool2d_backward=plain(pools.max_pool2d_backward),
+        at_winners=plain(pools.at_winners),
     )

@@ -71,6 +71,28 @@ def max_pool2d_backward(
     return dx
 
 
+def at_winners(
+    launcher: Launcher, x: np.ndarray, winners: np.ndarray, window: Window
+) -> np.ndarray:
+    """See `arraycnn.ops.generic.at_winners`."""
+    check_arrays("at_winners", x, winners)
+    y = launcher.empty(winners.shape, x.dtype)
+    tasks, work = _tasks(x.shape)
+
+    def task(number: int, place: int, part: slice) -> None:
+        won = launcher.scratch(winners[part].shape, np.bool_)
+        for winner, offset in enumerate(window.offsets()):
+            pixels = x[part][window.pixels(offset, winners.shape[1:3])]
+            if winner == 0:
+                launcher.call(np.copyto, y[part], pixels)
+                continue
+            launcher.call(np.equal, winners[part], winner, out=won)
+            launcher.call(np.copyto, y[part], pixels, where=won)
+
+    launcher.share(tasks, task, work)
+    return y
+
+
 def _all_winners(x: np.ndarray, window: Window, y: np.ndarray, winners: np.ndarray) -> None:
     y[...], winners[...] = generic.max_pool2d(x, window, "all")
 

@@ -31,6 +31,7 @@ _BY_IMAGE = {
     "conv2d_max_pool2d_backward": (0, 2, 3, 4),
     "max_pool2d": (0,),
     "max_pool2d_backward": (0, 1),
+    "at_winners": (0, 1),
 }
 """Heads whose kernels work on image after image, and which operands they read so."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from arraycnn.program.nodes import AND, Node, Program, replaced
 from arraycnn.program.passes.dead import without_dead
+from arraycnn.program.passes.winners import with_gradients_at_winners
 
 _WITH_RELU = {
     "conv2d": "conv2d_relu",
@@ -22,7 +23,7 @@ _WITH_RELU = {
 
 def with_epilogues(program: Program) -> Program:
     """The same program with fewer, larger heads."""
-    return _with_relus(_with_pools(program))
+    return _with_relus(with_gradients_at_winners(_with_pools(program)))
 
 
 def _with_pools(program: Program) -> Program:

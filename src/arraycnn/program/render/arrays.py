@@ -12,7 +12,7 @@ from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.schedule import Schedule
 
-_ALONE = {"matmul", "max_pool2d", "max_pool2d_backward"}
+_ALONE = {"matmul", "max_pool2d", "max_pool2d_backward", "at_winners"}
 """Kernels that are not handed the record which they are of."""
 
 _MAY_HAVE_A_BIAS = {"dense", "dense_relu", "conv2d", "conv2d_relu", "conv2d_max_pool2d"}

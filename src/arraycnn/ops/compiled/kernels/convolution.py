@@ -18,8 +18,11 @@ from arraycnn.ops.compiled.kernels.pools import (
     bias_relu,
     pass_gradients,
     pool_four,
+    pool_fours,
     pool_windows,
     spread_four,
+    take_fours,
+    take_winners,
 )
 from arraycnn.ops.compiled.kernels.products import multiply
 from arraycnn.ops.compiled.translation.functions import compiled
@@ -131,6 +134,16 @@ def _pool(words, place, x, line, channels, image, y, winners):  # type: ignore[n
     won = pointer(winners, np.uint8)
     for i in range(rows):
         target = (image * rows + i) * columns * channels
+        if _by_fours(words, place):
+            pool_fours(
+                after(y, target),
+                after(won, target),
+                after(x, 2 * i * line),
+                line,
+                columns,
+                channels,
+            )
+            continue
         pool_windows(
             after(y, target), after(won, target), after(x, i * down * line), line,
             right * channels, columns, channels, tall, wide,
@@ -261,3 +274,23 @@ def pool_backward(block, words, scratch):  # type: ignore[no-untyped-def]
     dx = after(real(words, 2, scratch), block * height * width * channels)
     carray(dx, height * width * channels)[:] = 0.0
     _spread_gradient(words, 6, dy, winners, dx, width * channels, channels, channels)
+
+
+@compiled
+def at_winners(block, words, scratch):  # type: ignore[no-untyped-def]
+    """What an array holds at the winners of a pool, one image a block."""
+    height, width, channels = words[3], words[4], words[5]
+    tall, wide, down, right = words[6], words[7], words[8], words[9]
+    rows, columns = words[10], words[11]
+    line = width * channels
+    x = after(real(words, 0, scratch), block * height * line)
+    for i in range(rows):
+        place = (block * rows + i) * columns * channels
+        y, won = after(real(words, 2, scratch), place), after(pointer(words[1], np.uint8), place)
+        if _by_fours(words, 6):
+            take_fours(y, after(x, 2 * i * line), line, won, columns, channels)
+        else:
+            take_winners(
+                y, after(x, i * down * line), line, right * channels, won, columns, channels,
+                tall, wide,
+            )  # fmt: skip

@@ -169,3 +169,74 @@ def add_to_winners(
                     emit.store(emit.load(pixel) + part, pixel)
 
     emit.by_parts(channels, work)
+
+
+@emitted
+def take_winners(
+    emit: Emitter, y: Any, x: Any, line: Any, step: Any, winners: Any, columns: Any, channels: Any,
+    tall: Any, wide: Any,
+) -> None:  # fmt: skip
+    """What the windows of `pool_windows` hold, in another array ``x``, at the winners."""
+
+    def work(emit: Emitter, place: Any) -> None:
+        builder = emit.builder
+        with emit.repeat(columns) as column:
+            window = emit.moved(x, builder.mul(column, step), place)
+            target = builder.mul(column, channels)
+            winner = emit.load_bytes(emit.moved(winners, target, place))
+            held = emit.variable(emit.load(window).value)
+            with emit.repeat(tall) as i:
+                row, number = emit.moved(window, builder.mul(i, line)), builder.mul(i, wide)
+                with emit.repeat(wide) as j:
+                    value = emit.load(emit.moved(row, builder.mul(j, channels)))
+                    won = emit.equal_bytes(winner, emit.same_bytes(builder.add(number, j)))
+                    builder.store(emit.chosen(won, value, emit.held(held)).value, held)
+            emit.store(emit.held(held), emit.moved(y, target, place))
+
+    emit.by_parts(channels, work)
+
+
+def _four(emit: Emitter, x: Any, line: Any, column: Any, channels: Any, place: Any) -> list[Vector]:
+    """The pixels of window number ``column`` of 2x2, one window beside the other."""
+    pixels = [emit.builder.mul(emit.builder.add(column, column), channels)]
+    pixels.append(emit.builder.add(pixels[0], channels))
+    return [
+        emit.load(emit.moved(x, emit.times(i, line), pixel, place))
+        for i in range(2)
+        for pixel in pixels
+    ]
+
+
+@emitted
+def pool_fours(
+    emit: Emitter, y: Any, winners: Any, x: Any, line: Any, columns: Any, channels: Any
+) -> None:
+    """`pool_windows` of 2x2 pixels that no other window has."""
+
+    def work(emit: Emitter, place: Any) -> None:
+        with emit.repeat(columns) as column:
+            best, winner = largest(emit, _four(emit, x, line, column, channels, place))
+            target = emit.builder.mul(column, channels)
+            emit.store(best, emit.moved(y, target, place))
+            emit.store_bytes(winner, emit.moved(winners, target, place))
+
+    emit.by_parts(channels, work)
+
+
+@emitted
+def take_fours(
+    emit: Emitter, y: Any, x: Any, line: Any, winners: Any, columns: Any, channels: Any
+) -> None:
+    """`take_winners` of such windows."""
+
+    def work(emit: Emitter, place: Any) -> None:
+        with emit.repeat(columns) as column:
+            target = emit.builder.mul(column, channels)
+            winner = emit.load_bytes(emit.moved(winners, target, place))
+            found, *others = _four(emit, x, line, column, channels, place)
+            for number, value in enumerate(others, start=1):
+                won = emit.equal_bytes(winner, emit.byte(number))
+                found = emit.chosen(won, value, found)
+            emit.store(found, emit.moved(y, target, place))
+
+    emit.by_parts(channels, work)
