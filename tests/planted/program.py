@@ -9,6 +9,8 @@ _EPILOGUES = "program/test_program_epilogues.py"
 
 _CHAINS = "program/test_program_chains.py"
 
+_SIDES = "program/test_program_chains.py -k 'side_by_side'"
+
 _CALLS = "program/test_program_opaque.py -k 'not True'"
 
 # (file under src/arraycnn, what stands there, the fault, the tests that are to notice)
@@ -294,6 +296,15 @@ FAULTS = [
         _EPILOGUES,
     ),
     ("program/passes/schedule.py", "if last[node] == number", "if True", _PASSES),
+    (
+        "program/passes/chains.py",
+        "self._written & (reads | writes)",
+        "self._written & writes",
+        _CHAINS,
+    ),
+    ("program/passes/chains.py", " or self._read & writes", "", _CHAINS),
+    ("ops/compiled/kernels/links.py", "left < numbers[1]", "left <= numbers[1]", _SIDES),
+    ("ops/compiled/kernels/links.py", "        left -= numbers[1]\n", "", _SIDES),
     ("program/passes/winners.py", "window.kernel_size == window.stride and", "", _EPILOGUES),
     ("program/passes/winners.py", 'spread.attrs[1:] == (_TILE, "first")', "True", _EPILOGUES),
     ("program/passes/winners.py", "and value in self._before", "", _EPILOGUES),

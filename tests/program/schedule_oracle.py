@@ -49,7 +49,8 @@ def run_by_image(schedule, values):
                             held[node].reshape(chain.images, -1) for held in (memory, changed)
                         ]
                         shares[0][image] = shares[1][image]
-        for step in chain.steps:
+        # Those that are run side by side may be run in any order: here the last one first.
+        for step in chain.steps if chain.images else reversed(chain.steps):
             changed = dict(memory) | (seen[step] if chain.images else {})
             changed |= {node: memory[node].copy() for node in step.writes}
             run_step(step, schedule, changed)
@@ -69,7 +70,7 @@ def chains_and_freed(schedule):
     for chain in found:
         last = position + len(chain.steps)
         assert chain.steps == schedule.steps[position:last]
-        assert chain.images or len(chain.steps) == 1
+        assert chain.images or len(chain.steps) == 1 or all(s.head is None for s in chain.steps)
         yield chain, [node for part in schedule.freed[position:last] for node in part]
         position = last
     assert position == len(schedule.steps)

@@ -152,6 +152,32 @@ def test_what_takes_the_place_of_an_input_ends_a_chain():
         assert [len(c.steps) for c in chains.chains(schedule) if c.images] == [2]
 
 
+def with_rows_of(x, y):
+    xp = array_namespace(x)
+    return x, xp.take(x, xp.asarray([1, 0, 3]), axis=0) + y
+
+
+@pytest.mark.parametrize(
+    ("function", "carried", "together"),
+    [
+        (lambda x, y: (x * 2.0, y + 1.0), {}, [2]),
+        (lambda x, y: (x * 2.0, y + 1.0), {"0": 0, "1": 1}, [2]),
+        (lambda x, y: (x * 2.0, (x * 2.0)[0, :] + y), {}, [2]),
+        (lambda x, y: (x * y, y + 1.0), {"1": 1}, [1, 1]),  # written where the other reads
+        (lambda x, y: with_rows_of(x * 2.0, y), {}, [1, 1]),  # read where the other writes
+        (lambda x, y: (x + 1.0, array_namespace(x).sum(y)), {}, [1, 1]),
+    ],
+)
+def test_loops_that_touch_nothing_of_each_other_run_side_by_side(function, carried, together):
+    shapes = (40, 30), (30,)
+    program, _ = traced(function, *map(np.ones, shapes))
+    inputs = {node.shape: name for name, node in program.inputs.items()}
+    carried = {name: inputs[shapes[number]] for name, number in carried.items()}
+    check_by_image(function, *shapes, carried=carried)
+    found = chains.chains(scheduled(program, carried))
+    assert [len(chain.steps) for chain in found] == together
+
+
 def test_relus_mask_is_computed_again_and_not_read():
     network = cnn.Sequential(
         cnn.Conv2d(16, 3), cnn.BatchNorm2d(), cnn.ReLU(), cnn.Conv2d(4, 3), cnn.Flatten(), cnn.Dense(3)
@@ -183,6 +209,23 @@ def test_what_is_computed_again_is_made_of_what_still_lies_in_memory():
     assert sum(len(step.recomputed) for step in schedule.steps) == 1
     outputs, _ = schedule_oracle.run(schedule, {n: np.array(v) for n, v in values.items()})
     np.testing.assert_array_equal(outputs["1"], expected["1"])
+
+
+@needs("llvmlite")
+def test_launches_side_by_side_run_every_block_once():
+    from arraycnn.execution.thread_pool import ThreadPool
+    from arraycnn.ops.compiled.kernels import dense
+    from arraycnn.ops.compiled.launcher import Launcher
+
+    rng, launcher = np.random.default_rng(0), Launcher(ThreadPool(2))
+    parts = [rng.normal(size=(3, size)) for size in (5, 1, 40, 7)]
+    totals = [np.zeros(part.shape[1]) for part in parts]
+    with launcher.side_by_side():
+        for part, total in zip(parts, totals, strict=True):
+            size = total.size
+            launcher.launch(dense.add_parts, -(-size // 3), part, total, 3, size, 3, like=part)
+    for part, total in zip(parts, totals, strict=True):
+        np.testing.assert_array_equal(total, part[0] + part[1] + part[2])
 
 
 @needs("llvmlite")

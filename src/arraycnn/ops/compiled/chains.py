@@ -111,7 +111,7 @@ class ChainOfLaunches:
         if len(launches) < 2:
             return launches
         dtype = launches[0].dtype
-        words = address(links.chain, dtype.name), self.images, *self._table(launches, arrays)
+        words = address(links.chain, dtype.name), self.images, *_table(launches, arrays)
         return [Launch(words, dtype, max(launch.room for launch in launches))]
 
     def _with(
@@ -121,12 +121,27 @@ class ChainOfLaunches:
         if not launches:
             return loop
         words = list(loop.words) + [0] * (WORDS - len(loop.words))
-        words[2 + place : 4 + place] = self._table(launches, arrays)
+        words[2 + place : 4 + place] = _table(launches, arrays)
         return replace(loop, words=tuple(words))
 
-    def _table(self, launches: list[Launch], arrays: list[np.ndarray]) -> tuple[int, int]:
-        table = np.zeros((len(launches), WORDS), np.int64)
-        for row, launch in zip(table, launches, strict=True):
-            row[: len(launch.words)] = launch.words
-        arrays.append(table)
-        return table.ctypes.data, len(launches)
+
+def side_by_side(launches: list[Launch]) -> tuple[list[Launch], list[np.ndarray]]:
+    """One launch with the blocks of several that need nothing of each other, and what it holds.
+
+    Between two launches every thread waits for all others: of many short ones that is most of the time.
+    """
+    if len(launches) < 2:
+        return launches, []
+    arrays: list[np.ndarray] = []
+    dtype = launches[0].dtype
+    blocks = sum(launch.words[1] for launch in launches)
+    words = address(links.side_by_side, dtype.name), blocks, *_table(launches, arrays)
+    return [Launch(words, dtype, max(launch.room for launch in launches))], arrays
+
+
+def _table(launches: list[Launch], arrays: list[np.ndarray]) -> tuple[int, int]:
+    table = np.zeros((len(launches), WORDS), np.int64)
+    for row, launch in zip(table, launches, strict=True):
+        row[: len(launch.words)] = launch.words
+    arrays.append(table)
+    return table.ctypes.data, len(launches)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError
-from arraycnn.ops.compiled.chains import ChainOfLaunches, Launch
+from arraycnn.ops.compiled.chains import ChainOfLaunches, Launch, side_by_side
 from arraycnn.ops.compiled.launches import STATE, WORDS, address, run
 from arraycnn.ops.host_launcher import HostLauncher, Pool, check_arrays
 
@@ -44,6 +44,7 @@ class Launcher(HostLauncher):
         super().__init__(pool)
         self._recording: list[list[int] | Callable[[], None]] | None = None
         self._chain: ChainOfLaunches | None = None
+        self._beside: list[Launch] | None = None
         self._tables: list[np.ndarray] = []
         self._room = 0
         self._kinds: set[str] = set()
@@ -95,7 +96,9 @@ class Launcher(HostLauncher):
     ) -> None:
         """As `launch`, of machine code at the address ``code``; ``dtype`` is the scratch's."""
         launch = Launch((code, blocks, *map(_word, words)), dtype, room, by)
-        if self._chain is None:
+        if self._beside is not None:
+            self._beside.append(launch)
+        elif self._chain is None:
             self._make(launch)
         else:
             self._chain.add(launch)
@@ -111,7 +114,19 @@ class Launcher(HostLauncher):
             yield chain
         finally:
             self._chain = None
-        launches, tables = chain.joined()
+        self._make_all(*chain.joined())
+
+    @contextmanager
+    def side_by_side(self) -> Iterator[None]:
+        """The same for launches of which none reads or writes what another one writes."""
+        self._beside = launches = list[Launch]()
+        try:
+            yield
+        finally:
+            self._beside = None
+        self._make_all(*side_by_side(launches))
+
+    def _make_all(self, launches: list[Launch], tables: list[np.ndarray]) -> None:
         for launch in launches:
             self._make(launch)
         if self._recording is not None:

@@ -44,7 +44,8 @@ class Chain:
     ----------
     steps : tuple of Step
     images : int
-        How many images each works on; 0 for a step that is run by itself.
+        How many images each works on; 0 for a step that is run by itself, and for several of which
+        none needs another.
     """
 
     steps: tuple[Step, ...]
@@ -61,7 +62,51 @@ def chains(schedule: Schedule) -> list[Chain]:
             growing = _Growing(schedule)
             if not growing.take(step):
                 found.append(Chain((step,)))
-    return found + growing.ended()
+    return _side_by_side(found + growing.ended(), schedule)
+
+
+def _side_by_side(found: list[Chain], schedule: Schedule) -> list[Chain]:
+    """The same chains, where loops that follow one another and touch nothing that another one writes
+    are one: updates of small parameters, say."""
+    joined: list[Chain] = []
+    growing = _Beside(schedule)
+    for chain in found:
+        (step, *others) = chain.steps
+        if others or step.head is not None or any(root.op != "write" for root in step.roots):
+            joined += [*growing.ended(), chain]
+            growing = _Beside(schedule)
+        elif not growing.take(step):
+            joined += growing.ended()
+            growing = _Beside(schedule)
+            growing.take(step)
+    return joined + growing.ended()
+
+
+class _Beside:
+    """Loops that touch nothing that another one of them writes."""
+
+    def __init__(self, schedule: Schedule) -> None:
+        self._memory_of = schedule.memory_of
+        self._steps: list[Step] = []
+        self._read: set[Node] = set()
+        self._written: set[Node] = set()
+
+    def take(self, step: Step) -> bool:
+        reads, writes = ({self._place(n) for n in nodes} for nodes in (step.reads, step.writes))
+        if self._written & (reads | writes) or self._read & writes:
+            return False
+        self._steps.append(step)
+        self._read |= reads
+        self._written |= writes
+        return True
+
+    def ended(self) -> list[Chain]:
+        return [Chain(tuple(self._steps))] if self._steps else []
+
+    def _place(self, node: Node) -> Node:
+        while node in self._memory_of:
+            node = self._memory_of[node]
+        return node
 
 
 def peak_bytes(schedule: Schedule) -> int:

@@ -35,6 +35,8 @@ class Launcher(Protocol):
 
     def chain(self, images: int) -> AbstractContextManager[Any]: ...
 
+    def side_by_side(self) -> AbstractContextManager[None]: ...
+
     def launch_code(
         self, code: int, blocks: int, *words: Any, dtype: np.dtype, by: str = ""
     ) -> None: ...
@@ -91,6 +93,10 @@ class Launches:
                 with launcher.chain(chain.images) as links:
                     for step in chain.steps:
                         links.begin_step()
+                        self._run(step, launcher, ops, held, kept)
+            elif len(chain.steps) > 1:
+                with launcher.side_by_side():
+                    for step in chain.steps:
                         self._run(step, launcher, ops, held, kept)
             else:
                 self._run(chain.steps[0], launcher, ops, held, kept)

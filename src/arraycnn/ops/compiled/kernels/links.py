@@ -23,6 +23,18 @@ def run_links(words, place, image, scratch):  # type: ignore[no-untyped-def]
 
 
 @compiled
+def side_by_side(block, words, scratch):  # type: ignore[no-untyped-def]
+    """Launches that need nothing of each other: the blocks of the first, of the second, and so on."""
+    first, left = words[0], block
+    for number in range(words[1]):
+        launch = first + 8 * WORDS * number
+        numbers = carray(pointer(launch, np.int64), WORDS)
+        if left >= 0 and left < numbers[1]:
+            call(numbers[0], left, launch + 16, scratch)
+        left -= numbers[1]
+
+
+@compiled
 def chain(block, words, scratch):  # type: ignore[no-untyped-def]
     """One launch after the other, on one image."""
     run_links(words, 0, block, scratch)
