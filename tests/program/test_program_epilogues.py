@@ -57,7 +57,7 @@ class Step:
         pooled, winners = HEADS.max_pool2d(z, pool, "first")
         spread = HEADS.max_pool2d_backward(2.0 * pooled + 1.0, winners, FULL, pool, "first")
         dy = derivative(y, z, spread)
-        return pooled, *self.back(dy), *([dy] if also else [])
+        return pooled, *self.back(dy), *([spread * y] if also else [])
 
     def trained_and(self, more):
         """The same with a ReLU, and what ``more`` makes of what lies between."""
@@ -131,6 +131,7 @@ CASES = [
     (lambda s: s.activated(lambda y, z, dy: dy * y, OVERLAPPING), UNPLACED),
     (lambda s: s.activated(lambda y, z, dy: dy * y, WIDE), [*PLACED[:3], *UNPLACED[2:]]),
     (lambda s: s.activated(lambda y, z, dy: dy * y, also=True), [*PLACED[:3], *UNPLACED[2:]]),
+    (lambda s: s.activated(lambda y, z, dy: dy * y * 3.0, also=True), [*PLACED[:3], *UNPLACED[2:]]),
 ]
 
 

@@ -55,3 +55,11 @@ class ClockedLauncher(Launcher):
                 yield links
         else:
             yield ChainOfLaunches(images)
+
+    @contextmanager
+    def side_by_side(self) -> Iterator[None]:
+        if self._joins:
+            with super().side_by_side():
+                yield
+        else:
+            yield

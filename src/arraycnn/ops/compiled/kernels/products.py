@@ -13,11 +13,14 @@ ROWS = 6
 """A tile of 6 rows by 2 (or 4) vectors leaves registers for a row of b and a number of a."""
 
 
-def _tile(vectors: int, rows: int, masked: bool, half: bool = False) -> Any:
+def _tile(
+    vectors: int, rows: int, masked: bool, half: bool = False, all_there: bool = False
+) -> Any:
     """The product of a block of results that stays in registers; see `multiply`.
 
     ``last`` is the last row there is: the rows of the tile beyond compute others again. Where
     ``masked``, only ``width`` columns of the last vector are there. ``half``: of half the lanes.
+    ``all_there``: ``last`` is not asked, so where rows begin is known before the first tile.
     """
 
     def tile(
@@ -30,7 +33,7 @@ def _tile(vectors: int, rows: int, masked: bool, half: bool = False) -> Any:
         masks = [None] * (vectors - 1) + [mask]
         places = [emit.integer(vector * emit.lanes) for vector in range(vectors)]
         numbers = [emit.integer(row) for row in range(min(rows, ROWS))]
-        if 1 < rows <= ROWS:
+        if 1 < rows <= ROWS and not all_there:
             below = [builder.icmp_signed("<", number, last) for number in numbers]
             numbers = [builder.select(b, n, last) for b, n in zip(below, numbers, strict=True)]
         c_rows = [emit.moved(c, builder.mul(number, c_row)) for number in numbers]
@@ -84,6 +87,7 @@ _TALL = 2 * ROWS
 """Rows of a tile of one vector: of six sums each would wait for the last one of its own."""
 
 _whole = _tile(VECTORS, ROWS, masked=False)
+_all = _tile(VECTORS, ROWS, masked=False, all_there=True)
 _few = _tile(VECTORS, _FEW, masked=False)
 _two = _tile(2, ROWS, masked=True)
 _one = _tile(1, ROWS, masked=False)
@@ -171,6 +175,11 @@ def multiply(  # type: ignore[no-untyped-def]
                     _few(
                         target, c_row, there, a_row, a_run, a_step,
                         source, b_run, b_row, runs, deep, last, 0, adding,
+                    )  # fmt: skip
+                elif left >= wide and last >= ROWS - 1:
+                    _all(
+                        target, c_row, there, a_row, a_run, a_step,
+                        source, b_run, b_row, runs, deep, 0, 0, adding,
                     )  # fmt: skip
                 elif left >= wide:
                     _whole(
