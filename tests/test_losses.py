@@ -1,5 +1,6 @@
 """Losses against their definitions, finite differences and PyTorch's autograd, on every library."""
 
+import decimal
 import math
 import re
 
@@ -121,6 +122,49 @@ def test_accuracy_and_the_k_most_likely_by_loops():
     np.testing.assert_array_equal(again, sums)
 
 
+@pytest.mark.parametrize("k", [1, 2, 5, 9])
+def test_of_equal_outputs_the_first_classes_are_among_k(k, xp):
+    """As in the accuracy, which is that of one: a network that tells nothing is right by chance."""
+    rng = np.random.default_rng(k)
+    outputs = rng.integers(0, 3, (60, 10)).astype(float)
+    outputs[:10] = 4.0
+    outputs[10:15, 3:] = -np.inf
+    labels = np.concatenate([np.arange(10), rng.integers(0, 10, 50)]).astype(np.int32)
+    among = right = 0
+    for row, label in zip(outputs.tolist(), labels.tolist(), strict=True):
+        order = sorted(range(10), key=lambda one: -row[one])  # which leaves equal ones as they are
+        right, among = right + (order[0] == label), among + (label in order[:k])
+    loss = cnn.SoftmaxCrossEntropy(top_k=k)
+    for count, given in ((60, labels), (60, np.eye(10)[labels]), (10, labels[:10])):
+
+        def sums(outputs, labels):
+            return loss.sums(xp.namespace, outputs, labels)
+
+        found = xp.run(sums, xp.asarray(outputs[:count]), xp.asarray(given))
+        xp.check_close(found, np.array([right, among] if count == 60 else [1, k], float))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_binary_cross_entropy_is_exact_however_large_the_logits_are(dtype):
+    """Against 340 decimal places: loss and gradient of what is told rightly are not rounded away."""
+    sizes = [0.0, 1e-5, 0.3, 5.0, 17.0, 20.0, 80.0, 700.0, 1e4]
+    outputs = np.array([sign * size for size in sizes for sign in (1, -1)], dtype)[:, None]
+    for label in (0.0, 1.0, 0.25):
+        losses, slopes = [], []
+        with decimal.localcontext() as context:
+            context.prec, share = 340, decimal.Decimal(label)
+            for x in map(decimal.Decimal, outputs[:, 0].tolist()):
+                has, has_not = 1 + (-x).exp(), 1 + x.exp()  # 1 / p and 1 / (1 - p)
+                losses.append(share * has.ln() + (1 - share) * has_not.ln())
+                slopes.append((1 - share) / has - share / has_not)
+        loss = cnn.BinaryCrossEntropy()
+        found, gradient = loss.loss_and_gradient(np, outputs, np.full_like(outputs, label))
+        # What has no number of this kind but 0, or few bits, may be 0.
+        bounds = {"rtol": 8 * np.finfo(dtype).eps, "atol": 8 * np.finfo(dtype).tiny}
+        np.testing.assert_allclose(found, np.array(losses, float), **bounds)
+        np.testing.assert_allclose(gradient[:, 0], np.array(slopes, float), **bounds)
+
+
 def test_f1_by_loops_leaves_out_labels_that_nobody_has():
     outputs = np.column_stack([OUTPUTS, np.full(14, -1.0), OUTPUTS[:, 0]])
     labels = np.column_stack([SEVERAL, np.zeros((14, 2))])  # told of none, and of some wrongly
@@ -231,6 +275,50 @@ def test_a_loss_of_the_whole_batch_is_refused():
     )
     with pytest.raises(InvalidValueError, match=re.escape(message)):
         loss_of_batch(Summing(), OUTPUTS, VALUES, CONTEXT)
+
+
+class Measuring(cnn.RegressionLoss):
+    """A user's loss whose measure is what it is given."""
+
+    def __init__(self, measures, losses=None):
+        self.measures, self.losses = measures, losses
+
+    def loss_and_gradient(self, xp, outputs, labels):
+        found, gradient = cnn.MeanSquaredError().loss_and_gradient(xp, outputs, labels)
+        return found if self.losses is None else self.losses(found), gradient
+
+    def measured(self, xp, outputs, labels):
+        return self.measures(outputs - labels)
+
+
+@pytest.mark.parametrize("function", [loss_of_batch, measures_of_batch], ids=lambda f: f.__name__)
+@pytest.mark.parametrize(
+    ("measures", "got"),
+    [
+        (lambda error: error, "float64 of shape (14, 3)"),
+        (lambda error: error[:, :1], "float64 of shape (14, 1)"),
+        (lambda error: error[:4, 0], "float64 of shape (4,)"),
+        (np.mean, "float64 of shape ()"),
+        (lambda error: error[:, 0] > 0, "bool of shape (14,)"),
+        (lambda error: np.argmax(error, axis=1), "int64 of shape (14,)"),
+        (lambda error: 0.5, "float"),
+        (lambda error: None, "NoneType"),
+    ],
+)
+def test_a_measure_that_is_not_one_number_of_each_image_is_refused(function, measures, got):
+    """In training and in evaluation: its sum would be a mean of something else."""
+    message = (
+        "Measuring: measured must give one floating number of each image, shape (14,), "
+        f"got {got}; take the mean over each image's numbers alone"
+    )
+    given = (OUTPUTS, VALUES, CONTEXT)
+    with pytest.raises(InvalidValueError, match=re.escape(message)):
+        function(Measuring(measures), *given)
+    for losses, what in ((np.sum, "()"), (lambda found: 0.5, "float")):
+        message = f"gradient of shape (14, 3), got {what} and (14, 3)"
+        with pytest.raises(InvalidValueError, match=re.escape(message)):
+            function(Measuring(lambda error: error[:, 0], losses), *given)
+    function(Measuring(lambda error: error[:, 0]), *given)
 
 
 def test_outputs_that_are_no_numbers_are_right_about_nothing():

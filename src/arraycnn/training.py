@@ -13,6 +13,7 @@ import numpy as np
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.layer import Context, Layer, Tree
 from arraycnn.losses import Loss, SoftmaxCrossEntropy
+from arraycnn.losses.loss import measured_by
 from arraycnn.ops import Array, array_namespace
 from arraycnn.optimizers import Optimizer
 
@@ -153,12 +154,13 @@ def loss_of_batch(
     if weights is not None:
         losses = weights * losses
         gradient = gradient * xp.reshape(weights, (count,) + (1,) * (outputs.ndim - 1))
-    return xp.sum(losses), gradient, xp.sum(loss.measured(xp, outputs, labels))
+    return xp.sum(losses), gradient, xp.sum(measured_by(loss, xp, outputs, labels))
 
 
 def _check_form(loss: Loss, outputs: Array, losses: Array, gradient: Array) -> None:
     """Refuse what would be broadcast, and so be another loss than was meant."""
-    found = tuple(losses.shape), tuple(gradient.shape)
+    found = tuple(getattr(x, "shape", type(x).__name__) for x in (losses, gradient))
+    found = tuple(x if isinstance(x, str) else tuple(x) for x in found)
     wanted = (outputs.shape[0],), tuple(outputs.shape)
     if found != wanted:
         message = (
@@ -240,7 +242,8 @@ def measures_of_batch(
         loss_sum, _, correct = context.ops.softmax_cross_entropy(outputs, labels, outputs.shape[0])
         return loss_sum, correct
     xp = array_namespace(outputs, labels)
-    losses, _ = loss.loss_and_gradient(xp, outputs, labels)
+    losses, gradient = loss.loss_and_gradient(xp, outputs, labels)
+    _check_form(loss, outputs, losses, gradient)
     return xp.sum(losses), loss.sums(xp, outputs, labels)
 
 

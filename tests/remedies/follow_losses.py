@@ -82,6 +82,35 @@ _refused_then(
 )
 
 
+@dataclass(frozen=True)
+class _Told(cnn.RegressionLoss):
+    """A user's loss that measures how many numbers are close: of each image, or not so."""
+
+    how: str = "right"
+
+    def loss_and_gradient(self, xp, outputs, labels):
+        return cnn.MeanSquaredError().loss_and_gradient(xp, outputs, labels)
+
+    def measured(self, xp, outputs, labels):
+        close = xp.abs(outputs - labels) < 0.5
+        if self.how == "flags":
+            return close[:, 0]
+        close = xp.astype(close, outputs.dtype)
+        return close if self.how == "numbers" else xp.mean(close, axis=1)
+
+
+@follows(
+    "losses/loss.py",
+    "take the mean over each image's numbers alone, and xp.astype(..., outputs.dtype) of what is "
+    "true or false",
+)
+def a_measure_of_another_form(here: Here) -> None:
+    for how in ("flags", "numbers"):
+        with here.refused():
+            _fit(_Told(how), _VALUES)
+    _fit(_Told(), _VALUES)
+
+
 @follows("losses/config.py", "hand its class over, as losses=[{}]")
 def a_loss_that_is_not_known(here: Here) -> None:
     path = here.path / "a.npz"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arraycnn.losses.checks import positive_numbers
-from arraycnn.losses.loss import MultiLabelLoss, Shape, mean_of_each, numbers_of_each, sigmoid
+from arraycnn.losses.loss import MultiLabelLoss, Shape, mean_of_each, numbers_of_each
 from arraycnn.ops import Array
 from arraycnn.ops.arrays import device
 
@@ -37,9 +37,13 @@ class BinaryCrossEntropy(MultiLabelLoss):
         if self.positive_weight is not None:
             table = {"dtype": outputs.dtype, "device": device(outputs)}
             has = labels * xp.asarray(self.positive_weight, **table)
-        # -log p = log(1 + exp(-x)), with -x taken out where it is large; -log(1 - p) = x - log p.
-        from_p = xp.log1p(xp.exp(-xp.abs(outputs))) + xp.where(outputs < 0.0, -outputs, 0.0)
         has_not = 1.0 - labels
-        losses = has * from_p + has_not * (from_p + outputs)
-        gradient = sigmoid(xp, outputs) * (has + has_not) - has
+        # -log p is log(1 + exp(-|x|)), and |x| more where x < 0; -log(1 - p), where x > 0. What is
+        # small is never the difference of what is large: a label that is told rightly keeps its loss.
+        small, is_above = xp.exp(-xp.abs(outputs)), outputs > 0.0
+        below, above = (xp.where(x > 0.0, x, 0.0) for x in (-outputs, outputs))
+        losses = has * (xp.log1p(small) + below) + has_not * (xp.log1p(small) + above)
+        larger, smaller = 1.0 / (1.0 + small), small / (1.0 + small)  # of p and 1 - p
+        gradient = has_not * xp.where(is_above, larger, smaller)
+        gradient = gradient - has * xp.where(is_above, smaller, larger)
         return mean_of_each(xp, losses), gradient / float(numbers_of_each(outputs))

@@ -32,8 +32,8 @@ class SoftmaxCrossEntropy(ClassificationLoss):
         Whether outputs are images, (N, H, W, K), and labels class numbers of their pixels, (N, H, W);
         a network without it must give one logit a class.
     top_k : int or None
-        Evaluation also tells "top_K_accuracy": how many images have fewer than this many classes
-        with a larger output than the label's. Below K.
+        Evaluation also tells "top_K_accuracy": how many images have the label among this many
+        classes of the largest outputs; of equal ones, as in the accuracy, the first count. Below K.
     """
 
     label_smoothing: float = 0.0
@@ -104,9 +104,11 @@ class SoftmaxCrossEntropy(ClassificationLoss):
         if labels.ndim == outputs.ndim:
             labels = xp.astype(xp.argmax(labels, axis=-1), xp.int32)
         picked = xp.where(_is_label(xp, outputs, labels), outputs, 0.0)
+        picked = xp.sum(picked, axis=-1, keepdims=True)
         # False where either is NaN: a broken network is right about nothing.
-        not_above = outputs <= xp.sum(picked, axis=-1, keepdims=True)
-        before = outputs.shape[-1] - xp.sum(xp.astype(not_above, outputs.dtype), axis=-1)
+        is_later = _classes(xp, outputs, labels) >= labels[..., None]
+        not_before = (outputs < picked) | ((outputs == picked) & is_later)
+        before = outputs.shape[-1] - xp.sum(xp.astype(not_before, outputs.dtype), axis=-1)
         among = mean_of_each(xp, xp.astype(before < float(self.top_k), outputs.dtype))
         return xp.concat([found, xp.reshape(xp.sum(among), (1,))])
 
@@ -118,8 +120,11 @@ class SoftmaxCrossEntropy(ClassificationLoss):
 
 
 def _is_label(xp: Any, outputs: Array, labels: Array) -> Array:
-    classes = xp.arange(outputs.shape[-1], dtype=labels.dtype, device=device(labels))
-    return labels[..., None] == classes
+    return labels[..., None] == _classes(xp, outputs, labels)
+
+
+def _classes(xp: Any, outputs: Array, labels: Array) -> Array:
+    return xp.arange(outputs.shape[-1], dtype=labels.dtype, device=device(labels))
 
 
 def softmax_cross_entropy(

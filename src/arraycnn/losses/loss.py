@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from arraycnn.errors import InvalidValueError
 from arraycnn.ops import Array, Kernels, array_namespace
 
 Shape = tuple[int, ...]
@@ -59,7 +60,7 @@ class Loss(ABC):
 
     def sums(self, xp: Any, outputs: Array, labels: Array) -> Array:
         """What `metrics` is computed from, (S,), floating: added up over batches."""
-        return xp.reshape(xp.sum(self.measured(xp, outputs, labels)), (1,))
+        return xp.reshape(xp.sum(measured_by(self, xp, outputs, labels)), (1,))
 
     def metrics(self, sums: np.ndarray, count: int) -> dict[str, float]:
         """Measures by name, from the `sums` of ``count`` images; `measure` is one of them."""
@@ -151,6 +152,28 @@ class RegressionLoss(Loss):
 
     def label_form(self, output_shape: Shape) -> tuple[Shape, bool]:
         return output_shape, True
+
+
+def measured_by(loss: Loss, xp: Any, outputs: Array, labels: Array) -> Array:
+    """`Loss.measured`, (N,).
+
+    Raises InvalidValueError where it is of another form: its sum would be of something else.
+    """
+    measured, count = loss.measured(xp, outputs, labels), outputs.shape[0]
+    found = getattr(measured, "shape", None)
+    if found is None or tuple(found) != (count,) or "float" not in str(measured.dtype):
+        got = (
+            type(measured).__name__
+            if found is None
+            else f"{measured.dtype} of shape {tuple(found)}"
+        )
+        message = (
+            f"{type(loss).__name__}: measured must give one floating number of each image, shape "
+            f"({count},), got {got}; take the mean over each image's numbers alone, and xp.astype(..., "
+            "outputs.dtype) of what is true or false"
+        )
+        raise InvalidValueError(message)
+    return measured
 
 
 def mean_of_each(xp: Any, x: Array) -> Array:
