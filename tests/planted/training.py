@@ -1,7 +1,7 @@
 """Faults in what runs, keeps and goes on with a training."""
 
 FIT = "test_fit.py -k 'plain_softmax or seed or chunks_change or progress'"
-RESUME = "test_resume.py"
+RESUME = "test_resume.py test_resume_unfinished.py test_resume_refused.py"
 CALLBACKS = "test_callbacks.py"
 
 FAULTS = [
@@ -16,9 +16,9 @@ FAULTS = [
     ("checkpoint.py", " or value.dtype != dtype", "", "test_checkpoint.py -k arrays_that_are_not"),
     ("checkpoint.py", "entry.compress_type != zipfile.ZIP_STORED", "False", "test_checkpoint.py -k grow_in_memory"),
     ("checkpoint.py", "hashlib.sha256(content)", "hashlib.sha256(content[: 2**16])", "test_digests.py -k 'model_file or checkpoint or hashes'"),
-    ("training_state.py", '("epochs", "batch_size", "images", "seed")', '("epochs", "batch_size", "images")', "test_resume.py -k another_model"),
-    ("training_state.py", "first_step=steps_before - state.position", "first_step=steps_before", "test_resume.py -k another_batch_size"),
-    ("training_state.py", "state.correct > state.images", "state.correct > course.images", "test_resume.py -k describes_no_training"),
+    ("training_state.py", '("epochs", "batch_size", "images", "seed")', '("epochs", "batch_size", "images")', "test_resume_refused.py -k another_model"),
+    ("training_state.py", "first_step=steps_before - state.position", "first_step=steps_before", "test_resume_refused.py -k another_batch_size"),
+    ("training_state.py", "state.correct > state.images", "state.correct > course.images", "test_resume_refused.py -k describes_no_training"),
     ("history.py", "> min_delta:", ">= min_delta:", "test_callbacks.py -k best"),
     ("callbacks/early_stopping.py", "waited >= self._patience", "waited > self._patience", "test_callbacks.py -k early"),
     ("callbacks/checkpoints.py", "if state.step or not state.records:", "if not state.records:", "test_callbacks.py -k best"),
