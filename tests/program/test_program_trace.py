@@ -9,7 +9,9 @@ import pytest
 from program_cases import NETWORKS, OPTIMIZERS
 
 import arraycnn as cnn
-from arraycnn.ops import array_namespace
+from arraycnn.execution.xla import cause_in
+from arraycnn.layers import Context
+from arraycnn.ops import GENERIC, array_namespace
 from arraycnn.ops.arrays import at, pad
 from arraycnn.program.interpret import interpret
 from arraycnn.program.namespace import INSTEAD
@@ -230,6 +232,40 @@ def test_what_cannot_be_traced_is_refused_with_the_layers_position(act, cause, r
     assert cause in message
     assert remedy in message
     assert "\n" not in message
+
+
+def _refuses(xp, x):
+    raise ValueError("Does: x must be small; divide it")
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (Does(_refuses), "0, Does: x must be small; divide it"),
+        (
+            cnn.Sequential(Does(lambda xp, x: x), Does(_refuses)),
+            "0.1, Does: x must be small; divide it",
+        ),
+        (cnn.Residual(Does(_refuses)), "0.body, Does: x must be small; divide it"),
+        (cnn.Conv2d(2, 3), "0, Conv2d: input must be float32 or float64, got uint8; "),
+        (cnn.Sequential(cnn.BatchNorm2d()), "0.0, BatchNorm2d: input must be float32 or float64, "),
+    ],
+)
+def test_a_layer_that_names_itself_is_named_once(layer, said):
+    network = cnn.Sequential(layer, cnn.Flatten(), cnn.Dense(10))
+    carry = program_cases.trial(network, (3, 3, 2), OPTIMIZERS["SGD"]).carry
+    images = np.zeros((3, 3, 3, 2), np.uint8)
+    with pytest.raises(TracingError) as caught:
+        training_program(network, OPTIMIZERS["SGD"], carry, images, 3, "float64")
+    assert str(caught.value).startswith(f"layer {said}")
+
+
+def test_a_layer_that_jax_cannot_compile_is_named_once():
+    layer, context = Does(_refuses), Context(GENERIC, "infer", "float64")
+    for path, owner in ((("2",), "layer 2, "), ((), "")):
+        with pytest.raises(ValueError, match="small") as caught:
+            layer.forward({}, {}, X, context.inside(*path) if path else context)
+        assert cause_in(caught.value) == (path, f"{owner}Does: x must be small; divide it")
 
 
 def test_remainders_of_floating_numbers_are_numpys():

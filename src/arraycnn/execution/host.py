@@ -45,7 +45,8 @@ class HostPlans:
         The record of kernels of a launcher.
     steps : Steps
     unrolled : int
-        As in `RecordedTraining`.
+        Steps of the longer of a plan's two recordings, as in `RecordedTraining`: with 1 there is one,
+        and no step is rehearsed before it is recorded.
     render : Render
         Makes launches, or calls, of a traced step.
     """

@@ -15,7 +15,7 @@ from arraycnn.program.memo import key_of
 from arraycnn.program.nodes import Program
 from arraycnn.program.opaque import Opaque
 from arraycnn.program.steps import rebuilt
-from arraycnn.program.trace import TracingError
+from arraycnn.program.trace import TracingError, said_of
 
 MOST_FUNCTIONS = 32
 """Compiled steps and passes that a process keeps, each for one program, device and size of batch."""
@@ -63,16 +63,17 @@ def reading_errors() -> tuple[type[Exception], ...]:
 
 def cause_in(error: Exception) -> tuple[Path | None, str]:
     """The path of the layer at work, if one was; and its name, and what JAX says."""
-    path, owner = None, ""
+    path, owner = None, None
     for frame, _ in traceback.walk_tb(error.__traceback__):
         contexts = [value for value in frame.f_locals.values() if isinstance(value, Context)]
         layer = frame.f_locals.get("self")
         if contexts and hasattr(layer, "forward"):
             path = contexts[0].path
-            owner = f"layer {'.'.join(path)}, {type(layer).__name__}: " if path else ""
+            owner = f"layer {'.'.join(path)}, {type(layer).__name__}" if path else None
     if isinstance(error, TracingError):
         return path, one_line(error)
-    return path, owner + one_line(error).partition(". ")[0]
+    words = one_line(error).partition(". ")[0]
+    return path, words if owner is None else said_of(owner, words)
 
 
 def say_called(what: str, cause: str) -> None:

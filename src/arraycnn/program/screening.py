@@ -32,7 +32,7 @@ from arraycnn.program.heads import HEADS
 from arraycnn.program.nodes import Program
 from arraycnn.program.opaque import Opaque, Output, form, in_order_of, name_of
 from arraycnn.program.steps import inputs_of, located, named, parts, rebuilt
-from arraycnn.program.trace import Recorder, TracingError, trace
+from arraycnn.program.trace import Recorder, TracingError, said_of, trace
 from arraycnn.training import CLASSIFICATION, Carry, Objective, infer, loss_and_gradients
 from arraycnn.tree import flatten
 
@@ -222,7 +222,7 @@ def _causes(
         name = f"layer {'.'.join(path) or '0'}, {name_of(at.layer)}"
         cause = _cause(at, path, mode, dtype, unsupported)
         if cause is not None:
-            causes[path] = cause if cause.startswith("layer ") else f"{name}: {cause}"
+            causes[path] = cause if cause.startswith("layer ") else said_of(name, cause)
     return causes
 
 

@@ -61,8 +61,7 @@ class Recorder:
         except TracingError:
             raise
         except Exception as error:
-            message = f"{owner}: {one_line(error)}"
-            raise TracingError(message) from error
+            raise TracingError(said_of(owner, one_line(error))) from error
         finally:
             self.where, self.owner = before
 
@@ -79,12 +78,16 @@ def recorder() -> Recorder:
     return current
 
 
+def said_of(owner: str, words: str) -> str:
+    """``words`` behind whom they are of, "layer 3, Swish", whose name they may begin with: once."""
+    return f"{owner}: {words.removeprefix(owner.rpartition(', ')[2] + ': ')}"
+
+
 def refuse(cause: str, remedy: str) -> NoReturn:
     """Raise TracingError for what the layer at work has just tried."""
     current = getattr(_active, "recorder", None)
     owner = "the step" if current is None else current.owner
-    message = f"{owner}: {cause}; {remedy}"
-    raise TracingError(message)
+    raise TracingError(said_of(owner, f"{cause}; {remedy}"))
 
 
 def trace(function: Callable[[Recorder], dict[str, Traced]]) -> Program:
