@@ -200,9 +200,13 @@ def parts_compiled(folder):
     return len(compiled)
 
 
+PARTS = 3
+"""The kernel, the product that it is linked with, and that of few columns which this calls."""
+
+
 @pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:-1], bytes.swapcase])
 def test_a_damaged_file_of_the_cache_is_written_anew(damage, tmp_path):
-    assert parts_compiled(tmp_path) == 2  # the kernel, and the product that it is linked with
+    assert parts_compiled(tmp_path) == PARTS
     for file in tmp_path.rglob("*.kernel"):
         intact = file.read_bytes()
         file.write_bytes(damage(intact))
@@ -220,7 +224,7 @@ def test_a_full_disk_is_said_once_and_stops_nothing(tmp_path, monkeypatch, caplo
     caching._tell.cache_clear()
     monkeypatch.setattr("arraycnn.ops.compiled.objects.write_atomically", full)
     for _ in range(2):
-        assert parts_compiled(tmp_path) == 2
+        assert parts_compiled(tmp_path) == PARTS
     (record,) = caplog.records
     assert "No space left on device" in record.getMessage()
 
@@ -281,12 +285,12 @@ def test_a_key_is_of_the_sources_as_they_were_imported_and_of_the_machine(tmp_pa
 
     for module in (linking, machine):
         assert objects.digest_of_files(Path(module.__file__).parent) == module._SOURCES
-    assert parts_compiled(tmp_path) == 2
+    assert parts_compiled(tmp_path) == PARTS
     assert parts_compiled(tmp_path) == 0
     for name, value in (("_SOURCES", "other"), ("digest_of_machine", lambda: "other")):
         with monkeypatch.context() as patch:
             patch.setattr(linking, name, value)
-            assert parts_compiled(tmp_path) == 2
+            assert parts_compiled(tmp_path) == PARTS
     assert parts_compiled(tmp_path) == 0
 
 

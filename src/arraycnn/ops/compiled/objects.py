@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -79,11 +80,13 @@ class Loaded:
                 self._engine.add_object_file(binding.ObjectFileRef.from_data(content))
             self._engine.finalize_object()
             self.address = int(self._engine.get_function_address(name))
+        # Not at the end of the process: by then LLVM may be gone, and the memory goes anyway.
+        weakref.finalize(self, _close, self._engine).atexit = False
 
-    def __del__(self) -> None:
-        if engine := getattr(self, "_engine", None):
-            with _llvm:
-                engine.close()
+
+def _close(engine: Any) -> None:
+    with _llvm:
+        engine.close()
 
 
 _listening: list[Callable[[], None]] = []
