@@ -28,7 +28,7 @@ from arraycnn import (
 )
 from arraycnn.history import EpochRecord
 from arraycnn.report import tiles, words
-from arraycnn.report.figures import to_svg
+from arraycnn.report.figures import _saved, style, to_svg
 from arraycnn.report.markup import Html, tag
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -329,6 +329,18 @@ def test_the_same_values_make_the_same_svg(found, record):
     once, again = figures(found, record), figures(found, record)
     for name in once:
         assert to_svg(once[name]) == to_svg(again[name])
+
+
+@pytest.mark.parametrize("name", ["curves", "confusion", "saliency", "times"])
+@pytest.mark.parametrize(("kind", "transparent"), [("png", False), ("svg", False), ("svg", True)])
+def test_files_are_those_that_matplotlib_saves(name, kind, transparent, found, record):
+    """Which draws twice; and the figure is left as it was: a notebook may save it itself."""
+    figure = figures(found, record)[name]
+    metadata = {"Software": None} if kind == "png" else {"Date": None, "Creator": None}
+    ours, theirs = _saved(figure, kind, metadata, transparent), io.BytesIO()
+    with style():
+        figure.savefig(theirs, format=kind, metadata=metadata, transparent=transparent)
+    assert ours == theirs.getvalue() == _saved(figure, kind, metadata, transparent)
 
 
 def test_curves_are_the_records(found, record):

@@ -37,9 +37,10 @@ _VARIABLES = {
     YELLOW: "yellow",
     SKY: "sky",
 }
+_SAVED_DPI = 160
 _STYLE = {
     "figure.dpi": 100,
-    "savefig.dpi": 160,
+    "savefig.dpi": _SAVED_DPI,
     "figure.constrained_layout.use": True,
     "font.size": 8.5,
     "font.family": "sans-serif",
@@ -206,10 +207,35 @@ def _choose_fonts(figure: "Figure") -> None:
 def _saved(
     figure: "Figure", kind: str, metadata: dict[str, None], transparent: bool = False
 ) -> bytes:
+    """What ``figure.savefig`` writes, which draws twice, once to lay out what is laid out already."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     buffer = io.BytesIO()
-    with style():
-        figure.savefig(buffer, format=kind, metadata=metadata, transparent=transparent)
+    with style(), _as_saved(figure, transparent):
+        if kind == "png":
+            FigureCanvasAgg(figure).print_png(buffer, metadata=metadata)
+        else:
+            FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)
     return buffer.getvalue()
+
+
+@contextmanager
+def _as_saved(figure: "Figure", transparent: bool) -> Iterator[None]:
+    """Within the block the figure has the resolution of files, and no ground if it is transparent."""
+    dpi, canvas = figure.dpi, figure.canvas
+    grounds = [figure.patch, *(axes.patch for axes in figure.axes)] if transparent else []
+    colours = [(ground.get_facecolor(), ground.get_edgecolor()) for ground in grounds]
+    figure.dpi = _SAVED_DPI
+    for ground in grounds:
+        ground.set(facecolor="none", edgecolor="none")
+    try:
+        yield
+    finally:
+        figure.dpi = dpi
+        figure.set_canvas(canvas)
+        for ground, (face, edge) in zip(grounds, colours, strict=True):
+            ground.set(facecolor=face, edgecolor=edge)
 
 
 def _rename_ids(root: ElementTree.Element, name: str) -> None:
