@@ -471,7 +471,7 @@ def reference_losses(folder, net, images, batch):
 
     import arraycnn as cnn
     from arraycnn.execution import Task
-    from arraycnn.training import Carry
+    from arraycnn.training.step import Carry
     from nets import LEARNING_RATE, NETS, SEED, batches, network
 
     path = folder / f"losses {net} {images} {batch}.json"

@@ -11,9 +11,9 @@ from nets import LEARNING_RATE, NETS, SEED, network
 def calls_of_step(machine, net, batch, precision):
     """(name, arguments, keywords, result, kernel) of each kernel that a training step calls."""
     import arraycnn as cnn
-    from arraycnn.fusion import Chain, fuse_network
+    from arraycnn.execution.fusion import Chain, fuse_network
     from arraycnn.layers.layer import Context
-    from arraycnn.training import loss_and_gradients
+    from arraycnn.training.step import loss_and_gradients
     from arraycnn.tree import map_leaves
 
     calls, depth = [], 0

@@ -66,7 +66,7 @@ def trace_seconds(name, threads, net, batch, images, labels):
 def _task(backend, net, images, labels):
     import arraycnn as cnn
     from arraycnn.execution import Task
-    from arraycnn.training import Carry
+    from arraycnn.training.step import Carry
     from arraycnn.tree import map_leaves
 
     model = cnn.Model(network(net), images.shape[1:], backend=backend, seed=SEED)

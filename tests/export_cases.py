@@ -23,7 +23,7 @@ from arraycnn import (
 )
 from arraycnn.layers import Context
 from arraycnn.ops import GENERIC
-from arraycnn.training import infer
+from arraycnn.training.step import infer
 from arraycnn.tree import flatten, map_leaves
 from layer_rows import ROWS
 

@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 
 import arraycnn as cnn
-from arraycnn import fitting
+from arraycnn.training import loop as fitting
 from arraycnn.tree import flatten
 
 SOURCE = str(Path(cnn.__file__).parent)

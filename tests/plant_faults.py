@@ -22,7 +22,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 TESTS = ("test_layers.py", "test_ops.py", "test_optimizers.py", "test_random_bits.py")
 # What only NumPy's plan runs has tests of its own.
-NUMPY_FILES = ("ops/plain/", "ops/compiled/", "execution/", "fusion.py")
+NUMPY_FILES = ("ops/plain/", "ops/compiled/", "execution/", "execution/fusion.py")
 NUMPY_TESTS = ("test_numpy_kernels.py", "test_host_plans.py")
 EXPORT_TESTS = ("test_export_onnx.py", "test_export_torch.py", "test_import_safetensors.py")
 
@@ -186,8 +186,8 @@ FAULTS = [
     ("ops/compiled/launcher.py", "bisect_left(self._free, size, key=len)", "0"),
     ("ops/compiled/kernels/running.py", "_put(at(shared, 0), (number + 1) << 32)", "_put(at(shared, 0), (number + 2) << 32)"),
     ("execution/recorded.py", "_overwrite(self._carry, before)", "pass"),
-    ("fusion.py", "type(first) is not Conv2d", "not isinstance(first, Conv2d)"),
-    ("fusion.py", "ConvPool2d(first, relu, pool), 2 + relu", "ConvPool2d(first, False, pool), 2 + relu"),
+    ("execution/fusion.py", "type(first) is not Conv2d", "not isinstance(first, Conv2d)"),
+    ("execution/fusion.py", "ConvPool2d(first, relu, pool), 2 + relu", "ConvPool2d(first, False, pool), 2 + relu"),
     ("export/tensors.py", "(*image, leaf.shape[1]), (3, 2, 0, 1)", "(*image, leaf.shape[1]), (3, 0, 1, 2)"),
     ("export/tensors.py", "leaf.shape[axis] for axis in axes)", "leaf.shape[axis] for axis in sorted(axes))"),
     ("export/tensors.py", "np.argsort(self.axes)", "self.axes"),

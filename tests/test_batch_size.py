@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from arraycnn import Model, NumPy
-from arraycnn.batch_size import batches, images_at_once, images_to_read, same_images
 from arraycnn.data import picture_folder
 from arraycnn.data.image_source import ImageSource
 from arraycnn.layers import Conv2d, Dense, Flatten, MaxPool2d, ReLU, Rescale, Sequential
 from arraycnn.report import examine
+from arraycnn.training.batch_size import batches, images_at_once, images_to_read, same_images
 
 SIZES = [(28, 28, 1), (32, 32, 3), (105, 105, 3), (224, 224, 3), (512, 512, 3), (4000, 3000, 3)]
 
@@ -185,7 +185,7 @@ def test_evaluate_and_report_stream_a_folder_of_pictures(tmp_path, cli, monkeypa
             )
 
     for name in ("_MOST_NUMBERS", "_MOST_READ"):
-        monkeypatch.setattr(f"arraycnn.batch_size.{name}", 4 * 20 * 24)
+        monkeypatch.setattr(f"arraycnn.training.batch_size.{name}", 4 * 20 * 24)
     resident = list(results())
     monkeypatch.setattr(picture_folder, "RESIDENT_BYTES", 0)
     taken = []

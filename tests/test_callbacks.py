@@ -30,9 +30,9 @@ from arraycnn import (
     StepLog,
     TensorBoard,
     TimeLimit,
-    fitting,
 )
-from arraycnn.history import METRICS, best_epoch
+from arraycnn.training import loop as fitting
+from arraycnn.training.history import METRICS, best_epoch
 
 NETWORK = Sequential(Flatten(), Dense(3))
 RNG = np.random.default_rng(0)

@@ -33,7 +33,7 @@ from arraycnn import (
     Sequential,
     get_backend,
 )
-from arraycnn.checkpoint import decode_checkpoint, read_checkpoint, write_checkpoint
+from arraycnn.storage.checkpoint import decode_checkpoint, read_checkpoint, write_checkpoint
 
 NETWORK = Sequential(
     Rescale(),

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from arraycnn import DataError, Model
-from arraycnn.class_names import match_classes
 from arraycnn.data import load_dataset
+from arraycnn.model.class_names import match_classes
 from arraycnn.networks import scratch
 
 DIGITS = load_dataset("digits")

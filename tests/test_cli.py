@@ -13,7 +13,7 @@ from PIL import Image
 
 from arraycnn import Model
 from arraycnn.data import load_dataset
-from arraycnn.provenance import source_commit
+from arraycnn.storage.provenance import source_commit
 from conftest import run_arraycnn
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"

@@ -29,7 +29,7 @@ def stopped(cli, monkeypatch):
     """A run in the folder "run" that its time limit ended after one step."""
     with monkeypatch.context() as patch:
         patch.setattr(TimeLimit, "_look", lambda self: setattr(self, "reached", True) or True)
-        patch.setattr("arraycnn.fitting._MOST_STEPS", 1)
+        patch.setattr("arraycnn.training.loop._MOST_STEPS", 1)
         code, out, _ = cli(*BASE, "--out", "run", "--time-limit", "9", "--save-every", "1")
     assert code == 0
     assert "ended by its time limit after 0 epochs" in out
@@ -519,7 +519,7 @@ def failing_at(number, error, monkeypatch):
 def test_memory_that_runs_out_within_a_training_loses_nothing(cli, monkeypatch):
     """Injected."""
     with monkeypatch.context() as patch:
-        patch.setattr("arraycnn.fitting._MOST_STEPS", 1)
+        patch.setattr("arraycnn.training.loop._MOST_STEPS", 1)
         failing_at(3, MemoryError(), patch)
         code, _, errors = cli(*BASE, "--log-steps", "--out", "run")
     assert code == 2

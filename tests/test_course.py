@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from arraycnn.course import Course, parts
+from arraycnn.training.batch_order import Course, parts
 
 SIZES = [(1, 1), (7, 7), (8, 4), (9, 4), (10, 3), (12, 3), (11, 4), (64, 32), (65, 32), (63, 32)]
 

@@ -25,7 +25,7 @@ from arraycnn.execution import (
 )
 from arraycnn.ops.cuda import cuda_kernels, steps
 from arraycnn.optimizers import learning_rates
-from arraycnn.training import Carry
+from arraycnn.training.step import Carry
 from arraycnn.tree import flatten, map_leaves
 from host_cuda import HostLauncher
 

@@ -5,7 +5,7 @@ import pytest
 
 from arraycnn import Conv2d, Dense, Flatten, InvalidTypeError, Model, Rescale, Sequential
 from arraycnn.backends import get_backend
-from arraycnn.image_inputs import ImageForm, ImageTaker
+from arraycnn.model.image_inputs import ImageForm, ImageTaker
 
 SHAPE = (6, 5, 2)
 PIXELS = np.random.default_rng(2).integers(0, 256, (8, *SHAPE), dtype=np.uint8)

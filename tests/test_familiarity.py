@@ -8,7 +8,7 @@ import pytest
 
 from arraycnn import SGD, ImageSource, Model, Sequential
 from arraycnn.data import load_dataset
-from arraycnn.familiarity import pixel_statistics, strange_labels, strange_pixels
+from arraycnn.model.distribution_shift import pixel_statistics, strange_labels, strange_pixels
 from arraycnn.networks import scratch
 
 DIGITS = load_dataset("digits")

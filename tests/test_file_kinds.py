@@ -14,9 +14,9 @@ from PIL import Image
 
 from arraycnn import ArraycnnError, NumPy
 from arraycnn.data import load_dataset
+from arraycnn.data.file_kinds import kind_of
 from arraycnn.errors import CheckpointError, DataError
 from arraycnn.export import import_safetensors
-from arraycnn.file_kinds import kind_of
 from conftest import import_optional
 from test_data_left_out import pictures
 

@@ -20,9 +20,9 @@ from arraycnn import (
     NonFiniteError,
     ReLU,
     Sequential,
-    fitting,
     get_backend,
 )
+from arraycnn.training import loop as fitting
 
 SEED, CLASSES, BATCH, STEPS = 5, 3, 4, 3  # 10 images: batches of 4, 4 and 2
 LINEAR = Sequential(Flatten(), Dense(CLASSES))

@@ -18,7 +18,7 @@ from arraycnn import SGD, CuPy, Model
 from arraycnn.backends.cupy import probe
 from arraycnn.errors import BackendUnavailableError, InvalidTypeError
 from arraycnn.execution import recorded
-from arraycnn.fusion import fuse_network
+from arraycnn.execution.fusion import fuse_network
 from arraycnn.layers import Context, Randomness
 from arraycnn.ops import GENERIC
 from arraycnn.ops.cupy_kernels import OPTIONS, CuPyLauncher, cupy_kernels, cupy_launcher

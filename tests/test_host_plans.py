@@ -16,8 +16,8 @@ from arraycnn import networks
 from arraycnn.data import load_dataset
 from arraycnn.execution import blas
 from arraycnn.execution.blas import single_threaded_blas
+from arraycnn.execution.fusion import fuse
 from arraycnn.execution.thread_pool import ThreadPool
-from arraycnn.fusion import fuse
 from arraycnn.ops import GENERIC
 from arraycnn.tree import flatten
 from optional import installed

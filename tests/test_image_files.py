@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from arraycnn import image_files
+from arraycnn.data import image_files
+from arraycnn.data.image_files import decode_image, image_shape, read_image
+from arraycnn.data.picture_values import PictureNotes, eight_bits
 from arraycnn.errors import DataError, DataFileError
-from arraycnn.image_files import decode_image, image_shape, read_image
-from arraycnn.picture_values import PictureNotes, eight_bits
 
 PIXELS = (np.arange(48, dtype=np.uint8).reshape(6, 8) * 5).copy()
 

@@ -19,11 +19,11 @@ import pytest
 
 import arraycnn as cnn
 import interrupts
-from arraycnn.batch_stream import Batches
 from arraycnn.execution import blas
 from arraycnn.execution.recorded import RecordedTraining
 from arraycnn.execution.thread_pool import ThreadPool
-from arraycnn.standing import Standing
+from arraycnn.model.standing import Standing
+from arraycnn.training.batch_stream import Batches
 from interrupts import BATCH, HELD_OUT, IMAGES, LABELS, Told, Way, arrays, check_at, growing_chunks
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 import arraycnn as cnn
-from arraycnn import checkpoint
 from arraycnn.errors import CheckpointError, InvalidTypeError
 from arraycnn.export import (
     export_onnx,
@@ -16,6 +15,7 @@ from arraycnn.export import (
     import_safetensors,
     to_onnx,
 )
+from arraycnn.storage import checkpoint
 from optional import Late, needs
 from outside import Focal, LogCosh
 

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from arraycnn import Model
-from arraycnn.text import EXACT, PLAIN, for_shell, isolated, printable, shortened
+from arraycnn.escaping import EXACT, PLAIN, for_shell, isolated, printable, shortened
 
 NAMES = {
     "mathtext": "$1_$5_",

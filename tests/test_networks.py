@@ -3,8 +3,8 @@
 import pytest
 
 from arraycnn import Conv2d, Dense, Flatten, InvalidValueError, MaxPool2d, Model, Sequential
+from arraycnn.model.summary import rows
 from arraycnn.networks import NETWORKS, scratch, smallest_image
-from arraycnn.summary import rows
 
 # scratch: the tutorial's 26x26x8 and 13x13x8 volumes; its 3x3 filters have no bias.
 # basic: PyTorch's MNIST example has 1,199,882 parameters. lenet5: LeNet-5 with dense layers of

@@ -9,7 +9,7 @@ import pytest
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import GENERIC
 from arraycnn.optimizers import SGD, Adam, AdamW, Lion, learning_rates
-from arraycnn.schedules import Cosine, StepDecay
+from arraycnn.optimizers.schedules import Cosine, StepDecay
 from arraycnn.tree import flatten, map_leaves
 
 STEPS = 25

@@ -173,7 +173,7 @@ def test_every_option_in_a_message_is_one_of_the_command(command):
         ("evaluate", "arraycnn.data.flat_rows", "row_shape"),
         ("export", "arraycnn.backends.numpy", "NumPy.check"),
         ("predict", "arraycnn.cli.pictures", "PictureFiles.read"),
-        ("train", "arraycnn.run_folder", "RunFolder.create"),
+        ("train", "arraycnn.storage.run_folder", "RunFolder.create"),
     ],
 )
 def test_what_a_command_calls_is_reached(command, module, place):

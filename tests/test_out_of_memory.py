@@ -16,8 +16,8 @@ import arraycnn as cnn
 from arraycnn import OutOfMemoryError, networks
 from arraycnn.backends import host_memory
 from arraycnn.execution import EagerTraining, StepMemory, Task
-from arraycnn.guarding import GuardedTraining
-from arraycnn.training import Carry
+from arraycnn.training.machine_failures import GuardedTraining
+from arraycnn.training.step import Carry
 from arraycnn.tree import map_leaves
 from optional import installed
 from test_cuda_graph import OF_KERNELS, Again, HostCUDA

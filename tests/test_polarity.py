@@ -8,8 +8,8 @@ import pytest
 
 from arraycnn import Dense, Flatten, Model, Rescale, Sequential
 from arraycnn.data import ImageSource, load_dataset
+from arraycnn.data.polarity import background, backgrounds, blank, inverted
 from arraycnn.errors import CheckpointError
-from arraycnn.polarity import background, backgrounds, blank, inverted
 
 DATA = Path(__file__).parent.parent.parent / "shared" / "data"
 DIGITS = load_dataset("digits").train_images

@@ -6,7 +6,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from arraycnn import provenance
+from arraycnn.storage import provenance
 
 
 @pytest.fixture

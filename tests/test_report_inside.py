@@ -29,9 +29,9 @@ from arraycnn import (
     Sequential,
     get_backend,
 )
+from arraycnn.model.summary import rows
 from arraycnn.report import activations, examine, layer_norms, layer_times, saliency
 from arraycnn.report.inside import describe
-from arraycnn.summary import rows
 
 CLASSES = 3
 RNG = np.random.default_rng(5)

@@ -26,10 +26,10 @@ from arraycnn import (
     Sequential,
     report,
 )
-from arraycnn.history import EpochRecord
 from arraycnn.report import tiles, words
 from arraycnn.report.figures import _saved, style, to_svg
 from arraycnn.report.markup import Html, tag
+from arraycnn.training.history import EpochRecord
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PICTURES = {

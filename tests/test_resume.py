@@ -16,10 +16,10 @@ from arraycnn import (
     Cosine,
     Model,
     OneCycle,
-    fitting,
     get_backend,
 )
-from arraycnn.checkpoint import read_checkpoint
+from arraycnn.storage.checkpoint import read_checkpoint
+from arraycnn.training import loop as fitting
 from resume_cases import (
     EPOCHS,
     RNG,

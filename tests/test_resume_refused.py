@@ -16,7 +16,7 @@ from arraycnn import (
     OneCycle,
     Sequential,
 )
-from arraycnn.checkpoint import read_checkpoint, write_checkpoint
+from arraycnn.storage.checkpoint import read_checkpoint, write_checkpoint
 from resume_cases import (
     BATCH,
     EPOCHS,

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from arraycnn import SGD, Callback, Checkpoint, Model, NonFiniteError, fitting
+from arraycnn import SGD, Callback, Checkpoint, Model, NonFiniteError
+from arraycnn.training import loop as fitting
 from resume_cases import STEPS, StopAt, check_same, fit, new_model, without_times
 
 

@@ -15,13 +15,18 @@ from pathlib import Path
 import pytest
 
 from arraycnn import RunFolderError
-from arraycnn.files import append_durably, remove_durably, remove_leftovers, write_atomically
-from arraycnn.run_folder import RunFolder, read_config, unused
+from arraycnn.storage.atomic_writes import (
+    append_durably,
+    remove_durably,
+    remove_leftovers,
+    write_atomically,
+)
+from arraycnn.storage.run_folder import RunFolder, read_config, unused
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from arraycnn.run_folder import RunFolder
+from arraycnn.storage.run_folder import RunFolder
 with RunFolder.open(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -78,7 +83,7 @@ def test_many_processes_never_hold_a_folder_together(run):
 import os, sys, time
 from pathlib import Path
 from arraycnn.errors import RunFolderError
-from arraycnn.run_folder import RunFolder
+from arraycnn.storage.run_folder import RunFolder
 path, done = Path(sys.argv[1]), 0
 while done < 60:
     try:

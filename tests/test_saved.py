@@ -32,9 +32,9 @@ from arraycnn import (
     Sequential,
     get_backend,
 )
-from arraycnn.checkpoint import read_checkpoint, write_checkpoint
 from arraycnn.export import import_safetensors
-from arraycnn.provenance import versions
+from arraycnn.storage.checkpoint import read_checkpoint, write_checkpoint
+from arraycnn.storage.provenance import versions
 from conftest import import_optional, jax_in_float64
 from saved.write import COMMANDS, TRAINING, machine
 

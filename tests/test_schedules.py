@@ -6,7 +6,7 @@ import re
 import pytest
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.schedules import Constant, Cosine, OneCycle, StepDecay
+from arraycnn.optimizers.schedules import Constant, Cosine, OneCycle, StepDecay
 
 ONE_CYCLES = [
     OneCycle(0.3),

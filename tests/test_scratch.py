@@ -10,7 +10,7 @@ import pytest
 from arraycnn import networks
 from arraycnn.data import load_dataset
 from arraycnn.errors import InvalidValueError
-from arraycnn.model import Model
+from arraycnn.model.model import Model
 from arraycnn.scratch import Conv3x3, MaxPool2, Softmax
 
 ROOT = Path(__file__).parent.parent

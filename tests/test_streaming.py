@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import arraycnn as cnn
-from arraycnn.batch_stream import Batches
 from arraycnn.data import ImageSource, load_dataset
 from arraycnn.errors import InvalidTypeError, InvalidValueError, NonFiniteError
+from arraycnn.training.batch_stream import Batches
 
 NETWORK = cnn.Sequential(
     cnn.Rescale(),

@@ -10,7 +10,7 @@ from arraycnn.networks import basic, lenet5, scratch
 from arraycnn.ops import GENERIC
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.optimizers import SGD, Adam, AdamW, Optimizer
-from arraycnn.training import Carry, evaluate_batch, infer, loss_and_gradients, train_step
+from arraycnn.training.step import Carry, evaluate_batch, infer, loss_and_gradients, train_step
 from arraycnn.tree import flatten, map_leaves
 from cases import network_with_everything
 

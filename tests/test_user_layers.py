@@ -23,7 +23,7 @@ from arraycnn.layers import Context
 from arraycnn.layers.layer import Layer
 from arraycnn.ops import GENERIC
 from arraycnn.ops.arrays import array_namespace
-from arraycnn.training import loss_and_gradients
+from arraycnn.training.step import loss_and_gradients
 
 
 @dataclass(frozen=True)

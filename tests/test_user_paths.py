@@ -20,7 +20,7 @@ from arraycnn.cli.import_weights import ByChannel, ImageShape, Renaming
 from arraycnn.data import load_dataset
 from arraycnn.data.loading import _cache_root
 from arraycnn.report import examine, load_run_data, read_run, write_report
-from arraycnn.user_paths import user_path, user_pattern
+from arraycnn.storage.user_paths import user_path, user_pattern
 
 PUBLIC = ("", "callbacks", "data", "export", "networks", "report", "scratch")
 
@@ -78,7 +78,7 @@ def test_nothing_else_looks_at_it():
     source = Path(arraycnn.__file__).parent
     files = [file for file in source.rglob("*.py") if "expanduser" in file.read_text("utf-8")]
     # The cache of kernels has to do without a home, and asks no user for a path.
-    assert {file.name for file in files} == {"user_paths.py", "caching.py"}
+    assert {file.name for file in files} == {"storage/user_paths.py", "caching.py"}
 
 
 # ----- the command line

@@ -20,7 +20,6 @@ from arraycnn.backends import (
     available_backends,
     get_backend,
 )
-from arraycnn.batch_stream import Batches
 from arraycnn.callbacks import (
     BestCheckpoint,
     Callback,
@@ -47,7 +46,6 @@ from arraycnn.errors import (
     OutOfMemoryError,
     RunFolderError,
 )
-from arraycnn.history import EpochRecord, History, Metrics, Progress
 from arraycnn.layers import (
     Activation,
     AvgPool2d,
@@ -81,12 +79,17 @@ from arraycnn.losses import (
     SoftmaxCrossEntropy,
     softmax_cross_entropy,
 )
-from arraycnn.model import Model
+from arraycnn.model.model import Model
+from arraycnn.moved_modules import serve_former_names as _serve_former_names
 from arraycnn.optimizers import SGD, Adam, AdamW, Lion
-from arraycnn.schedules import Constant, Cosine, OneCycle, StepDecay
-from arraycnn.training_state import TrainingState
+from arraycnn.optimizers.schedules import Constant, Cosine, OneCycle, StepDecay
+from arraycnn.training.batch_stream import Batches
+from arraycnn.training.history import EpochRecord, History, Metrics, Progress
+from arraycnn.training.state import TrainingState
 
 __version__ = "0.1.0"
+
+_serve_former_names()
 
 __all__ = [
     "JAX",

@@ -25,17 +25,17 @@ except ImportError as missing:
     raise MissingPackageError(f'{_reason}; pip install "arraycnn[sklearn]"') from missing
 
 from arraycnn.backends import Backend
-from arraycnn.class_names import listed
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.estimator_rows import dtypes_of, flat, pixels_or_numbers, shape_of
-from arraycnn.inputs import check_classification
 from arraycnn.layers import Layer, Rescale, Sequential
-from arraycnn.logits import log_probabilities
 from arraycnn.losses import ClassificationLoss
-from arraycnn.model import Model
+from arraycnn.model.class_names import listed
+from arraycnn.model.inputs import check_classification
+from arraycnn.model.log_probabilities import log_probabilities
+from arraycnn.model.model import Model
 from arraycnn.networks import NETWORKS
 from arraycnn.optimizers import AdamW, Optimizer
-from arraycnn.schedules import Constant, OneCycle
+from arraycnn.optimizers.schedules import Constant, OneCycle
 
 _LEARNING_RATE = 0.003
 # Whole numbers so many times as high as those of fit were not scaled as these.

@@ -17,7 +17,7 @@ from arraycnn.backends import Backend, get_backend
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops import GENERIC, Array, Window, array_namespace
 from arraycnn.ops.arrays import at, device
-from arraycnn.settings import check_count
+from arraycnn.setting_checks import check_count
 
 _POOL = Window((2, 2), (2, 2))
 

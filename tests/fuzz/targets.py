@@ -32,9 +32,10 @@ from unittest import mock
 
 import numpy as np
 
-from arraycnn import ArraycnnError, Model, NumPy, image_files
+from arraycnn import ArraycnnError, Model, NumPy
 from arraycnn.backends import numpy as numpy_backend
 from arraycnn.cli import cli, main
+from arraycnn.data import image_files
 from arraycnn.data.cifar import find_cifar_file
 from arraycnn.data.csv_table import find_layout, read_table
 from arraycnn.data.found import Found

@@ -21,5 +21,5 @@ FAULTS = [
     ("ops/compiled/translation/names.py", "        self._inside = outside\n", "        pass\n", "test_translation.py"),
     ("ops/compiled/objects.py", "remove_leftovers(self._folder, _ABANDONED)", "remove_leftovers(self._folder)", "test_kernel_cache.py -k killed"),
     ("ops/compiled/linking.py", "return _SOURCES + digest_of_machine()", "return digest_of_machine()", "test_kernel_cache.py -k key_is"),
-    ("files.py", "int.from_bytes(os.urandom(6))", "os.getpid()", "test_run_folder.py -k at_once"),
+    ("storage/atomic_writes.py", "int.from_bytes(os.urandom(6))", "os.getpid()", "test_run_folder.py -k at_once"),
 ]  # fmt: skip

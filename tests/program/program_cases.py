@@ -15,7 +15,7 @@ from arraycnn.program import memo
 from arraycnn.program.compose import image_dtype
 from arraycnn.program.passes import chains, recompute
 from arraycnn.program.steps import named
-from arraycnn.training import Carry, train_step
+from arraycnn.training.step import Carry, train_step
 from arraycnn.tree import map_leaves
 
 

@@ -10,7 +10,7 @@ from arraycnn.ops import GENERIC
 from arraycnn.program.interpret import interpret
 from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.steps import named, training_program
-from arraycnn.training import Objective, train_step
+from arraycnn.training.step import Objective, train_step
 from loss_rows import ROWS
 
 NETWORK = cnn.Sequential(cnn.Rescale(), cnn.Conv2d(2, 3), cnn.Flatten(), cnn.Dense(3))

@@ -11,7 +11,7 @@ from arraycnn.program import memo
 from arraycnn.program.compose import inference_schedule, training_schedule
 from arraycnn.program.nodes import Frozen, Node, Program
 from arraycnn.program.steps import Form
-from arraycnn.training import Carry
+from arraycnn.training.step import Carry
 from arraycnn.tree import map_leaves
 
 IMAGES = np.random.default_rng(5).integers(0, 256, (22, 8, 8, 1), np.uint8)

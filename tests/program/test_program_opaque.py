@@ -437,7 +437,7 @@ class Ending(Outside):
     ],
 )
 def test_an_error_within_a_call_leaves_the_steps_before(at, error, fast, monkeypatch):
-    monkeypatch.setattr("arraycnn.fitting._REPORT_SECONDS", 1e9)  # chunks of 1, 4, 16 steps
+    monkeypatch.setattr("arraycnn.training.loop._REPORT_SECONDS", 1e9)  # chunks of 1, 4, 16 steps
     images, labels = data()
     settings = {"epochs": 2, "batch_size": 8, "optimizer": cnn.Adam(0.01)}
     ending = Ending()

@@ -18,7 +18,7 @@ from arraycnn.profiling.parts import Part, Work, parts_of
 from arraycnn.profiling.rounds import interleaved
 from arraycnn.profiling.steps import Steps, trial_data
 from arraycnn.program.costs import operations
-from arraycnn.training import Carry
+from arraycnn.training.step import Carry
 from arraycnn.tree import leaves
 from optional import Late, needs
 

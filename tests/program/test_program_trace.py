@@ -18,7 +18,7 @@ from arraycnn.program.namespace import INSTEAD
 from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.steps import inference_program, training_program
 from arraycnn.program.trace import TracingError, trace
-from arraycnn.training import infer
+from arraycnn.training.step import infer
 from cases import CASES
 
 

@@ -33,16 +33,18 @@ EXEMPT: dict[Remedy, str] = {
     Remedy("ops/cuda/convolution.py", "use smaller images"): _LARGE,
     Remedy("ops/cuda/windows.py", "use smaller images"): _LARGE,
     Remedy(
-        "guarding.py",
+        "training/machine_failures.py",
         "what was on it is lost, and this process cannot use it again: check it with nvidia-smi, "
         "and go on from the last save in a new process",
     ): _HARDWARE,
     Remedy("report/names.py", "install a font that has them, such as Noto Sans"): _INSTALL_FONT,
     Remedy(
-        "guarding.py", "end other programs, or use fewer or smaller images, or a smaller network"
+        "training/machine_failures.py",
+        "end other programs, or use fewer or smaller images, or a smaller network",
     ): _SYSTEM,
     Remedy(
-        "guarding.py", "not even one image fits: free memory, or use smaller images or networks"
+        "training/machine_failures.py",
+        "not even one image fits: free memory, or use smaller images or networks",
     ): _SYSTEM,
 }
 
@@ -50,12 +52,15 @@ MOST_EXEMPT = 18
 
 ELSEWHERE: dict[Remedy, str] = {
     Remedy(
-        "model_file.py", "this is {}: its training goes on, but may not go on to the same bit"
+        "storage/model_file.py",
+        "this is {}: its training goes on, but may not go on to the same bit",
     ): "test_saved.py::test_a_training_of_other_versions_says_that_bits_may_differ",
     Remedy(
-        "familiarity.py", "of the training images {}: scale both in one way"
+        "model/distribution_shift.py", "of the training images {}: scale both in one way"
     ): "test_familiarity.py::test_scaled_as_told_they_pass_in_silence",
-    Remedy("familiarity.py", "pass 255 - images"): "test_familiarity.py::test_another_background",
+    Remedy(
+        "model/distribution_shift.py", "pass 255 - images"
+    ): "test_familiarity.py::test_another_background",
     Remedy("estimator.py", "give them as fit had them"): (
         "test_sampling.py::test_the_estimator_refuses_to_score_classes_of_which_it_knows_none"
     ),

@@ -98,9 +98,9 @@ def _use_tensorboard(here: Here) -> None:
     cnn.TensorBoard(here.path / "events")
 
 
-@_missing("image_files.py", 'pip install "arraycnn[images]"', "PIL", "images")
+@_missing("data/image_files.py", 'pip install "arraycnn[images]"', "PIL", "images")
 def _use_pillow(here: Here) -> None:
-    from arraycnn.image_files import read_image
+    from arraycnn.data.image_files import read_image
 
     path = here.path / "x.png"
     path.write_bytes(b"\x89PNG")
@@ -114,7 +114,7 @@ def _use_matplotlib(here: Here) -> None:
     plot_confusion_matrix(np.eye(2, dtype=int), ("a", "b"))
 
 
-@_missing("extras.py", 'pip install "arraycnn[{}]"', "onnx", "onnx")
+@_missing("optional_packages.py", 'pip install "arraycnn[{}]"', "onnx", "onnx")
 def _use_onnx(here: Here) -> None:
     from arraycnn.export import export_onnx
 
@@ -259,7 +259,7 @@ def llvmlite_that_does_not_work(here: Here) -> None:
 
 
 @follows(
-    "file_kinds.py",
+    "data/file_kinds.py",
     "in PyTorch, save its images and labels with numpy.savez('{stem}.npz', images=x.numpy(), "
     "labels=y.numpy())",
 )

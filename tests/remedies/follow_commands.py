@@ -333,7 +333,7 @@ def a_finished_run_is_resumed(here: Here) -> None:
 
 def _stopped(here: Here, fails: Callable[[Path], bool]) -> str:
     """What the command says where no model file can be written to paths for which ``fails``."""
-    from arraycnn import checkpoint, model_file
+    from arraycnn.storage import checkpoint, model_file
 
     def write(path: str | Path, *content: object) -> None:
         if fails(Path(path)):
@@ -358,7 +358,7 @@ def the_training_can_be_kept_nowhere(here: Here) -> None:
     run = _train(here)
     (run / "summary.json").unlink()
     with pytest.MonkeyPatch.context() as patch:
-        from arraycnn import checkpoint, model_file
+        from arraycnn.storage import checkpoint, model_file
 
         def full(path: str | Path, *content: object) -> None:
             message = f"model file {path}: cannot be written (No space left on device)"
@@ -450,7 +450,7 @@ def a_report_without_a_model(here: Here) -> None:
 
 
 @follows(
-    "run_folder.py",
+    "storage/run_folder.py",
     "say what it is with --dataset, or hand the images over in Python: "
     "arraycnn.report.examine(model, images, labels)",
 )
@@ -487,14 +487,14 @@ def a_report_of_a_damaged_size(here: Here) -> None:
     here.accepted_command("report", "run", "--backend", "numpy")
 
 
-@follows("run_folder.py", "check the path")
+@follows("storage/run_folder.py", "check the path")
 def a_folder_without_a_run(here: Here) -> None:
     here.refused_command("train", "--resume", here.path)
     _train(here)
     here.accepted_command("train", "--resume", "run")
 
 
-@follows("run_folder.py", "choose another --out, remove it, or go on with --resume {}")
+@follows("storage/run_folder.py", "choose another --out, remove it, or go on with --resume {}")
 def a_run_folder_that_is_not_empty(here: Here) -> None:
     _train(here)
     here.refused_command("train", *_QUICK, "--out", "run")
@@ -504,7 +504,7 @@ def a_run_folder_that_is_not_empty(here: Here) -> None:
     here.accepted_command("train", *_QUICK, "--out", "run")
 
 
-@follows("run_folder.py", "restore it")
+@follows("storage/run_folder.py", "restore it")
 def a_damaged_config(here: Here) -> None:
     run = _train(here)
     text = (run / "config.json").read_text()
@@ -514,16 +514,16 @@ def a_damaged_config(here: Here) -> None:
     here.accepted_command("train", "--resume", "run")
 
 
-@follows("run_folder.py", "choose another --out")
+@follows("storage/run_folder.py", "choose another --out")
 def a_run_folder_that_cannot_be_made(here: Here) -> None:
     (here.path / "file").write_text("in the way")
     here.refused_command("train", *_QUICK, "--out", "file/run")
     here.accepted_command("train", *_QUICK, "--out", "elsewhere")
 
 
-@follows("run_folder.py", "make it writable")
+@follows("storage/run_folder.py", "make it writable")
 def a_run_folder_that_may_not_be_written(here: Here) -> None:
-    from arraycnn import run_folder
+    from arraycnn.storage import run_folder
 
     run = _train(here)
 
@@ -536,9 +536,9 @@ def a_run_folder_that_may_not_be_written(here: Here) -> None:
     here.accepted_command("train", "--resume", run)
 
 
-@follows("run_folder.py", "check folder and disk")
+@follows("storage/run_folder.py", "check folder and disk")
 def a_config_that_cannot_be_written(here: Here) -> None:
-    from arraycnn import run_folder
+    from arraycnn.storage import run_folder
 
     def full(path: Path, content: bytes) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -549,7 +549,7 @@ def a_config_that_cannot_be_written(here: Here) -> None:
     here.accepted_command("train", *_QUICK, "--out", "run")
 
 
-@follows("run_folder.py", "say where it is with --data-dir")
+@follows("storage/run_folder.py", "say where it is with --data-dir")
 def a_report_on_files_that_were_moved(here: Here) -> None:
     making.write_mnist_files(here.path / "before")
     train = ("train", "--dataset", "mnist", "--data-dir", here.path / "before", *_QUICK)
@@ -567,7 +567,7 @@ def _moved(here: Here) -> None:
     (here.path / "before").rename(here.path / "after")
 
 
-@follows("run_folder.py", "say where it is now with --dataset")
+@follows("storage/run_folder.py", "say where it is now with --dataset")
 def a_report_on_pictures_that_were_moved(here: Here) -> None:
     _moved(here)
     report = ("report", "run", "--backend", "numpy")

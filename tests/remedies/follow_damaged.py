@@ -7,8 +7,8 @@ from PIL import Image
 
 import arraycnn as cnn
 from arraycnn.data import load_dataset
+from arraycnn.data.image_files import read_image
 from arraycnn.export import import_safetensors
-from arraycnn.image_files import read_image
 from conftest import import_optional
 from remedies import making
 from remedies.following import Here, follows
@@ -54,7 +54,7 @@ def arrays_of_another_size(here: Here) -> None:
     here.accepted_command(*train, "--image-size", "9x9")
 
 
-@follows("image_files.py", "save it without tiles")
+@follows("data/image_files.py", "save it without tiles")
 def a_tiff_with_tiles_that_are_too_large(here: Here) -> None:
     path = here.path / "a.tif"
     picture = Image.fromarray(making.some(1)[0][0, ..., 0])

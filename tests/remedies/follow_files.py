@@ -14,9 +14,9 @@ from PIL import Image
 import arraycnn as cnn
 from arraycnn.data import load_dataset
 from arraycnn.data.idx import read_idx
+from arraycnn.data.image_files import read_image
 from arraycnn.data.numpy_files import read_npy, read_npz
 from arraycnn.export import export_safetensors, export_torch
-from arraycnn.image_files import read_image
 from remedies import making
 from remedies.following import Here, follows
 
@@ -265,7 +265,7 @@ def npy_that_may_not_be_read(here: Here) -> None:
 _SHAPE = (8, 8, 1)
 
 
-@follows("image_files.py", "use PNG or JPEG")
+@follows("data/image_files.py", "use PNG or JPEG")
 def a_picture_of_no_kind(here: Here) -> None:
     (here.path / "x.png").write_bytes(b"what is this")
     with here.refused():
@@ -275,7 +275,7 @@ def a_picture_of_no_kind(here: Here) -> None:
         read_image(here.path / name, _SHAPE)
 
 
-@follows("image_files.py", "check the file")
+@follows("data/image_files.py", "check the file")
 def a_damaged_picture(here: Here) -> None:
     path = here.path / "x.png"
     Image.new("L", (64, 64)).save(path)
@@ -286,9 +286,9 @@ def a_damaged_picture(here: Here) -> None:
     read_image(path, _SHAPE)
 
 
-@follows("image_files.py", "make it smaller")
+@follows("data/image_files.py", "make it smaller")
 def a_picture_too_large(here: Here) -> None:
-    from arraycnn import image_files
+    from arraycnn.data import image_files
 
     here.patch.setattr(image_files, "MAX_PIXELS", 1000)
     path = here.path / "x.png"
@@ -299,9 +299,9 @@ def a_picture_too_large(here: Here) -> None:
     read_image(path, _SHAPE)
 
 
-@follows("locks.py", "wait for it, or end it")
+@follows("storage/file_lock.py", "wait for it, or end it")
 def a_lock_that_is_held(here: Here) -> None:
-    from arraycnn.locks import locked
+    from arraycnn.storage.file_lock import locked
 
     path = here.path / "lock"
     with locked(path, 1), here.refused(), locked(path, 0.01):
@@ -310,9 +310,9 @@ def a_lock_that_is_held(here: Here) -> None:
         pass
 
 
-@follows("folder_lock.py", "wait until that ends, or stop it")
+@follows("storage/folder_lock.py", "wait until that ends, or stop it")
 def a_run_folder_in_use(here: Here) -> None:
-    from arraycnn.folder_lock import FolderLock
+    from arraycnn.storage.folder_lock import FolderLock
 
     here.accepted_command("train", "--backend", "numpy", "--limit", 100, "--out", "run")
     with FolderLock(here.path / "run"):
@@ -326,7 +326,9 @@ def _model_file(here: Here) -> Path:
     return path
 
 
-@follows("checkpoint.py", "it may be cut short, or another kind of file: save the model again")
+@follows(
+    "storage/checkpoint.py", "it may be cut short, or another kind of file: save the model again"
+)
 def a_model_file_cut_short(here: Here) -> None:
     path = _model_file(here)
     path.write_bytes(path.read_bytes()[:-7])
@@ -335,7 +337,7 @@ def a_model_file_cut_short(here: Here) -> None:
     cnn.Model.load(_model_file(here))
 
 
-@follows("checkpoint.py", "take another copy of it")
+@follows("storage/checkpoint.py", "take another copy of it")
 def a_model_file_with_a_flipped_bit(here: Here) -> None:
     path = _model_file(here)
     copy = path.read_bytes()
@@ -348,7 +350,7 @@ def a_model_file_with_a_flipped_bit(here: Here) -> None:
     cnn.Model.load(path)
 
 
-@follows("checkpoint.py", "check folder and disk")
+@follows("storage/checkpoint.py", "check folder and disk")
 def a_model_saved_into_no_folder(here: Here) -> None:
     with here.refused():
         making.model().save(here.path / "there" / "m.npz")
@@ -356,14 +358,14 @@ def a_model_saved_into_no_folder(here: Here) -> None:
     making.model().save(here.path / "there" / "m.npz")
 
 
-@follows("checkpoint.py", "check the path")
+@follows("storage/checkpoint.py", "check the path")
 def a_model_file_that_is_not_there(here: Here) -> None:
     with here.refused():
         cnn.Model.load(here.path / "m.npz")
     cnn.Model.load(_model_file(here))
 
 
-@follows("checkpoint.py", "name {}")
+@follows("storage/checkpoint.py", "name {}")
 def a_run_for_the_model_in_it(here: Here) -> None:
     making.model().save(here.path / "best.npz")
     pictures = making.write_pictures(here.path / "pictures")
@@ -374,9 +376,9 @@ def a_run_for_the_model_in_it(here: Here) -> None:
     cnn.Model.load(named)
 
 
-@follows("checkpoint.py", "use the version of arraycnn that wrote it")
+@follows("storage/checkpoint.py", "use the version of arraycnn that wrote it")
 def a_model_file_of_another_version(here: Here) -> None:
-    from arraycnn import checkpoint
+    from arraycnn.storage import checkpoint
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "FORMAT_VERSION", 99)

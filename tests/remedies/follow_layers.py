@@ -209,10 +209,10 @@ def a_users_layer_with_a_name_of_ours(here: Here) -> None:
     saved("MyReLU")
 
 
-@follows("fusion.py", "initialise that one")
+@follows("execution/fusion.py", "initialise that one")
 def a_chain_cannot_be_initialised(here: Here) -> None:
     from arraycnn.backends.numpy import NumPy
-    from arraycnn.fusion import fuse_network
+    from arraycnn.execution.fusion import fuse_network
 
     network = making.small()
     with here.refused():
@@ -221,7 +221,7 @@ def a_chain_cannot_be_initialised(here: Here) -> None:
 
 
 @follows(
-    "inputs.py",
+    "model/inputs.py",
     "leave it out: training applies the {} within the loss, predict returns probabilities",
 )
 def softmax_at_the_end(here: Here) -> None:
@@ -232,7 +232,7 @@ def softmax_at_the_end(here: Here) -> None:
     np.testing.assert_allclose(model.predict(making.some()[0]).sum(axis=1), 1, rtol=1e-6)
 
 
-@follows("inputs.py", "end with Flatten() and Dense(classes)")
+@follows("model/inputs.py", "end with Flatten() and Dense(classes)")
 def images_at_the_end(here: Here) -> None:
     with here.refused():
         cnn.Model(cnn.Sequential(cnn.Rescale(), cnn.Conv2d(2, 3)), (8, 8))

@@ -47,17 +47,17 @@ for _words, _loss, _wrong, _right in (
     ),
 ):
     _refused_then(
-        *("label_inputs.py", _words),
+        *("model/label_inputs.py", _words),
         lambda loss=_loss, labels=_wrong: _fit(loss, labels),
         lambda loss=_loss, labels=_right: _fit(loss, labels),
     )
 _refused_then(
-    *("label_inputs.py", "leave out the images without a label"),
+    *("model/label_inputs.py", "leave out the images without a label"),
     lambda: _fit(cnn.Huber(), np.where(np.arange(36).reshape(12, 3) == 5, np.nan, _VALUES)),
     lambda: cnn.Model(making.small(), (8, 8), loss=cnn.Huber()).fit(_IMAGES[2:], _VALUES[2:]),
 )
 _refused_then(
-    *("label_inputs.py", "divide them, or take dtype='float64'"),
+    *("model/label_inputs.py", "divide them, or take dtype='float64'"),
     lambda: _fit(cnn.Huber(), _VALUES * 1e39),
     lambda: (_fit(cnn.Huber(), _VALUES), _fit(cnn.Huber(), _VALUES * 1e39, dtype="float64")),
 )
@@ -76,7 +76,7 @@ class _Whole(cnn.RegressionLoss):
 
 
 _refused_then(
-    *("training.py", "take the mean over each image's numbers alone"),
+    *("training/step.py", "take the mean over each image's numbers alone"),
     lambda: _fit(_Whole(), _VALUES),
     lambda: _fit(_Whole(each=True), _VALUES),
 )
@@ -153,7 +153,7 @@ def a_model_of_values_on_the_command_line(here: Here) -> None:
     model.fit(_IMAGES, _VALUES)
 
 
-@follows("inputs.py", "leave them out")
+@follows("model/inputs.py", "leave them out")
 def names_of_the_classes_of_values(here: Here) -> None:
     model = _fit(cnn.Huber(), _VALUES)
     with here.refused():
@@ -161,7 +161,7 @@ def names_of_the_classes_of_values(here: Here) -> None:
     model.evaluate(_IMAGES, _VALUES)
 
 
-@follows("inputs.py", "give any other to a Model")
+@follows("model/inputs.py", "give any other to a Model")
 def an_estimator_of_values(here: Here) -> None:
     pytest.importorskip("sklearn", reason="sklearn is not installed")
     with here.refused():

@@ -11,7 +11,7 @@ from arraycnn.program.interpret import interpret
 from arraycnn.program.opaque import Opaque, Output
 from arraycnn.program.steps import inference_program, training_program
 from arraycnn.program.trace import trace
-from arraycnn.training import Carry
+from arraycnn.training.step import Carry
 from remedies.following import Here, follows
 
 _X = np.arange(24.0).reshape(2, 3, 4)

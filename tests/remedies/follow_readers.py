@@ -456,7 +456,7 @@ def a_set_of_one_class(here: Here) -> None:
     here.accepted_command(*train)
 
 
-@follows("class_names.py", "rename the classes, or take a model that was trained on them")
+@follows("model/class_names.py", "rename the classes, or take a model that was trained on them")
 def a_set_of_other_classes(here: Here) -> None:
     making.write_pictures(here.path / "pets")
     train = ("train", "--network", "scratch", "--epochs", 1, "--backend", "numpy")

@@ -398,39 +398,39 @@ _told_code(
 )
 
 _refused_then(
-    "image_inputs.py",
+    "model/image_inputs.py",
     "remove or repair those images",
     lambda: _raw_model().fit(np.where(_IMAGES == 7, np.inf, _IMAGES / 255), _LABELS),
     lambda: _raw_model().fit(_IMAGES / 255, _LABELS),
 )
 _refused_then(
-    "image_inputs.py",
+    "model/image_inputs.py",
     "pass floating numbers, scaled as for the training of the network",
     lambda: _raw_model().fit(_IMAGES.astype("int64") - 300, _LABELS),
     lambda: _raw_model().fit(_IMAGES / 255 - 0.5, _LABELS),
 )
 
 _refused_then(
-    "inputs.py",
+    "model/inputs.py",
     "write validation=(images, labels)",
     lambda: _fit(validation=_IMAGES),
     lambda: _fit(validation=(_IMAGES, _LABELS)),
 )
 _refused_then(
-    "inputs.py",
+    "model/inputs.py",
     "take both from the same set",
     lambda: _fit(labels=_LABELS[:5]),
     lambda: _fit(),
 )
 _refused_then(
-    "inputs.py",
+    "model/inputs.py",
     "let the iterable give pairs",
     lambda: making.model().fit([_IMAGES, _IMAGES]),
     lambda: making.model().fit([(_IMAGES, _LABELS), (_IMAGES, _LABELS)]),
 )
 
 
-@follows("inputs.py", "prepare both in the same way")
+@follows("model/inputs.py", "prepare both in the same way")
 def validation_of_another_kind(here: Here) -> None:
     floats = (_IMAGES / 255).astype("float32")
     with here.refused():
@@ -438,7 +438,7 @@ def validation_of_another_kind(here: Here) -> None:
     _raw_model().fit(floats, _LABELS, validation=(floats, _LABELS))
 
 
-@follows("inputs.py", "prepare all in the same way")
+@follows("model/inputs.py", "prepare all in the same way")
 def batches_of_two_kinds(here: Here) -> None:
     floats = (_IMAGES / 255).astype("float32")
     with here.refused():
@@ -447,13 +447,13 @@ def batches_of_two_kinds(here: Here) -> None:
 
 
 _refused_then(
-    "inputs.py",
+    "model/inputs.py",
     'write class_names=["cat", "dog"]',
     lambda: making.model().evaluate(_IMAGES, _LABELS, class_names="cat, dog, eel"),
     lambda: making.model().evaluate(_IMAGES, _LABELS, class_names=["cat", "dog", "eel"]),
 )
 _refused_then(
-    "inputs.py",
+    "model/inputs.py",
     "number them from 0, and give each class a name",
     lambda: making.model().evaluate(_IMAGES, _LABELS + 1, class_names=["cat", "dog", "eel"]),
     lambda: making.model().evaluate(_IMAGES, _LABELS, class_names=["cat", "dog", "eel"]),

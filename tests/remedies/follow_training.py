@@ -14,7 +14,7 @@ def _fit(model: cnn.Model | None = None, **settings) -> cnn.Model:
     return model
 
 
-@follows("batch_stream.py", "check their source")
+@follows("training/batch_stream.py", "check their source")
 def batches_without_a_batch(here: Here) -> None:
     pair = making.some()
     with here.refused():
@@ -22,7 +22,7 @@ def batches_without_a_batch(here: Here) -> None:
     making.model().fit(cnn.Batches(lambda: [pair], steps=2))
 
 
-@follows("batch_stream.py", "pass images and labels")
+@follows("training/batch_stream.py", "pass images and labels")
 def labels_left_out(here: Here) -> None:
     images, labels = making.some()
     with here.refused():
@@ -30,7 +30,7 @@ def labels_left_out(here: Here) -> None:
     making.model().fit(images, labels)
 
 
-@follows("batch_stream.py", "write Batches(lambda: ..., steps=...)")
+@follows("training/batch_stream.py", "write Batches(lambda: ..., steps=...)")
 def batches_that_begin_only_once(here: Here) -> None:
     pair = making.some()
     with here.refused():
@@ -38,7 +38,7 @@ def batches_that_begin_only_once(here: Here) -> None:
     making.model().fit(cnn.Batches(lambda: iter([pair, pair]), steps=2))
 
 
-@follows("measuring.py", "check the iterable")
+@follows("training/evaluation.py", "check the iterable")
 def evaluated_on_no_batch(here: Here) -> None:
     with here.refused():
         making.model().evaluate([])
@@ -62,7 +62,7 @@ def _contradictory() -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(images[:1], 40, axis=0), labels
 
 
-@follows("fitting.py", "try a learning rate below {}")
+@follows("training/loop.py", "try a learning rate below {}")
 def a_learning_rate_that_explodes(here: Here) -> None:
     images, labels = _contradictory()
     model = making.model()
@@ -71,7 +71,7 @@ def a_learning_rate_that_explodes(here: Here) -> None:
     making.model().fit(images, labels, epochs=9, batch_size=4, optimizer=cnn.SGD(0.01))
 
 
-@follows("fitting.py", "the model keeps the parameters of the last finite loss: {}")
+@follows("training/loop.py", "the model keeps the parameters of the last finite loss: {}")
 def the_model_is_as_before_the_harm(here: Here) -> None:
     images, labels = _contradictory()
     model = making.model()
@@ -82,7 +82,7 @@ def the_model_is_as_before_the_harm(here: Here) -> None:
 
 
 @follows(
-    "fitting.py",
+    "training/loop.py",
     "the model keeps the parameters of the last finite loss: try a lower learning rate",
 )
 def the_last_update_explodes(here: Here) -> None:
@@ -96,7 +96,7 @@ def the_last_update_explodes(here: Here) -> None:
     model.fit(large, labels, batch_size=4, optimizer=cnn.SGD(1e-35))
 
 
-@follows("fitting.py", "the first loss needs smaller numbers in images or parameters")
+@follows("training/loop.py", "the first loss needs smaller numbers in images or parameters")
 def images_too_large_for_any_loss(here: Here) -> None:
     images, labels = making.some(4)
     model = cnn.Model(cnn.Sequential(cnn.Flatten(), cnn.Dense(9), cnn.Dense(3)), (8, 8))
@@ -105,7 +105,7 @@ def images_too_large_for_any_loss(here: Here) -> None:
     model.fit(images.astype("float32") / 255, labels)
 
 
-@follows("training_state.py", "pass those, or override=True (--override)")
+@follows("training/state.py", "pass those, or override=True (--override)")
 def resumed_with_other_settings(here: Here) -> None:
     path = here.path / "last.npz"
     model = making.model()
@@ -119,7 +119,7 @@ def resumed_with_other_settings(here: Here) -> None:
 
 
 @follows(
-    "training_state.py",
+    "training/state.py",
     "resume with the model and the optimizer that the training was begun with",
 )
 def resumed_with_another_model(here: Here) -> None:
@@ -133,7 +133,7 @@ def resumed_with_another_model(here: Here) -> None:
     _fit(model, epochs=2, resume=training)
 
 
-@follows("model_file.py", "take a file written by Checkpoint, such as a run's last.npz")
+@follows("storage/model_file.py", "take a file written by Checkpoint, such as a run's last.npz")
 def a_model_without_a_training(here: Here) -> None:
     model = making.model()
     model.save(here.path / "model.npz")
@@ -172,7 +172,7 @@ def _plain_model() -> cnn.Model:
     return cnn.Model(making.small(), (8, 8), backend=cnn.NumPy(fast=False))
 
 
-@follows("guarding.py", "a batch size of {} would fit")
+@follows("training/machine_failures.py", "a batch size of {} would fit")
 def a_batch_too_large(here: Here) -> None:
     _breaking_above(here, 6, free=2**28)
     with here.refused():
@@ -180,7 +180,7 @@ def a_batch_too_large(here: Here) -> None:
     _fit(_plain_model(), batch_size=int(here.message.split()[-3]))
 
 
-@follows("guarding.py", "use a smaller batch size")
+@follows("training/machine_failures.py", "use a smaller batch size")
 def a_batch_too_large_nobody_knows_how_much(here: Here) -> None:
     _breaking_above(here, 6, free=None)
     with here.refused():
@@ -199,7 +199,7 @@ class _Source(cnn.data.ImageSource):
         return self._images[indices][: -1 if self._wrong else None]
 
 
-@follows("image_inputs.py", "give a row for each index, in their order")
+@follows("model/image_inputs.py", "give a row for each index, in their order")
 def a_source_that_reads_too_few(here: Here) -> None:
     images, labels = making.some()
     with here.refused():

@@ -11,7 +11,7 @@ _IMAGES, _LABELS = making.some()
 
 
 def _refused_then_right(words: str, wrong: object, right: object) -> None:
-    @follows("inputs.py", words)
+    @follows("model/inputs.py", words)
     def case(here: Here) -> None:
         with here.refused():
             making.model().fit(_IMAGES, _LABELS, sample_weight=wrong)
@@ -27,7 +27,7 @@ _refused_then_right(
 )
 
 
-@follows("inputs.py", "pass images and labels as arrays or an ImageSource")
+@follows("model/inputs.py", "pass images and labels as arrays or an ImageSource")
 def weights_for_batches(here: Here) -> None:
     with here.refused():
         making.model().fit([(_IMAGES, _LABELS)], sample_weight=np.ones(12))

@@ -46,7 +46,7 @@ from arraycnn import (
 )
 from arraycnn.data import load_dataset
 from arraycnn.networks import NETWORKS
-from arraycnn.provenance import versions
+from arraycnn.storage.provenance import versions
 
 PLAIN = NumPy(fast=False)
 RNG = np.random.default_rng(7)
@@ -160,7 +160,7 @@ def write_trainings(folder):
 def write_run(folder):
     """A run folder that ended, one that was interrupted, and the parameters that both end with."""
     from arraycnn.cli import cli
-    from arraycnn.fitting import Fitting
+    from arraycnn.training.loop import Fitting
 
     train = lambda out, *more: cli.main(  # noqa: E731
         ["train", *RUN, "--out", str(out), *more], standalone_mode=False

@@ -21,7 +21,7 @@ from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import GENERIC, Array, Kernels
 from arraycnn.ops.arrays import is_torch_array
-from arraycnn.training import CROSS_ENTROPY, Carry
+from arraycnn.training.step import CROSS_ENTROPY, Carry
 from arraycnn.tree import leaves
 
 DTYPES = ("float32", "float64")

@@ -25,7 +25,7 @@ from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.cuda import PRECISIONS, steps
 from arraycnn.ops.cupy_kernels import cupy_kernels, cupy_launcher
-from arraycnn.training import CROSS_ENTROPY, Carry, predicts_by_kernel
+from arraycnn.training.step import CROSS_ENTROPY, Carry, predicts_by_kernel
 
 _INSTALL = 'pip install "arraycnn[cuda13]" (driver 580 or newer) or "arraycnn[cuda12]"'
 

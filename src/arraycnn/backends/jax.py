@@ -12,7 +12,7 @@ from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
-from arraycnn.training import CROSS_ENTROPY, Carry
+from arraycnn.training.step import CROSS_ENTROPY, Carry
 
 
 @dataclass(frozen=True)

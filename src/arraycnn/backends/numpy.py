@@ -20,8 +20,8 @@ from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
-from arraycnn.settings import check_count
-from arraycnn.training import CROSS_ENTROPY, Carry
+from arraycnn.setting_checks import check_count
+from arraycnn.training.step import CROSS_ENTROPY, Carry
 
 if TYPE_CHECKING:  # what makes plans is imported when it is asked for
     from arraycnn.execution.clocked import ClockedPlain

@@ -1,7 +1,7 @@
 """`Callback`: who is told of a training as it goes on."""
 
-from arraycnn.history import EpochRecord, Progress
-from arraycnn.training_state import TrainingState
+from arraycnn.training.history import EpochRecord, Progress
+from arraycnn.training.state import TrainingState
 
 
 class Callback:

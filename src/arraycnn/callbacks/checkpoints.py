@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arraycnn.callbacks.callback import Callback
-from arraycnn.history import best_epoch, check_metric
-from arraycnn.settings import check_count
-from arraycnn.training_state import TrainingState
-from arraycnn.user_paths import user_path
+from arraycnn.setting_checks import check_count
+from arraycnn.storage.user_paths import user_path
+from arraycnn.training.history import best_epoch, check_metric
+from arraycnn.training.state import TrainingState
 
 if TYPE_CHECKING:
-    from arraycnn.model import Model
+    from arraycnn.model.model import Model
 
 
 class Checkpoint(Callback):

@@ -2,9 +2,9 @@
 
 from arraycnn.callbacks.callback import Callback
 from arraycnn.errors import InvalidValueError
-from arraycnn.history import EpochRecord, best_epoch, check_metric
-from arraycnn.settings import check_count, check_number
-from arraycnn.training_state import TrainingState
+from arraycnn.setting_checks import check_count, check_number
+from arraycnn.training.history import EpochRecord, best_epoch, check_metric
+from arraycnn.training.state import TrainingState
 
 
 class EarlyStopping(Callback):

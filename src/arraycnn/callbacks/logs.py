@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from arraycnn.callbacks.callback import Callback
-from arraycnn.files import append_durably, write_atomically
-from arraycnn.history import FIELDS, EpochRecord, Progress
-from arraycnn.training_state import TrainingState
-from arraycnn.user_paths import user_path
+from arraycnn.storage.atomic_writes import append_durably, write_atomically
+from arraycnn.storage.user_paths import user_path
+from arraycnn.training.history import FIELDS, EpochRecord, Progress
+from arraycnn.training.state import TrainingState
 
 
 class JSONLog(Callback):

@@ -5,9 +5,9 @@ from typing import Any
 
 from arraycnn.callbacks.callback import Callback
 from arraycnn.errors import MissingPackageError
-from arraycnn.history import METRICS, EpochRecord, Progress
-from arraycnn.training_state import TrainingState
-from arraycnn.user_paths import user_path
+from arraycnn.storage.user_paths import user_path
+from arraycnn.training.history import METRICS, EpochRecord, Progress
+from arraycnn.training.state import TrainingState
 
 
 class TensorBoard(Callback):

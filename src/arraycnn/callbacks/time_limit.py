@@ -4,9 +4,9 @@ import time
 
 from arraycnn.callbacks.callback import Callback
 from arraycnn.errors import InvalidValueError
-from arraycnn.history import EpochRecord, Progress
-from arraycnn.settings import check_number
-from arraycnn.training_state import TrainingState
+from arraycnn.setting_checks import check_number
+from arraycnn.training.history import EpochRecord, Progress
+from arraycnn.training.state import TrainingState
 
 
 class TimeLimit(Callback):

@@ -14,13 +14,13 @@ from arraycnn.cli.console import show, show_json
 from arraycnn.cli.import_weights import ImageShape
 from arraycnn.cli.train import OPTIMIZERS
 from arraycnn.errors import InvalidValueError
-from arraycnn.model import Model
+from arraycnn.model.model import Model
 from arraycnn.networks import NETWORKS
+from arraycnn.optimizers.schedules import Constant
 from arraycnn.profiling.profile import machine_of, profiled
 from arraycnn.report import read_run
-from arraycnn.run_folder import read_config
-from arraycnn.schedules import Constant
-from arraycnn.user_paths import user_path
+from arraycnn.storage.run_folder import read_config
+from arraycnn.storage.user_paths import user_path
 
 
 @click.command()

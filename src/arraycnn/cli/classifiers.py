@@ -4,8 +4,8 @@ from pathlib import Path
 
 from arraycnn.backends import Backend
 from arraycnn.errors import InvalidValueError
-from arraycnn.label_inputs import are_class_numbers
-from arraycnn.model import Model
+from arraycnn.model.label_inputs import are_class_numbers
+from arraycnn.model.model import Model
 
 
 def load_classifier(path: str | Path, backend: str | Backend = "numpy") -> Model:

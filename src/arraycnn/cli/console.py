@@ -22,10 +22,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from arraycnn import history
 from arraycnn.callbacks import Callback
-from arraycnn.text import PLAIN, printable
-from arraycnn.training_state import TrainingState
+from arraycnn.escaping import PLAIN, printable
+from arraycnn.training import history
+from arraycnn.training.state import TrainingState
 
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 

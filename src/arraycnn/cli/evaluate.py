@@ -10,8 +10,6 @@ import click
 import numpy as np
 
 from arraycnn.backends import Backend
-from arraycnn.batch_size import batches
-from arraycnn.class_names import in_the_models_numbers
 from arraycnn.cli import options
 from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import counted, counting_bar, download_bar, notice, show, show_json
@@ -20,15 +18,17 @@ from arraycnn.data import DATASETS, DataSet, load_dataset
 from arraycnn.data.image_source import Images, in_memory
 from arraycnn.data.sampling import unmeasured
 from arraycnn.errors import DataError
-from arraycnn.model import Model
-from arraycnn.run_folder import (
+from arraycnn.escaping import printable
+from arraycnn.model.class_names import in_the_models_numbers
+from arraycnn.model.model import Model
+from arraycnn.storage.run_folder import (
     is_training_data,
     limited,
     read_config,
     recorded_data,
     sampling_of,
 )
-from arraycnn.text import printable
+from arraycnn.training.batch_size import batches
 
 
 @click.command()

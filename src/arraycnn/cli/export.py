@@ -10,7 +10,7 @@ from arraycnn.cli.console import show, show_json
 from arraycnn.errors import InvalidValueError
 from arraycnn.export import export_onnx, export_safetensors, export_torch
 from arraycnn.export.safetensors import to_safetensors
-from arraycnn.model import Model
+from arraycnn.model.model import Model
 
 # For each format: what writes it, and the endings of its files, the one that is named first.
 FORMATS = {

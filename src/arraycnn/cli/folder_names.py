@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from arraycnn.class_names import listed, match_classes
 from arraycnn.cli.console import counted
+from arraycnn.model.class_names import listed, match_classes
 
 
 class FolderNames:

@@ -17,9 +17,9 @@ from arraycnn.layers import Layer, Rescale
 from arraycnn.layers.config import network_from_config
 from arraycnn.losses import Loss
 from arraycnn.losses.config import loss_from_config
-from arraycnn.model import Model
+from arraycnn.model.model import Model
 from arraycnn.networks import NETWORKS
-from arraycnn.user_paths import user_path
+from arraycnn.storage.user_paths import user_path
 
 
 class ImageShape(click.ParamType):

@@ -4,10 +4,10 @@ from dataclasses import asdict
 
 import click
 
-from arraycnn import provenance
 from arraycnn.backends import available_backends
 from arraycnn.cli import options
 from arraycnn.cli.console import show, show_json
+from arraycnn.storage import provenance
 
 _PACKAGES = ("array-api-compat", "array-api-extra", "mnist", "click", "rich", "threadpoolctl")
 

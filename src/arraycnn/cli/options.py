@@ -15,7 +15,7 @@ from arraycnn.backends import BACKENDS, Backend, get_backend
 from arraycnn.cli.tables import FORMATS
 from arraycnn.data import DATASETS
 from arraycnn.ops.cuda import PRECISIONS
-from arraycnn.user_paths import user_path
+from arraycnn.storage.user_paths import user_path
 
 
 class FiniteFloat(click.ParamType):

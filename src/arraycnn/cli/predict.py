@@ -9,18 +9,18 @@ import click
 import numpy as np
 
 from arraycnn.backends import Backend
-from arraycnn.batch_size import images_to_read
 from arraycnn.cli import options, pictures
 from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import counted, counting_bar, notice
 from arraycnn.cli.folder_names import FolderNames
 from arraycnn.cli.tables import Table, table
 from arraycnn.data.found import LeftOut
+from arraycnn.data.picture_values import PictureNotes
+from arraycnn.data.polarity import blank, inverted
 from arraycnn.errors import DataError
-from arraycnn.model import Model
-from arraycnn.picture_values import PictureNotes
-from arraycnn.polarity import blank, inverted
-from arraycnn.text import printable
+from arraycnn.escaping import printable
+from arraycnn.model.model import Model
+from arraycnn.training.batch_size import images_to_read
 
 _SHOWN = 3
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from arraycnn.backends import Backend
-from arraycnn.class_names import in_the_models_numbers
 from arraycnn.cli import options
 from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import counting_bar, download_bar, notice, show, show_json
 from arraycnn.data import DataSet
 from arraycnn.data.image_source import in_memory
 from arraycnn.data.sampling import unmeasured
+from arraycnn.model.class_names import in_the_models_numbers
 from arraycnn.report import (
     Examination,
     Run,

@@ -5,14 +5,14 @@ from typing import Any
 
 import click
 
-from arraycnn.class_names import in_the_models_numbers
 from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import notice
 from arraycnn.data import DataSet
 from arraycnn.errors import RunFolderError
-from arraycnn.model import Model
-from arraycnn.run_folder import SAMPLING, RunFolder, limited, read_config, sampling_of
-from arraycnn.training_state import TrainingState
+from arraycnn.model.class_names import in_the_models_numbers
+from arraycnn.model.model import Model
+from arraycnn.storage.run_folder import SAMPLING, RunFolder, limited, read_config, sampling_of
+from arraycnn.training.state import TrainingState
 
 # Where and how it runs: not what comes out.
 FREE = {"backend", "data_dir", "save_every"}

@@ -33,12 +33,12 @@ from arraycnn.errors import (
     OutOfMemoryError,
     RunFolderError,
 )
-from arraycnn.history import Metrics
-from arraycnn.model import Model
+from arraycnn.model.model import Model
 from arraycnn.optimizers import Optimizer
-from arraycnn.provenance import source_commit, versions
-from arraycnn.run_folder import RunFolder, unused
-from arraycnn.training_state import TrainingState
+from arraycnn.storage.provenance import source_commit, versions
+from arraycnn.storage.run_folder import RunFolder, unused
+from arraycnn.training.history import Metrics
+from arraycnn.training.state import TrainingState
 
 ImageSet = tuple[Images, np.ndarray]
 

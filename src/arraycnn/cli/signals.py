@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from arraycnn.callbacks import Callback
-from arraycnn.history import EpochRecord, Progress
+from arraycnn.training.history import EpochRecord, Progress
 
 
 class StopOnSignal(Callback):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from arraycnn.text import EXACT
+from arraycnn.escaping import EXACT
 
 FORMATS = ("text", "csv", "jsonl", "json")
 

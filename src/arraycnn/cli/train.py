@@ -25,11 +25,11 @@ from arraycnn.data.image_source import select
 from arraycnn.data.sampling import check_can_be_learned, gaps
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers import Layer
-from arraycnn.model import Model
+from arraycnn.model.model import Model
 from arraycnn.networks import NETWORKS, smallest_image
 from arraycnn.optimizers import SGD, Adam, AdamW, Lion, Optimizer
-from arraycnn.run_folder import RunFolder, new_run_path, read_config
-from arraycnn.schedules import Constant, Cosine, OneCycle, Schedule, StepDecay
+from arraycnn.optimizers.schedules import Constant, Cosine, OneCycle, Schedule, StepDecay
+from arraycnn.storage.run_folder import RunFolder, new_run_path, read_config
 
 # For each optimizer: how it is made, and the learning rate that serves it unless one is given.
 OPTIMIZERS: dict[str, tuple[Callable[[Schedule], Optimizer], float]] = {

@@ -16,8 +16,8 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from arraycnn.errors import DataError, one_line
-from arraycnn.files import sync_folder
-from arraycnn.locks import locked
+from arraycnn.storage.atomic_writes import sync_folder
+from arraycnn.storage.file_lock import locked
 
 Progress = Callable[[int, int | None], None]
 

@@ -6,9 +6,11 @@ from pathlib import Path
 from arraycnn.data.cifar import find_cifar, find_cifar_file, is_cifar_file, is_cifar_folder
 from arraycnn.data.class_files import CLASS_FILES
 from arraycnn.data.csv_files import find_csv_file, find_csv_folder, is_csv_file, is_csv_folder
+from arraycnn.data.file_kinds import kind_of
 from arraycnn.data.flat_rows import Size
 from arraycnn.data.found import Found
 from arraycnn.data.idx_files import find_idx_file, find_idx_folder, is_idx_folder
+from arraycnn.data.image_files import SUFFIXES
 from arraycnn.data.named_arrays import NpyFolder, find_named, find_npy
 from arraycnn.data.npz_pairs import find_pair, find_pair_folder, is_pair, is_pair_folder
 from arraycnn.data.numpy_files import read_npz
@@ -16,8 +18,6 @@ from arraycnn.data.pickled import is_pickle
 from arraycnn.data.pickled_sets import find_pickled
 from arraycnn.data.visible_files import is_hidden, visible_files
 from arraycnn.errors import DataError, DataFileError
-from arraycnn.file_kinds import kind_of
-from arraycnn.image_files import SUFFIXES
 
 # Where programs that fetch sets put them, under the folder they are given; torchvision's first.
 _INNER = (

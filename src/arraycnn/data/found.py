@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arraycnn.data.file_kinds import kind_of
 from arraycnn.data.visible_files import is_hidden
 from arraycnn.errors import one_line
-from arraycnn.file_kinds import kind_of
 
 PARTS = ("train", "validation", "test")
 _NAMES_SHOWN = 3

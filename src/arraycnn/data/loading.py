@@ -22,7 +22,7 @@ from arraycnn.data.idx import read_idx
 from arraycnn.data.own import load_own
 from arraycnn.data.sources import SOURCES, PublishedFile, PublishedSet
 from arraycnn.errors import DataError
-from arraycnn.user_paths import user_path
+from arraycnn.storage.user_paths import user_path
 
 DATASETS = (*SOURCES, "digits")
 

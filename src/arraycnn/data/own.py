@@ -21,8 +21,8 @@ from arraycnn.data.picture_folder import (
     load_pictures,
 )
 from arraycnn.data.pixel_rules import doubt_of_bits
+from arraycnn.data.polarity import blank
 from arraycnn.errors import DataError
-from arraycnn.polarity import blank
 
 _AT_A_TIME = 4096
 _logger = logging.getLogger("arraycnn")

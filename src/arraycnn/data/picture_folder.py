@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arraycnn.data.file_kinds import kind_of
 from arraycnn.data.found import LeftOut
+from arraycnn.data.image_files import SUFFIXES, image_shape, read_image
 from arraycnn.data.image_source import Images, ImageSource
+from arraycnn.data.picture_values import PictureNotes
+from arraycnn.data.polarity import blank
 from arraycnn.data.visible_files import is_hidden
 from arraycnn.errors import DataError, DataFileError, one_line
-from arraycnn.file_kinds import kind_of
-from arraycnn.image_files import SUFFIXES, image_shape, read_image
-from arraycnn.picture_values import PictureNotes
-from arraycnn.polarity import blank
 
 DAMAGED = "damaged picture{s}"
 # What fits is decoded once and kept; a larger set is decoded batch by batch.

@@ -18,7 +18,7 @@ from arraycnn.ops.compiled.caching import cache_folder
 from arraycnn.ops.compiled.launcher import Launcher
 from arraycnn.ops.compiled.objects import at_first_compilation
 from arraycnn.program.render.launching import Launches
-from arraycnn.training import Carry
+from arraycnn.training.step import Carry
 
 _NOTICED_SECONDS = 1.0
 

@@ -13,7 +13,7 @@ from arraycnn.layers.layer import Context, Layer, Randomness, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import GENERIC, Array, array_namespace
 from arraycnn.ops.random_bits import seed_words
-from arraycnn.training import CROSS_ENTROPY, Carry, evaluate_batch, infer, train_step
+from arraycnn.training.step import CROSS_ENTROPY, Carry, evaluate_batch, infer, train_step
 
 # Losses that are not finite are looked for and reported by the caller: NumPy need not warn as well.
 QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")

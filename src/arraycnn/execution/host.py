@@ -26,7 +26,7 @@ from arraycnn.program.screening import (
     screened_inference,
     screened_training,
 )
-from arraycnn.training import CROSS_ENTROPY, Carry
+from arraycnn.training.step import CROSS_ENTROPY, Carry
 from arraycnn.tree import map_leaves
 
 _MEASURED, _MEASURED_BYTES = 32, 2**20

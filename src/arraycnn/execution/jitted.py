@@ -34,7 +34,7 @@ from arraycnn.layers.layer import Context, Randomness
 from arraycnn.ops import Array
 from arraycnn.program.screening import screened_training
 from arraycnn.program.steps import Form, training_program
-from arraycnn.training import Carry, train_step
+from arraycnn.training.step import Carry, train_step
 
 
 def training_plan(placement: Any, task: Task, carry: Carry) -> TrainingPlan:

@@ -25,7 +25,7 @@ from arraycnn.ops import GENERIC, Array
 from arraycnn.program.padding import takes_more_images
 from arraycnn.program.screening import screened_inference
 from arraycnn.program.steps import Form, inference_program
-from arraycnn.training import CROSS_ENTROPY, infer, measures_of_batch
+from arraycnn.training.step import CROSS_ENTROPY, infer, measures_of_batch
 
 
 class JittedInference(EagerInference):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.fusion import Chain
+from arraycnn.execution.fusion import Chain
 from arraycnn.layers import Residual, Sequential
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
 from arraycnn.layers.sequential import NamedLayers

@@ -16,7 +16,7 @@ from arraycnn.execution.plan import StepMemory, Task
 from arraycnn.layers.layer import Context, Randomness
 from arraycnn.ops import GENERIC, Array, Kernels, Window
 from arraycnn.ops.random_bits import seed_words
-from arraycnn.training import Carry, loss_and_gradients, summed_step
+from arraycnn.training.step import Carry, loss_and_gradients, summed_step
 from arraycnn.tree import map_leaves
 
 

@@ -16,7 +16,7 @@ from arraycnn.ops import Array, Kernels
 from arraycnn.ops.plain import plain_kernels, steps
 from arraycnn.ops.plain.launcher import Launcher
 from arraycnn.program.render.plain.calls import Calls
-from arraycnn.training import CROSS_ENTROPY, Carry
+from arraycnn.training.step import CROSS_ENTROPY, Carry
 
 # Losses that are not finite are looked for and reported by the caller: NumPy need not warn as well.
 _QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")

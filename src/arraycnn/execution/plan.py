@@ -11,7 +11,7 @@ from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
 from arraycnn.optimizers import Optimizer
-from arraycnn.training import CROSS_ENTROPY, Carry, Objective
+from arraycnn.training.step import CROSS_ENTROPY, Carry, Objective
 
 
 class Placement(Protocol):

@@ -16,15 +16,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from arraycnn.data.image_source import ArraySource
+from arraycnn.execution.fusion import Chain, fuse_network
 from arraycnn.execution.memory import whole_step_memory
 from arraycnn.execution.plan import Finished, StepMemory, Task
-from arraycnn.fusion import Chain, fuse_network
 from arraycnn.layers import Rescale
 from arraycnn.layers.layer import Context, Layer, Randomness
 from arraycnn.ops import Array, Kernels, array_namespace
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.ops.step_tables import StepTables
-from arraycnn.training import Carry, summed_step
+from arraycnn.training.step import Carry, summed_step
 from arraycnn.tree import flatten, map_leaves
 
 UNROLLED = 16

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from arraycnn.execution.eager import QUIET, on_host
+from arraycnn.execution.fusion import fuse_network
 from arraycnn.execution.recorded import Launcher
-from arraycnn.fusion import fuse_network
 from arraycnn.layers.layer import Context, Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
-from arraycnn.training import CROSS_ENTROPY, measures_of_batch
+from arraycnn.training.step import CROSS_ENTROPY, measures_of_batch
 
 _MOST_RECORDINGS = 4
 """Batch sizes for which the inference is kept recorded."""

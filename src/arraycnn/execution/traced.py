@@ -23,7 +23,7 @@ from arraycnn.program.compose import inference_schedule, training_schedule
 from arraycnn.program.memo import rendered_of
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.steps import named
-from arraycnn.training import CROSS_ENTROPY, Carry, infer
+from arraycnn.training.step import CROSS_ENTROPY, Carry, infer
 
 _MOST_SIZES = 8
 """Batch sizes for which a traced step is kept."""

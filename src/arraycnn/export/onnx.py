@@ -19,13 +19,13 @@ import numpy as np
 from arraycnn.errors import InvalidTypeError
 from arraycnn.export.channels_first import Plan, inside, plan
 from arraycnn.export.tensors import tensors
-from arraycnn.extras import import_extra
-from arraycnn.files import write_atomically
 from arraycnn.layers import Layer, Residual, Sequential
 from arraycnn.layers.layer import Shape
 from arraycnn.losses import ClassificationLoss, MultiLabelLoss, RegressionLoss
-from arraycnn.model import Model
-from arraycnn.user_paths import user_path
+from arraycnn.model.model import Model
+from arraycnn.optional_packages import import_extra
+from arraycnn.storage.atomic_writes import write_atomically
+from arraycnn.storage.user_paths import user_path
 
 # Old enough for the runtimes in use, new enough for all it takes.
 _OPSET, _IR_VERSION = 17, 8

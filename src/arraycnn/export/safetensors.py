@@ -16,12 +16,12 @@ from typing import Any
 from arraycnn.errors import CheckpointError
 from arraycnn.export.channels_first import plan
 from arraycnn.export.tensors import tensors
-from arraycnn.files import write_atomically
 from arraycnn.layers.config import network_to_config
 from arraycnn.losses.config import loss_to_config
-from arraycnn.model import Model
-from arraycnn.training import CROSS_ENTROPY
-from arraycnn.user_paths import user_path
+from arraycnn.model.model import Model
+from arraycnn.storage.atomic_writes import write_atomically
+from arraycnn.storage.user_paths import user_path
+from arraycnn.training.step import CROSS_ENTROPY
 
 DIGEST, NETWORK = "sha256", "arraycnn"
 _EMPTY = "0" * 64

@@ -13,14 +13,14 @@ from arraycnn.export.channels_first import plan
 from arraycnn.export.safetensors import NETWORK, check_digest
 from arraycnn.export.tensors import tensors
 from arraycnn.export.torch_files import check_is_no_torch_file
-from arraycnn.extras import import_extra
 from arraycnn.layers import Layer, Rescale, Sequential
 from arraycnn.layers.config import network_from_config
 from arraycnn.losses import Loss
 from arraycnn.losses.config import loss_from_config
-from arraycnn.model import Model
-from arraycnn.training import CROSS_ENTROPY
-from arraycnn.user_paths import user_path
+from arraycnn.model.model import Model
+from arraycnn.optional_packages import import_extra
+from arraycnn.storage.user_paths import user_path
+from arraycnn.training.step import CROSS_ENTROPY
 
 # PyTorch's batch norm counts its batches; with a fixed momentum nothing depends on the count.
 _IGNORED = "num_batches_tracked"

@@ -15,12 +15,12 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.export import torch_parts
 from arraycnn.export.channels_first import Plan, inside, plan
 from arraycnn.export.safetensors import to_safetensors
-from arraycnn.files import write_atomically
 from arraycnn.layers import Layer, Residual, Sequential
 from arraycnn.layers.twins import torch_module
 from arraycnn.losses import MultiLabelLoss, RegressionLoss
-from arraycnn.model import Model
-from arraycnn.user_paths import user_path
+from arraycnn.model.model import Model
+from arraycnn.storage.atomic_writes import write_atomically
+from arraycnn.storage.user_paths import user_path
 
 # A module of such a name would hide what the file itself imports.
 _TAKEN = ("hashlib", "pathlib", "safetensors", "torch")

@@ -4,8 +4,8 @@ import io
 import zipfile
 from pathlib import Path
 
+from arraycnn.data.file_kinds import kind_of_bytes
 from arraycnn.errors import CheckpointError
-from arraycnn.file_kinds import kind_of_bytes
 
 
 def check_is_no_torch_file(path: str | Path, content: bytes) -> None:

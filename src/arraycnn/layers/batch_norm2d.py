@@ -15,7 +15,7 @@ from arraycnn.layers.layer import (
 )
 from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
-from arraycnn.settings import check_number
+from arraycnn.setting_checks import check_number
 
 
 @dataclass(frozen=True)

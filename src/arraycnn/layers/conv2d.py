@@ -23,7 +23,7 @@ from arraycnn.ops.window import (
     pair,
     resolve_window,
 )
-from arraycnn.settings import check_count
+from arraycnn.setting_checks import check_count
 
 _TORCH = '''
 class PaddedConv2d(nn.Conv2d):

@@ -16,7 +16,7 @@ from arraycnn.layers.layer import (
 )
 from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
-from arraycnn.settings import check_count
+from arraycnn.setting_checks import check_count
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from arraycnn.layers.layer import Context, Shape, Tree, check_floating
 from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 from arraycnn.ops.random_bits import layer_key
-from arraycnn.settings import check_number
+from arraycnn.setting_checks import check_number
 
 
 @dataclass(frozen=True)

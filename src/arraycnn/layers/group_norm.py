@@ -9,7 +9,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
 from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array, array_namespace
-from arraycnn.settings import check_count, check_number
+from arraycnn.setting_checks import check_count, check_number
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers.layer import Context, Shape, Tree, with_n
 from arraycnn.layers.twins import OnnxGraph, TorchModule, by_channel
 from arraycnn.ops import Array, array_namespace
-from arraycnn.settings import check_number
+from arraycnn.setting_checks import check_number
 
 _ONNX_FLOAT = 1  # TensorProto.FLOAT
 _TORCH = '''

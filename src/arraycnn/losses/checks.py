@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.settings import check_number
+from arraycnn.setting_checks import check_number
 
 
 def check_share(what: str, value: float) -> None:

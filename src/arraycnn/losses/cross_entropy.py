@@ -10,7 +10,7 @@ from arraycnn.losses.checks import check_share, positive_numbers
 from arraycnn.losses.loss import ClassificationLoss, Shape, mean_of_each, numbers_of_each
 from arraycnn.ops import GENERIC, Array, Kernels
 from arraycnn.ops.arrays import device
-from arraycnn.settings import check_count
+from arraycnn.setting_checks import check_count
 
 
 @dataclass(frozen=True)

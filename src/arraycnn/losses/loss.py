@@ -2,7 +2,7 @@
 
 A loss is a frozen dataclass of settings with one pure method, in functions of the array-API standard.
 It is written for each image alone: the mean over a batch, and weights of images, are the training
-step's (`arraycnn.training`).
+step's (`arraycnn.training.step`).
 """
 
 import math

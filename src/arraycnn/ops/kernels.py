@@ -40,7 +40,7 @@ class Kernels:
     sgd_update: Callable = generic.sgd_update
     adam_update: Callable = generic.adam_update
     random_bits: Callable = random_bits.random_bits
-    # Fused runs of layers (`arraycnn.fusion`): None where a record computes them layer by layer.
+    # Fused runs of layers (`arraycnn.execution.fusion`): None where a record computes each layer.
     gather_rescale: Any = None
     dense_cross_entropy: Any = None
     dense_relu: Any = None

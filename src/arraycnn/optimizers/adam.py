@@ -7,8 +7,8 @@ import numpy as np
 
 from arraycnn.ops import Array, Kernels
 from arraycnn.optimizers.optimizer import check_betas, check_rate, leaves_as, zeros_like
-from arraycnn.schedules import Schedule
-from arraycnn.settings import check_number
+from arraycnn.optimizers.schedules import Schedule
+from arraycnn.setting_checks import check_number
 from arraycnn.tree import Tree, leaves, with_leaves
 
 

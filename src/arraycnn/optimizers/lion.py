@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from arraycnn.ops import Array, Kernels, array_namespace
 from arraycnn.optimizers.optimizer import check_betas, check_rate, paired, zeros_like
-from arraycnn.schedules import Schedule
-from arraycnn.settings import check_number
+from arraycnn.optimizers.schedules import Schedule
+from arraycnn.setting_checks import check_number
 from arraycnn.tree import Tree, with_leaves
 
 

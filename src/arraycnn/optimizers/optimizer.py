@@ -6,8 +6,8 @@ import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import Array, Kernels
-from arraycnn.schedules import Constant, Schedule, check_learning_rate
-from arraycnn.settings import check_number
+from arraycnn.optimizers.schedules import Constant, Schedule, check_learning_rate
+from arraycnn.setting_checks import check_number
 from arraycnn.tree import Tree, leaves, with_leaves
 
 

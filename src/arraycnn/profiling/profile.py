@@ -11,9 +11,8 @@ from arraycnn.backends import NumPy
 from arraycnn.backends.backend import on_its_device
 from arraycnn.backends.numpy import usable_cores
 from arraycnn.errors import InvalidValueError
-from arraycnn.guarding import failures_in_words
-from arraycnn.inputs import check_optimizer
-from arraycnn.model import Model
+from arraycnn.model.inputs import check_optimizer
+from arraycnn.model.model import Model
 from arraycnn.optimizers import SGD, Optimizer
 from arraycnn.profiling.machine import Machine, measured_machine
 from arraycnn.profiling.parts import Part, parts_of
@@ -21,7 +20,8 @@ from arraycnn.profiling.rounds import interleaved
 from arraycnn.profiling.steps import Steps, trial_data
 from arraycnn.profiling.text import lines_of
 from arraycnn.profiling.torch_twin import NoTwinError, torch_step, torch_threads
-from arraycnn.settings import check_count
+from arraycnn.setting_checks import check_count
+from arraycnn.training.machine_failures import failures_in_words
 
 MODES = ("train", "infer")
 

@@ -9,13 +9,13 @@ import numpy as np
 
 from arraycnn.backends import NumPy
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
-from arraycnn.guarding import GuardedTraining
-from arraycnn.model import Model
+from arraycnn.model.model import Model
 from arraycnn.ops import Array
 from arraycnn.ops.clock import Clock
 from arraycnn.optimizers import Optimizer
 from arraycnn.profiling.parts import Clocked
-from arraycnn.training import Carry
+from arraycnn.training.machine_failures import GuardedTraining
+from arraycnn.training.step import Carry
 from arraycnn.tree import map_leaves
 
 _BATCHES = 4

@@ -13,9 +13,9 @@ from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.export.channels_first import plan
 from arraycnn.export.tensors import tensors
 from arraycnn.export.torch import definition
-from arraycnn.model import Model
+from arraycnn.model.model import Model
 from arraycnn.optimizers import SGD, Adam, AdamW, Optimizer
-from arraycnn.training import has_kernel
+from arraycnn.training.step import has_kernel
 
 
 class NoTwinError(Exception):

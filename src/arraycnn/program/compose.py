@@ -24,7 +24,7 @@ from arraycnn.program.steps import (
     training_program,
 )
 from arraycnn.program.trace import TracingError
-from arraycnn.training import CLASSIFICATION, CROSS_ENTROPY, Carry, Objective
+from arraycnn.training.step import CLASSIFICATION, CROSS_ENTROPY, Carry, Objective
 from arraycnn.tree import map_leaves
 
 

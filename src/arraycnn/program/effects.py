@@ -28,7 +28,7 @@ from arraycnn.program.opaque import Opaque, Remembering
 from arraycnn.program.steps import inference_program, named, rebuilt, training_program
 from arraycnn.program.text import definition
 from arraycnn.program.trace import TracingError
-from arraycnn.training import CLASSIFICATION, Carry, Objective, infer, train_step
+from arraycnn.training.step import CLASSIFICATION, Carry, Objective, infer, train_step
 from arraycnn.tree import map_leaves
 
 _IMAGES = 2

@@ -10,7 +10,7 @@ from arraycnn.layers.layer import Layer, Shape, Tree
 from arraycnn.program.effects import in_dtype, trial_batch
 from arraycnn.program.interpret import interpret
 from arraycnn.program.steps import inference_program, named
-from arraycnn.training import Carry
+from arraycnn.training.step import Carry
 
 
 def takes_more_images(network: Layer, params: Tree, state: Tree, image: Shape, uint8: bool) -> bool:

@@ -33,7 +33,7 @@ from arraycnn.program.nodes import Program
 from arraycnn.program.opaque import Opaque, Output, form, in_order_of, name_of
 from arraycnn.program.steps import inputs_of, located, named, parts, rebuilt
 from arraycnn.program.trace import Recorder, TracingError, said_of, trace
-from arraycnn.training import CLASSIFICATION, Carry, Objective, infer, loss_and_gradients
+from arraycnn.training.step import CLASSIFICATION, Carry, Objective, infer, loss_and_gradients
 from arraycnn.tree import flatten
 
 Path = tuple[str, ...]

@@ -1,5 +1,5 @@
 """The steps of a network as programs: training and inference, traced through the very functions
-that the eager plan calls (`arraycnn.training`)."""
+that the eager plan calls (`arraycnn.training.step`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from arraycnn.program.heads import HEADS
 from arraycnn.program.nodes import Program
 from arraycnn.program.opaque import Opaque, name_of
 from arraycnn.program.trace import Recorder, Traced, recorder, refuse, trace
-from arraycnn.training import CLASSIFICATION, CROSS_ENTROPY, Carry, Objective, infer, train_step
+from arraycnn.training.step import (
+    CLASSIFICATION,
+    CROSS_ENTROPY,
+    Carry,
+    Objective,
+    infer,
+    train_step,
+)
 from arraycnn.tree import flatten
 
 TREES = ("params", "state", "optimizer")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.history import EpochRecord
 from arraycnn.report.figures import (
     BLUE,
     GREEN,
@@ -21,6 +20,7 @@ from arraycnn.report.inside import LayerNorms, LayerTime
 from arraycnn.report.measures import Calibration, ClassScores, wilson_interval
 from arraycnn.report.names import in_pictures
 from arraycnn.report.run import StepRecord
+from arraycnn.training.history import EpochRecord
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arraycnn.batch_size import images_at_once
 from arraycnn.data.image_source import ImageSource, as_source, in_memory, rows
 from arraycnn.errors import InvalidValueError
-from arraycnn.label_inputs import are_class_numbers
-from arraycnn.model import Model
+from arraycnn.model.label_inputs import are_class_numbers
+from arraycnn.model.model import Model
 from arraycnn.report import inside, measures
-from arraycnn.settings import check_count
+from arraycnn.setting_checks import check_count
+from arraycnn.training.batch_size import images_at_once
 from arraycnn.tree import flatten
 
 BATCH = 64

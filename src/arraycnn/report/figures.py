@@ -12,8 +12,8 @@ from xml.etree import ElementTree
 import numpy as np
 
 from arraycnn.errors import MissingPackageError
+from arraycnn.escaping import printable
 from arraycnn.report.names import families
-from arraycnn.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

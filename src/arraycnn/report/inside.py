@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.backends.backend import on_its_device
-from arraycnn.batch_size import images_at_once
 from arraycnn.execution.blas import single_threaded_blas
 from arraycnn.layers import Layer, Sequential
 from arraycnn.layers.layer import Context, Shape
-from arraycnn.model import Model
+from arraycnn.model.model import Model
 from arraycnn.ops import Array
+from arraycnn.training.batch_size import images_at_once
 from arraycnn.tree import Tree, flatten, leaves
 
 _Pair = TypeVar("_Pair", bound=tuple[Any, Any])

@@ -5,7 +5,7 @@ import html
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
-from arraycnn.text import printable
+from arraycnn.escaping import printable
 
 _VOID = {"img", "meta", "link"}
 

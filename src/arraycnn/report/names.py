@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
-from arraycnn.text import shortened
+from arraycnn.escaping import shortened
 
 _MOST_LETTERS = 20
 _log = logging.getLogger("arraycnn")

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 
+from arraycnn.escaping import isolated
 from arraycnn.report import sections, words
 from arraycnn.report.examination import Examination
 from arraycnn.report.markup import Html, tag
 from arraycnn.report.run import Run, unique_names
-from arraycnn.text import isolated
 
 
 @dataclass(frozen=True, eq=False)

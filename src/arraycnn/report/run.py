@@ -9,8 +9,8 @@ from typing import Any
 
 from arraycnn.data import DataSet, load_dataset
 from arraycnn.errors import RunFolderError
-from arraycnn.history import FIELDS, EpochRecord, others_in
-from arraycnn.run_folder import (
+from arraycnn.escaping import for_shell
+from arraycnn.storage.run_folder import (
     is_training_data,
     limited,
     parse_json,
@@ -20,8 +20,8 @@ from arraycnn.run_folder import (
     recorded_data,
     sampling_of,
 )
-from arraycnn.text import for_shell
-from arraycnn.user_paths import user_path
+from arraycnn.storage.user_paths import user_path
+from arraycnn.training.history import FIELDS, EpochRecord, others_in
 
 # The first of these that is there; best.npz is the epoch that validation found best.
 MODEL_FILES = ("best.npz", "last.npz")

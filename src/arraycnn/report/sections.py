@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn import provenance
-from arraycnn.batch_size import same_images
 from arraycnn.report import charts, words
 from arraycnn.report import inner_sections as inner
 from arraycnn.report.examination import Examination
@@ -17,6 +15,8 @@ from arraycnn.report.inner_sections import chart
 from arraycnn.report.markup import Html, escaped, table, tag
 from arraycnn.report.names import in_tables
 from arraycnn.report.run import Run
+from arraycnn.storage import provenance
+from arraycnn.training.batch_size import same_images
 
 _MOST_CELLS = 32
 _CURVES = "Loss and accuracy are of the images held out for validation, or as the legend says."

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from arraycnn.history import EpochRecord
 from arraycnn.report.examination import Examination
 from arraycnn.report.measures import Calibration, ClassScores, confusions, wilson_interval
+from arraycnn.training.history import EpochRecord
 
 _MOST_DIGITS = 2
 _THIN = "\N{NARROW NO-BREAK SPACE}"

@@ -5,14 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arraycnn.data.image_source import rows
-from arraycnn.files import write_atomically
 from arraycnn.report import charts, galleries, words
 from arraycnn.report.examination import Examination
 from arraycnn.report.figures import require_matplotlib, to_png, to_svg
 from arraycnn.report.names import in_pictures
 from arraycnn.report.page import Reported, page, reported
 from arraycnn.report.run import Run
-from arraycnn.user_paths import user_path
+from arraycnn.storage.atomic_writes import write_atomically
+from arraycnn.storage.user_paths import user_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,8 +21,8 @@ from typing import Any
 import llvmlite
 from llvmlite import binding
 
-from arraycnn.files import remove_leftovers, write_atomically
 from arraycnn.ops.compiled.caching import tell_not_kept
+from arraycnn.storage.atomic_writes import remove_leftovers, write_atomically
 
 MOST_ON_DISK = 256 * 2**20
 """Bytes of a folder's files; the oldest are removed."""

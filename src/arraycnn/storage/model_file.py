@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from arraycnn.backends import Backend, NumPy, get_backend
-from arraycnn.checkpoint import LOSS_VERSION, read_checkpoint, take_tree, write_checkpoint
+from arraycnn.data.polarity import check_background
 from arraycnn.errors import CheckpointError, one_line
-from arraycnn.familiarity import check_pixels
-from arraycnn.inputs import check_input_shape
 from arraycnn.layers.config import check_parameter_count, network_from_config, network_to_config
 from arraycnn.losses.config import loss_from_config, loss_to_config
-from arraycnn.polarity import check_background
-from arraycnn.provenance import versions
-from arraycnn.settings import check_count
-from arraycnn.standing import Standing, standing_at
-from arraycnn.training import CROSS_ENTROPY, Carry
-from arraycnn.training_state import TrainingState, training_state_from_plain
+from arraycnn.model.distribution_shift import check_pixels
+from arraycnn.model.inputs import check_input_shape
+from arraycnn.model.standing import Standing, standing_at
+from arraycnn.setting_checks import check_count
+from arraycnn.storage.checkpoint import LOSS_VERSION, read_checkpoint, take_tree, write_checkpoint
+from arraycnn.storage.provenance import versions
+from arraycnn.training.state import TrainingState, training_state_from_plain
+from arraycnn.training.step import CROSS_ENTROPY, Carry
 from arraycnn.tree import flatten, unflatten
 
 if TYPE_CHECKING:
-    from arraycnn.model import Model
+    from arraycnn.model.model import Model
 
 _OPTIMIZER = "optimizer"
 _log = logging.getLogger("arraycnn")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.settings import check_number
+from arraycnn.setting_checks import check_number
 
 
 class Schedule(Protocol):

@@ -14,7 +14,7 @@ from arraycnn.layers import Conv2d, Dense, MaxPool2d, ReLU, Residual, Sequential
 from arraycnn.layers.layer import Context, Layer, Shape, Tree, check_images
 from arraycnn.layers.sequential import NamedLayers, backward_chain, forward_chain
 from arraycnn.ops import Array, Kernels
-from arraycnn.training import WithLoss, by_logits
+from arraycnn.training.step import WithLoss, by_logits
 
 
 @dataclass(frozen=True)

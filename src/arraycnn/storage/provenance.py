@@ -23,7 +23,7 @@ def source_commit() -> str | None:
 
     None where nothing says: it was installed from a release, or git is not there.
     """
-    return _installed_commit() or checked_out_commit(Path(__file__))
+    return _installed_commit() or checked_out_commit(Path(__file__).parent.parent / "__init__.py")
 
 
 def checked_out_commit(file: Path) -> str | None:

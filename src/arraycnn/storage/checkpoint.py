@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import CheckpointError, one_line
-from arraycnn.files import write_atomically
+from arraycnn.storage.atomic_writes import write_atomically
+from arraycnn.storage.user_paths import user_path
 from arraycnn.tree import Tree, flatten, with_leaves
-from arraycnn.user_paths import user_path
 
 FORMAT_VERSION = 1
 # Of files whose header says what a version before it would overlook: another loss than it knows.

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.course import Course
 from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.execution import Finished, StepMemory, TrainingPlan
-from arraycnn.settings import check_count
-from arraycnn.training import Carry
+from arraycnn.setting_checks import check_count
+from arraycnn.training.batch_order import Course
+from arraycnn.training.step import Carry
 
 
 class Batches:

@@ -11,9 +11,9 @@ import numpy as np
 from arraycnn.callbacks.callback import Callback
 from arraycnn.errors import NonFiniteError
 from arraycnn.execution import TrainingPlan
-from arraycnn.history import EpochRecord, History, Metrics, Progress
 from arraycnn.optimizers import Optimizer, learning_rates
-from arraycnn.training_state import TrainingState
+from arraycnn.training.history import EpochRecord, History, Metrics, Progress
+from arraycnn.training.state import TrainingState
 from arraycnn.tree import Tree
 
 _REPORT_SECONDS = 0.5

@@ -5,10 +5,10 @@ from typing import Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.execution import InferencePlan
-from arraycnn.history import Metrics
 from arraycnn.losses import Loss
 from arraycnn.ops import Array
-from arraycnn.training import CROSS_ENTROPY
+from arraycnn.training.history import Metrics
+from arraycnn.training.step import CROSS_ENTROPY
 
 
 def mean_metrics(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from arraycnn.data.file_kinds import FileKind, kind_of, kind_of_bytes
+from arraycnn.data.picture_values import Say, eight_bits, on_paper
 from arraycnn.errors import DataError, DataFileError, one_line
-from arraycnn.file_kinds import FileKind, kind_of, kind_of_bytes
-from arraycnn.picture_values import Say, eight_bits, on_paper
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.course import parts
 from arraycnn.data.image_source import as_source
+from arraycnn.training.batch_order import parts
 
 _MOST_IMAGES = 128
 _MOST_NUMBERS = 2**22

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from arraycnn.course import Course
 from arraycnn.errors import InvalidValueError
-from arraycnn.history import EpochRecord
 from arraycnn.losses import Loss
 from arraycnn.optimizers import Optimizer
-from arraycnn.settings import check_count, check_number
-from arraycnn.training import CROSS_ENTROPY, Carry
+from arraycnn.setting_checks import check_count, check_number
+from arraycnn.training.batch_order import Course
+from arraycnn.training.history import EpochRecord
+from arraycnn.training.step import CROSS_ENTROPY, Carry
 from arraycnn.tree import Tree, flatten, with_leaves
 
 _TIMES = ("seconds", "images_per_second")

@@ -8,19 +8,19 @@ import numpy as np
 
 from arraycnn.backends.backend import Backend
 from arraycnn.backends.numpy import NumPy
-from arraycnn.batch_size import batches
-from arraycnn.class_names import match_classes
 from arraycnn.data.array_rules import BrokenRule, plain_array
 from arraycnn.data.image_source import ArraySource, ImageSource
 from arraycnn.data.label_rules import class_numbers, in_range
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.image_inputs import ImageForm, ImageTaker, refused
-from arraycnn.label_inputs import are_class_numbers, is_soft, other_labels, soft_labels
 from arraycnn.layers import Layer, Sequential, Softmax
 from arraycnn.layers.layer import with_n
 from arraycnn.losses import ClassificationLoss, Loss, MultiLabelLoss
+from arraycnn.model.class_names import match_classes
+from arraycnn.model.image_inputs import ImageForm, ImageTaker, refused
+from arraycnn.model.label_inputs import are_class_numbers, is_soft, other_labels, soft_labels
 from arraycnn.ops import Array
-from arraycnn.training import CROSS_ENTROPY
+from arraycnn.training.batch_size import batches
+from arraycnn.training.step import CROSS_ENTROPY
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.layers.layer import Context
-from arraycnn.model import Model
-from arraycnn.training import infer
+from arraycnn.model.model import Model
+from arraycnn.training.step import infer
 
 
 def log_probabilities(model: Model, images: Any) -> npt.NDArray[np.float64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from arraycnn.training_state import TrainingState
+from arraycnn.training.state import TrainingState
 from arraycnn.tree import Tree
 
 

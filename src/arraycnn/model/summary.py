@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from arraycnn.backends import Backend
-from arraycnn.inputs import check_optimizer
 from arraycnn.layers import Sequential
 from arraycnn.layers.layer import Layer, Shape, with_n
 from arraycnn.losses import Loss
+from arraycnn.model.inputs import check_optimizer
 from arraycnn.optimizers import SGD, Optimizer
 from arraycnn.program.compose import Program, step_program
-from arraycnn.settings import check_count
-from arraycnn.training import Objective
+from arraycnn.setting_checks import check_count
+from arraycnn.training.step import Objective
 from arraycnn.tree import leaves, map_leaves
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from arraycnn.batch_size import images_at_once
 from arraycnn.data.image_source import ImageSource, part
 from arraycnn.data.pixel_rules import doubt_of_bits
-from arraycnn.polarity import Background, background
+from arraycnn.data.polarity import Background, background
+from arraycnn.training.batch_size import images_at_once
 
 if TYPE_CHECKING:
-    from arraycnn.model import Model
+    from arraycnn.model.model import Model
 
 _LOOKED_AT = 256
 _AT_A_TIME = 16

@@ -11,15 +11,15 @@ from arraycnn.data import DATASETS
 from arraycnn.data.dataset import DataSet
 from arraycnn.data.digest import training_digest
 from arraycnn.errors import RunFolderError
-from arraycnn.files import (
+from arraycnn.storage.atomic_writes import (
     is_leftover,
     remove_durably,
     remove_leftovers,
     sync_folder,
     write_atomically,
 )
-from arraycnn.folder_lock import FolderLock
-from arraycnn.user_paths import user_path
+from arraycnn.storage.folder_lock import FolderLock
+from arraycnn.storage.user_paths import user_path
 
 # What runs before this were limited by had no name: the first images of the set.
 SAMPLING = "by class"

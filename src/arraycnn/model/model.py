@@ -14,18 +14,16 @@ import numpy as np
 
 from arraycnn.backends import Backend, get_backend
 from arraycnn.backends.backend import on_its_device
-from arraycnn.batch_stream import BatchStream, StreamedTraining, check_iterable
 from arraycnn.callbacks.callback import Callback
-from arraycnn.course import Course
 from arraycnn.data.image_source import ImageSource
+from arraycnn.data.polarity import Background
 from arraycnn.errors import InvalidValueError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
-from arraycnn.familiarity import PixelStatistics, look_of, tell_strange
-from arraycnn.fitting import Fitting
-from arraycnn.guarding import GuardedTraining, failures_in_words
-from arraycnn.history import History, Metrics
-from arraycnn.image_inputs import ImageForm, SaidOnce, takes_bytes
-from arraycnn.inputs import (
+from arraycnn.layers import Layer
+from arraycnn.losses import Loss
+from arraycnn.model.distribution_shift import PixelStatistics, look_of, tell_strange
+from arraycnn.model.image_inputs import ImageForm, SaidOnce, takes_bytes
+from arraycnn.model.inputs import (
     Intake,
     check_class_names,
     check_input_shape,
@@ -34,18 +32,20 @@ from arraycnn.inputs import (
     check_output,
     check_seed,
 )
-from arraycnn.layers import Layer
-from arraycnn.losses import Loss
-from arraycnn.measuring import mean_metrics
-from arraycnn.model_file import read_model, read_training, write_model
+from arraycnn.model.standing import Standing, Stands, standing_at, with_standing
+from arraycnn.model.summary import Described
 from arraycnn.ops import Array
 from arraycnn.optimizers import SGD, Optimizer, learning_rates
-from arraycnn.polarity import Background
-from arraycnn.settings import check_count
-from arraycnn.standing import Standing, Stands, standing_at, with_standing
-from arraycnn.summary import Described
-from arraycnn.training import CROSS_ENTROPY, Carry
-from arraycnn.training_state import TrainingState, describe_loss, describe_optimizer, resumed
+from arraycnn.setting_checks import check_count
+from arraycnn.storage.model_file import read_model, read_training, write_model
+from arraycnn.training.batch_order import Course
+from arraycnn.training.batch_stream import BatchStream, StreamedTraining, check_iterable
+from arraycnn.training.evaluation import mean_metrics
+from arraycnn.training.history import History, Metrics
+from arraycnn.training.loop import Fitting
+from arraycnn.training.machine_failures import GuardedTraining, failures_in_words
+from arraycnn.training.state import TrainingState, describe_loss, describe_optimizer, resumed
+from arraycnn.training.step import CROSS_ENTROPY, Carry
 from arraycnn.tree import Tree, flatten, map_leaves, with_leaves
 
 _INITIAL = 2**32 - 1

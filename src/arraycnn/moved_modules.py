@@ -1,0 +1,71 @@
+"""Modules that have moved: their former names go on importing, as pickles of models need.
+
+What a pickle holds is found by the module that its class was in when it was written.
+"""
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+FORMER_NAMES = {
+    "batch_size": "training.batch_size",
+    "batch_stream": "training.batch_stream",
+    "checkpoint": "storage.checkpoint",
+    "class_names": "model.class_names",
+    "course": "training.batch_order",
+    "extras": "optional_packages",
+    "familiarity": "model.distribution_shift",
+    "file_kinds": "data.file_kinds",
+    "files": "storage.atomic_writes",
+    "fitting": "training.loop",
+    "folder_lock": "storage.folder_lock",
+    "fusion": "execution.fusion",
+    "guarding": "training.machine_failures",
+    "history": "training.history",
+    "image_files": "data.image_files",
+    "image_inputs": "model.image_inputs",
+    "inputs": "model.inputs",
+    "label_inputs": "model.label_inputs",
+    "locks": "storage.file_lock",
+    "logits": "model.log_probabilities",
+    "measuring": "training.evaluation",
+    "model_file": "storage.model_file",
+    "picture_values": "data.picture_values",
+    "polarity": "data.polarity",
+    "provenance": "storage.provenance",
+    "run_folder": "storage.run_folder",
+    "schedules": "optimizers.schedules",
+    "settings": "setting_checks",
+    "standing": "model.standing",
+    "summary": "model.summary",
+    "text": "escaping",
+    "training_state": "training.state",
+    "user_paths": "storage.user_paths",
+}
+"""Former name to name, both below arraycnn."""
+
+
+class FormerNames:
+    """A finder of imports that is asked last, and serves the former name of a module with it."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        package, _, former = name.partition(".")
+        if package != "arraycnn" or former not in FORMER_NAMES:
+            return None
+        return ModuleSpec(name, self)  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        former = module.__name__.partition(".")[2]
+        sys.modules[module.__name__] = import_module(f"arraycnn.{FORMER_NAMES[former]}")
+
+
+def serve_former_names() -> None:
+    """From now on modules import by their former names, too."""
+    sys.meta_path.append(FormerNames())

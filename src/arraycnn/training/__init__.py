@@ -1,0 +1,42 @@
+"""Training: one pure step, the loop around it, what it goes through, and what it reports.
+
+What one step is made of is exported; all else has a module of its own.
+"""
+
+from arraycnn.training.step import (
+    CLASSIFICATION,
+    CROSS_ENTROPY,
+    Carry,
+    Objective,
+    WithLoss,
+    by_logits,
+    evaluate_batch,
+    has_kernel,
+    infer,
+    loss_and_gradients,
+    loss_of_batch,
+    measures_of_batch,
+    predicts_by_kernel,
+    summed_step,
+    tells_hits,
+    train_step,
+)
+
+__all__ = [
+    "CLASSIFICATION",
+    "CROSS_ENTROPY",
+    "Carry",
+    "Objective",
+    "WithLoss",
+    "by_logits",
+    "evaluate_batch",
+    "has_kernel",
+    "infer",
+    "loss_and_gradients",
+    "loss_of_batch",
+    "measures_of_batch",
+    "predicts_by_kernel",
+    "summed_step",
+    "tells_hits",
+    "train_step",
+]
