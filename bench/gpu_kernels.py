@@ -24,7 +24,7 @@ class OnDevice:
     def __init__(self):
         import cupy
 
-        from arraycnn.ops.cupy_kernels import cupy_kernels, cupy_launcher
+        from arraycnn.ops.cuda.cupy import cupy_kernels, cupy_launcher
 
         self._cupy, self._launcher = cupy, cupy_launcher(0)
         self.record = lambda precision: cupy_kernels(0, precision, in_place=True)

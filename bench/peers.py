@@ -31,7 +31,7 @@ def peers(threads):
 
 LIBRARIES = {
     "arraycnn fast": "arraycnn.execution.compiled",
-    "arraycnn numpy": "arraycnn.execution.plain",
+    "arraycnn numpy": "arraycnn.execution.numpy",
     "arraycnn torch": "torch",
     "arraycnn jax": "jax.numpy",
     "torch eager": "torch",

@@ -22,9 +22,9 @@ import pytest
 
 from arraycnn.execution.thread_pool import ThreadPool
 from arraycnn.ops import Kernels
-from arraycnn.ops.compiled import compiled_kernels
 from arraycnn.ops.compiled import launcher as compiled
 from arraycnn.ops.compiled.launches import DONE, STATE, run
+from arraycnn.ops.compiled.record import compiled_kernels
 from arraycnn.program.render.launching import Launches
 from rendered import Rendered, with_rendered
 

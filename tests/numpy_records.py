@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from arraycnn.execution.thread_pool import ThreadPool
-from arraycnn.ops import plain
-from arraycnn.program.render.plain.calls import Calls
+from arraycnn.ops.numpy import record as plain
+from arraycnn.program.render.numpy.calls import Calls
 from rendered import Rendered, with_rendered
 
 

@@ -5,7 +5,7 @@
     python tests/plant_cuda_faults.py windows tie   # and of these, those with the word in them
 
 A module of tests/cuda_faults belongs to one kernel file. It has `TESTS`, the files of tests to run,
-and `FAULTS`, rows (file under ops/cuda, what stands there once, the fault, what kind of fault it is).
+and `FAULTS`, rows (file under ops, what stands there once, the fault, what kind of fault it is).
 Each fault is put into a copy of the package. One that no test notices is printed, and makes the exit
 code 1. So does a row that does not fit the file any more, or does not compile.
 """
@@ -35,7 +35,7 @@ def outcome(tests: tuple[str, ...], row: Row) -> tuple[str, str]:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder) / "arraycnn"
         shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
-        path = package / "ops" / "cuda" / file
+        path = package / "ops" / file
         source = path.read_text()
         if source.count(text) != 1 or text == fault:
             return "BROKEN", f"the text stands there {source.count(text)} times"

@@ -17,7 +17,7 @@ import passes
 
 SOURCE = Path(arraycnn.__file__).parent
 TESTS = Path(__file__).parent
-CUPY = {"ops/cupy_kernels.py", "backends/cupy.py", "execution/recorded.py"}
+CUPY = {"ops/cuda/cupy.py", "backends/cupy.py", "execution/recorded.py"}
 ARRAY_API = {"ops/arrays.py"}
 OPTIONAL = {"cupy", "cupyx", "torch", "jax", "llvmlite", "matplotlib", "PIL", "onnx", "mpi4py"}
 OPTIONAL |= {"tensorboardX"}

@@ -122,7 +122,7 @@ def test_numpy_fast_needs_llvmlite(monkeypatch):
     ):
         get_backend(NumPy(fast=True))
     assert get_backend(NumPy(fast=False)).kernels.conv2d.func.__module__.startswith(
-        "arraycnn.ops.plain."
+        "arraycnn.ops.numpy.record."
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arraycnn.ops.cuda import cuda_kernels
+from arraycnn.ops.cuda.record import cuda_kernels
 
 BENCH = Path(__file__).parent.parent / "bench"
 PEERS = {"torch-graph": "torch", "jax-scan": "jax"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.ops.cuda.batch import gather, gather_rescale, rescale
+from arraycnn.ops.batch.cuda import gather, gather_rescale, rescale
 from host_cuda import HostLauncher, check, lazy_zeros
 
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -5,7 +5,7 @@ import pytest
 
 from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import GENERIC
-from arraycnn.ops.cuda.classifier import dense_cross_entropy
+from arraycnn.ops.dense.cuda_classifier import dense_cross_entropy
 from conftest import import_optional
 from host_cuda import HostLauncher, check
 

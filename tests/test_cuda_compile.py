@@ -18,7 +18,7 @@ from host_cuda.device_code import ARCHITECTURES, DoesNotCompile, figures, figure
 from optional import needs
 
 pytestmark = needs("cupy")
-FILES = sorted(path.stem for path in Path(launcher.__file__).parent.glob("*.cu"))
+FILES = sorted(path.stem for path in Path(launcher.__file__).parent.parent.rglob("*.cu"))
 
 
 @pytest.fixture(autouse=True, scope="module")

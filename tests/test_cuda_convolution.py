@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import Window
-from arraycnn.ops.cuda import convolution, tiles
+from arraycnn.ops.conv2d import cuda as convolution
+from arraycnn.ops.cuda import tiles
 from cases import convolution_by_loops
 from host_cuda import HostLauncher, check, lazy_zeros
 from test_cuda_matmul import (

@@ -5,8 +5,8 @@ import pytest
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import Window
-from arraycnn.ops.cuda import direct_convolution
-from arraycnn.ops.cuda.direct_convolution import conv2d_max_pool2d, conv2d_max_pool2d_backward
+from arraycnn.ops.conv2d import cuda_direct as direct_convolution
+from arraycnn.ops.conv2d.cuda_direct import conv2d_max_pool2d, conv2d_max_pool2d_backward
 from conftest import import_optional
 from host_cuda import HostLauncher, check, lazy_zeros
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.ops.cuda.elementwise import relu_backward
+from arraycnn.ops.relu.cuda import relu_backward
 from host_cuda import HostLauncher, check, lazy_zeros
 
 

@@ -23,7 +23,8 @@ from arraycnn.execution import (
     Task,
     recorded,
 )
-from arraycnn.ops.cuda import cuda_kernels, steps
+from arraycnn.ops.cuda import steps
+from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.optimizers import learning_rates
 from arraycnn.training.step import Carry
 from arraycnn.tree import flatten, map_leaves

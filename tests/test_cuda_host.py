@@ -14,8 +14,8 @@ import pytest
 
 import sanitize_cuda
 from arraycnn.ops import GENERIC, Window
-from arraycnn.ops.cuda import windows
 from arraycnn.ops.cuda.launcher import Addresses
+from arraycnn.ops.max_pool2d import cuda as windows
 from host_cuda import HostLauncher, KernelFault, check, lazy_zeros
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from arraycnn.ops import GENERIC
-from arraycnn.ops.cuda import cuda_kernels
+from arraycnn.ops.cuda.cupy import OPTIONS, CuPyLauncher
 from arraycnn.ops.cuda.launcher import Addresses, source
-from arraycnn.ops.cupy_kernels import OPTIONS, CuPyLauncher
+from arraycnn.ops.cuda.record import cuda_kernels
 from cuda_table import listed
 from host_cuda import HostLauncher
 from host_cuda.device_code import AS_CUPY

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.ops.cuda.loss import softmax, softmax_cross_entropy
+from arraycnn.ops.cross_entropy.cuda import softmax, softmax_cross_entropy
 from host_cuda import HostLauncher, check, lazy_zeros
 
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])

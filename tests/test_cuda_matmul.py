@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.ops.cuda import convolution, matmul, tiles
+from arraycnn.ops.conv2d import cuda as convolution
+from arraycnn.ops.cuda import tiles
 from arraycnn.ops.cuda.launcher import MOST_BLOCKS, blocks
+from arraycnn.ops.dense import cuda as matmul
 from host_cuda import HostLauncher, check, lazy_zeros
 
 PRECISIONS = ("fp32", "tf32", "bf16", "float64")

@@ -11,7 +11,7 @@ import pytest
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import GENERIC
-from arraycnn.ops.cuda.optimizers import adam_update, sgd_update
+from arraycnn.ops.optimizer_updates.cuda import adam_update, sgd_update
 from host_cuda import HostLauncher, check, lazy_zeros
 
 SHAPES = [(3, 3, 1, 8), (8,), (0, 5), (), (40, 30), (1,), (511,), (512,), (513,), (2, 3)]

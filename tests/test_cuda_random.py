@@ -7,8 +7,8 @@ import pytest
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import GENERIC
-from arraycnn.ops.cuda.random_bits import dropout, dropout_backward, random_bits
 from arraycnn.ops.random_bits import layer_key, seed_words
+from arraycnn.ops.random_bits.cuda import dropout, dropout_backward, random_bits
 from cases import threefry_by_integers, words_by_integers
 from host_cuda import HostLauncher, check, lazy_zeros
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from arraycnn.ops import GENERIC, Kernels
-from arraycnn.ops.cuda import cuda_kernels
+from arraycnn.ops.cuda.record import cuda_kernels
 from host_cuda import HostLauncher
 from kernel_cases import KERNEL_CASES, TOLERANCES, check_case, strided
 

@@ -9,19 +9,16 @@ import math
 import numpy as np
 import pytest
 
-from arraycnn.ops.cuda import (
-    batch,
-    classifier,
-    elementwise,
-    loss,
-    optimizers,
-    random_bits,
-    steps,
-    tiles,
-    windows,
-)
+from arraycnn.ops.batch import cuda as batch
+from arraycnn.ops.cross_entropy import cuda as loss
+from arraycnn.ops.cuda import steps, tiles
 from arraycnn.ops.cuda.launcher import MOST_THREADS, WARP
+from arraycnn.ops.dense import cuda_classifier as classifier
+from arraycnn.ops.max_pool2d import cuda as windows
+from arraycnn.ops.optimizer_updates import cuda as optimizers
+from arraycnn.ops.random_bits import cuda as random_bits
 from arraycnn.ops.random_bits import layer_key, seed_words
+from arraycnn.ops.relu import cuda as elementwise
 from arraycnn.ops.step_tables import StepTables
 from arraycnn.ops.window import Window
 from cases import words_by_integers
@@ -249,7 +246,7 @@ def test_sums_of_every_number_of_parts(dtype):
 @pytest.mark.parametrize("count", [15, 16, 17, 18, 31, 33])
 def test_products_of_many_parts(count):
     """So deep that the launch code itself cuts the sum into more than 16."""
-    from arraycnn.ops.cuda.matmul import dense_backward, matmul
+    from arraycnn.ops.dense.cuda import dense_backward, matmul
 
     depth = count * tiles._LEAST_STEPS
     assert tiles.plan("float64", 9, 7, depth).splits == count

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import GENERIC, Window
-from arraycnn.ops.cuda import windows
+from arraycnn.ops.max_pool2d import cuda as windows
 from cases import max_pool_gradient_by_loops, pool_by_loops
 from host_cuda import HostLauncher, check, lazy_zeros
 from test_ops import im2col_by_loops, images_and_windows, whole_numbers

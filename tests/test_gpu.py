@@ -21,7 +21,7 @@ from arraycnn.execution import recorded
 from arraycnn.execution.fusion import fuse_network
 from arraycnn.layers import Context, Randomness
 from arraycnn.ops import GENERIC
-from arraycnn.ops.cupy_kernels import OPTIONS, CuPyLauncher, cupy_kernels, cupy_launcher
+from arraycnn.ops.cuda.cupy import OPTIONS, CuPyLauncher, cupy_kernels, cupy_launcher
 from arraycnn.tree import map_leaves
 from cases import CASES
 from cuda_primitives import CHECKS, TEXT

@@ -294,7 +294,7 @@ def test_an_interrupt_between_two_calls_leaves_the_parameters_of_whole_steps(
                 left[0] -= 1
                 function(*arguments, **options)
 
-        monkeypatch.setattr("arraycnn.ops.plain.launcher._make", make)
+        monkeypatch.setattr("arraycnn.ops.numpy.launcher._make", make)
         wholes = [model.parameters]
 
         class Kept(cnn.Callback):

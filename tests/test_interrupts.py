@@ -235,7 +235,7 @@ def test_plain_numpy_keeps_the_steps_before_the_one_that_was_torn(name, monkeypa
                 raise KeyboardInterrupt
             function(*arguments, **options)
 
-    monkeypatch.setattr("arraycnn.ops.plain.launcher._make", make)
+    monkeypatch.setattr("arraycnn.ops.numpy.launcher._make", make)
     way.fit(way.model(), Told())
     calls = (10**9 - left) // 5
     assert calls > 20

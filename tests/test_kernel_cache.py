@@ -189,7 +189,7 @@ def test_a_new_folder_is_private_whatever_the_umask(tmp_path):
 def parts_compiled(folder):
     """A kernel, as a process has it that begins, and how many of its parts had to be compiled."""
     from arraycnn.ops.compiled import linking, objects
-    from arraycnn.ops.compiled.kernels import dense
+    from arraycnn.ops.dense import compiled_kernels as dense
 
     compiled = []
     with pytest.MonkeyPatch.context() as patch:
@@ -283,8 +283,12 @@ def test_a_key_is_of_the_sources_as_they_were_imported_and_of_the_machine(tmp_pa
     from arraycnn.ops.compiled import linking, objects
     from arraycnn.program.render import machine
 
-    for module in (linking, machine):
-        assert objects.digest_of_files(Path(module.__file__).parent) == module._SOURCES
+    sources = {
+        linking: Path(linking.__file__).parent.parent,
+        machine: Path(machine.__file__).parent,
+    }
+    for module, folder in sources.items():
+        assert objects.digest_of_files(folder) == module._SOURCES
     assert parts_compiled(tmp_path) == PARTS
     assert parts_compiled(tmp_path) == 0
     for name, value in (("_SOURCES", "other"), ("digest_of_machine", lambda: "other")):
@@ -297,7 +301,7 @@ def test_a_key_is_of_the_sources_as_they_were_imported_and_of_the_machine(tmp_pa
 FORKS = """
 import os, signal, threading, time
 from arraycnn.ops.compiled import linking, objects
-from arraycnn.ops.compiled.kernels import convolution
+from arraycnn.ops.conv2d import compiled_kernels as convolution
 from arraycnn.program.render import machine
 
 def compile_one():
@@ -328,7 +332,7 @@ def test_a_fork_while_another_thread_compiles_leaves_no_lock_behind():
 def test_threads_that_ask_first_for_a_kernel_get_the_code_that_is_kept(monkeypatch):
     """What one of them compiles in vain would be given back while the other launches it."""
     from arraycnn.ops.compiled import launches
-    from arraycnn.ops.compiled.kernels import convolution
+    from arraycnn.ops.conv2d import compiled_kernels as convolution
 
     barrier, real, found = threading.Barrier(2), launches.load, []
 

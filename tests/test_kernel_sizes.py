@@ -12,18 +12,24 @@ import numpy as np
 import pytest
 
 from arraycnn.execution.thread_pool import ThreadPool
-from arraycnn.ops import GENERIC, Window, plain
-from arraycnn.ops.plain import columns, launcher, products, winograd
+from arraycnn.ops import GENERIC, Window
+from arraycnn.ops.conv2d import numpy_columns as columns
+from arraycnn.ops.conv2d import numpy_winograd as winograd
+from arraycnn.ops.dense import numpy_products as products
+from arraycnn.ops.numpy import launcher
+from arraycnn.ops.numpy import record as plain
 from arraycnn.ops.random_bits import layer_key, seed_words
 from cases import words_by_integers
 from kernel_cases import around
 from numpy_records import RECORDS, records
 
 if HAS_LLVM := find_spec("llvmlite") is not None:
-    from arraycnn.ops.compiled import convolution
-    from arraycnn.ops.compiled.kernels import dense, nine_taps, vectors
-    from arraycnn.ops.compiled.kernels import products as tiles
+    from arraycnn.ops.compiled.kernels import vectors
     from arraycnn.ops.compiled.launcher import ELEMENTS, WORTH
+    from arraycnn.ops.conv2d import compiled as convolution
+    from arraycnn.ops.conv2d import compiled_nine_taps as nine_taps
+    from arraycnn.ops.dense import compiled_kernels as dense
+    from arraycnn.ops.dense import compiled_products as tiles
     from guards import GuardedLauncher, check_guards
 
     LANES = vectors.BYTES // 4  # of float32; float64 has half as many
@@ -182,7 +188,7 @@ def test_dense_layers_of_every_size(record, worth, dtype, monkeypatch):
     if worth == "little":  # so that products are cut into tiles and tasks
         monkeypatch.setattr(products, "WORTH", 2**12)
         if HAS_LLVM:
-            from arraycnn.ops.compiled import dense as launching
+            from arraycnn.ops.dense import compiled as launching
 
             monkeypatch.setattr(launching, "WORTH", 2**8)
     for images, inputs, outputs in shapes_around(dense_axes(), 24):

@@ -39,7 +39,7 @@ NEEDS = {
     "arraycnn.estimator": {"sklearn"},
     "arraycnn.execution.compiled": {"llvmlite"},
     "arraycnn.execution.traced": {"llvmlite"},
-    "arraycnn.ops.compiled": {"llvmlite"},
+    "arraycnn.ops.compiled.record": {"llvmlite"},
     "arraycnn.program.render": {"llvmlite"},
 }
 """The modules that cannot be imported without the package of an extra."""

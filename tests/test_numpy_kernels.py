@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from arraycnn import InvalidTypeError, InvalidValueError
 from arraycnn.execution.thread_pool import ThreadPool
-from arraycnn.ops import GENERIC, Window, plain
-from arraycnn.ops.plain import columns, winograd
+from arraycnn.ops import GENERIC, Window
+from arraycnn.ops.conv2d import numpy_columns as columns
+from arraycnn.ops.conv2d import numpy_winograd as winograd
+from arraycnn.ops.numpy import record as plain
 from numpy_records import RECORDS, records
 
 

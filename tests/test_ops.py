@@ -18,8 +18,8 @@ NUMPY = cnn.NumPy(fast=False).kernels
 RECORDS = {"generic": GENERIC, "numpy": NUMPY}
 if find_spec("llvmlite") is not None:
     from arraycnn.execution.thread_pool import ThreadPool
-    from arraycnn.ops.compiled import compiled_kernels
     from arraycnn.ops.compiled.launcher import Launcher
+    from arraycnn.ops.compiled.record import compiled_kernels
 
     RECORDS["compiled"] = compiled_kernels(Launcher(ThreadPool(2)))
 

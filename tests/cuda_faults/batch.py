@@ -2,7 +2,7 @@
 
 TESTS = ("test_cuda_batch.py",)
 
-CU, PY = "batch.cu", "batch.py"
+CU, PY = "batch/batch.cu", "batch/cuda.py"
 
 FAULTS = [
     (CU, "row < rows; row += (long long)gridDim.y * blockDim.y", "row <= rows; row += (long long)gridDim.y * blockDim.y", "bound"),

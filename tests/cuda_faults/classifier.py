@@ -2,7 +2,7 @@
 
 TESTS = ("test_cuda_classifier.py",)
 
-CU, PY = "classifier.cu", "classifier.py"
+CU, PY = "dense/classifier.cu", "dense/cuda_classifier.py"
 FAULTS = [
     (
         CU,

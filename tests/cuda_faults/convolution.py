@@ -2,7 +2,7 @@
 
 TESTS = ("test_cuda_convolution.py",)
 
-CU, PY = "convolution.cu", "convolution.py"
+CU, PY = "conv2d/convolution.cu", "conv2d/cuda.py"
 FAULTS = [
     # Windows.
     (CU, "DEVICE Digits pixel(long long index) const { return digits(index, rows, columns); }", "DEVICE Digits pixel(long long index) const { return digits(index, columns, rows); }", "an index"),

@@ -2,7 +2,7 @@
 
 TESTS = ("test_cuda_direct_convolution.py",)
 
-CU, PY = "direct_convolution.cu", "direct_convolution.py"
+CU, PY = "conv2d/direct_convolution.cu", "conv2d/cuda_direct.py"
 
 FAULTS = [
     (CU, "h >= 0 && h < height", "h >= 0 && h <= height", "bound"),

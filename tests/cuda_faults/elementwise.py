@@ -2,7 +2,7 @@
 
 TESTS = ("test_cuda_elementwise.py",)
 
-CU, EACH, PY = "elementwise.cu", "elements.cuh", "elementwise.py"
+CU, EACH, PY = "relu/elementwise.cu", "cuda/elements.cuh", "relu/cuda.py"
 
 FAULTS = [
     (CU, "dx[i] = y[i] > T(0) ? gradient : T(0);", "dx[i] = y[i] >= T(0) ? gradient : T(0);", "tie"),

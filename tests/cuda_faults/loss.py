@@ -2,7 +2,7 @@
 
 TESTS = ("test_cuda_loss.py",)
 
-CU, WARPS, PY = "loss.cu", "warps.cuh", "loss.py"
+CU, WARPS, PY = "cross_entropy/loss.cu", "cuda/warps.cuh", "cross_entropy/cuda.py"
 
 FAULTS = [
     (WARPS, "const Placed<T> other = {numbers[i], i};", "const Placed<T> other = {numbers[i], lane};", "index"),

@@ -2,7 +2,7 @@
 
 TESTS = ("test_cuda_matmul.py",)
 
-TILES, MATMUL, SPLITS = "tiles.cuh", "matmul.cu", "tiles.cu"
+TILES, MATMUL, SPLITS = "cuda/tiles.cuh", "dense/matmul.cu", "cuda/tiles.cu"
 FAULTS = [
     # Tiles: sources and targets.
     (TILES, "return outer < outers && k < steps;", "return outer < outers && k <= steps;", "a bound"),
@@ -74,14 +74,14 @@ FAULTS = [
     (SPLITS, "y[element] = relu && sum < 0 ? T(0) : sum;", "y[element] = relu && !(sum > 0) ? T(0) : sum;", "a lost NaN"),
     (SPLITS, "column_sums[element - size] = sum;", "", "an unwritten output"),
     # Launch code.
-    ("tiles.py", "per_split = max(1, blocks(blocks(depth, _DEPTH), splits)) * _DEPTH", "per_split = max(1, depth // splits)", "a rounding"),
-    ("tiles.py", "None if split else result.bias", "result.bias", "a bias added by each split"),
-    ("tiles.py", "0 if split else int(result.relu)", "int(result.relu)", "ReLU of parts"),
-    ("tiles.py", "rows = shape[0] if column_sums is None else max(1, shape[0])", "rows = shape[0]", "an unwritten output"),
-    ("tiles.py", "if whole and aligned else 1", "if whole else 1", "an address that is not aligned"),
-    ("tiles.py", "if whole and aligned else 1", "if aligned else 1", "an address that is not aligned"),
-    ("tiles.py", "total = size if column_parts is None else size + columns", "total = size", "an unwritten output"),
-    ("matmul.py", "form(launcher, b_turned, b, gate_b)", "form(launcher, not b_turned, b, gate_b)", "a form"),
-    ("matmul.py", "return not matrix.flags.c_contiguous and matrix.flags.f_contiguous", "return matrix.flags.f_contiguous", "a form"),
-    ("matmul.py", "a.shape[1] != b.shape[0]", "a.shape[0] != b.shape[0]", "a check"),
+    ("cuda/tiles.py", "per_split = max(1, blocks(blocks(depth, _DEPTH), splits)) * _DEPTH", "per_split = max(1, depth // splits)", "a rounding"),
+    ("cuda/tiles.py", "None if split else result.bias", "result.bias", "a bias added by each split"),
+    ("cuda/tiles.py", "0 if split else int(result.relu)", "int(result.relu)", "ReLU of parts"),
+    ("cuda/tiles.py", "rows = shape[0] if column_sums is None else max(1, shape[0])", "rows = shape[0]", "an unwritten output"),
+    ("cuda/tiles.py", "if whole and aligned else 1", "if whole else 1", "an address that is not aligned"),
+    ("cuda/tiles.py", "if whole and aligned else 1", "if aligned else 1", "an address that is not aligned"),
+    ("cuda/tiles.py", "total = size if column_parts is None else size + columns", "total = size", "an unwritten output"),
+    ("dense/cuda.py", "form(launcher, b_turned, b, gate_b)", "form(launcher, not b_turned, b, gate_b)", "a form"),
+    ("dense/cuda.py", "return not matrix.flags.c_contiguous and matrix.flags.f_contiguous", "return matrix.flags.f_contiguous", "a form"),
+    ("dense/cuda.py", "a.shape[1] != b.shape[0]", "a.shape[0] != b.shape[0]", "a check"),
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 TESTS = ("test_cuda_optimizers.py",)
 
-CU, PY = "optimizers.cu", "optimizers.py"
+CU, PY = "optimizer_updates/optimizers.cu", "optimizer_updates/cuda.py"
 
 FAULTS = [
     (CU, "return (T*)tensors.address[blockIdx.y];", "return (T*)tensors.address[blockIdx.x];", "index"),

@@ -2,7 +2,7 @@
 
 TESTS = ("test_cuda_random.py",)
 
-CU, ELEMENTS, PY = "random_bits.cu", "elements.cuh", "random_bits.py"
+CU, ELEMENTS, PY = "random_bits/random_bits.cu", "cuda/elements.cuh", "random_bits/cuda.py"
 
 FAULTS = [
     (CU, "x >> (32 - distance)", "x >> (31 - distance)", "rotation"),

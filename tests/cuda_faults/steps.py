@@ -2,7 +2,7 @@
 
 TESTS = ("test_cuda_steps.py", "test_cuda_graph.py")
 
-CU, PY = "steps.cu", "steps.py"
+CU, PY = "cuda/steps.cu", "cuda/steps.py"
 FAULTS = [
     (CU, "if (i < batch) {", "if (i <= batch) {", "a bound"),
     (CU, "const int index = order[place * batch + i];", "const int index = order[i];", "an index"),

@@ -2,7 +2,7 @@
 
 TESTS = ("test_cuda_windows.py",)
 
-CU, PY = "windows.cu", "windows.py"
+CU, PY = "max_pool2d/windows.cu", "max_pool2d/cuda.py"
 FAULTS = [
     (CU, "const bool inside = h >= 0 && h < s.height", "const bool inside = h >= 0 && h <= s.height", "a bound"),
     (CU, "if (my_element() >= per_image) return;", "if (my_element() > per_image) return;", "a bound"),

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 
+from arraycnn.ops.cuda.cupy import OPTIONS
 from arraycnn.ops.cuda.launcher import source
-from arraycnn.ops.cupy_kernels import OPTIONS
 from host_cuda.build import cache_folder
 
 ARCHITECTURES = (80, 90, 100)

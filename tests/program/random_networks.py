@@ -10,11 +10,11 @@ from program_cases import Alternating, LayerNorm, Mixer, Outside, Swish
 
 import arraycnn as cnn
 from arraycnn.execution.thread_pool import thread_pool
-from arraycnn.ops.plain import launcher as plain
-from arraycnn.ops.plain import plain_kernels
+from arraycnn.ops.numpy import launcher as plain
+from arraycnn.ops.numpy.record import plain_kernels
 from arraycnn.program.compose import training_schedule
 from arraycnn.program.effects import copied
-from arraycnn.program.render.plain import calls
+from arraycnn.program.render.numpy import calls
 from arraycnn.program.screening import screened_training
 from arraycnn.program.steps import opaque_layers, parts
 from layer_rows import ROWS
@@ -22,7 +22,7 @@ from optional import Late
 
 launching = Late("arraycnn.program.render.launching")
 launchers = Late("arraycnn.ops.compiled.launcher")
-compiled = Late("arraycnn.ops.compiled")
+compiled = Late("arraycnn.ops.compiled.record")
 
 OPTIMIZERS = list(program_cases.OPTIMIZERS.values())[:4]
 

@@ -214,8 +214,8 @@ def test_what_is_computed_again_is_made_of_what_still_lies_in_memory():
 @needs("llvmlite")
 def test_launches_side_by_side_run_every_block_once():
     from arraycnn.execution.thread_pool import ThreadPool
-    from arraycnn.ops.compiled.kernels import dense
     from arraycnn.ops.compiled.launcher import Launcher
+    from arraycnn.ops.dense import compiled_kernels as dense
 
     rng, launcher = np.random.default_rng(0), Launcher(ThreadPool(2))
     parts = [rng.normal(size=(3, size)) for size in (5, 1, 40, 7)]

@@ -21,14 +21,14 @@ import arraycnn as cnn
 from arraycnn.execution import traceable
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.ops import array_namespace
-from arraycnn.ops.plain.launcher import Launcher
+from arraycnn.ops.numpy.launcher import Launcher
 from arraycnn.program.interpret import interpret
 from arraycnn.program.passes.schedule import aligned_bytes, scheduled
 from arraycnn.program.passes.simplify import simplified
-from arraycnn.program.render.plain.calls import Calls
-from arraycnn.program.render.plain.grid import chunks
-from arraycnn.program.render.plain.late import late_gradients
-from arraycnn.program.render.plain.memory import places
+from arraycnn.program.render.numpy.calls import Calls
+from arraycnn.program.render.numpy.grid import chunks
+from arraycnn.program.render.numpy.late import late_gradients
+from arraycnn.program.render.numpy.memory import places
 from cases import CASES
 
 

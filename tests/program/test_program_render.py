@@ -29,7 +29,7 @@ launching = Late("arraycnn.program.render.launching")
 layouts = Late("arraycnn.program.render.layout")
 machine = Late("arraycnn.program.render.machine")
 launchers = Late("arraycnn.ops.compiled.launcher")
-compiled = Late("arraycnn.ops.compiled")
+compiled = Late("arraycnn.ops.compiled.record")
 
 THREADS = (1, 2, 3, 16)
 

@@ -30,8 +30,8 @@ EXEMPT: dict[Remedy, str] = {
         "backends/cupy.py", 'check the driver with nvidia-smi, or use backend="numpy"'
     ): _HARDWARE,
     Remedy("backends/cupy.py", "use fp32"): _HARDWARE,
-    Remedy("ops/cuda/convolution.py", "use smaller images"): _LARGE,
-    Remedy("ops/cuda/windows.py", "use smaller images"): _LARGE,
+    Remedy("ops/conv2d/cuda.py", "use smaller images"): _LARGE,
+    Remedy("ops/max_pool2d/cuda.py", "use smaller images"): _LARGE,
     Remedy(
         "training/machine_failures.py",
         "what was on it is lost, and this process cannot use it again: check it with nvidia-smi, "

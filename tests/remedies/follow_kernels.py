@@ -12,11 +12,11 @@ def _update(record, parameter: np.ndarray) -> None:
     record([parameter], [np.ones(parameter.shape, "float32")], [], rate, **settings)
 
 
-@follows("ops/cuda/optimizers.py", "copy it first")
+@follows("ops/optimizer_updates/cuda.py", "copy it first")
 def cuda_updates_in_place(here: Here) -> None:
     from functools import partial
 
-    from arraycnn.ops.cuda.optimizers import sgd_update
+    from arraycnn.ops.optimizer_updates.cuda import sgd_update
 
     update = partial(sgd_update, HostLauncher(), in_place=True)
     turned = np.ones((3, 4), "float32").T
@@ -47,7 +47,7 @@ def a_grid_too_large(here: Here) -> None:
 @follows("ops/host_launcher.py", "copy them before")
 def a_recording_of_another_order(here: Here) -> None:
     from arraycnn.execution.thread_pool import thread_pool
-    from arraycnn.ops.plain.launcher import Launcher
+    from arraycnn.ops.numpy.launcher import Launcher
 
     launcher = Launcher(thread_pool(1))
     x = np.asfortranarray(np.ones((4, 5), "float32"))

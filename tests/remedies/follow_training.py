@@ -147,7 +147,7 @@ def a_model_without_a_training(here: Here) -> None:
 
 def _breaking_above(here: Here, images: int, free: int | None) -> None:
     """Plans that run out of memory with larger batches; so much memory is said to be free."""
-    from arraycnn.execution.plain import Plain
+    from arraycnn.execution.numpy import Plain
 
     backend = type(cnn.NumPy())
     here.patch.setattr(backend, "free_memory", lambda _: free)
@@ -248,7 +248,7 @@ def curves_of_no_epoch(here: Here) -> None:
     plot_learning_curves(making.model().fit(images, labels))
 
 
-@follows("ops/compiled/dense.py", "transpose one of them")
+@follows("ops/dense/compiled.py", "transpose one of them")
 def compiled_product_of_shapes_that_do_not_fit(here: Here) -> None:
     import pytest
 

@@ -23,8 +23,9 @@ from arraycnn.execution import (
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
-from arraycnn.ops.cuda import PRECISIONS, steps
-from arraycnn.ops.cupy_kernels import cupy_kernels, cupy_launcher
+from arraycnn.ops.cuda import steps
+from arraycnn.ops.cuda.cupy import cupy_kernels, cupy_launcher
+from arraycnn.ops.cuda.record import PRECISIONS
 from arraycnn.training.step import CROSS_ENTROPY, Carry, predicts_by_kernel
 
 _INSTALL = 'pip install "arraycnn[cuda13]" (driver 580 or newer) or "arraycnn[cuda12]"'

@@ -157,6 +157,6 @@ def _compiled(threads: int) -> HostPlans:
 @cache
 def _plain(threads: int) -> HostPlans:
     """NumPy's own kernels and what runs them."""
-    from arraycnn.execution.plain import Plain
+    from arraycnn.execution.numpy import Plain
 
     return Plain(threads)

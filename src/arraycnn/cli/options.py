@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from arraycnn.backends import BACKENDS, Backend, get_backend
 from arraycnn.cli.tables import FORMATS
 from arraycnn.data import DATASETS
-from arraycnn.ops.cuda import PRECISIONS
+from arraycnn.ops.cuda.record import PRECISIONS
 from arraycnn.storage.user_paths import user_path
 
 

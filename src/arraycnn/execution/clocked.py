@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from arraycnn.execution.host import HostPlans
-from arraycnn.execution.plain import MOST_IMAGES, Plain
+from arraycnn.execution.numpy import MOST_IMAGES, Plain
 from arraycnn.ops import Kernels
 from arraycnn.ops.clock import Clock
-from arraycnn.ops.plain import plain_kernels, steps
-from arraycnn.ops.plain.clocked import ClockedLauncher
+from arraycnn.ops.numpy import steps
+from arraycnn.ops.numpy.clocked import ClockedLauncher
+from arraycnn.ops.numpy.record import plain_kernels
 from arraycnn.program.passes.loops import Step
-from arraycnn.program.render.plain.calls import Calls
+from arraycnn.program.render.numpy.calls import Calls
 
 
 class Marked:

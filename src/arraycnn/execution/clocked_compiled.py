@@ -8,8 +8,9 @@ from arraycnn.execution.clocked import Marked
 from arraycnn.execution.compiled import Compiled
 from arraycnn.execution.host import HostPlans
 from arraycnn.ops.clock import Clock
-from arraycnn.ops.compiled import compiled_kernels, steps
+from arraycnn.ops.compiled import steps
 from arraycnn.ops.compiled.clocked import ClockedLauncher
+from arraycnn.ops.compiled.record import compiled_kernels
 from arraycnn.program.render.launching import Launches
 
 

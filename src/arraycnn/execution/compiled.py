@@ -13,10 +13,11 @@ from arraycnn.execution.host import HostPlans
 from arraycnn.execution.plan import Task
 from arraycnn.execution.recorded import UNROLLED
 from arraycnn.execution.traced import TracedTraining
-from arraycnn.ops.compiled import compiled_kernels, steps
+from arraycnn.ops.compiled import steps
 from arraycnn.ops.compiled.caching import cache_folder
 from arraycnn.ops.compiled.launcher import Launcher
 from arraycnn.ops.compiled.objects import at_first_compilation
+from arraycnn.ops.compiled.record import compiled_kernels
 from arraycnn.program.render.launching import Launches
 from arraycnn.training.step import Carry
 

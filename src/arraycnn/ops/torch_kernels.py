@@ -12,9 +12,11 @@ from functools import cache
 from typing import Any
 
 from arraycnn.errors import InvalidTypeError
-from arraycnn.ops import generic, torch_random, torch_updates
+from arraycnn.ops import generic
 from arraycnn.ops.arrays import Array, is_torch_array
 from arraycnn.ops.kernels import GENERIC, Kernels
+from arraycnn.ops.optimizer_updates import torch as torch_updates
+from arraycnn.ops.random_bits import torch as torch_random
 from arraycnn.ops.window import Window
 
 

@@ -53,7 +53,7 @@ def _variant(name: str, known: list[list[Any]]) -> Variant:
     )
 
 
-_SOURCES = digest_of_files(Path(__file__).parent)
+_SOURCES = digest_of_files(Path(__file__).parent.parent)
 """As they were imported."""
 
 

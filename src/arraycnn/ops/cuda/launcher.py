@@ -1,7 +1,7 @@
 """What stands between a kernel in a .cu file and the memory it runs on.
 
 The launch code beside each .cu file (grid, block, arguments) calls a `Launcher` and knows nothing
-else: on a device that is CuPy's (`arraycnn.ops.cupy_kernels`), in the tests one that runs the same
+else: on a device that is CuPy's (`arraycnn.ops.cuda.cupy`), in the tests one that runs the same
 source on the CPU (`tests/host_cuda`). So what the tests prove is what a device is given.
 """
 
@@ -179,18 +179,25 @@ def source(file: str) -> str:
 
     One text, because compilers and CuPy's kernel cache then see all that a kernel depends on.
     """
-    return _with_headers(Path(__file__).parent / f"{file}.cu", set())
+    return _with_headers(f"{file}.cu", set())
 
 
-def _with_headers(path: Path, seen: set[str]) -> str:
-    lines = [f'#line 1 "{path.name}"']
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+@cache
+def _files() -> dict[str, Path]:
+    """The .cu and .cuh files by name: each lies with its op, and here where several share it."""
+    return {path.name: path for path in Path(__file__).parent.parent.rglob("*.cu*")}
+
+
+def _with_headers(name: str, seen: set[str]) -> str:
+    lines = [f'#line 1 "{name}"']
+    text = _files()[name].read_text(encoding="utf-8")
+    for number, line in enumerate(text.splitlines(), start=1):
         if line.startswith('#include "'):
             header = line.split('"')[1]
             if header not in seen:
                 seen.add(header)
-                lines += [_with_headers(path.parent / header, seen)]
-            lines += [f'#line {number + 1} "{path.name}"']
+                lines += [_with_headers(header, seen)]
+            lines += [f'#line {number + 1} "{name}"']
         elif line.strip() != "#pragma once":  # which means nothing in the main text
             lines.append(line)
     return "\n".join(lines) + "\n"

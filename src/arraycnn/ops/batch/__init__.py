@@ -1,0 +1,1 @@
+"""A batch of images taken from a data set and rescaled, in CUDA C++."""

@@ -1,0 +1,344 @@
+"""Launch code of convolutions, with what may follow them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from arraycnn.ops import generic
+from arraycnn.ops.compiled.kernels.vectors import BYTES
+from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher
+from arraycnn.ops.conv2d import compiled_kernels as convolution
+from arraycnn.ops.conv2d import compiled_phases as phases
+from arraycnn.ops.conv2d import compiled_winograd as winograd
+from arraycnn.ops.dense import compiled_kernels as dense
+from arraycnn.ops.host_launcher import check_arrays
+from arraycnn.ops.kernels import Kernels
+from arraycnn.ops.max_pool2d.compiled import fits_byte, pool_words
+from arraycnn.ops.window import Window
+
+_MOST_GROUPS = 16
+"""Into so many groups of images a batch is cut whose gradients are summed afterwards."""
+
+_BAND_BYTES = 256 * 1024
+"""What the transformed tiles of a band may take: they are to stay in a core's second cache."""
+
+_LINE_BYTES = 64
+"""Of a cache."""
+
+
+@dataclass(frozen=True)
+class _Convolution:
+    """One convolution's shapes, and a pool's that may follow."""
+
+    x: np.ndarray
+    weight: np.ndarray
+    window: Window
+    pool: Window | None
+
+    @property
+    def images(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def channels(self) -> int:
+        return self.weight.shape[2]
+
+    @property
+    def filters(self) -> int:
+        return self.weight.shape[3]
+
+    @property
+    def lanes(self) -> int:
+        """How many numbers a vector has."""
+        return BYTES // self.x.itemsize
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """Rows and columns of the convolution's own output."""
+        return self.window.output_shape(self.x.shape[1], self.x.shape[2])
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        rows, columns = self.pool.output_shape(*self.outputs) if self.pool else self.outputs
+        return self.images, rows, columns, self.filters
+
+    @property
+    def suits_winograd(self) -> bool:
+        whole_vectors = self.channels % self.lanes == 0 and self.filters % self.lanes == 0
+        pools_tiles = self.pool is None or self.pool == Window((2, 2), (2, 2))
+        return (
+            self.window.kernel_size == (3, 3)
+            and self.window.stride == (1, 1)
+            and whole_vectors
+            and min(self.channels, self.filters) >= 16
+            and pools_tiles
+        )
+
+    @property
+    def tiles(self) -> tuple[int, int, int]:
+        """Winograd's rows and columns of tiles, and how many rows make a band."""
+        _, rows, columns, _ = self.y_shape
+        down, across = (rows, columns) if self.pool else (-(-rows // 2), -(-columns // 2))
+        a_row = 16 * across * (self.channels + self.filters) * self.x.itemsize
+        bands = -(-down // max(1, _BAND_BYTES // a_row))
+        return down, across, -(-down // bands)
+
+    def apart(self, count: int) -> int:
+        """How far apart a tile's 16 places lie in a band, of ``count`` channels: of odd cache lines.
+
+        A cache has room for but a few numbers whose addresses differ by a power of two.
+        """
+        _, across, band = self.tiles
+        return _odd_lines(band * across * count, self.x.itemsize)
+
+    @property
+    def groups(self) -> int:
+        return max(1, min(self.images, _MOST_GROUPS))
+
+    @property
+    def parts(self) -> int:
+        """Into so many parts the channels are cut where there are too few images to share."""
+        parts = max(1, min(self.channels // (2 * self.lanes), 8 // self.groups))
+        return parts if self.channels % (parts * self.lanes) == 0 else 1
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Words of the general kernels: images, filters, window, frame, output."""
+        _, height, width, channels = self.x.shape
+        top, _, left, _ = self.window.padding
+        padded = self.window.padded_shape(height, width)
+        return (
+            *(height, width, channels, self.filters),
+            *self.window.kernel_size,
+            *self.window.stride,
+            *(top, left, *padded),
+            *self.outputs,
+        )
+
+    @property
+    def pool_words(self) -> tuple[int, ...]:
+        if self.pool is None:
+            return ()
+        return pool_words(self.pool, *self.outputs)
+
+
+def _odd_lines(count: int, size: int) -> int:
+    """At least ``count`` numbers of ``size`` bytes, in an odd number of cache lines."""
+    line = _LINE_BYTES // size
+    return (-(-count // line) | 1) * line
+
+
+def _forward(
+    launcher: Launcher,
+    owner: str,
+    x: np.ndarray,
+    weight: np.ndarray,
+    bias: np.ndarray | None,
+    window: Window,
+    relu: bool,
+    pool: Window | None,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """y and, with a pool, winners."""
+    if bias is None:
+        bias = _zeros(weight.shape[3], weight.dtype)
+    x, weight, bias = launcher.floating(owner, x, weight, bias)
+    shape = _Convolution(x, weight, window, pool)
+    y = launcher.empty(shape.y_shape, x.dtype)
+    winners = launcher.empty(shape.y_shape, "uint8") if pool else None
+    if 0 in y.shape:
+        return y, winners
+    _, height, width, channels = x.shape
+    filters = shape.filters
+    if not shape.suits_winograd:
+        rows, columns = shape.outputs
+        high, broad = window.padded_shape(height, width)
+        room = high * broad * channels + (rows * columns * filters if pool else 0)
+        words = (x, weight, bias, y, winners, *shape.sizes, relu, *shape.pool_words)
+        launcher.launch(convolution.forward, shape.images, *words, like=x, room=room, by="block")
+        return y, winners
+    u = _transformed_filters(launcher, weight, turned=False)
+    places = shape.apart(channels), shape.apart(filters), u.shape[1]
+    (down, across, band), (top, _, left, _) = shape.tiles, window.padding
+    # A block takes one band, or all bands of an image where it does more with it.
+    bands = -(-down // band)
+    taken = bands if launcher.is_chaining else 1
+    words = (
+        *(x, u, bias, y, winners, height, width, channels, filters),
+        *(top, left, *y.shape[1:3], down, across, band, relu, taken, *places),
+    )
+    room = shape.lanes + 16 * sum(places[:2]) + 4 * filters
+    blocks, by = shape.images * bands // taken, "block" if taken == bands else ""
+    launcher.launch(winograd.forward, blocks, *words, like=x, room=room, by=by)
+    return y, winners
+
+
+def _backward(
+    launcher: Launcher,
+    owner: str,
+    x: np.ndarray,
+    weight: np.ndarray,
+    y: np.ndarray | None,
+    winners: np.ndarray | None,
+    dy: np.ndarray,
+    window: Window,
+    relu: bool,
+    pool: Window | None,
+    need_dx: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """(dx or None, dweight, dbias); ``y`` is the output, of which a ReLU's gradient asks."""
+    x, weight, dy, y = launcher.floating(owner, x, weight, dy, dy if y is None else y)
+    if winners is not None:
+        winners = launcher.contiguous(winners)
+    shape = _Convolution(x, weight, window, pool)
+    images, height, width, channels = x.shape
+    filters, groups = shape.filters, shape.groups
+    dx = launcher.empty(x.shape, x.dtype) if need_dx else None
+    dweights = launcher.empty((groups, *weight.shape), x.dtype)
+    parts = shape.parts if shape.suits_winograd else 1
+    dbiases = launcher.empty((groups * parts, filters), x.dtype)
+    if shape.suits_winograd:
+        turned = _transformed_filters(launcher, weight, turned=True) if need_dx else None
+        (down, across, band), (top, _, left, _) = shape.tiles, window.padding
+        places = shape.apart(channels // parts), shape.apart(filters)
+        u_place = 0 if turned is None else turned.shape[1]
+        words = (
+            *(x, turned, dy, y, winners, dx, dweights, dbiases),
+            *(height, width, channels, filters, top, left, *dy.shape[1:3]),
+            *(down, across, band, relu, images, groups, parts, *places, u_place),
+        )
+        room = 2 * shape.lanes + 8 * filters + 16 * channels * filters + 16 * sum(places)
+        by = "loop" if parts == 1 else ""
+        launcher.launch(winograd.backward, groups * parts, *words, like=x, room=room, by=by)
+    else:
+        turned = _turned_filters(launcher, weight, window) if need_dx else None
+        (rows, columns), (tall, wide) = shape.outputs, window.kernel_size
+        high, broad = window.padded_shape(height, width)
+        frame = (-(-tall // window.stride[0]) - 1, -(-wide // window.stride[1]) - 1)
+        if not need_dx:
+            frame = (0, 0)
+        framed = (rows + 2 * frame[0]) * (columns + 2 * frame[1])
+        room = high * broad * channels + (framed + rows * columns) * filters
+        words = (
+            *(x, turned, dy, y, winners, dx, *shape.sizes, relu, images, groups),
+            *(dweights, dbiases, *shape.pool_words),
+        )
+        launcher.launch(convolution.backward, groups, *words, like=x, room=room, by="loop")
+    return dx, _sum(launcher, dweights), _sum(launcher, dbiases)
+
+
+def _transformed_filters(launcher: Launcher, weight: np.ndarray, turned: bool) -> np.ndarray:
+    """(16, C, F), or turned (16, F, C), each of the 16 as far apart as `_odd_lines` says."""
+    channels, filters = weight.shape[2:]
+    rows, columns = (filters, channels) if turned else (channels, filters)
+    u = launcher.empty((16, _odd_lines(rows * columns, weight.itemsize)), weight.dtype)
+    per = max(1, ELEMENTS // 64 // columns)
+    if turned:  # a cache line of each row of the weight is read at a time
+        per = max(per, _LINE_BYTES // weight.itemsize)
+    launcher.launch(
+        winograd.transform_filters, -(-rows // per),
+        weight, u, turned, channels, filters, per, u.shape[1],
+        like=weight, room=9 * per * columns if turned else 0,
+    )  # fmt: skip
+    return u
+
+
+def _turned_filters(launcher: Launcher, weight: np.ndarray, window: Window) -> np.ndarray:
+    turned = launcher.empty(weight.shape, weight.dtype)
+    words = (weight, turned, *weight.shape, *window.stride)
+    launcher.launch(phases.turn_filters, 1, *words, like=weight)
+    return turned
+
+
+def _sum(launcher: Launcher, parts: np.ndarray) -> np.ndarray:
+    """The sum over the first axis."""
+    if parts.shape[0] == 1:
+        return parts[0]
+    total = launcher.empty(parts.shape[1:], parts.dtype)
+    launcher.launch(
+        dense.add_parts, -(-total.size // ELEMENTS),
+        parts, total, parts.shape[0], total.size, ELEMENTS, like=parts,
+    )  # fmt: skip
+    return total
+
+
+_ZEROS: dict[Any, np.ndarray] = {}
+
+
+def _zeros(count: int, dtype: Any) -> np.ndarray:
+    """A bias where there is none; kept, since recordings hold its address."""
+    return _ZEROS.setdefault((count, np.dtype(dtype)), np.zeros(count, dtype))
+
+
+def conv2d(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray,
+    bias: np.ndarray | None, window: Window,
+) -> np.ndarray:  # fmt: skip
+    return _forward(launcher, "conv2d", x, weight, bias, window, False, None)[0]
+
+
+def conv2d_backward(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray,
+    dy: np.ndarray, window: Window, need_dx: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
+    return _backward(
+        launcher, "conv2d_backward", x, weight, None, None, dy, window, False, None, need_dx
+    )
+
+
+def conv2d_relu(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray,
+    bias: np.ndarray | None, window: Window,
+) -> np.ndarray:  # fmt: skip
+    return _forward(launcher, "conv2d_relu", x, weight, bias, window, True, None)[0]
+
+
+def conv2d_relu_backward(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray, y: np.ndarray,
+    dy: np.ndarray, window: Window, need_dx: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
+    return _backward(
+        launcher, "conv2d_relu_backward", x, weight, y, None, dy, window, True, None, need_dx
+    )
+
+
+def conv2d_max_pool2d(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray,
+    bias: np.ndarray | None, window: Window, relu: bool, pool: Window,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    if not fits_byte(pool.kernel_size):
+        y = _forward(launcher, "conv2d_max_pool2d", x, weight, bias, window, relu, None)[0]
+        return generic.max_pool2d(y, pool, "first")
+    return _forward(launcher, "conv2d_max_pool2d", x, weight, bias, window, relu, pool)  # type: ignore[return-value]
+
+
+def conv2d_max_pool2d_backward(
+    launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray, y: np.ndarray,
+    winners: np.ndarray, dy: np.ndarray, window: Window, relu: bool, pool: Window, need_dx: bool,
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
+    owner = "conv2d_max_pool2d_backward"
+    if not fits_byte(pool.kernel_size):
+        gradient = np.where(y > 0.0, dy, 0.0) if relu else dy
+        shape = (*window.output_shape(*x.shape[1:3]), weight.shape[3])
+        dconv = generic.max_pool2d_backward(gradient, winners, (x.shape[0], *shape), pool, "first")
+        return _backward(
+            launcher, owner, x, weight, None, None, dconv, window, False, None, need_dx
+        )
+    return _backward(launcher, owner, x, weight, y, winners, dy, window, relu, pool, need_dx)
+
+
+def at_winners(
+    launcher: Launcher, x: np.ndarray, winners: np.ndarray, window: Window
+) -> np.ndarray:
+    (x,) = launcher.floating("at_winners", x)
+    check_arrays("at_winners", winners)
+    if winners.dtype != np.uint8 or any(window.padding):
+        return generic.at_winners(x, winners, window)
+    winners = launcher.contiguous(winners)
+    images, *size = x.shape
+    y = launcher.empty(winners.shape, x.dtype)
+    words = (x, winners, y, *size, *pool_words(window, size[0], size[1]))
+    launcher.launch(convolution.at_winners, images, *words, like=x, by="block")
+    return y

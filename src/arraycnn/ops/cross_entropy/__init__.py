@@ -1,0 +1,1 @@
+"""Softmax and its cross-entropy, in CUDA C++."""

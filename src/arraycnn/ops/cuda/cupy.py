@@ -1,0 +1,156 @@
+"""CuPy's side of the CUDA kernels: compiles them when first used, starts them, records graphs."""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from arraycnn.ops.arrays import Array
+from arraycnn.ops.cuda.launcher import Addresses, Launcher, Sender, Size, source
+from arraycnn.ops.cuda.record import cuda_kernels
+from arraycnn.ops.kernels import Kernels
+
+OPTIONS = ("-std=c++17",)
+"""Of the compiler, besides those that CuPy gives it."""
+
+
+class CuPyLauncher(Launcher):
+    """Starts kernels on one CUDA device, on CuPy's current stream."""
+
+    atomic = True
+
+    def __init__(self, device: int) -> None:
+        import cupy
+
+        self._cupy = cupy
+        self._number = device
+        self._device = cupy.cuda.Device(device)
+        self._functions: dict[tuple[str, str], Any] = {}
+
+    def owns(self, array: Any) -> bool:
+        return isinstance(array, self._cupy.ndarray) and array.device.id == self._number
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        with self._device:
+            return self._cupy.empty(shape, dtype)
+
+    def contiguous(self, array: Array) -> Array:
+        if array.flags.c_contiguous:  # asked first, since CuPy makes one axis of none
+            return array
+        with self._device:
+            return self._cupy.ascontiguousarray(array)
+
+    def address(self, array: Array) -> int:
+        return array.data.ptr
+
+    def asarray(self, array: np.ndarray) -> Array:
+        with self._device:
+            return self._cupy.asarray(array)
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        return self._cupy.asnumpy(array)
+
+    def start(
+        self, file: str, kernel: str, grid: Size, block: Size, args: tuple[Any, ...], shared: int
+    ) -> None:
+        with self._device:
+            function = self._functions.get((file, kernel)) or self._compile(file, kernel)
+            function(grid, block, tuple(map(_by_value, args)), shared_mem=shared)
+
+    def sender(self, shape: tuple[int, ...], dtype: Any) -> Sender:
+        with self._device:
+            return _PinnedSender(self._cupy, shape, dtype)
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        cupy = self._cupy
+        # A pool of its own: what the recorded kernels use is never handed to anyone else.
+        pool = cupy.cuda.MemoryPool()
+        with self._device:
+            stream = cupy.cuda.Stream(non_blocking=True)
+            with stream, cupy.cuda.using_allocator(pool.malloc):
+                stream.begin_capture()
+                try:
+                    work()
+                except BaseException:
+                    with suppress(Exception):  # what broke the recording is the error to show
+                        stream.end_capture()
+                    raise
+                graph = stream.end_capture()
+        return _Recording(graph, self._device, pool, self)
+
+    def _compile(self, file: str, kernel: str) -> Any:
+        module = self._cupy.RawModule(
+            code=source(file), options=OPTIONS, name_expressions=(kernel,)
+        )
+        self._functions[file, kernel] = module.get_function(kernel)
+        return self._functions[file, kernel]
+
+
+@dataclass(frozen=True)
+class _Recording:
+    """A graph, and the memory and kernels it uses, which it does not keep alive by itself."""
+
+    graph: Any
+    device: Any
+    pool: Any
+    launcher: CuPyLauncher
+
+    def __call__(self) -> None:
+        with self.device:
+            self.graph.launch()
+
+
+class _PinnedSender:
+    """Two pinned buffers in turn: the host fills one while the other is on its way."""
+
+    def __init__(self, cupy: Any, shape: tuple[int, ...], dtype: Any) -> None:
+        import cupyx
+
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._current = cupy.cuda.get_current_stream
+        self._host = [cupyx.empty_pinned(shape, dtype) for _ in range(2)]
+        self._device = [cupy.empty(shape, dtype) for _ in range(2)]
+        self._arrived = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
+        self._taken = [cupy.cuda.Event(disable_timing=True) for _ in range(2)]
+        self._turn = 0
+        for taken in self._taken:  # kernels started before may still use what is this memory now
+            taken.record(self._current())
+
+    def send(self, rows: np.ndarray, target: Array) -> None:
+        turn, count = self._turn, len(rows)
+        self._turn = 1 - turn
+        host, device = self._host[turn][:count], self._device[turn][:count]
+        self._arrived[turn].synchronize()  # the host's buffer is free: its last content is there
+        host[...] = rows
+        self._stream.wait_event(self._taken[turn])  # and so is the device's
+        device.set(host, stream=self._stream)
+        self._arrived[turn].record(self._stream)
+        self._current().wait_event(self._arrived[turn])
+        target[:count] = device
+        self._taken[turn].record(self._current())
+
+
+def _by_value(argument: Any) -> Any:
+    """``argument`` as CuPy passes it to a kernel: an int in 64 bits, a struct by its bytes."""
+    if isinstance(argument, int):
+        return np.int64(argument)
+    if isinstance(argument, Addresses):
+        table = np.zeros((), dtype=[("address", np.int64, (argument.length,))])
+        table["address"][: len(argument.arrays)] = [a.data.ptr for a in argument.arrays]
+        return table
+    return argument
+
+
+@cache
+def cupy_launcher(device: int) -> CuPyLauncher:
+    """The launcher of one device: one, so that each kernel is loaded once."""
+    return CuPyLauncher(device)
+
+
+@cache
+def cupy_kernels(device: int, precision: str, in_place: bool = False) -> Kernels:
+    """The record of kernels for CuPy arrays on ``device``; see `cuda_kernels`."""
+    return cuda_kernels(cupy_launcher(device), precision, in_place)

@@ -1,0 +1,1 @@
+"""Matrix products and dense layers: for NumPy, compiled, and in CUDA C++."""

@@ -1,0 +1,1 @@
+"""Pools and their gradients: for NumPy, compiled, and in CUDA C++."""

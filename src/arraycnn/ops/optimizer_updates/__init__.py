@@ -1,0 +1,1 @@
+"""The optimizers' updates, in PyTorch's functions and in CUDA C++."""

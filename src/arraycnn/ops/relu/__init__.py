@@ -1,0 +1,1 @@
+"""The gradient of a ReLU that no product takes along, in CUDA C++."""
