@@ -7,7 +7,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # XLA compiles every operation for every shape, in half the time without its optimisations;
-# tests/test_across_backends.py has a training with them.
+# tests/backends/test_across_backends.py has a training with them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Or scikit-learn skips a check of estimators; SciPy looks once, when it is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")

@@ -2,7 +2,7 @@
 
 Operands of a matrix product are zeros but for a single one, so that each number of the result names
 the lane and the register that it came from. Run on the CPU, where stand-ins were written from the same
-description, by tests/test_cuda_primitives.py, and on a device by tests/test_gpu.py.
+description, by tests/ops/test_cuda_primitives.py, and on a device by tests/backends/test_gpu.py.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Every kernel of a record, on odd sizes: what it is given, and what it should give in float64.
 
-Used on the CUDA kernels by tests/test_cuda_record.py, which runs them on the CPU, and by
-tests/test_gpu.py, which runs them on a device.
+Used on the CUDA kernels by tests/ops/test_cuda_record.py, which runs them on the CPU, and by
+tests/backends/test_gpu.py, which runs them on a device.
 """
 
 import math
@@ -293,7 +293,7 @@ def _norm(shape, trains):
 
 
 def _norm_backward(trains, need_dx):
-    """With the residuals of the generic record; for others see `test_engine_kernels.py`."""
+    """With the residuals of the generic record; for others see `ops/test_engine_kernels.py`."""
 
     def arguments(rng):
         given = _normed(rng, (3, 5, 4, 7))

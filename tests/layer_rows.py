@@ -1,9 +1,9 @@
 """A row for each layer that came after the table was made, and for a user's own.
 
 From a row follow: the forward pass against its plain loops; finite differences; PyTorch's autograd of
-the module that the layer names, JAX's of the layer; every array library; tracing (`test_layers.py`,
-`program/`); ONNX and PyTorch files (`test_export_*.py`); training on every backend, files, resuming,
-the summary, fused loops (`test_extending.py`).
+the module that the layer names, JAX's of the layer; every array library; tracing
+(`layers/test_layers.py`, `program/`); ONNX and PyTorch files (`test_export_*.py`); training on
+every backend, files, resuming, the summary, fused loops (`test_extending.py`).
 """
 
 import math

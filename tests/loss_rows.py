@@ -1,8 +1,9 @@
 """A row for each loss, with and without settings, and for a user's own: what it is by plain loops.
 
 From a row follow: the loss of an image by its definition; finite differences of that; PyTorch's
-autograd; every array library (`test_losses.py`); the step traced (`program/test_program_losses.py`);
-training on every backend, files, resuming (`test_loss_training.py`).
+autograd; every array library (`losses/test_losses.py`); the step traced
+(`program/test_program_losses.py`); training on every backend, files, resuming
+(`losses/test_loss_training.py`).
 """
 
 import math

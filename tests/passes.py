@@ -40,7 +40,14 @@ EVERY_PYTHON += ("readme", "saved")
 """Files of tests of what the standard library does for us: text, files, processes, arguments."""
 ONCE = ("batch_size", "bench_*", "callbacks", "cli_resume", "cuda_*", "damaged_pictures", "fuzz")
 ONCE += ("names", "remedies", "report_browser", "report_cells", "report_page")
-ONCE += ("architecture", "class_names", "cli_images", "cli_schedules", "familiarity", "run_folder")
+ONCE += (
+    "architecture",
+    "class_names",
+    "cli_images",
+    "cli_schedules",
+    "distribution_shift",
+    "run_folder",
+)
 """Files of tests of pages, readers, words, files and launches, for which NumPy's kernels do."""
 SINGLY = ("array_rules", "file_kinds", "host_plans", "interrupts", "layers", "out_of_memory")
 SINGLY += ("polarity", "program_*", "streaming", "user_paths")

@@ -21,11 +21,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
-TESTS = ("test_layers.py", "test_ops.py", "test_optimizers.py", "test_random_bits.py")
+TESTS = (
+    "layers/test_layers.py",
+    "ops/test_ops.py",
+    "optimizers/test_optimizers.py",
+    "ops/test_random_bits.py",
+)
 # What only NumPy's plan runs has tests of its own.
 NUMPY_FILES = ("ops/numpy/*", "ops/compiled/*", "ops/*/numpy*", "ops/*/compiled*", "execution/*")
-NUMPY_TESTS = ("test_numpy_kernels.py", "test_host_plans.py")
-EXPORT_TESTS = ("test_export_onnx.py", "test_export_torch.py", "test_import_safetensors.py")
+NUMPY_TESTS = ("ops/test_numpy_kernels.py", "execution/test_host_plans.py")
+EXPORT_TESTS = (
+    "export/test_export_onnx.py",
+    "export/test_export_torch.py",
+    "export/test_import_safetensors.py",
+)
 
 # (file under src/arraycnn, what stands there, the fault)
 FAULTS = [

@@ -35,7 +35,7 @@ def environment() -> dict[str, str]:
 
 def main() -> None:
     files = [
-        path for path in sorted(TESTS.glob("test_cuda_*.py")) if path.name not in NOT_OF_KERNELS
+        path for path in sorted(TESTS.rglob("test_cuda_*.py")) if path.name not in NOT_OF_KERNELS
     ]
     command = [sys.executable, "-m", "pytest", *sys.argv[1:], *map(str, files)]
     os.execve(sys.executable, command, environment())

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "RELIABILITY.md").read_text()
-NAMED = re.findall(r"`(tests/\w+\.py)::(\w+)`", TEXT)
+NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT)
 
 
 @cache
@@ -36,7 +36,7 @@ def test_every_row_is_whole_and_names_its_test(title, columns, least):
     assert len(table) >= least
     for row in table:
         assert len(row) == columns
-        assert re.search(r"`tests/\w+\.py::test_\w+`", row[-1]), row[0]
+        assert re.search(r"`tests/[\w/]+\.py::test_\w+`", row[-1]), row[0]
     if title == "Faults":
         assert all(all(row) for row in table)
 

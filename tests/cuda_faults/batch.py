@@ -1,6 +1,6 @@
 """Faults of batch.cu and of its launch code."""
 
-TESTS = ("test_cuda_batch.py",)
+TESTS = ("ops/test_cuda_batch.py",)
 
 CU, PY = "batch/batch.cu", "batch/cuda.py"
 

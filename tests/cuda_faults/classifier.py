@@ -1,6 +1,6 @@
 """Faults of classifier.cu and of its launch code."""
 
-TESTS = ("test_cuda_classifier.py",)
+TESTS = ("ops/test_cuda_classifier.py",)
 
 CU, PY = "dense/classifier.cu", "dense/cuda_classifier.py"
 FAULTS = [

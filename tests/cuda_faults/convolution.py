@@ -1,6 +1,6 @@
 """Faults of convolution.cu and of its launch code."""
 
-TESTS = ("test_cuda_convolution.py",)
+TESTS = ("ops/test_cuda_convolution.py",)
 
 CU, PY = "conv2d/convolution.cu", "conv2d/cuda.py"
 FAULTS = [

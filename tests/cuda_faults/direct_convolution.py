@@ -1,6 +1,6 @@
 """Faults in direct_convolution.cu and its launch code."""
 
-TESTS = ("test_cuda_direct_convolution.py",)
+TESTS = ("ops/test_cuda_direct_convolution.py",)
 
 CU, PY = "conv2d/direct_convolution.cu", "conv2d/cuda_direct.py"
 

@@ -1,6 +1,6 @@
 """Faults of elementwise.cu, elements.cuh and the launch code."""
 
-TESTS = ("test_cuda_elementwise.py",)
+TESTS = ("ops/test_cuda_elementwise.py",)
 
 CU, EACH, PY = "relu/elementwise.cu", "cuda/elements.cuh", "relu/cuda.py"
 

@@ -1,6 +1,6 @@
 """Faults of loss.cu, warps.cuh and the launch code."""
 
-TESTS = ("test_cuda_loss.py",)
+TESTS = ("ops/test_cuda_loss.py",)
 
 CU, WARPS, PY = "cross_entropy/loss.cu", "cuda/warps.cuh", "cross_entropy/cuda.py"
 

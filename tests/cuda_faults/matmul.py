@@ -1,6 +1,6 @@
 """Faults of the products' tiles, of matmul.cu, of tiles.cu, and of their launch code."""
 
-TESTS = ("test_cuda_matmul.py",)
+TESTS = ("ops/test_cuda_matmul.py",)
 
 TILES, MATMUL, SPLITS = "cuda/tiles.cuh", "dense/matmul.cu", "cuda/tiles.cu"
 FAULTS = [

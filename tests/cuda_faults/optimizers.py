@@ -1,6 +1,6 @@
 """Faults of optimizers.cu and of its launch code."""
 
-TESTS = ("test_cuda_optimizers.py",)
+TESTS = ("ops/test_cuda_optimizers.py",)
 
 CU, PY = "optimizer_updates/optimizers.cu", "optimizer_updates/cuda.py"
 

@@ -1,6 +1,6 @@
 """Faults of random_bits.cu, elements.cuh and the launch code."""
 
-TESTS = ("test_cuda_random.py",)
+TESTS = ("ops/test_cuda_random.py",)
 
 CU, ELEMENTS, PY = "random_bits/random_bits.cu", "cuda/elements.cuh", "random_bits/cuda.py"
 

@@ -1,6 +1,6 @@
 """Faults of steps.cu and of its launch code."""
 
-TESTS = ("test_cuda_steps.py", "test_cuda_graph.py")
+TESTS = ("ops/test_cuda_steps.py", "execution/test_cuda_graph.py")
 
 CU, PY = "cuda/steps.cu", "cuda/steps.py"
 FAULTS = [

@@ -1,6 +1,6 @@
 """Faults of windows.cu and of its launch code."""
 
-TESTS = ("test_cuda_windows.py",)
+TESTS = ("ops/test_cuda_windows.py",)
 
 CU, PY = "max_pool2d/windows.cu", "max_pool2d/cuda.py"
 FAULTS = [

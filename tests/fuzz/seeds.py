@@ -8,6 +8,7 @@ import struct
 
 import numpy as np
 from PIL import Image
+
 from targets import PARAMETERS, archive, npy, sealed
 
 NETWORK = {

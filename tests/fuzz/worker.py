@@ -21,8 +21,9 @@ PACKAGES = ["arraycnn", "gzip", "zipfile", "json", "click", "PIL"]
 
 def main() -> None:
     with atheris.instrument_imports(include=PACKAGES):
-        import seeds  # noqa: F401
         from PIL import Image, WebPImagePlugin  # noqa: F401
+
+        import seeds  # noqa: F401
         from targets import clean_up
 
         Image.preinit()

@@ -14,7 +14,7 @@ from host_cuda.build import cache_folder
 
 ARCHITECTURES = (80, 90, 100)
 AS_CUPY = (*OPTIONS, "-ftz=true", "--device-as-default-execution-space")
-"""What CuPy compiles with; tests/test_cuda_launcher.py compares."""
+"""What CuPy compiles with; tests/ops/test_cuda_launcher.py compares."""
 _OPTIONS = (*AS_CUPY, "--ptxas-options=-v")
 
 

@@ -1,7 +1,7 @@
 """Faults in the kernels of PyTorch, and in what JAX compiles part by part."""
 
-TORCH = "test_engine_kernels.py -k pytorch"
-JITTED = "test_jitted.py -k "
+TORCH = "ops/test_engine_kernels.py -k pytorch"
+JITTED = "execution/test_jitted.py -k "
 
 FAULTS = [
     ("ops/torch_kernels.py", "dbias = dy.sum((0, 1, 2))", "dbias = dy.mean((0, 1, 2))", TORCH),

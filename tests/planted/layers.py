@@ -1,6 +1,10 @@
 """Faults in layers that have a row in `layer_rows.py`, in Lion, and in what layers say of themselves."""
 
-LAYERS, ONNX, TORCH = "test_layers.py -k ", "test_export_onnx.py", "test_export_torch.py"
+LAYERS, ONNX, TORCH = (
+    "layers/test_layers.py -k ",
+    "export/test_export_onnx.py",
+    "export/test_export_torch.py",
+)
 
 FAULTS = [
     ("layers/activation.py", "return dy * self.derivative(", "return self.derivative(", LAYERS + "SiLU"),
@@ -13,8 +17,8 @@ FAULTS = [
     ("layers/group_norm.py", "part - mean - along * share", "part - along * share", LAYERS + "GroupNorm"),
     ("layers/group_norm.py", "part - mean - along * share", "part - mean", LAYERS + "GroupNorm"),
     ("layers/group_norm.py", 'graph.node("Add", ', 'graph.node("Sub", ', ONNX + " -k GroupNorm"),
-    ("optimizers/lion.py", "beta1 * m + (1.0 - beta1) * g", "beta2 * m + (1.0 - beta2) * g", "test_optimizers.py -k Lion"),
-    ("optimizers/lion.py", "direction + self.weight_decay * p", "direction - self.weight_decay * p", "test_optimizers.py -k Lion"),
+    ("optimizers/lion.py", "beta1 * m + (1.0 - beta1) * g", "beta2 * m + (1.0 - beta2) * g", "optimizers/test_optimizers.py -k Lion"),
+    ("optimizers/lion.py", "direction + self.weight_decay * p", "direction - self.weight_decay * p", "optimizers/test_optimizers.py -k Lion"),
     ("layers/twins.py", "if name in vars(type(layer))", "if hasattr(layer, name)", ONNX + " -k unknown"),
     ("export/channels_first.py", '"any_order", False', '"any_order", True', ONNX + " -k RMSNorm"),
     ("layers/conv2d.py", "pads=[top, left, bottom, right]", "pads=[top, bottom, left, right]", ONNX + " -k small"),
@@ -27,9 +31,9 @@ FAULTS = [
     ("layers/pool_padding.py", "[top, left, bottom, right]", "[top, bottom, left, right]", ONNX + " -k small"),
     ("layers/pool_padding.py", "2 * top > tall", "top > tall", TORCH + " -k small"),
     ("layers/pool_padding.py", "(left, right, top, bottom)}", "(top, bottom, left, right)}", TORCH + " -k small"),
-    ("layers/pool_padding.py", "pixels >= size", "pixels > size", "test_layers.py -k bad_settings"),
-    ("layers/pool_padding.py", "top : top + x.shape[1]", "0 : x.shape[1]", "test_layers.py -k Pool"),
-    ("layers/max_pool2d.py", "-math.inf), whole", "0.0), whole", "test_layers.py -k plain_loops"),
+    ("layers/pool_padding.py", "pixels >= size", "pixels > size", "layers/test_layers.py -k bad_settings"),
+    ("layers/pool_padding.py", "top : top + x.shape[1]", "0 : x.shape[1]", "layers/test_layers.py -k Pool"),
+    ("layers/max_pool2d.py", "-math.inf), whole", "0.0), whole", "layers/test_layers.py -k plain_loops"),
     ("layers/avg_pool2d.py", "count_include_pad=1", "count_include_pad=0", ONNX + " -k small"),
     ("layers/rescale.py", "self.largest - self.mean", "self.largest + self.mean", TORCH + " -k 'small or keeps'"),
     ("layers/rescale.py", "by_channel(self.std)", "by_channel(self.mean)", ONNX + " -k small"),

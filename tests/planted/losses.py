@@ -1,7 +1,7 @@
 """Faults in losses, in the labels that they take, and in what files, logs and exports say of them."""
 
-LOSSES, FILES = "test_losses.py", "test_loss_files.py -k "
-TRAINING, LOGS = "test_loss_training.py -k ", "test_callbacks.py -k log"
+LOSSES, FILES = "losses/test_losses.py", "losses/test_loss_files.py -k "
+TRAINING, LOGS = "losses/test_loss_training.py -k ", "callbacks/test_callbacks.py -k log"
 PROGRAM = "program/test_program_losses.py"
 
 FAULTS = [
@@ -33,7 +33,7 @@ FAULTS = [
     ("cli/import_weights.py", "model.class_names, model.loss", "model.class_names, None", FILES + "import_command"),
     ("cli/resume.py", 'load_classifier(run / "last.npz")', 'Model.load(run / "last.npz")', FILES + "resumed"),
     ("report/charts.py", 'if name.startswith("train_"):', "if False:", FILES + "curves"),
-    ("report/run.py", '"others": known}', '"others": {}}', "test_report_run.py -k besides"),
+    ("report/run.py", '"others": known}', '"others": {}}', "report/test_report_run.py -k besides"),
     ("callbacks/logs.py", '[*row, *[""] * len(new)]', "row", LOGS),
     ("training/history.py", 'metric.endswith(("loss", "error"))', 'metric.endswith("loss")', TRAINING + "watched"),
     ("model/inputs.py", "if not isinstance(loss, ClassificationLoss):", "if False:", "test_estimator_weights.py -k loss_of"),

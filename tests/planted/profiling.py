@@ -2,7 +2,7 @@
 
 COUNTS = "program/test_program_profile.py -k 'operations or bytes or bound or median or mark'"
 PARTS = "program/test_program_profile.py -k 'chains or makes_its_gradient or does_what'"
-COMMAND = "test_bench_command.py"
+COMMAND = "profiling/test_bench_command.py"
 
 FAULTS = [
     ("program/costs.py", "times = 1 + (head.attrs[-1] is True) if is_backward else 1", "times = 2 if is_backward else 1", COUNTS),

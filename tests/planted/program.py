@@ -315,19 +315,19 @@ FAULTS = [
         "ops/max_pool2d/compiled_kernels.py",
         "won = emit.equal_bytes(winner, emit.byte(number))",
         "won = emit.equal_bytes(winner, emit.byte(number - 1))",
-        "test_numpy_kernels.py -k 'compiled and max_pool'",
+        "ops/test_numpy_kernels.py -k 'compiled and max_pool'",
     ),
     (
         "ops/max_pool2d/compiled_kernels.py",
         "builder.store(emit.chosen(won, value, emit.held(held)).value, held)",
         "builder.store(value.value, held)",
-        "test_numpy_kernels.py -k 'compiled and max_pool'",
+        "ops/test_numpy_kernels.py -k 'compiled and max_pool'",
     ),
     (
         "ops/max_pool2d/numpy.py",
         "launcher.call(np.copyto, y[part], pixels, where=won)",
         "launcher.call(np.copyto, y[part], pixels)",
-        "test_numpy_kernels.py -k 'plain and max_pool'",
+        "ops/test_numpy_kernels.py -k 'plain and max_pool'",
     ),
     ("program/passes/schedule.py", "and place not in taken", "and True", _PASSES),
     (

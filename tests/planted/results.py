@@ -1,20 +1,20 @@
 """Faults in what reads data, measures, says, exports: the commands, the report, the estimator."""
 
-MEASURES, CELLS = "test_report_measures.py", "test_report_cells.py"
-CLI = "test_cli_images.py -k 'share or own'"
-SCHEDULES = "test_cli_schedules.py"
+MEASURES, CELLS = "report/test_report_measures.py", "report/test_report_cells.py"
+CLI = "cli/test_cli_images.py -k 'share or own'"
+SCHEDULES = "cli/test_cli_schedules.py"
 ESTIMATOR = "test_estimator.py"
-DATA = "test_data_dataset.py test_data_idx.py test_data_own.py test_streaming.py"
+DATA = "data/test_data_dataset.py data/test_data_idx.py data/test_data_own.py execution/test_streaming.py"
 
 FAULTS = [
     ("cli/train.py", "watched = (select(data.train_images, held_out), data.train_labels[held_out])", "watched = (select(data.train_images, kept), data.train_labels[kept])", CLI),
     ("cli/train.py", "watched = (select(data.train_images, held_out), data.train_labels[held_out])", "watched = (data.test_images, data.test_labels)", CLI),
     ("cli/train.py", "steps = epochs * -(-len(kept) // batch_size)", "steps = epochs * (len(kept) // batch_size)", SCHEDULES),
     ("cli/train.py", "OneCycle(rate)", "OneCycle(rate / 2)", SCHEDULES),
-    ("cli/run.py", "if best.steps_done != job.model.steps_done:", "if best.steps_done > job.model.steps_done:", "test_cli_images.py -k best_epoch"),
-    ("cli/run.py", 'record["seconds"] * record["images_per_second"]', 'record["images_per_second"]', "test_report_cells.py -k train_says"),
-    ("cli/evaluate.py", "loss_sum += metrics.loss * len(labels)", "loss_sum += metrics.loss * total / len(chosen)", "test_cli_images.py -k measures_the_part"),
-    ("cli/tables.py", "enumerate(likely[1:], start=2)", "enumerate(likely[:1], start=2)", "test_report_cells.py -k predict"),
+    ("cli/run.py", "if best.steps_done != job.model.steps_done:", "if best.steps_done > job.model.steps_done:", "cli/test_cli_images.py -k best_epoch"),
+    ("cli/run.py", 'record["seconds"] * record["images_per_second"]', 'record["images_per_second"]', "report/test_report_cells.py -k train_says"),
+    ("cli/evaluate.py", "loss_sum += metrics.loss * len(labels)", "loss_sum += metrics.loss * total / len(chosen)", "cli/test_cli_images.py -k measures_the_part"),
+    ("cli/tables.py", "enumerate(likely[1:], start=2)", "enumerate(likely[:1], start=2)", "report/test_report_cells.py -k predict"),
     ("estimator.py", "batch_size=self.batch_size", "batch_size=32", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),
     ("estimator.py", "Any] = OneCycle)", "Any] = Constant)", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),
     ("estimator.py", "return int(self.random_state)", "return int(bool(self.random_state))", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),
@@ -25,13 +25,13 @@ FAULTS = [
     ("report/sections.py", "(r & ~right[0])", "(r & right[0])", CELLS),
     ("report/inner_sections.py", "(output > 0)", "(output >= 0)", CELLS),
     ("report/examination.py", "rows(pictures, np.arange(batch))", "rows(pictures, np.arange(batch)[::-1])", CELLS),
-    ("export/torch_parts.py", "hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256", "len(content) < 64", "test_digests.py -k exported"),
-    ("export/torch.py", "names = model.class_names or", "names =", "test_export_torch.py"),
-    ("export/onnx.py", "json.dumps(model.class_names)", "json.dumps(sorted(model.class_names))", "test_export_names.py"),
-    ("export/safetensors.py", '"input_shape": model.input_shape,', '"input_shape": (*model.input_shape[1::-1], model.input_shape[2]),', "test_import_safetensors.py"),
+    ("export/torch_parts.py", "hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256", "len(content) < 64", "data/test_digests.py -k exported"),
+    ("export/torch.py", "names = model.class_names or", "names =", "export/test_export_torch.py"),
+    ("export/onnx.py", "json.dumps(model.class_names)", "json.dumps(sorted(model.class_names))", "export/test_export_names.py"),
+    ("export/safetensors.py", '"input_shape": model.input_shape,', '"input_shape": (*model.input_shape[1::-1], model.input_shape[2]),', "export/test_import_safetensors.py"),
     ("data/dataset.py", "[seed, _TEST_STREAM]", "[0, _TEST_STREAM]", DATA),
     ("data/dataset.py", "min(size * total // whole, size - 1)", "min(size * total // whole, size)", DATA),
     ("data/idx.py", "    if stream.read(1):\n", "    if False:\n", DATA),
     ("data/image_source.py", "_Selection(self._source, self._indices[indices])", "_Selection(self._source, indices)", DATA),
-    ("data/download.py", "span is not None and int(span[1]) == done", "span is not None", "test_data_download.py"),
+    ("data/download.py", "span is not None and int(span[1]) == done", "span is not None", "data/test_data_download.py"),
 ]  # fmt: skip

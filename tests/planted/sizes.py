@@ -1,21 +1,21 @@
 """Faults that show at some sizes only, or only in memory that no result is read from."""
 
-COMPILED = "test_kernel_sizes.py -k compiled"
-CUDA = "test_cuda_sizes.py"
+COMPILED = "ops/test_kernel_sizes.py -k compiled"
+CUDA = "ops/test_cuda_sizes.py"
 
 FAULTS = [
-    ("ops/conv2d/compiled.py", "(rows * columns * filters if pool else 0)", "0", "test_numpy_kernels.py -k compiled"),
-    ("ops/conv2d/compiled.py", "+ 4 * filters\n", "\n", "test_kernel_sizes.py -k 'compiled and convolutions'"),
-    ("ops/conv2d/compiled.py", "8 * filters + 16 *", "7 * filters + 16 *", "test_kernel_sizes.py -k 'compiled and convolutions'"),
-    ("ops/dense/compiled_kernels.py", "// outputs + 1)\n", "// outputs + 2)\n", "test_kernel_sizes.py -k 'compiled and dense'"),
-    ("ops/dense/compiled.py", "room=per * (images + outputs)", "room=per * images", "test_kernel_sizes.py -k 'compiled and dense'"),
-    ("ops/dense/compiled_kernels.py", "range(1, count):\n        part", "range(1, min(count, 16)):\n        part", "test_kernel_sizes.py -k 'parts_of_a_gradient'"),
-    ("ops/dense/compiled_products.py", "builder.sub(last, emit.integer(ROWS - 1))", "emit.integer(ROWS)", "test_kernel_sizes.py -k 'compiled and narrow'"),
-    ("ops/dense/compiled_products.py", "left >= wide and last >= ROWS - 1", "left >= wide and last >= ROWS - 2", "test_kernel_sizes.py -k 'compiled and dense'"),
-    ("ops/dense/compiled_products.py", "(rows + ROWS - 1) // _TALL", "(rows + ROWS) // _TALL", "test_kernel_sizes.py -k 'compiled and narrow'"),
-    ("ops/conv2d/compiled_phases.py", "rows - reached) - skipped", "rows - reached)", "test_kernel_sizes.py -k 'compiled and narrow'"),
-    ("ops/conv2d/compiled_phases.py", "after(turned, skipped * across", "after(turned, 0 * across", "test_kernel_sizes.py -k 'compiled and narrow'"),
-    ("ops/generic.py", "g + weight_decay * p for", "g + weight_decay * g for", "test_kernel_sizes.py -k 'optimizer'"),
+    ("ops/conv2d/compiled.py", "(rows * columns * filters if pool else 0)", "0", "ops/test_numpy_kernels.py -k compiled"),
+    ("ops/conv2d/compiled.py", "+ 4 * filters\n", "\n", "ops/test_kernel_sizes.py -k 'compiled and convolutions'"),
+    ("ops/conv2d/compiled.py", "8 * filters + 16 *", "7 * filters + 16 *", "ops/test_kernel_sizes.py -k 'compiled and convolutions'"),
+    ("ops/dense/compiled_kernels.py", "// outputs + 1)\n", "// outputs + 2)\n", "ops/test_kernel_sizes.py -k 'compiled and dense'"),
+    ("ops/dense/compiled.py", "room=per * (images + outputs)", "room=per * images", "ops/test_kernel_sizes.py -k 'compiled and dense'"),
+    ("ops/dense/compiled_kernels.py", "range(1, count):\n        part", "range(1, min(count, 16)):\n        part", "ops/test_kernel_sizes.py -k 'parts_of_a_gradient'"),
+    ("ops/dense/compiled_products.py", "builder.sub(last, emit.integer(ROWS - 1))", "emit.integer(ROWS)", "ops/test_kernel_sizes.py -k 'compiled and narrow'"),
+    ("ops/dense/compiled_products.py", "left >= wide and last >= ROWS - 1", "left >= wide and last >= ROWS - 2", "ops/test_kernel_sizes.py -k 'compiled and dense'"),
+    ("ops/dense/compiled_products.py", "(rows + ROWS - 1) // _TALL", "(rows + ROWS) // _TALL", "ops/test_kernel_sizes.py -k 'compiled and narrow'"),
+    ("ops/conv2d/compiled_phases.py", "rows - reached) - skipped", "rows - reached)", "ops/test_kernel_sizes.py -k 'compiled and narrow'"),
+    ("ops/conv2d/compiled_phases.py", "after(turned, skipped * across", "after(turned, 0 * across", "ops/test_kernel_sizes.py -k 'compiled and narrow'"),
+    ("ops/generic.py", "g + weight_decay * p for", "g + weight_decay * g for", "ops/test_kernel_sizes.py -k 'optimizer'"),
     ("ops/optimizer_updates/optimizers.cu", "if (weight_decay != T(0)) gradient", "if (weight_decay != T(0) && momentum != T(0)) gradient", CUDA),
     ("ops/cuda/elements.cuh", "(PER_THREAD - 1) * blockDim.x < count", "(PER_THREAD - 2) * blockDim.x < count", CUDA),
     ("ops/cuda/elements.cuh", "for (long long i = first; i < count;", "for (long long i = first; i < count - 1;", CUDA),

@@ -1,29 +1,31 @@
 """Faults in what runs, keeps and goes on with a training."""
 
-FIT = "test_fit.py -k 'plain_softmax or seed or chunks_change or progress'"
-RESUME = "test_resume.py test_resume_unfinished.py test_resume_refused.py"
-CALLBACKS = "test_callbacks.py"
+FIT = "training/test_fit.py -k 'plain_softmax or seed or chunks_change or progress'"
+RESUME = (
+    "training/test_resume.py training/test_resume_unfinished.py training/test_resume_refused.py"
+)
+CALLBACKS = "callbacks/test_callbacks.py"
 
 FAULTS = [
     ("training/loop.py", "train_loss=state.loss_sum / course.images", "train_loss=state.loss_sum / (course.steps * course.batch_size)", FIT),
     ("training/loop.py", "self._rates(state.position - 1, 1)[0]),", "self._rates(state.position - course.steps, 1)[0]),", FIT),
-    ("training/loop.py", "accuracies=correct / self._sizes(state.told, len(losses))", "accuracies=correct / course.batch_size", "test_learning_rates.py -k 'numpy and own_rate'"),
+    ("training/loop.py", "accuracies=correct / self._sizes(state.told, len(losses))", "accuracies=correct / course.batch_size", "execution/test_learning_rates.py -k 'numpy and own_rate'"),
     ("training/loop.py", "self._images += self.state.images - before.images", "self._images += self.state.images", FIT),
     ("training/loop.py", "period - position % period for period", "period for period", CALLBACKS),
-    ("training/batch_order.py", "default_rng([seed, epoch])", "default_rng([seed, min(epoch, 1)])", "test_fit.py -k 'plain_softmax and numpy'"),
-    ("training/batch_order.py", "order[step * self.batch_size : (step + 1) * self.batch_size]", "order[step * self.batch_size : min((step + 1) * self.batch_size, self.images - 1)]", "test_fit.py -k 'plain_softmax and numpy'"),
-    ("training/batch_order.py", "-(-self.images // self.batch_size)", "self.images // self.batch_size + 1", "test_course.py"),
-    ("storage/checkpoint.py", " or value.dtype != dtype", "", "test_checkpoint.py -k arrays_that_are_not"),
-    ("storage/checkpoint.py", "entry.compress_type != zipfile.ZIP_STORED", "False", "test_checkpoint.py -k grow_in_memory"),
-    ("storage/checkpoint.py", "hashlib.sha256(content)", "hashlib.sha256(content[: 2**16])", "test_digests.py -k 'model_file or checkpoint or hashes'"),
-    ("training/state.py", '("epochs", "batch_size", "images", "seed")', '("epochs", "batch_size", "images")', "test_resume_refused.py -k another_model"),
-    ("training/state.py", "first_step=steps_before - state.position", "first_step=steps_before", "test_resume_refused.py -k another_batch_size"),
-    ("training/state.py", "state.correct > state.images", "state.correct > course.images", "test_resume_refused.py -k describes_no_training"),
-    ("training/history.py", "> min_delta:", ">= min_delta:", "test_callbacks.py -k best"),
-    ("callbacks/early_stopping.py", "waited >= self._patience", "waited > self._patience", "test_callbacks.py -k early"),
-    ("callbacks/checkpoints.py", "if state.step or not state.records:", "if not state.records:", "test_callbacks.py -k best"),
-    ("callbacks/logs.py", '(line["epoch"], line["step"]) <= now', '(line["epoch"], line["step"]) < now', "test_callbacks.py -k 'log or lines'"),
-    ("callbacks/logs.py", "int(row[0]) <= epochs", "int(row[0]) < epochs", "test_callbacks.py -k 'log or lines'"),
-    ("storage/run_folder.py", "stem, number = path, 1\n", "stem, number = path, 2\n", "test_run_folder.py"),
-    ("training/batch_stream.py", "if len(labels) > size else None", "if len(labels) > 2 * size else None", "test_streaming.py -k 'not every_backend'"),
+    ("training/batch_order.py", "default_rng([seed, epoch])", "default_rng([seed, min(epoch, 1)])", "training/test_fit.py -k 'plain_softmax and numpy'"),
+    ("training/batch_order.py", "order[step * self.batch_size : (step + 1) * self.batch_size]", "order[step * self.batch_size : min((step + 1) * self.batch_size, self.images - 1)]", "training/test_fit.py -k 'plain_softmax and numpy'"),
+    ("training/batch_order.py", "-(-self.images // self.batch_size)", "self.images // self.batch_size + 1", "training/test_batch_order.py"),
+    ("storage/checkpoint.py", " or value.dtype != dtype", "", "storage/test_checkpoint.py -k arrays_that_are_not"),
+    ("storage/checkpoint.py", "entry.compress_type != zipfile.ZIP_STORED", "False", "storage/test_checkpoint.py -k grow_in_memory"),
+    ("storage/checkpoint.py", "hashlib.sha256(content)", "hashlib.sha256(content[: 2**16])", "data/test_digests.py -k 'model_file or checkpoint or hashes'"),
+    ("training/state.py", '("epochs", "batch_size", "images", "seed")', '("epochs", "batch_size", "images")', "training/test_resume_refused.py -k another_model"),
+    ("training/state.py", "first_step=steps_before - state.position", "first_step=steps_before", "training/test_resume_refused.py -k another_batch_size"),
+    ("training/state.py", "state.correct > state.images", "state.correct > course.images", "training/test_resume_refused.py -k describes_no_training"),
+    ("training/history.py", "> min_delta:", ">= min_delta:", "callbacks/test_callbacks.py -k best"),
+    ("callbacks/early_stopping.py", "waited >= self._patience", "waited > self._patience", "callbacks/test_callbacks.py -k early"),
+    ("callbacks/checkpoints.py", "if state.step or not state.records:", "if not state.records:", "callbacks/test_callbacks.py -k best"),
+    ("callbacks/logs.py", '(line["epoch"], line["step"]) <= now', '(line["epoch"], line["step"]) < now', "callbacks/test_callbacks.py -k 'log or lines'"),
+    ("callbacks/logs.py", "int(row[0]) <= epochs", "int(row[0]) < epochs", "callbacks/test_callbacks.py -k 'log or lines'"),
+    ("storage/run_folder.py", "stem, number = path, 1\n", "stem, number = path, 2\n", "storage/test_run_folder.py"),
+    ("training/batch_stream.py", "if len(labels) > size else None", "if len(labels) > 2 * size else None", "execution/test_streaming.py -k 'not every_backend'"),
 ]  # fmt: skip

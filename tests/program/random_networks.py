@@ -4,11 +4,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
-import program_cases
 from hypothesis import strategies as st
-from program_cases import Alternating, LayerNorm, Mixer, Outside, Swish
 
 import arraycnn as cnn
+import program_cases
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.ops.numpy import launcher as plain
 from arraycnn.ops.numpy.record import plain_kernels
@@ -19,6 +18,7 @@ from arraycnn.program.screening import screened_training
 from arraycnn.program.steps import opaque_layers, parts
 from layer_rows import ROWS
 from optional import Late
+from program_cases import Alternating, LayerNorm, Mixer, Outside, Swish
 
 launching = Late("arraycnn.program.render.launching")
 launchers = Late("arraycnn.ops.compiled.launcher")

@@ -1,14 +1,12 @@
 """Chains of steps that work on image after image, and what loops compute again."""
 
 import numpy as np
-import program_cases
 import pytest
-import schedule_oracle
-import test_program_passes
-from program_cases import NETWORKS, OPTIMIZERS, on_small_sizes
-from test_program_trace import traced
 
 import arraycnn as cnn
+import program_cases
+import schedule_oracle
+import test_program_passes
 from arraycnn.ops import Window, array_namespace
 from arraycnn.program import memo
 from arraycnn.program.description import description
@@ -17,6 +15,8 @@ from arraycnn.program.interpret import interpret
 from arraycnn.program.passes import chains
 from arraycnn.program.passes.schedule import scheduled
 from optional import Late, needs
+from program_cases import NETWORKS, OPTIMIZERS, on_small_sizes
+from test_program_trace import traced
 
 launches = Late("arraycnn.ops.compiled.chains")
 links = Late("arraycnn.ops.compiled.kernels.links")

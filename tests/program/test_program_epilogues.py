@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from test_program_trace import traced
 
 import arraycnn as cnn
 from arraycnn.ops import Window, array_namespace
@@ -10,6 +9,7 @@ from arraycnn.program.heads import HEADS
 from arraycnn.program.interpret import interpret
 from arraycnn.program.passes.epilogues import with_epilogues
 from arraycnn.program.passes.simplify import simplified
+from test_program_trace import traced
 
 WINDOW, POOL = Window((3, 3), (1, 1)), Window((2, 2), (2, 2))
 OVERLAPPING, WIDE = Window((2, 2), (1, 1)), Window((1, 2), (1, 2))

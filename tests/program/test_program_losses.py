@@ -1,10 +1,10 @@
 """A training step with each loss as a program: the eager step's numbers, all of them traced."""
 
 import numpy as np
-import program_cases
 import pytest
 
 import arraycnn as cnn
+import program_cases
 from arraycnn.layers import Context, Randomness
 from arraycnn.ops import GENERIC
 from arraycnn.program.interpret import interpret

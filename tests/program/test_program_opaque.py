@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
-import program_cases
 import pytest
-import schedule_oracle
-from program_cases import Alternating, Outside, block
-from test_program_plan import arrays_of, check_close, check_equal, data, model_of
 
 import arraycnn as cnn
+import program_cases
+import schedule_oracle
 from arraycnn.execution import EagerInference, EagerTraining, traceable
 from arraycnn.program.compose import inference_schedule, training_schedule
 from arraycnn.program.effects import copied
@@ -22,6 +20,8 @@ from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.screening import screened_inference, screened_training
 from arraycnn.program.steps import opaque_layers, parts, training_program
 from optional import needs
+from program_cases import Alternating, Outside, block
+from test_program_plan import arrays_of, check_close, check_equal, data, model_of
 
 SHAPE = (8, 7, 3)
 

@@ -1,15 +1,13 @@
 """The passes: a program means the same after each, and a schedule keeps what it declares."""
 
 import numpy as np
-import program_cases
 import pytest
-import schedule_oracle
 from hypothesis import given
 from hypothesis import strategies as st
-from program_cases import NETWORKS, OPTIMIZERS
-from test_program_trace import check_same, traced
 
 import arraycnn as cnn
+import program_cases
+import schedule_oracle
 from arraycnn.ops import array_namespace
 from arraycnn.ops.arrays import at
 from arraycnn.program.access import Access, dense, through
@@ -21,6 +19,8 @@ from arraycnn.program.passes.dead import without_dead
 from arraycnn.program.passes.schedule import scheduled
 from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.text import listing
+from program_cases import NETWORKS, OPTIMIZERS
+from test_program_trace import check_same, traced
 
 X = np.random.default_rng(2).normal(size=(4, 3, 2))
 

@@ -6,18 +6,15 @@ import math
 from itertools import chain, pairwise
 
 import numpy as np
-import program_cases
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import arraycnn as cnn
+import program_cases
 import random_networks
 import test_program_passes
 import test_program_trace
-from canaries import Canaries
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from program_cases import NETWORKS, OPTIMIZERS, Mixer, Swish, block
-from test_program_trace import traced
-
-import arraycnn as cnn
 from arraycnn.execution import traceable
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.ops import array_namespace
@@ -29,7 +26,10 @@ from arraycnn.program.render.numpy.calls import Calls
 from arraycnn.program.render.numpy.grid import chunks
 from arraycnn.program.render.numpy.late import late_gradients
 from arraycnn.program.render.numpy.memory import places
+from canaries import Canaries
 from cases import CASES
+from program_cases import NETWORKS, OPTIMIZERS, Mixer, Swish, block
+from test_program_trace import traced
 
 
 class Guarded(Launcher):

@@ -5,18 +5,18 @@ import pickle
 from dataclasses import dataclass, field
 
 import numpy as np
-import program_cases
 import pytest
-import random_networks
 from hypothesis import HealthCheck, given, settings
-from program_cases import Lion, Mixer, Swish, block
 
 import arraycnn as cnn
+import program_cases
+import random_networks
 from arraycnn.callbacks import Callback
 from arraycnn.execution import traceable
 from arraycnn.ops import array_namespace
 from arraycnn.tree import flatten
 from optional import Late, needs
+from program_cases import Lion, Mixer, Swish, block
 
 pytestmark = needs("llvmlite")
 traced = Late("arraycnn.execution.traced")

@@ -4,11 +4,10 @@ import itertools
 
 import numpy as np
 import pytest
-import random_networks
 from hypothesis import HealthCheck, given, settings
-from program_cases import Outside, Swish
 
 import arraycnn as cnn
+import random_networks
 from arraycnn.execution import Task
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.ops.clock import Clock
@@ -21,6 +20,7 @@ from arraycnn.program.costs import operations
 from arraycnn.training.step import Carry
 from arraycnn.tree import leaves
 from optional import Late, needs
+from program_cases import Outside, Swish
 
 clocked_launchers = Late("arraycnn.ops.compiled.clocked")
 

@@ -4,17 +4,14 @@ import operator
 from contextlib import nullcontext
 
 import numpy as np
-import program_cases
 import pytest
-import test_program_passes
-import test_program_trace
-from canaries import Canaries
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from program_cases import NETWORKS, OPTIMIZERS
-from test_program_trace import traced
 
 import arraycnn as cnn
+import program_cases
+import test_program_passes
+import test_program_trace
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.ops import Window, array_namespace
 from arraycnn.program.heads import HEADS
@@ -22,7 +19,10 @@ from arraycnn.program.interpret import interpret
 from arraycnn.program.passes.chains import chains
 from arraycnn.program.passes.schedule import scheduled
 from arraycnn.program.passes.simplify import simplified
+from canaries import Canaries
 from optional import Late, needs
+from program_cases import NETWORKS, OPTIMIZERS
+from test_program_trace import traced
 
 pytestmark = needs("llvmlite")
 launching = Late("arraycnn.program.render.launching")

@@ -4,11 +4,10 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
-import program_cases
 import pytest
-from program_cases import NETWORKS, OPTIMIZERS
 
 import arraycnn as cnn
+import program_cases
 from arraycnn.execution.xla import cause_in
 from arraycnn.layers import Context
 from arraycnn.ops import GENERIC, array_namespace
@@ -20,6 +19,7 @@ from arraycnn.program.steps import inference_program, training_program
 from arraycnn.program.trace import TracingError, trace
 from arraycnn.training.step import infer
 from cases import CASES
+from program_cases import NETWORKS, OPTIMIZERS
 
 
 def traced(function, *arrays):

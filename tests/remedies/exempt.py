@@ -6,7 +6,9 @@ Beside it those that a test of another file follows, since it has the machine th
 from remedies.listing import Remedy
 
 _HARDWARE = "needs a CUDA device, or a driver, in the state that the message is about"
-_INSTALL = "would install or remove packages; tests/test_cupy_probe.py provokes the message"
+_INSTALL = (
+    "would install or remove packages; tests/backends/test_cupy_probe.py provokes the message"
+)
 _INSTALL_FONT = "would install a font; tests/test_names.py provokes the message"
 _LARGE = "needs an array of 2^31 numbers; tests of the kernel provoke the message"
 _SYSTEM = "is about the machine: other programs, its disk, its network"
@@ -54,25 +56,25 @@ ELSEWHERE: dict[Remedy, str] = {
     Remedy(
         "storage/model_file.py",
         "this is {}: its training goes on, but may not go on to the same bit",
-    ): "test_saved.py::test_a_training_of_other_versions_says_that_bits_may_differ",
+    ): "storage/test_saved.py::test_a_training_of_other_versions_says_that_bits_may_differ",
     Remedy(
         "model/distribution_shift.py", "of the training images {}: scale both in one way"
-    ): "test_familiarity.py::test_scaled_as_told_they_pass_in_silence",
+    ): "model/test_distribution_shift.py::test_scaled_as_told_they_pass_in_silence",
     Remedy(
         "model/distribution_shift.py", "pass 255 - images"
-    ): "test_familiarity.py::test_another_background",
+    ): "model/test_distribution_shift.py::test_another_background",
     Remedy("estimator.py", "give them as fit had them"): (
-        "test_sampling.py::test_the_estimator_refuses_to_score_classes_of_which_it_knows_none"
+        "data/test_sampling.py::test_the_estimator_refuses_to_score_classes_of_which_it_knows_none"
     ),
     Remedy("program/render/values.py", "write {}"): (
         "program/test_program_render.py::"
         "test_a_remainder_of_floating_numbers_has_no_code_and_says_what_has"
     ),
     Remedy("ops/compiled/caching.py", "it runs all the same"): (
-        "test_kernel_cache.py::test_a_full_disk_is_said_once_and_stops_nothing"
+        "ops/test_kernel_cache.py::test_a_full_disk_is_said_once_and_stops_nothing"
     ),
     Remedy("ops/compiled/caching.py", "set ARRAYCNN_KERNELS to a folder that you may write"): (
-        "test_kernel_cache.py::"
+        "ops/test_kernel_cache.py::"
         "test_where_that_folder_is_not_ours_nothing_is_kept_and_nothing_in_it_is_run"
     ),
 }

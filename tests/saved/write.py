@@ -1,4 +1,5 @@
-"""Write what tests/test_saved.py loads: small files of each kind, by the version that is imported.
+"""Write what tests/storage/test_saved.py loads: small files of each kind, by the version that is
+imported.
 
     git worktree add /tmp/old COMMIT
     PYTHONPATH=/tmp/old/src python tests/saved/write.py tests/saved/COMMIT

@@ -156,7 +156,7 @@ def test_llvmlite_that_does_not_work_is_an_error_with_a_way_out(code, said, brok
 
 
 def test_the_extra_asks_for_what_the_backend_needs():
-    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())[
+    project = tomllib.loads((Path(__file__).parent.parent.parent / "pyproject.toml").read_text())[
         "project"
     ]
     assert project["optional-dependencies"]["fast"] == [f"llvmlite>={LLVMLITE}"]

@@ -273,8 +273,8 @@ def test_sanitizers_tell_one_shared_array_from_the_next(fault):
     code = f"import numpy, test_cuda_host as t; t.run(t.NEIGHBOURS, numpy.full(64, {fault:d}, 'f'))"
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env=sanitize_cuda.environment(),
-        cwd=Path(__file__).parent,
+        env={**sanitize_cuda.environment(), "PYTHONPATH": ":".join(sys.path)},
+        cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
         check=False,

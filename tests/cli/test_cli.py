@@ -16,7 +16,7 @@ from arraycnn.data import load_dataset
 from arraycnn.storage.provenance import source_commit
 from conftest import run_arraycnn
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+DATA = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 NOTICE = re.compile("using NumPy, because|using the files as your own")
 QUICK = ("--backend", "numpy", "--epochs", "1", "--limit", "200")
 

@@ -29,7 +29,7 @@ cupy = Late("cupy")
 @pytest.fixture(autouse=True, scope="module")
 def _no_device():
     if cupy.cuda.is_available():
-        pytest.skip("a device runs them itself: tests/test_gpu.py")
+        pytest.skip("a device runs them itself: tests/backends/test_gpu.py")
 
 
 def on_host(array):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 PAGES = [path for path in (ROOT / "README.md", ROOT / "docs" / "PERFORMANCE.md") if path.exists()]
 NEWEST = sorted((ROOT / "bench" / "results").glob("cpu-*.json"))[-1]
 MEASURED = json.loads(NEWEST.read_text())

@@ -197,7 +197,7 @@ def test_curves_show_what_the_loss_measures(recwarn):
 def test_what_the_page_on_losses_shows_runs(capsys, monkeypatch):
     # Five networks, whose compilation is no part of what the page says.
     monkeypatch.setattr(cnn.NumPy, "_is_fast", lambda self: False)
-    page = (Path(__file__).parent.parent / "docs" / "LOSSES.md").read_text()
+    page = (Path(__file__).parent.parent.parent / "docs" / "LOSSES.md").read_text()
     examples = re.findall(r"^```python\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
     shown = {}
     for example in examples:

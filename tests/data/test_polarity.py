@@ -11,7 +11,7 @@ from arraycnn.data import ImageSource, load_dataset
 from arraycnn.data.polarity import background, backgrounds, blank, inverted
 from arraycnn.errors import CheckpointError
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+DATA = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 DIGITS = load_dataset("digits").train_images
 
 

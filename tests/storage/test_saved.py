@@ -38,7 +38,7 @@ from arraycnn.storage.provenance import versions
 from conftest import import_optional, jax_in_float64
 from saved.write import COMMANDS, TRAINING, machine
 
-SAVED = Path(__file__).parent / "saved"
+SAVED = Path(__file__).parent.parent / "saved"
 COMMITS = sorted(path.parent.name for path in SAVED.glob("*/about.json"))
 TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
 OPTIMIZERS = {

@@ -312,7 +312,7 @@ def run_sanitized(program, tool, *arguments):
         capture_output=True,
         text=True,
         check=False,
-        cwd=Path(__file__).parent.parent,
+        cwd=Path(__file__).parent.parent.parent,
         env={**os.environ, NO_POOL: "1"},
     )
 

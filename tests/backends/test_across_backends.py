@@ -160,9 +160,12 @@ def test_jax_with_its_optimisations_as_users_have_it():
         "    result = tests.trained('basic', backend)\n"
         "result.check_close(tests.trained('basic', 'numpy'), tolerance=1e-10)\n"
     )
-    environment = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "0"}
+    environment = os.environ | {
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     command = [sys.executable, "-c", program]
-    subprocess.run(command, cwd=Path(__file__).parent, env=environment, check=True)
+    subprocess.run(command, cwd=Path(__file__).parent.parent, env=environment, check=True)
 
 
 def test_a_change_in_the_tenth_digit_would_be_seen(on_numpy):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-DATA = Path(__file__).parent.parent.parent / "shared" / "data"
+DATA = Path(__file__).parent.parent.parent.parent / "shared" / "data"
 
 BLOCKED = """
 import sys
@@ -86,7 +86,7 @@ def test_importing_every_module(tmp_path):
 
 
 def test_every_file_is_in_the_words_of_this_python():
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parent.parent.parent
     files = [
         path
         for part in ("src", "tests", "bench", "examples")

@@ -27,7 +27,7 @@ NAMES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+REAL_DATA = Path(__file__).parent.parents[2] / "shared" / "data"
 needs_real_data = pytest.mark.skipif(
     not REAL_DATA.is_dir(), reason="the real MNIST files are not beside the project"
 )

@@ -19,7 +19,7 @@ from arraycnn import CuPy, Model, NumPy
 from arraycnn.callbacks.time_limit import TimeLimit
 
 ARRAYCNN = Path(sys.executable).parent / "arraycnn"
-KILL_SAVES = Path(__file__).parent / "kill_saves.py"
+KILL_SAVES = Path(__file__).parent.parent / "kill_saves.py"
 BASE = ("train", "--backend", "numpy", "--network", "scratch", "--limit", "200", "--epochs", "4")
 TIMES = ("seconds", "images_per_second")
 

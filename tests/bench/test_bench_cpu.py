@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-BENCH = Path(__file__).parent.parent / "bench"
+BENCH = Path(__file__).parent.parent.parent / "bench"
 OURS = ["arraycnn numpy", *(["arraycnn fast"] if find_spec("llvmlite") else [])]
 PEERS = {"torch eager": "torch", "torch channels_last": "torch", "jax jit": "jax"}
 PEERS |= {"arraycnn torch": "torch"}

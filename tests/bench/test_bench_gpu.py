@@ -10,7 +10,7 @@ import pytest
 
 from arraycnn.ops.cuda.record import cuda_kernels
 
-BENCH = Path(__file__).parent.parent / "bench"
+BENCH = Path(__file__).parent.parent.parent / "bench"
 PEERS = {"torch-graph": "torch", "jax-scan": "jax"}
 
 
