@@ -74,7 +74,7 @@ def poisoned(array):
 
 def kernels_of(launcher):
     """Plain kernels, and what is rendered beside them."""
-    return with_rendered(plain.plain_kernels(launcher), launcher, Calls)
+    return with_rendered(plain.numpy_kernels(launcher), launcher, Calls)
 
 
 def called():

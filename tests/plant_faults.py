@@ -194,7 +194,7 @@ FAULTS = [
     ("ops/compiled/kernels/steps.py", "order[place * batch + n]", "order[n]"),
     ("ops/compiled/launcher.py", "memory = self._free.pop(place)", "memory = self._free[place]"),
     ("ops/compiled/launcher.py", "bisect_left(self._free, size, key=len)", "0"),
-    ("ops/compiled/kernels/running.py", "_put(at(shared, 0), (number + 1) << 32)", "_put(at(shared, 0), (number + 2) << 32)"),
+    ("ops/compiled/kernels/run_launches.py", "_put(at(shared, 0), (number + 1) << 32)", "_put(at(shared, 0), (number + 2) << 32)"),
     ("execution/recorded.py", "_overwrite(self._carry, before)", "pass"),
     ("execution/fusion.py", "type(first) is not Conv2d", "not isinstance(first, Conv2d)"),
     ("execution/fusion.py", "ConvPool2d(first, relu, pool), 2 + relu", "ConvPool2d(first, False, pool), 2 + relu"),

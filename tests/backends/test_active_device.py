@@ -10,7 +10,7 @@ import pytest
 import arraycnn as cnn
 from arraycnn.backends.backend import Backend
 from arraycnn.ops import GENERIC
-from arraycnn.report.inside import activations, layer_norms, layer_times, saliency
+from arraycnn.report.internals import activations, layer_norms, layer_times, saliency
 
 NETWORK = cnn.Sequential(
     cnn.Rescale(), cnn.Conv2d(2, 3), cnn.ReLU(), cnn.MaxPool2d(2), cnn.Flatten(), cnn.Dense(3)

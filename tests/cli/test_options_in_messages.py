@@ -168,7 +168,7 @@ def test_every_option_in_a_message_is_one_of_the_command(command):
 @pytest.mark.parametrize(
     ("command", "module", "place"),
     [
-        ("evaluate", "arraycnn.data.own", "_check_size"),
+        ("evaluate", "arraycnn.data.user_sets", "_check_size"),
         ("report", "arraycnn.data.picture_folder", "common_shape"),
         ("evaluate", "arraycnn.data.flat_rows", "row_shape"),
         ("export", "arraycnn.backends.numpy", "NumPy.check"),

@@ -29,5 +29,5 @@ FAULTS = [
     (WARPS, "value += __shfl_xor_sync(ALL_LANES, value, distance);", "value += __shfl_xor_sync(ALL_LANES, value, 1);", "lane"),
     (WARPS, "T warp_sum(T value) {\n    for (int distance = WARP / 2;", "T warp_sum(T value) {\n    for (int distance = WARP / 4;", "lost half of a warp"),
     (PY, "(blocks(rows, _THREADS // WARP),)", "(rows // (_THREADS // WARP),)", "grid rounding"),
-    (PY, "(losses, hits, loss_sum, correct, count)", "(losses, hits, loss_sum, correct, count - 1)", "lost last block"),
+    (PY, "(losses, is_correct, loss_sum, correct, count)", "(losses, is_correct, loss_sum, correct, count - 1)", "lost last block"),
 ]  # fmt: skip

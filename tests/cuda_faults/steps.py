@@ -24,7 +24,7 @@ FAULTS = [
         "losses[place] = loss_sum[0];",
         "a lost division",
     ),
-    (CU, "hits[place] = correct[0];", "hits[0] = correct[0];", "an index"),
+    (CU, "correct_counts[place] = correct[0];", "correct_counts[0] = correct[0];", "an index"),
     (CU, "cursor[0] = place + 1;", "cursor[0] = 1;", "a cursor that stays"),
     (
         PY,

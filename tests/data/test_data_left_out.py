@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from arraycnn.data import load_dataset
-from arraycnn.data.found import LeftOut
+from arraycnn.data.reader_result import LeftOut
 from arraycnn.errors import DataError
 
 IMAGES = np.arange(20 * 4 * 3, dtype=np.uint8).reshape(20, 4, 3)

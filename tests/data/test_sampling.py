@@ -237,7 +237,7 @@ def test_a_set_that_has_changed_may_test_what_was_trained_on(cli):
 
 def test_a_class_without_test_images_has_no_scores_in_the_report():
     from arraycnn.report import class_scores
-    from arraycnn.report.words import classes
+    from arraycnn.report.sentences import classes
 
     confusion = np.array([[5, 0, 1], [1, 4, 0], [0, 0, 0]])  # one image is taken for the third
     text = classes(class_scores(confusion), ("a", "b", "never tested"))

@@ -38,13 +38,13 @@ from arraycnn.cli import cli, main
 from arraycnn.data import image_files
 from arraycnn.data.cifar import find_cifar_file
 from arraycnn.data.csv_table import find_layout, read_table
-from arraycnn.data.found import Found
 from arraycnn.data.idx import read_idx
 from arraycnn.data.idx_files import find_idx_file
 from arraycnn.data.npz_pairs import find_pair
 from arraycnn.data.numpy_files import read_npy, read_npz
 from arraycnn.data.pickled import read_pickle
 from arraycnn.data.pickled_arrays import PickledArray, PickledDType
+from arraycnn.data.reader_result import Found
 from arraycnn.errors import CheckpointError, DataFileError
 from arraycnn.layers.config import network_from_config, network_to_config
 

@@ -117,10 +117,10 @@ def tiles_of(monkeypatch):
 
     def leave(precision, tile):
         monkeypatch.setitem(tiles.TILES, precision, (tile,))
-        tiles.plan.cache_clear()
+        tiles.tiling.cache_clear()
 
     yield leave
-    tiles.plan.cache_clear()
+    tiles.tiling.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_plans_use_every_tile():
     """Shapes exist for which each is the quickest, else it is there in vain."""
     sizes = [2**n for n in range(3, 14)]
     for precision, those in tiles.TILES.items():
-        used = {tiles.plan(precision, m, n, k).tile for m in sizes for n in sizes for k in sizes}
+        used = {tiles.tiling(precision, m, n, k).tile for m in sizes for n in sizes for k in sizes}
         assert used == set(those)
 
 
@@ -150,13 +150,17 @@ def test_plans_use_every_tile():
 @pytest.mark.parametrize("depth", [0, 1, 16, 17, 100, 9216, 36_865])
 def test_plans_cover_all_steps(rows, columns, depth):
     for precision in PRECISIONS:
-        plan = tiles.plan(precision, rows, columns, depth)
-        assert plan.per_split % 16 == 0
-        assert (plan.splits - 1) * plan.per_split < max(depth, 1) <= plan.splits * plan.per_split
-        blocks = -(-rows // plan.tile.rows) * -(-columns // plan.tile.columns)
-        assert plan.splits == 1 or blocks < 132
+        tiling = tiles.tiling(precision, rows, columns, depth)
+        assert tiling.per_split % 16 == 0
+        assert (
+            (tiling.splits - 1) * tiling.per_split
+            < max(depth, 1)
+            <= tiling.splits * tiling.per_split
+        )
+        blocks = -(-rows // tiling.tile.rows) * -(-columns // tiling.tile.columns)
+        assert tiling.splits == 1 or blocks < 132
         if depth == 36_865:  # all 132 multiprocessors have work
-            assert blocks * plan.splits > 120
+            assert blocks * tiling.splits > 120
 
 
 DENSE = {
@@ -378,13 +382,13 @@ def test_many_columns():
 def short_splits(monkeypatch):
     """Makes splits as short as a grid allows, so that the last one takes little time."""
 
-    def plan(*args, **options):
-        chosen, depth = tiles.plan(*args, **options), args[3]
+    def tiling(*args, **options):
+        chosen, depth = tiles.tiling(*args, **options), args[3]
         per_split = blocks(depth, 16 * MOST_BLOCKS[1]) * 16
         return replace(chosen, splits=blocks(depth, per_split), per_split=per_split)
 
     for module in (matmul, convolution):
-        monkeypatch.setattr(module, "plan", plan)
+        monkeypatch.setattr(module, "tiling", tiling)
 
 
 @pytest.mark.parametrize("gated", [False, True])

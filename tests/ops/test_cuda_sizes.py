@@ -249,7 +249,7 @@ def test_products_of_many_parts(count):
     from arraycnn.ops.dense.cuda import dense_backward, matmul
 
     depth = count * tiles._LEAST_STEPS
-    assert tiles.plan("float64", 9, 7, depth).splits == count
+    assert tiles.tiling("float64", 9, 7, depth).splits == count
     rng = np.random.default_rng(count)
     a, b = rng.normal(size=(9, depth)), rng.normal(size=(depth, 7))
     found = matmul(HostLauncher(), a, b, precision="fp32")
@@ -279,7 +279,7 @@ def test_batches_of_recorded_steps():
             np.testing.assert_array_equal(found[2], labels[part])
             assert (found[3][0], found[4]) == (numbers[place], rates[place])
             steps.finish_step(HostLauncher(), tables, np.array(size * 1.5), np.array(3, np.int32))
-            assert (tables.losses[place], tables.hits[place], tables.cursor[0]) == (
+            assert (tables.losses[place], tables.correct_counts[place], tables.cursor[0]) == (
                 1.5,
                 3,
                 place + 1,

@@ -23,7 +23,7 @@ def tables(batch, steps, dtype, cursor, host):
         rates=made(rng.random(steps).astype(dtype)),
         cursor=made(np.array([cursor], np.int32)),
         losses=made(np.full(steps, -1, dtype)),
-        hits=made(np.full(steps, -1, np.int32)),
+        correct_counts=made(np.full(steps, -1, np.int32)),
         batch=batch,
     )
 
@@ -58,9 +58,9 @@ def test_results_go_to_the_step_and_the_cursor_moves_on(dtype):
         loss, correct = cuda.empty((), dtype), cuda.empty((), "int32")
         loss[...], correct[...] = 1.5, 2
         finish_step(cuda, given, loss, correct)
-        return given.losses, given.hits, given.cursor
+        return given.losses, given.correct_counts, given.cursor
 
-    losses, hits, cursor = check(run)
+    losses, correct_counts, cursor = check(run)
     np.testing.assert_array_equal(losses, [-1, -1, 0.5, -1])
-    np.testing.assert_array_equal(hits, [-1, -1, 2, -1])
+    np.testing.assert_array_equal(correct_counts, [-1, -1, 2, -1])
     np.testing.assert_array_equal(cursor, [3])

@@ -398,5 +398,5 @@ def test_plain_products_whose_sum_is_cut_into_parts(monkeypatch):
     rng = np.random.default_rng(0)
     for inner in around(2 * products._SHORTEST, launcher.MOST_TASKS * products._SHORTEST)[2:]:
         a, b = rng.normal(size=(7, inner)), rng.normal(size=(inner, 9))
-        record = plain.plain_kernels(plain.Launcher(ThreadPool(3)))
+        record = plain.numpy_kernels(plain.Launcher(ThreadPool(3)))
         np.testing.assert_allclose(record.matmul(a, b), a @ b, rtol=0, atol=1e-11)

@@ -185,7 +185,7 @@ def test_pools_without_winners_give_the_same_to_the_bit(problem, relu, size, str
     x.flat[0] = np.nan
     pool = Window((size, size), (stride, stride))
     with_winners = RECORDS["plain"]
-    without = plain.plain_kernels(plain.Launcher(ThreadPool(3)), need_winners=False)
+    without = plain.numpy_kernels(plain.Launcher(ThreadPool(3)), need_winners=False)
     if min(pool.output_shape(*window.output_shape(*x.shape[1:3]))) >= 1:
         (y, winners), (expected, _) = (
             record.conv2d_max_pool2d(record, x, weight, None, window, relu, pool)

@@ -19,7 +19,7 @@ FAULTS = [
     ("layers/group_norm.py", 'graph.node("Add", ', 'graph.node("Sub", ', ONNX + " -k GroupNorm"),
     ("optimizers/lion.py", "beta1 * m + (1.0 - beta1) * g", "beta2 * m + (1.0 - beta2) * g", "optimizers/test_optimizers.py -k Lion"),
     ("optimizers/lion.py", "direction + self.weight_decay * p", "direction - self.weight_decay * p", "optimizers/test_optimizers.py -k Lion"),
-    ("layers/twins.py", "if name in vars(type(layer))", "if hasattr(layer, name)", ONNX + " -k unknown"),
+    ("layers/export_forms.py", "if name in vars(type(layer))", "if hasattr(layer, name)", ONNX + " -k unknown"),
     ("export/channels_first.py", '"any_order", False', '"any_order", True', ONNX + " -k RMSNorm"),
     ("layers/conv2d.py", "pads=[top, left, bottom, right]", "pads=[top, bottom, left, right]", ONNX + " -k small"),
     ("layers/conv2d.py", "sides={(left, right, top, bottom)}", "sides={(top, bottom, left, right)}", TORCH + " -k 'small or keeps'"),

@@ -230,7 +230,7 @@ FAULTS = [
     ("program/screening.py", "if not _alike(wanted, got):", "if False:", _CALLS),
     ("program/effects.py", "np.random.set_state(states[1])", "pass", _CALLS),
     ("program/effects.py", "Remembering(copied(layer.layer))", "copied(layer.layer)", _CALLS),
-    ("program/render/calling.py", "if launcher.is_rehearsing:", "if False:", _CALLS),
+    ("program/render/opaque_calls.py", "if launcher.is_rehearsing:", "if False:", _CALLS),
     (
         "execution/traced.py",
         "self._torn = self._torn and not launcher.is_calling",

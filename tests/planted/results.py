@@ -23,7 +23,7 @@ FAULTS = [
     ("report/measures.py", "_Z_95 = 1.959963984540054", "_Z_95 = 1.645", MEASURES),
     ("report/sections.py", '"training accuracy": "train_accuracy"', '"training accuracy": "validation_accuracy"', CELLS),
     ("report/sections.py", "(r & ~right[0])", "(r & right[0])", CELLS),
-    ("report/inner_sections.py", "(output > 0)", "(output >= 0)", CELLS),
+    ("report/internals_sections.py", "(output > 0)", "(output >= 0)", CELLS),
     ("report/examination.py", "rows(pictures, np.arange(batch))", "rows(pictures, np.arange(batch)[::-1])", CELLS),
     ("export/torch_parts.py", "hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256", "len(content) < 64", "data/test_digests.py -k exported"),
     ("export/torch.py", "names = model.class_names or", "names =", "export/test_export_torch.py"),

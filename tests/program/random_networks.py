@@ -10,7 +10,7 @@ import arraycnn as cnn
 import program_cases
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.ops.numpy import launcher as plain
-from arraycnn.ops.numpy.record import plain_kernels
+from arraycnn.ops.numpy.record import numpy_kernels
 from arraycnn.program.compose import training_schedule
 from arraycnn.program.effects import copied
 from arraycnn.program.render.numpy import calls
@@ -118,7 +118,7 @@ def on_numpy(schedule, values, threads):
     launcher = plain.Launcher(thread_pool(threads))
     outputs = {}
     made = calls.Calls(schedule, "float64")
-    launcher.capture(lambda: outputs.update(made(launcher, plain_kernels(launcher), values)[0]))()
+    launcher.capture(lambda: outputs.update(made(launcher, numpy_kernels(launcher), values)[0]))()
     return outputs
 
 

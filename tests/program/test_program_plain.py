@@ -24,7 +24,7 @@ from arraycnn.program.passes.schedule import aligned_bytes, scheduled
 from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.render.numpy.calls import Calls
 from arraycnn.program.render.numpy.grid import chunks
-from arraycnn.program.render.numpy.late import late_gradients
+from arraycnn.program.render.numpy.late_gradients import late_gradients
 from arraycnn.program.render.numpy.memory import places
 from canaries import Canaries
 from cases import CASES

@@ -270,7 +270,7 @@ def a_set_that_torch_saved(here: Here) -> None:
     images, labels = making.some(24)
     x, y = torch.tensor(images), torch.tensor(labels)
     torch.save((x, y), here.path / "set.pt")
-    with here.refused(by="data/forms.py"):
+    with here.refused(by="data/reader_choice.py"):
         load_dataset(here.path / "set.pt")
     here.patch.chdir(here.path)
     told = "numpy.savez" + here.message.rpartition("numpy.savez")[2]

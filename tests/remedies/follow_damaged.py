@@ -43,7 +43,7 @@ def damaged_pictures_to_predict(here: Here) -> None:
     assert len(here.accepted_command(*predict, "--skip-damaged").splitlines()) == 11
 
 
-@follows("data/own.py", "bring the arrays to {}, or train without --image-size")
+@follows("data/user_sets.py", "bring the arrays to {}, or train without --image-size")
 def arrays_of_another_size(here: Here) -> None:
     making.write_npz(here.path / "a.npz")
     train = ("train", "--dataset", "a.npz", "--epochs", "1", "--backend", "numpy", "--no-fast")

@@ -319,14 +319,14 @@ def a_disk_that_is_full(here: Here) -> None:
         load_dataset("mnist")
 
 
-@follows("data/own.py", "check the path")
+@follows("data/user_sets.py", "check the path")
 def a_set_that_is_not_there(here: Here) -> None:
     with here.refused():
         load_dataset(here.path / "pets")
     load_dataset(making.write_pictures(here.path / "pets"))
 
 
-@follows("data/own.py", "take both from the same set")
+@follows("data/user_sets.py", "take both from the same set")
 def images_and_labels_of_two_sets(here: Here) -> None:
     images, labels = making.some(24)
     path = here.path / "x.npz"
@@ -335,7 +335,7 @@ def images_and_labels_of_two_sets(here: Here) -> None:
     load_dataset(making.write_npz(path, images, labels))
 
 
-@follows("data/own.py", "give it a test part of its own, or more images")
+@follows("data/user_sets.py", "give it a test part of its own, or more images")
 def a_set_too_small_to_split(here: Here) -> None:
     images, labels = making.some(3)
     path = here.path / "x.npz"
@@ -346,7 +346,7 @@ def a_set_too_small_to_split(here: Here) -> None:
     load_dataset(making.write_npz(path, **parts))
 
 
-@follows("data/own.py", "check its permissions")
+@follows("data/user_sets.py", "check its permissions")
 def a_set_that_may_not_be_read(here: Here) -> None:
     folder = making.write_pictures(here.path / "pets")
     original = Path.iterdir

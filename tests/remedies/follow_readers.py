@@ -327,7 +327,7 @@ def _picture(path: Path) -> None:
 
 
 _file(
-    "data/forms.py",
+    "data/reader_choice.py",
     "name a folder that has one subfolder of pictures for each class",
     "x.png",
     _picture,
@@ -335,7 +335,7 @@ _file(
 )
 
 
-@follows("data/forms.py", "name one of them: {}")
+@follows("data/reader_choice.py", "name one of them: {}")
 def a_folder_of_two_sets(here: Here) -> None:
     for name in ("MNIST", "KMNIST"):
         making.write_mnist_files(here.path / name / "raw")

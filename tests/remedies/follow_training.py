@@ -147,11 +147,11 @@ def a_model_without_a_training(here: Here) -> None:
 
 def _breaking_above(here: Here, images: int, free: int | None) -> None:
     """Plans that run out of memory with larger batches; so much memory is said to be free."""
-    from arraycnn.execution.numpy import Plain
+    from arraycnn.execution.numpy import NumPyPlans
 
     backend = type(cnn.NumPy())
     here.patch.setattr(backend, "free_memory", lambda _: free)
-    original = Plain.traced
+    original = NumPyPlans.traced
 
     def traced(plans, task, carry):
         plan = original(plans, task, carry)
@@ -165,7 +165,7 @@ def _breaking_above(here: Here, images: int, free: int | None) -> None:
         plan.run = limited
         return plan
 
-    here.patch.setattr(Plain, "traced", traced)
+    here.patch.setattr(NumPyPlans, "traced", traced)
 
 
 def _plain_model() -> cnn.Model:

@@ -11,7 +11,7 @@ import arraycnn
 
 SOURCE = Path(arraycnn.__file__).parent
 
-_PROSE = {"report/inner_sections.py", "report/sections.py", "report/words.py"}
+_PROSE = {"report/internals_sections.py", "report/sections.py", "report/sentences.py"}
 """Pages for a reader, in which a semicolon is one."""
 
 _TEMPLATES = {"export/torch_parts.py"}

@@ -31,7 +31,7 @@ from arraycnn import (
 )
 from arraycnn.model.summary import rows
 from arraycnn.report import activations, examine, layer_norms, layer_times, saliency
-from arraycnn.report.inside import describe
+from arraycnn.report.internals import describe
 
 CLASSES = 3
 RNG = np.random.default_rng(5)

@@ -26,7 +26,8 @@ from arraycnn import (
     Sequential,
     report,
 )
-from arraycnn.report import tiles, words
+from arraycnn.report import sentences as words
+from arraycnn.report import thumbnails as tiles
 from arraycnn.report.figures import _saved, style, to_svg
 from arraycnn.report.markup import Html, tag
 from arraycnn.training.history import EpochRecord

@@ -5,14 +5,14 @@ import itertools
 import numpy as np
 import pytest
 
-from arraycnn.training.batch_order import Course, parts
+from arraycnn.training.batch_order import BatchOrder, parts
 
 SIZES = [(1, 1), (7, 7), (8, 4), (9, 4), (10, 3), (12, 3), (11, 4), (64, 32), (65, 32), (63, 32)]
 
 
 @pytest.mark.parametrize(("images", "batch_size"), SIZES)
 def test_every_epoch_has_each_image_once_in_whole_batches_and_a_short_last_one(images, batch_size):
-    course = Course(images, batch_size, first_epoch=2, first_step=40, epochs=3, seed=6)
+    course = BatchOrder(images, batch_size, first_epoch=2, first_step=40, epochs=3, seed=6)
     whole, rest = divmod(images, batch_size)
     sizes = [batch_size] * whole + [rest] * (rest > 0)
     assert (course.steps, course.all_steps) == (len(sizes), 3 * len(sizes))
@@ -31,7 +31,7 @@ def test_every_epoch_has_each_image_once_in_whole_batches_and_a_short_last_one(i
                 np.testing.assert_array_equal(found, wanted)
     if images > 6:
         assert len({tuple(order) for order in orders}) == 3
-        other = Course(images, batch_size, 2, 40, 3, seed=7).batches(2, 0, course.steps)
+        other = BatchOrder(images, batch_size, 2, 40, 3, seed=7).batches(2, 0, course.steps)
         assert list(np.concatenate(other)) != list(orders[0])
 
 

@@ -24,7 +24,7 @@ from arraycnn.setting_checks import check_count
 from arraycnn.training.step import CROSS_ENTROPY, Carry
 
 if TYPE_CHECKING:  # what makes plans is imported when it is asked for
-    from arraycnn.execution.clocked import ClockedPlain
+    from arraycnn.execution.clocked import ClockedNumPyPlans
     from arraycnn.execution.clocked_compiled import ClockedCompiled
     from arraycnn.execution.host import HostPlans
     from arraycnn.ops.clock import Clock
@@ -110,7 +110,7 @@ class NumPy(Backend):
     ) -> InferencePlan:
         return self._plans().inference_plan(self, network, params, state, dtype, loss)
 
-    def clocked_plans(self, clock: Clock, joins: bool) -> ClockedPlain | ClockedCompiled:
+    def clocked_plans(self, clock: Clock, joins: bool) -> ClockedNumPyPlans | ClockedCompiled:
         """Plans whose steps note in ``clock`` what each of their parts takes.
 
         Without ``joins``, the steps of a chain run on all images one after the other.
@@ -119,9 +119,9 @@ class NumPy(Backend):
             from arraycnn.execution.clocked_compiled import ClockedCompiled
 
             return ClockedCompiled(self._threads(), clock, joins)
-        from arraycnn.execution.clocked import ClockedPlain
+        from arraycnn.execution.clocked import ClockedNumPyPlans
 
-        return ClockedPlain(self._threads(), clock)
+        return ClockedNumPyPlans(self._threads(), clock)
 
     def _plans(self) -> HostPlans:
         return _compiled(self._threads()) if self._is_fast() else _plain(self._threads())
@@ -157,6 +157,6 @@ def _compiled(threads: int) -> HostPlans:
 @cache
 def _plain(threads: int) -> HostPlans:
     """NumPy's own kernels and what runs them."""
-    from arraycnn.execution.numpy import Plain
+    from arraycnn.execution.numpy import NumPyPlans
 
-    return Plain(threads)
+    return NumPyPlans(threads)

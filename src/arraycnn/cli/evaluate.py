@@ -103,14 +103,14 @@ def evaluate(
     if said and len(np.unique(every)) > 1:  # of one class the model tells itself
         notice(said)
     began = time.perf_counter()
-    loss_sum = hits = 0.0
+    loss_sum = correct = 0.0
     with counting_bar("testing", total) as progress:
         done = 0
         for images, labels in chosen:
             metrics = trained.evaluate(images, labels, partial(_count_on, progress, done))
             done += len(labels)
             loss_sum += metrics.loss * len(labels)
-            hits += (metrics.accuracy or 0.0) * len(labels)
+            correct += (metrics.accuracy or 0.0) * len(labels)
     seconds = time.perf_counter() - began
     result: dict[str, Any] = {
         "model": str(model),
@@ -118,7 +118,7 @@ def evaluate(
         "part": part,
         "images": total,
         "loss": loss_sum / total,
-        "accuracy": hits / total,
+        "accuracy": correct / total,
         "seconds": seconds,
         "images_per_second": total / seconds,
         "backend": trained.backend.name,

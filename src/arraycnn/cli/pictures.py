@@ -15,13 +15,13 @@ import numpy as np
 from arraycnn.cli.console import notice
 from arraycnn.data.array_rules import BrokenRule
 from arraycnn.data.file_kinds import kind_of
-from arraycnn.data.found import LeftOut
 from arraycnn.data.idx import read_idx
 from arraycnn.data.image_files import SUFFIXES, decode_image, read_image
 from arraycnn.data.image_source import ArraySource, ImageSource
 from arraycnn.data.numpy_files import read_npy, read_npz
 from arraycnn.data.picture_folder import picture_files
 from arraycnn.data.picture_values import PictureNotes
+from arraycnn.data.reader_result import LeftOut
 from arraycnn.errors import DataError, DataFileError
 from arraycnn.model.image_inputs import ImageForm, ImageTaker
 from arraycnn.storage.user_paths import user_path, user_pattern

@@ -14,9 +14,9 @@ from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import counted, counting_bar, notice
 from arraycnn.cli.folder_names import FolderNames
 from arraycnn.cli.tables import Table, table
-from arraycnn.data.found import LeftOut
 from arraycnn.data.picture_values import PictureNotes
 from arraycnn.data.polarity import blank, inverted
+from arraycnn.data.reader_result import LeftOut
 from arraycnn.errors import DataError
 from arraycnn.escaping import printable
 from arraycnn.model.model import Model

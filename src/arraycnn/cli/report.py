@@ -22,7 +22,7 @@ from arraycnn.report import (
     write_report,
 )
 from arraycnn.report.figures import require_matplotlib
-from arraycnn.report.words import accuracy
+from arraycnn.report.sentences import accuracy
 
 
 @click.command()

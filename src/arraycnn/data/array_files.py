@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.data.array_rules import BrokenRule
-from arraycnn.data.found import Found
 from arraycnn.data.image_source import Images, MappedImages, as_source
 from arraycnn.data.label_rules import class_numbers, in_range, texts
 from arraycnn.data.numpy_files import MAPPED_BYTES
 from arraycnn.data.pixel_rules import as_bytes, pixel_scale
+from arraycnn.data.reader_result import Found
 from arraycnn.data.shape_rules import guessed_shape
 from arraycnn.errors import DataFileError
 

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.data.class_files import lines_of
-from arraycnn.data.found import Found, FoundPart, LeftOut
 from arraycnn.data.idx import MAX_BYTES
 from arraycnn.data.pickled import read_pickle, text_of
 from arraycnn.data.pickled_arrays import PickledArray
+from arraycnn.data.reader_result import Found, FoundPart, LeftOut
 from arraycnn.errors import DataFileError
 
 _PIXELS = 3 * 32 * 32

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from arraycnn.data.class_files import CLASS_FILES, class_file
 from arraycnn.data.csv_table import Layout, count_rows, find_layout, read_table
 from arraycnn.data.flat_rows import Size, row_shape
-from arraycnn.data.found import PARTS, Found, FoundPart, LeftOut
+from arraycnn.data.reader_result import PARTS, Found, FoundPart, LeftOut
 from arraycnn.data.visible_files import visible_files
 from arraycnn.errors import DataError, DataFileError
 

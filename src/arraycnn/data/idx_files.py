@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from arraycnn.data import emnist
 from arraycnn.data.class_files import CLASS_FILES, class_file
-from arraycnn.data.found import Found, FoundPart, LeftOut
 from arraycnn.data.idx import read_idx
+from arraycnn.data.reader_result import Found, FoundPart, LeftOut
 from arraycnn.data.visible_files import visible_files
 from arraycnn.errors import DataError, DataFileError
 

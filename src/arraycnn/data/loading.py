@@ -19,8 +19,8 @@ import numpy.typing as npt
 from arraycnn.data.dataset import DataSet
 from arraycnn.data.digits import load_digits
 from arraycnn.data.idx import read_idx
-from arraycnn.data.own import load_own
 from arraycnn.data.sources import SOURCES, PublishedFile, PublishedSet
+from arraycnn.data.user_sets import load_own
 from arraycnn.errors import DataError
 from arraycnn.storage.user_paths import user_path
 

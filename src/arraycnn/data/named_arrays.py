@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from arraycnn.data.class_files import CLASS_FILES, class_file
-from arraycnn.data.found import Found, FoundPart, LeftOut
 from arraycnn.data.label_rules import texts
 from arraycnn.data.numpy_files import read_npy
+from arraycnn.data.reader_result import Found, FoundPart, LeftOut
 from arraycnn.data.visible_files import visible_files
 from arraycnn.errors import DataError
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from arraycnn.data.class_files import CLASS_FILES, class_file, lines_of
-from arraycnn.data.found import Found, FoundPart, LeftOut
 from arraycnn.data.numpy_files import read_npz
+from arraycnn.data.reader_result import Found, FoundPart, LeftOut
 from arraycnn.data.visible_files import visible_files
 from arraycnn.errors import DataError, DataFileError
 

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from arraycnn.data.cifar import is_cifar_batch, one_batch
 from arraycnn.data.csv_table import LONGEST_LABEL
 from arraycnn.data.flat_rows import Size, row_shape
-from arraycnn.data.found import PARTS, Found, FoundPart
 from arraycnn.data.named_arrays import find_named
 from arraycnn.data.pickled import read_pickle, text_of
 from arraycnn.data.pickled_arrays import PickledArray
+from arraycnn.data.reader_result import PARTS, Found, FoundPart
 from arraycnn.errors import DataFileError
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.data.file_kinds import kind_of
-from arraycnn.data.found import LeftOut
 from arraycnn.data.image_files import SUFFIXES, image_shape, read_image
 from arraycnn.data.image_source import Images, ImageSource
 from arraycnn.data.picture_values import PictureNotes
 from arraycnn.data.polarity import blank
+from arraycnn.data.reader_result import LeftOut
 from arraycnn.data.visible_files import is_hidden
 from arraycnn.errors import DataError, DataFileError, one_line
 

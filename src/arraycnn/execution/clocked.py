@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from arraycnn.execution.host import HostPlans
-from arraycnn.execution.numpy import MOST_IMAGES, Plain
+from arraycnn.execution.numpy import MOST_IMAGES, NumPyPlans
 from arraycnn.ops import Kernels
 from arraycnn.ops.clock import Clock
 from arraycnn.ops.numpy import steps
 from arraycnn.ops.numpy.clocked import ClockedLauncher
-from arraycnn.ops.numpy.record import plain_kernels
+from arraycnn.ops.numpy.record import numpy_kernels
 from arraycnn.program.passes.loops import Step
 from arraycnn.program.render.numpy.calls import Calls
 
@@ -44,8 +44,8 @@ class MarkedCalls(Marked, Calls):
     """`Calls` whose steps are marked, but those that are late: they are part of the step before."""
 
 
-class ClockedPlain(Plain):
-    """`Plain` whose recordings note the time in ``clock``."""
+class ClockedNumPyPlans(NumPyPlans):
+    """`NumPyPlans` whose recordings note the time in ``clock``."""
 
     has_chains = False
     """Whether steps of a chain are run together, unless they are kept apart."""
@@ -55,5 +55,5 @@ class ClockedPlain(Plain):
     def __init__(self, threads: int, clock: Clock) -> None:
         launcher = partial(ClockedLauncher, clock=clock)
         HostPlans.__init__(
-            *(self, threads, launcher, plain_kernels, steps), unrolled=1, render=MarkedCalls
+            *(self, threads, launcher, numpy_kernels, steps), unrolled=1, render=MarkedCalls
         )

@@ -57,7 +57,7 @@ class EagerTraining:
     def _step(
         self, carry: Carry, number: int, batch: np.ndarray, rate: np.ndarray
     ) -> tuple[Carry, Array, Array]:
-        """One step: (new carry, mean loss, hits); what it is given stays as it is."""
+        """One step: (new carry, mean loss, correct); what it is given stays as it is."""
         place, task = self._placement, self._runs
         indices = place.asarray(batch)
         step = place.asarray(np.array([number], np.int32))
@@ -138,6 +138,7 @@ class EagerInference:
 def on_host(
     to_numpy: Callable[[Array], np.ndarray], loss_sum: Array, measured: Array
 ) -> tuple[float, Any]:
-    """What `InferencePlan.evaluate` returns: hits as an int, sums as an array of their own."""
+    """What `InferencePlan.evaluate` returns: how many are correct as an int, sums as an array of
+    their own."""
     found = to_numpy(measured)
     return float(to_numpy(loss_sum)), np.array(found, np.float64) if found.ndim else int(found)

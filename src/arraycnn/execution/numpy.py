@@ -15,7 +15,7 @@ from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.numpy import steps
 from arraycnn.ops.numpy.launcher import Launcher
-from arraycnn.ops.numpy.record import plain_kernels
+from arraycnn.ops.numpy.record import numpy_kernels
 from arraycnn.program.render.numpy.calls import Calls
 from arraycnn.training.step import CROSS_ENTROPY, Carry
 
@@ -27,11 +27,11 @@ MOST_IMAGES = 256
 """Of inference at a time: enough for every thread, and what they take stays small."""
 
 
-class Plain(HostPlans):
+class NumPyPlans(HostPlans):
     """`HostPlans` that run with BLAS at one thread."""
 
     def __init__(self, threads: int) -> None:
-        super().__init__(threads, Launcher, plain_kernels, steps, unrolled=1, render=Calls)
+        super().__init__(threads, Launcher, numpy_kernels, steps, unrolled=1, render=Calls)
 
     def training_plan(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
         return _Training(super().training_plan(placement, task, carry))
@@ -53,10 +53,10 @@ class Plain(HostPlans):
             yield
 
     def _training_kernels(self, launcher: Launcher) -> Kernels:
-        return plain_kernels(launcher, late=True)
+        return numpy_kernels(launcher, late=True)
 
     def _inference_kernels(self, launcher: Launcher) -> Kernels:
-        return plain_kernels(launcher, need_winners=False)
+        return numpy_kernels(launcher, need_winners=False)
 
 
 class _Training:

@@ -276,7 +276,7 @@ class RecordedTraining:
 
     def _fetched(self, tables: StepTables, count: int) -> tuple[np.ndarray, np.ndarray]:
         to_numpy = self._launcher.to_numpy
-        measured = tables.hits if tables.measures is None else tables.measures
+        measured = tables.correct_counts if tables.measures is None else tables.measures
         return to_numpy(tables.losses[:count]), to_numpy(measured[:count])
 
     def _graph(self, recordings: _Recordings, steps: int) -> Callable[[], None]:
@@ -329,7 +329,7 @@ class RecordedTraining:
             rates=empty((_CAPACITY,), dtype),
             cursor=empty((1,), "int32"),
             losses=empty((_CAPACITY,), dtype),
-            hits=empty((_CAPACITY,), "int32"),
+            correct_counts=empty((_CAPACITY,), "int32"),
             batch=batch,
         )
 
@@ -337,11 +337,11 @@ class RecordedTraining:
 def _joined(
     results: Sequence[tuple[np.ndarray, np.ndarray]],
 ) -> tuple[np.ndarray, np.ndarray]:
-    losses, hits = [np.zeros(0)], [np.zeros(0, np.int64)]
-    for some_losses, some_hits in results:
+    losses, correct_counts = [np.zeros(0)], [np.zeros(0, np.int64)]
+    for some_losses, some_counts in results:
         losses.append(some_losses)
-        hits.append(some_hits)
-    return np.concatenate(losses).astype(float), np.concatenate(hits)
+        correct_counts.append(some_counts)
+    return np.concatenate(losses).astype(float), np.concatenate(correct_counts)
 
 
 def _without_rescale(network: Layer) -> tuple[Layer, bool]:

@@ -63,12 +63,13 @@ class TracedTraining(RecordedTraining):
         self._rendered: dict[int, Rendered] = {}
         self._kept: list[Any] = []
         self._objective = self._task.objective
-        # The kernels that begin and end a step take class numbers and hits; others are the program's.
-        self._numbers, self._no_hits = self._labels, None
+        # The kernels that begin and end a step take class numbers and correct; others are the
+        # program's.
+        self._numbers, self._no_correct = self._labels, None
         if not self._objective.are_numbers:
             self._numbers = self._launcher.asarray(np.zeros(self._labels.shape[:1], np.int32))
         if not self._objective.has_kernel:
-            self._no_hits = self._launcher.asarray(np.zeros((), np.int32))
+            self._no_correct = self._launcher.asarray(np.zeros((), np.int32))
 
     def rehearse(self, batches: Sequence[np.ndarray]) -> None:
         with self._launcher.rehearsing():  # type: ignore[attr-defined]
@@ -104,7 +105,7 @@ class TracedTraining(RecordedTraining):
         }
         if self._objective.weighted:
             arrays["weights"] = task.weights
-        if self._no_hits is not None:
+        if self._no_correct is not None:
             arrays |= {"cursor": tables.cursor, "measures": tables.measures}
         if tables.batch not in self._rendered:
             schedule = training_schedule(
@@ -112,19 +113,19 @@ class TracedTraining(RecordedTraining):
                 gather=True,
                 objective=self._objective,
                 whole=task.labels.shape[0],
-                noted=0 if self._no_hits is None else tables.measures.shape[0],
+                noted=0 if self._no_correct is None else tables.measures.shape[0],
             )
             self._rendered[tables.batch] = _rendered(self._render, schedule, task.dtype)
         outputs, kept = self._rendered[tables.batch](launcher, self._kernels, arrays)
         self._kept.append(kept)  # what recordings point to
         # The program's loss is a mean already.
         mean = replace(tables, batch=1)
-        hits = outputs["correct"] if self._no_hits is None else self._no_hits
-        self._steps.finish_step(launcher, mean, outputs["loss"], hits)
+        correct = outputs["correct"] if self._no_correct is None else self._no_correct
+        self._steps.finish_step(launcher, mean, outputs["loss"], correct)
 
     def _new_tables(self, batch: int) -> StepTables:
         tables = super()._new_tables(batch)
-        if self._no_hits is None:
+        if self._no_correct is None:
             return tables
         measures = self._launcher.empty(tables.losses.shape, self._task.dtype)
         measures[...] = 0.0

@@ -12,8 +12,8 @@ import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import Dense, Flatten, Rescale, Residual, Sequential
+from arraycnn.layers.export_forms import TwinMethod, twin_method
 from arraycnn.layers.layer import Layer, Shape
-from arraycnn.layers.twins import TwinMethod, twin_method
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy as np
 
 from arraycnn.export.channels_first import Plan, inside
 from arraycnn.layers import Layer, Residual, Sequential
+from arraycnn.layers.export_forms import torch_module
 from arraycnn.layers.layer import Shape
-from arraycnn.layers.twins import torch_module
 from arraycnn.tree import flatten
 
 

@@ -16,7 +16,7 @@ from arraycnn.export import torch_parts
 from arraycnn.export.channels_first import Plan, inside, plan
 from arraycnn.export.safetensors import to_safetensors
 from arraycnn.layers import Layer, Residual, Sequential
-from arraycnn.layers.twins import torch_module
+from arraycnn.layers.export_forms import torch_module
 from arraycnn.losses import MultiLabelLoss, RegressionLoss
 from arraycnn.model.model import Model
 from arraycnn.storage.atomic_writes import write_atomically

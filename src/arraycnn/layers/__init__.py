@@ -6,6 +6,7 @@ from arraycnn.layers.batch_norm2d import BatchNorm2d
 from arraycnn.layers.conv2d import Conv2d
 from arraycnn.layers.dense import Dense
 from arraycnn.layers.dropout import Dropout
+from arraycnn.layers.export_forms import OnnxGraph, TorchModule
 from arraycnn.layers.flatten import Flatten
 from arraycnn.layers.gelu_tanh import GELUTanh
 from arraycnn.layers.global_avg_pool2d import GlobalAvgPool2d
@@ -19,7 +20,6 @@ from arraycnn.layers.residual import Residual
 from arraycnn.layers.sequential import Sequential
 from arraycnn.layers.silu import SiLU
 from arraycnn.layers.softmax import Softmax
-from arraycnn.layers.twins import OnnxGraph, TorchModule
 
 LAYERS: dict[str, type] = {
     layer.__name__: layer

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from arraycnn.layers.export_forms import OnnxGraph, TorchModule
 from arraycnn.layers.layer import (
     Context,
     Shape,
@@ -13,7 +14,6 @@ from arraycnn.layers.layer import (
     check_images,
     glorot_uniform,
 )
-from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 from arraycnn.ops.window import (
     Padding,

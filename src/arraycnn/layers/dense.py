@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
+from arraycnn.layers.export_forms import OnnxGraph, TorchModule
 from arraycnn.layers.layer import (
     Context,
     Shape,
@@ -14,7 +15,6 @@ from arraycnn.layers.layer import (
     glorot_uniform,
     with_n,
 )
-from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 from arraycnn.setting_checks import check_count
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
+from arraycnn.layers.export_forms import OnnxGraph, TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_floating
-from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 from arraycnn.ops.random_bits import layer_key
 from arraycnn.setting_checks import check_number

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from arraycnn.layers.export_forms import OnnxGraph, TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree
-from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array, array_namespace
 
 

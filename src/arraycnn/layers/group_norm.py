@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
+from arraycnn.layers.export_forms import OnnxGraph, TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
-from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array, array_namespace
 from arraycnn.setting_checks import check_count, check_number
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.activation import Activation
+from arraycnn.layers.export_forms import OnnxGraph, TorchModule
 from arraycnn.layers.layer import Shape
-from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 from arraycnn.setting_checks import check_number
 

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
+from arraycnn.layers.export_forms import OnnxGraph, TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
 from arraycnn.layers.pool_padding import (
     check_pool_padding,
@@ -16,7 +17,6 @@ from arraycnn.layers.pool_padding import (
     padded,
     torch_pool,
 )
-from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 from arraycnn.ops.window import Padding, Pair, Window, pair, resolve_window
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.twins import TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.ops import Array
 from arraycnn.ops.arrays import pad
 from arraycnn.ops.window import Padding, Pair, Window, check_padding, pair

@@ -5,8 +5,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from arraycnn.layers.export_forms import OnnxGraph, TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_floating
-from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.layers.export_forms import OnnxGraph, TorchModule, by_channel
 from arraycnn.layers.layer import Context, Shape, Tree, with_n
-from arraycnn.layers.twins import OnnxGraph, TorchModule, by_channel
 from arraycnn.ops import Array, array_namespace
 from arraycnn.setting_checks import check_number
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from arraycnn.layers.activation import Activation
+from arraycnn.layers.export_forms import OnnxGraph, TorchModule
 from arraycnn.layers.layer import Shape
-from arraycnn.layers.twins import OnnxGraph, TorchModule
 from arraycnn.ops import Array
 
 

@@ -38,7 +38,7 @@ from arraycnn.ops import Array
 from arraycnn.optimizers import SGD, Optimizer, learning_rates
 from arraycnn.setting_checks import check_count
 from arraycnn.storage.model_file import read_model, read_training, write_model
-from arraycnn.training.batch_order import Course
+from arraycnn.training.batch_order import BatchOrder
 from arraycnn.training.batch_stream import BatchStream, StreamedTraining, check_iterable
 from arraycnn.training.evaluation import mean_metrics
 from arraycnn.training.history import History, Metrics
@@ -232,7 +232,7 @@ class Model(Stands, Described):
         else:
             x, y, batch_size = stream.images, stream.labels, stream.batch_size
         held_out = self.intake.validation(validation, x)
-        course = Course(
+        course = BatchOrder(
             images=x.shape[0],
             batch_size=min(batch_size, x.shape[0]),
             first_epoch=self.epochs_done,

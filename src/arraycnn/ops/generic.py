@@ -197,7 +197,7 @@ def avg_pool2d_backward(dy: Array, input_shape: tuple[int, ...], window: Window)
 def softmax_cross_entropy(
     logits: Array, labels: Array, batch_size: int
 ) -> tuple[Array, Array, Array]:
-    """Cross-entropy of softmax(``logits``) against ``labels``, its gradient, and the hits.
+    """Cross-entropy of softmax(``logits``) against ``labels``, its gradient, and how many are correct.
 
     Stable: the row's maximum is subtracted before the exponential, and the logarithm of the
     probability is never taken of a rounded-to-zero probability.

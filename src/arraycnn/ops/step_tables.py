@@ -21,11 +21,11 @@ class StepTables:
         Learning rates.
     cursor : array, (1,), int32
         Which of the K steps comes next.
-    losses : array, (K,), floating; hits : array, (K,), int32
+    losses : array, (K,), floating; correct_counts : array, (K,), int32
         Each step's mean loss and number of correct images: the results.
     batch : int
     measures : array, (K,), floating, or None
-        What else than correct images each step measured, instead of ``hits``.
+        What else than correct images each step measured, instead of ``correct_counts``.
     """
 
     order: Array
@@ -34,6 +34,6 @@ class StepTables:
     rates: Array
     cursor: Array
     losses: Array
-    hits: Array
+    correct_counts: Array
     batch: int
     measures: Array | None = None

@@ -21,7 +21,7 @@ from arraycnn.report.galleries import (
     plot_mistakes,
     plot_saliency,
 )
-from arraycnn.report.inside import (
+from arraycnn.report.internals import (
     Activation,
     LayerNorms,
     LayerTime,

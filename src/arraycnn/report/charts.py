@@ -16,7 +16,7 @@ from arraycnn.report.figures import (
     new_figure,
     styled,
 )
-from arraycnn.report.inside import LayerNorms, LayerTime
+from arraycnn.report.internals import LayerNorms, LayerTime
 from arraycnn.report.measures import Calibration, ClassScores, wilson_interval
 from arraycnn.report.names import in_pictures
 from arraycnn.report.run import StepRecord

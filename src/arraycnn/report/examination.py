@@ -11,7 +11,8 @@ from arraycnn.data.image_source import ImageSource, as_source, in_memory, rows
 from arraycnn.errors import InvalidValueError
 from arraycnn.model.label_inputs import are_class_numbers
 from arraycnn.model.model import Model
-from arraycnn.report import inside, measures
+from arraycnn.report import internals as inside
+from arraycnn.report import measures
 from arraycnn.setting_checks import check_count
 from arraycnn.training.batch_size import images_at_once
 from arraycnn.tree import flatten

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from arraycnn.data.image_source import ImageSource, rows
-from arraycnn.report import tiles
+from arraycnn.report import thumbnails as tiles
 from arraycnn.report.figures import new_figure, styled
-from arraycnn.report.inside import Activation
+from arraycnn.report.internals import Activation
 from arraycnn.report.names import in_pictures
-from arraycnn.report.words import percent
+from arraycnn.report.sentences import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from importlib import resources
 
 from arraycnn.escaping import isolated
-from arraycnn.report import sections, words
+from arraycnn.report import sections
+from arraycnn.report import sentences as words
 from arraycnn.report.examination import Examination
 from arraycnn.report.markup import Html, tag
 from arraycnn.report.run import Run, unique_names

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.report import charts, words
-from arraycnn.report import inner_sections as inner
+from arraycnn.report import charts
+from arraycnn.report import internals_sections as inner
+from arraycnn.report import sentences as words
 from arraycnn.report.examination import Examination
 from arraycnn.report.figures import to_inline_svg
-from arraycnn.report.inner_sections import chart
+from arraycnn.report.internals_sections import chart
 from arraycnn.report.markup import Html, escaped, table, tag
 from arraycnn.report.names import in_tables
 from arraycnn.report.run import Run

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arraycnn.data.image_source import rows
-from arraycnn.report import charts, galleries, words
+from arraycnn.report import charts, galleries
+from arraycnn.report import sentences as words
 from arraycnn.report.examination import Examination
 from arraycnn.report.figures import require_matplotlib, to_png, to_svg
 from arraycnn.report.names import in_pictures

@@ -10,6 +10,7 @@ from arraycnn.training.step import (
     Objective,
     WithLoss,
     by_logits,
+    counts_correct,
     evaluate_batch,
     has_kernel,
     infer,
@@ -18,7 +19,6 @@ from arraycnn.training.step import (
     measures_of_batch,
     predicts_by_kernel,
     summed_step,
-    tells_hits,
     train_step,
 )
 
@@ -29,6 +29,7 @@ __all__ = [
     "Objective",
     "WithLoss",
     "by_logits",
+    "counts_correct",
     "evaluate_batch",
     "has_kernel",
     "infer",
@@ -37,6 +38,5 @@ __all__ = [
     "measures_of_batch",
     "predicts_by_kernel",
     "summed_step",
-    "tells_hits",
     "train_step",
 ]

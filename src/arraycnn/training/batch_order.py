@@ -1,4 +1,4 @@
-"""`Course`: which images each step of a training sees, and images in parts."""
+"""`BatchOrder`: which images each step of a training sees, and images in parts."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Course:
+class BatchOrder:
     """Which images each step of a training sees; a pure function of seed, epoch and step.
 
     Attributes
@@ -46,6 +46,9 @@ class Course:
             order[step * self.batch_size : (step + 1) * self.batch_size]
             for step in range(first, last)
         ]
+
+
+Course = BatchOrder  # its former name, by which pickles find it
 
 
 @lru_cache(maxsize=2)  # the chunks of one epoch ask for it again and again

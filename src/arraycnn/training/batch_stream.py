@@ -10,7 +10,7 @@ from arraycnn.data.image_source import ImageSource
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.execution import Finished, StepMemory, TrainingPlan
 from arraycnn.setting_checks import check_count
-from arraycnn.training.batch_order import Course
+from arraycnn.training.batch_order import BatchOrder
 from arraycnn.training.step import Carry
 
 
@@ -144,7 +144,7 @@ class BatchImages(ImageSource):
 class StreamedTraining:
     """A `TrainingPlan` that loads each batch of a course before the step that runs on it."""
 
-    def __init__(self, plan: TrainingPlan, stream: BatchStream, course: Course) -> None:
+    def __init__(self, plan: TrainingPlan, stream: BatchStream, course: BatchOrder) -> None:
         self._plan, self._stream, self._course = plan, stream, course
         self._starts: deque[tuple[int, int]] = deque(maxlen=2)
         self._run: tuple[int, list[tuple[np.ndarray, np.ndarray]]] | None = None

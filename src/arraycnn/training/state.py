@@ -10,7 +10,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.losses import Loss
 from arraycnn.optimizers import Optimizer
 from arraycnn.setting_checks import check_count, check_number
-from arraycnn.training.batch_order import Course
+from arraycnn.training.batch_order import BatchOrder
 from arraycnn.training.history import EpochRecord
 from arraycnn.training.step import CROSS_ENTROPY, Carry
 from arraycnn.tree import Tree, flatten, with_leaves
@@ -25,7 +25,7 @@ class TrainingState:
 
     Attributes
     ----------
-    course : Course
+    course : BatchOrder
         Which images each step sees.
     optimizer : str
         The optimizer's settings, its learning rate or schedule among them, in words.
@@ -45,7 +45,7 @@ class TrainingState:
         error came before the callbacks were told of them; a training that goes on tells first.
     """
 
-    course: Course
+    course: BatchOrder
     optimizer: str
     records: tuple[EpochRecord, ...]
     step: int
@@ -122,7 +122,7 @@ def training_state_from_plain(plain: dict[str, Any], carry: Carry) -> TrainingSt
     """
     numbers = {name: check_count(f"{name}:", value, 0) for name, value in plain["course"].items()}
     check_count("batch_size:", numbers["batch_size"])
-    course = Course(**numbers)
+    course = BatchOrder(**numbers)
     times: dict[str, Any] = dict.fromkeys(_TIMES, math.nan)
     records = tuple(EpochRecord(**record, **times) for record in plain["records"])
     loss = str(plain.get("loss", ""))
@@ -162,7 +162,7 @@ def describe_loss(loss: Loss) -> str:
 
 def resumed(
     state: TrainingState,
-    course: Course,
+    course: BatchOrder,
     optimizer: str,
     expected: Carry,
     override: bool,

@@ -67,7 +67,7 @@ class Objective:
 
     @property
     def has_kernel(self) -> bool:
-        """Whether loss, gradient and hits are one kernel's."""
+        """Whether loss, gradient and what is correct are one kernel's."""
         return not self.weighted and has_kernel(self.loss, self.are_numbers)
 
     def labels(self, count: int, dtype: str) -> np.ndarray:
@@ -238,7 +238,7 @@ def measures_of_batch(
     loss: Loss, outputs: Array, labels: Array, context: Context
 ) -> tuple[Array, Array]:
     """(sum of the losses (), number of correct images (), or the loss's `sums`, (S,))."""
-    if tells_hits(loss, labels.ndim == 1):
+    if counts_correct(loss, labels.ndim == 1):
         loss_sum, _, correct = context.ops.softmax_cross_entropy(outputs, labels, outputs.shape[0])
         return loss_sum, correct
     xp = array_namespace(outputs, labels)
@@ -252,7 +252,7 @@ def predicts_by_kernel(loss: Loss) -> bool:
     return type(loss) is SoftmaxCrossEntropy and not loss.per_pixel
 
 
-def tells_hits(loss: Loss, are_classes: bool) -> bool:
+def counts_correct(loss: Loss, are_classes: bool) -> bool:
     """Whether an evaluation tells the number of correct images, which a kernel counts, and no more."""
     plain = has_kernel(loss, are_classes)
     return plain and isinstance(loss, SoftmaxCrossEntropy) and loss.top_k is None

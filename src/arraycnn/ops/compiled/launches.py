@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.ops.compiled.caching import cache_folder
-from arraycnn.ops.compiled.kernels.running import DONE, STATE, WORDS, run_launches
+from arraycnn.ops.compiled.kernels.run_launches import DONE, STATE, WORDS, run_launches
 from arraycnn.ops.compiled.linking import load
 from arraycnn.ops.compiled.objects import Loaded, ObjectFiles
 from arraycnn.ops.compiled.translation.functions import Function

@@ -27,5 +27,5 @@ def finish_step(
     launcher: Launcher, tables: StepTables, loss_sum: np.ndarray, correct: np.ndarray
 ) -> None:
     """Note the step's results, and go on to the next."""
-    words = (loss_sum, correct, tables.cursor, tables.losses, tables.hits, tables.batch)
+    words = (loss_sum, correct, tables.cursor, tables.losses, tables.correct_counts, tables.batch)
     launcher.launch(kernels.finish_step, 1, *words, like=tables.rates)

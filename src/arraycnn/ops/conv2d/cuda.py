@@ -17,7 +17,7 @@ from arraycnn.ops.cuda.tiles import (
     form,
     kind,
     launch_product,
-    plan,
+    tiling,
     width_of_copy,
 )
 from arraycnn.ops.window import Window
@@ -108,7 +108,7 @@ def _forward(
     output = window.output_shape(x.shape[1], x.shape[2])
     y = launcher.empty((x.shape[0], *output, filters), x.dtype)
     shape = (math.prod(y.shape[:3]), filters)
-    chosen = plan(kind(precision, x), *shape, math.prod(weight.shape[:3]))
+    chosen = tiling(kind(precision, x), *shape, math.prod(weight.shape[:3]))
     forms = f"{_windows_form(launcher, x)}, {form(launcher, False, weight)}"
     launch_product(
         launcher,
@@ -158,7 +158,9 @@ def _dweight(
 ) -> tuple[Array, Array]:
     places, filters = math.prod(weight.shape[:3]), weight.shape[3]
     dweight, dbias = launcher.empty(weight.shape, x.dtype), launcher.empty((filters,), x.dtype)
-    chosen = plan(kind(precision, x), places, filters, math.prod(dy.shape[:3]), gated=y is not None)
+    chosen = tiling(
+        kind(precision, x), places, filters, math.prod(dy.shape[:3]), gated=y is not None
+    )
     forms = f"{form(launcher, False, x)}, {form(launcher, False, dy, y)}"
     launch_product(
         launcher,
@@ -189,7 +191,7 @@ def _dx(
     # Of the largest of the phases that conv2d_dx takes apart.
     pixels = images * blocks(height, down) * blocks(width, right)
     depth = blocks(tall, down) * blocks(wide, right) * weight.shape[3]
-    chosen = plan(kind(precision, x), pixels, channels, depth, down * right, gated=y is not None)
+    chosen = tiling(kind(precision, x), pixels, channels, depth, down * right, gated=y is not None)
     forms = f"{_windows_form(launcher, dy, y)}, {form(launcher, True, weight)}"
     launch_product(
         launcher,

@@ -38,16 +38,19 @@ def softmax_cross_entropy(
     loss_sum, correct = launcher.empty((), logits.dtype), launcher.empty((), "int32")
     if images <= _MOST_IMAGES_A_BLOCK:
         count, threads = 1, min(max(images, 1) * WARP, MOST_THREADS)
-        losses, hits = loss_sum, correct
+        losses, is_correct = loss_sum, correct
     else:
         count, threads = min(blocks(images, _THREADS // WARP), _MOST_BLOCKS), _THREADS
-        losses, hits = launcher.empty((count,), logits.dtype), launcher.empty((count,), "int32")
+        losses, is_correct = (
+            launcher.empty((count,), logits.dtype),
+            launcher.empty((count,), "int32"),
+        )
     launcher.launch(
         "loss",
         f"softmax_cross_entropy<{c_name(logits)}>",
         (count,),
         (threads,),
-        (logits, labels, dlogits, losses, hits, images, classes, batch_size),
+        (logits, labels, dlogits, losses, is_correct, images, classes, batch_size),
     )
     if count > 1:
         launcher.launch(
@@ -55,6 +58,6 @@ def softmax_cross_entropy(
             f"sum_losses<{c_name(logits)}>",
             (1,),
             (_THREADS,),
-            (losses, hits, loss_sum, correct, count),
+            (losses, is_correct, loss_sum, correct, count),
         )
     return loss_sum, dlogits, correct

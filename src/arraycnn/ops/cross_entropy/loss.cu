@@ -18,29 +18,29 @@ __global__ void softmax(const T* x, T* y, long long rows, long long classes) {
 
 // Sums over all threads of a block, in a fixed order.
 template <typename T>
-DEVICE void write_block_sums(T loss, int hits, T* loss_sum, int* hit_sum) {
+DEVICE void write_block_sums(T loss, int is_correct, T* loss_sum, int* hit_sum) {
     __shared__ T losses_of_warps[WARP];
     __shared__ int hits_of_warps[WARP];
     loss = warp_sum(loss);
-    hits = warp_sum(hits);
+    is_correct = warp_sum(is_correct);
     if (threadIdx.x % WARP == 0) {
         losses_of_warps[threadIdx.x / WARP] = loss;
-        hits_of_warps[threadIdx.x / WARP] = hits;
+        hits_of_warps[threadIdx.x / WARP] = is_correct;
     }
     __syncthreads();
     if (threadIdx.x > 0) return;
     for (int warp = 1; warp < blockDim.x / WARP; ++warp) {
         loss += losses_of_warps[warp];
-        hits += hits_of_warps[warp];
+        is_correct += hits_of_warps[warp];
     }
     *loss_sum = loss;
-    *hit_sum = hits;
+    *hit_sum = is_correct;
 }
 
-// dlogits = (softmax - one hot) / batch_size; losses and hits: one sum for each block.
+// dlogits = (softmax - one hot) / batch_size; losses and is_correct: one sum for each block.
 template <typename T>
 __global__ void __launch_bounds__(1024, 1)
-softmax_cross_entropy(const T* logits, const int* labels, T* dlogits, T* losses, int* hits,
+softmax_cross_entropy(const T* logits, const int* labels, T* dlogits, T* losses, int* is_correct,
                       long long rows, long long classes, long long batch_size) {
     const int lane = threadIdx.x % WARP, warps = blockDim.x / WARP;
     T loss = T(0);
@@ -69,18 +69,18 @@ softmax_cross_entropy(const T* logits, const int* labels, T* dlogits, T* losses,
             hit += largest.place == label;
         }
     }
-    write_block_sums(loss, hit, &losses[blockIdx.x], &hits[blockIdx.x]);
+    write_block_sums(loss, hit, &losses[blockIdx.x], &is_correct[blockIdx.x]);
 }
 
 // One block: the sums of all blocks of softmax_cross_entropy.
 template <typename T>
-__global__ void sum_losses(const T* losses, const int* hits, T* loss_sum, int* correct,
+__global__ void sum_losses(const T* losses, const int* is_correct, T* loss_sum, int* correct,
                            long long count) {
     T loss = T(0);
     int hit = 0;
     for (long long i = threadIdx.x; i < count; i += blockDim.x) {
         loss += losses[i];
-        hit += hits[i];
+        hit += is_correct[i];
     }
     write_block_sums(loss, hit, loss_sum, correct);
 }

@@ -22,13 +22,13 @@ __global__ void begin_step(const int* order, const int* all_rows, const int* all
     }
 }
 
-// losses[cursor] = loss_sum / batch, hits[cursor] = correct; then the cursor moves on.
+// losses[cursor] = loss_sum / batch, correct_counts[cursor] = correct; then the cursor moves on.
 template <typename T>
-__global__ void finish_step(const T* loss_sum, const int* correct, int* cursor, T* losses, int* hits,
+__global__ void finish_step(const T* loss_sum, const int* correct, int* cursor, T* losses, int* correct_counts,
                             long long batch) {
     if (threadIdx.x != 0) return;
     const int place = cursor[0];
     losses[place] = loss_sum[0] / (T)batch;
-    hits[place] = correct[0];
+    correct_counts[place] = correct[0];
     cursor[0] = place + 1;
 }

@@ -34,5 +34,5 @@ def finish_step(launcher: Launcher, tables: StepTables, loss_sum: Array, correct
         f"finish_step<{c_name(loss_sum)}>",
         (1,),
         (WARP,),
-        (loss_sum, correct, tables.cursor, tables.losses, tables.hits, tables.batch),
+        (loss_sum, correct, tables.cursor, tables.losses, tables.correct_counts, tables.batch),
     )

@@ -102,17 +102,17 @@ class Plan:
 
 
 @lru_cache(maxsize=4096)
-def plan(
+def tiling(
     precision: str, rows: int, columns: int, depth: int, products: int = 1, gated: bool = False
 ) -> Plan:
-    """The quickest plan, by estimate, for ``products`` results of ``rows`` x ``columns``."""
+    """The quickest tiling, by estimate, for ``products`` results of ``rows`` x ``columns``."""
     tiles = [tile for tile in TILES[precision] if tile.gated or not gated]
     plans = [_plan(tile, rows, columns, depth, products) for tile in tiles]
     return min(plans, key=lambda timed: timed[0])[1]
 
 
 def _plan(tile: Tile, rows: int, columns: int, depth: int, products: int) -> tuple[float, Plan]:
-    """(time, plan), time in multiply-adds of one multiprocessor."""
+    """(time, tiling), time in multiply-adds of one multiprocessor."""
     count = products * blocks(rows, tile.rows) * blocks(columns, tile.columns)
     splits = 1
     if 0 < count < _MULTIPROCESSORS:

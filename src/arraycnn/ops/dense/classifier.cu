@@ -2,7 +2,7 @@
 // kernels: a small network's step is as long as the number of its kernels.
 //
 //   logits (N, K) = x (N, I) weight (I, K) + bias;  dlogits = (softmax - one hot) / batch_size
-//   dx = dlogits weight';  dweight = x' dlogits;  dbias, loss and hits: sums over the images
+//   dx = dlogits weight';  dweight = x' dlogits;  dbias, loss and is_correct: sums over the images
 #include "warps.cuh"
 
 constexpr int THREADS = 256;
@@ -15,7 +15,7 @@ constexpr int MOST_CLASSES = 128;
 //   input   0 0 ..  0  | 1 ..   1  | ...     then + slices
 template <typename T>
 __global__ void classify(const T* x, const T* weight, const T* bias, const int* labels, T* dlogits,
-                         T* dx, T* losses, int* hits, long long inputs, long long classes,
+                         T* dx, T* losses, int* is_correct, long long inputs, long long classes,
                          long long batch_size) {
     __shared__ T partial[THREADS];
     __shared__ T row[MOST_CLASSES];  // the image's logits, then their gradient
@@ -43,7 +43,7 @@ __global__ void classify(const T* x, const T* weight, const T* bias, const int* 
         const int label = labels[blockIdx.x];
         if (thread == 0) {
             losses[blockIdx.x] = log(total) - (row[label] - largest.value);
-            hits[blockIdx.x] = largest.place == label;
+            is_correct[blockIdx.x] = largest.place == label;
         }
         __syncwarp();  // lane 0 has read the label's logit: now the row may change
         for (int k = thread; k < count; k += WARP) {
@@ -63,16 +63,16 @@ __global__ void classify(const T* x, const T* weight, const T* bias, const int* 
 }
 
 // A thread for each number of dweight, then of dbias, summed over the images in order; the first warp
-// of the last block sums losses and hits.
+// of the last block sums losses and is_correct.
 template <typename T>
-__global__ void classify_sums(const T* x, const T* dlogits, const T* losses, const int* hits,
+__global__ void classify_sums(const T* x, const T* dlogits, const T* losses, const int* is_correct,
                               T* dweight, T* dbias, T* loss_sum, int* correct, long long images,
                               long long inputs, long long classes) {
     if (blockIdx.x == gridDim.x - 1) {
         if (threadIdx.x >= WARP) return;
         T loss = T(0);
         int right = 0;
-        for (long long n = threadIdx.x; n < images; n += WARP) loss += losses[n], right += hits[n];
+        for (long long n = threadIdx.x; n < images; n += WARP) loss += losses[n], right += is_correct[n];
         loss = warp_sum(loss);
         right = warp_sum(right);
         if (threadIdx.x == 0) loss_sum[0] = loss, correct[0] = right;

@@ -11,7 +11,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.checks import check_shape
 from arraycnn.ops.cuda.launcher import Launcher
-from arraycnn.ops.cuda.tiles import Result, form, kind, launch_product, plan
+from arraycnn.ops.cuda.tiles import Result, form, kind, launch_product, tiling
 
 if TYPE_CHECKING:
     from arraycnn.ops.kernels import Kernels
@@ -119,7 +119,7 @@ def _product(
         relu,
     )
     gate = gate_b if gate_a is None else gate_a
-    chosen = plan(kind(precision, a), rows, columns, depth, gated=gate is not None)
+    chosen = tiling(kind(precision, a), rows, columns, depth, gated=gate is not None)
     forms = f"{form(launcher, not a_turned, a, gate_a)}, {form(launcher, b_turned, b, gate_b)}"
     launch_product(
         launcher,

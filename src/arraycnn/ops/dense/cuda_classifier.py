@@ -37,7 +37,7 @@ def dense_cross_entropy(
     x, weight, *biases = launcher.floating("dense_cross_entropy", x, *learned)
     launcher.ours("dense_cross_entropy", labels)
     dlogits, dx = launcher.empty((images, classes), x.dtype), launcher.empty(x.shape, x.dtype)
-    losses, hits = launcher.empty((images,), x.dtype), launcher.empty((images,), "int32")
+    losses, is_correct = launcher.empty((images,), x.dtype), launcher.empty((images,), "int32")
     launcher.launch(
         "classifier",
         f"classify<{c_name(x)}>",
@@ -45,7 +45,7 @@ def dense_cross_entropy(
         (_THREADS,),
         (
             *(x, weight, biases[0] if biases else None, launcher.contiguous(labels)),
-            *(dlogits, dx, losses, hits, inputs, classes, batch_size),
+            *(dlogits, dx, losses, is_correct, inputs, classes, batch_size),
         ),
     )
     dweight, dbias = launcher.empty(weight.shape, x.dtype), launcher.empty((classes,), x.dtype)
@@ -56,7 +56,7 @@ def dense_cross_entropy(
         (blocks(weight.size + classes, _THREADS) + 1,),
         (_THREADS,),
         (
-            *(x, dlogits, losses, hits, dweight, dbias, loss_sum, correct),
+            *(x, dlogits, losses, is_correct, dweight, dbias, loss_sum, correct),
             *(images, inputs, classes),
         ),
     )

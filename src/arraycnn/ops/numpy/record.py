@@ -18,7 +18,7 @@ from arraycnn.ops.max_pool2d import numpy as pools
 from arraycnn.ops.numpy.launcher import Launcher
 
 
-def plain_kernels(launcher: Launcher, *, need_winners: bool = True, late: bool = False) -> Kernels:
+def numpy_kernels(launcher: Launcher, *, need_winners: bool = True, late: bool = False) -> Kernels:
     """The record of kernels that make their calls by ``launcher``.
 
     All else of a step is pointwise or a reduction, and is called as the one expression has it that a

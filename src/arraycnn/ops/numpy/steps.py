@@ -41,5 +41,5 @@ def finish_step(
 def _finish(tables: StepTables, loss_sum: np.ndarray, correct: np.ndarray) -> None:
     place = tables.cursor.item()
     tables.losses[place] = loss_sum.item() / tables.batch
-    tables.hits[place] = correct.item()
+    tables.correct_counts[place] = correct.item()
     tables.cursor[0] = place + 1

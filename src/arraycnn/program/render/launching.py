@@ -17,10 +17,10 @@ from arraycnn.program.passes.chains import chains
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.arrays import constants_and_inputs, head_result, outputs_of
-from arraycnn.program.render.calling import calling
 from arraycnn.program.render.layout import Layout, layout, layout_by_image
 from arraycnn.program.render.loop_code import fields, loop_code
 from arraycnn.program.render.machine import Kernel, KernelCache, kernel_cache
+from arraycnn.program.render.opaque_calls import calling
 
 
 class Launcher(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arraycnn.ops.compiled.kernels.pointers import carray, pointer
-from arraycnn.ops.compiled.kernels.running import WORDS, call
+from arraycnn.ops.compiled.kernels.run_launches import WORDS, call
 from arraycnn.ops.compiled.translation.functions import compiled
 
 BEFORE, AFTER = 32, 34

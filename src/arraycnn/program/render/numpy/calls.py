@@ -10,17 +10,17 @@ import numpy as np
 
 from arraycnn.ops import Kernels
 from arraycnn.ops.numpy.launcher import Launcher
-from arraycnn.ops.numpy.record import plain_kernels
+from arraycnn.ops.numpy.record import numpy_kernels
 from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Step
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.arrays import constants_and_inputs, head_result, outputs_of
-from arraycnn.program.render.calling import calling
-from arraycnn.program.render.numpy.late import by_rows, late_gradients
+from arraycnn.program.render.numpy.late_gradients import by_rows, late_gradients
 from arraycnn.program.render.numpy.lines import walked
 from arraycnn.program.render.numpy.loop import Loop, Nothing
 from arraycnn.program.render.numpy.memory import places
+from arraycnn.program.render.opaque_calls import calling
 
 
 class Calls:
@@ -113,7 +113,7 @@ class Calls:
         assert node is not None
         winners = any(part.attrs == (1,) for part in step.writes if part is not node)
         update, late = self._late.get(step, (None, None))
-        ops = plain_kernels(launcher, need_winners=winners, late=update is not None)
+        ops = numpy_kernels(launcher, need_winners=winners, late=update is not None)
         writes = [part for part in step.writes if part is not late]
         wanted = [held[part] for part in writes]
         with launcher.borrowing(wanted):

@@ -8,7 +8,6 @@ from arraycnn.data.class_files import CLASS_FILES
 from arraycnn.data.csv_files import find_csv_file, find_csv_folder, is_csv_file, is_csv_folder
 from arraycnn.data.file_kinds import kind_of
 from arraycnn.data.flat_rows import Size
-from arraycnn.data.found import Found
 from arraycnn.data.idx_files import find_idx_file, find_idx_folder, is_idx_folder
 from arraycnn.data.image_files import SUFFIXES
 from arraycnn.data.named_arrays import NpyFolder, find_named, find_npy
@@ -16,6 +15,7 @@ from arraycnn.data.npz_pairs import find_pair, find_pair_folder, is_pair, is_pai
 from arraycnn.data.numpy_files import read_npz
 from arraycnn.data.pickled import is_pickle
 from arraycnn.data.pickled_sets import find_pickled
+from arraycnn.data.reader_result import Found
 from arraycnn.data.visible_files import is_hidden, visible_files
 from arraycnn.errors import DataError, DataFileError
 

@@ -5,7 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.report import charts, galleries, tiles, words
+from arraycnn.report import charts, galleries
+from arraycnn.report import sentences as words
+from arraycnn.report import thumbnails as tiles
 from arraycnn.report.examination import Examination
 from arraycnn.report.figures import to_inline_svg, to_picture
 from arraycnn.report.markup import Html, picture, table, tag

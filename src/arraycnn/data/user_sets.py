@@ -10,8 +10,6 @@ import numpy.typing as npt
 
 from arraycnn.data.array_files import LabelledArrays, assembled
 from arraycnn.data.dataset import DataSet, split_test
-from arraycnn.data.forms import find_arrays
-from arraycnn.data.found import Found, FoundPart, LeftOut
 from arraycnn.data.image_source import select
 from arraycnn.data.picture_folder import (
     Progress,
@@ -22,6 +20,8 @@ from arraycnn.data.picture_folder import (
 )
 from arraycnn.data.pixel_rules import doubt_of_bits
 from arraycnn.data.polarity import blank
+from arraycnn.data.reader_choice import find_arrays
+from arraycnn.data.reader_result import Found, FoundPart, LeftOut
 from arraycnn.errors import DataError
 
 _AT_A_TIME = 4096
