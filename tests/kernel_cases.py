@@ -258,6 +258,16 @@ def _max_pool_backward(name, ties):
     return KernelCase("max_pool2d_backward", f"{name}, {ties}", arguments)
 
 
+def _at_winners(name):
+    shape, window = POOLS[name]
+
+    def arguments(rng):
+        _, winners = GENERIC.max_pool2d(_distinct(rng, shape), window, "first")
+        return rng.normal(size=shape), winners.astype(np.uint8), window
+
+    return KernelCase("at_winners", name, arguments)
+
+
 def _avg_pool_backward(name):
     shape, window = POOLS[name]
     y_shape = (shape[0], *window.output_shape(*shape[1:3]), shape[3])
@@ -386,6 +396,7 @@ KERNEL_CASES = [
         for name, (shape, window) in POOLS.items() for ties in ("first", "all")
     ),
     *(_max_pool_backward(name, ties) for name in POOLS for ties in ("first", "all")),
+    *(_at_winners(name) for name in POOLS),
     *(
         KernelCase("avg_pool2d", name, lambda rng, s=shape, w=window: (rng.normal(size=s), w))
         for name, (shape, window) in POOLS.items()

@@ -1,4 +1,4 @@
-"""The model file: one .npz that any NumPy reads, with a digest that notices every flipped bit.
+"""The bytes of a model file: one .npz that any NumPy reads, with a digest that sees every flipped bit.
 
 An .npz is a zip archive; its comment, the last bytes of the file, holds the SHA-256 of all bytes
 before it. The digest is checked before anything is parsed, and nothing is ever unpickled.

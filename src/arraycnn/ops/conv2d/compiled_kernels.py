@@ -1,8 +1,8 @@
 """Convolution of any window, and what may follow it: a ReLU, a max-pool.
 
 The pixels of an output row are rows of a matrix product whose left operand is the image itself: no
-columns are built. The gradient for the image is made of convolutions again (`phases.py`), of dy in a
-frame of zeros.
+columns are built. The gradient for the image is made of convolutions again (`compiled_phases.py`), of
+dy in a frame of zeros.
 """
 
 from __future__ import annotations

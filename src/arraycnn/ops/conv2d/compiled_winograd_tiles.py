@@ -1,6 +1,6 @@
 """The transformations of Winograd's F(2x2, 3x3), each for a vector of channels of one tile.
 
-The grids are lists of lists of vectors of 4x4, 3x3 or 2x2 places; see `winograd.py`.
+The grids are lists of lists of vectors of 4x4, 3x3 or 2x2 places; see `compiled_winograd.py`.
 """
 
 from __future__ import annotations

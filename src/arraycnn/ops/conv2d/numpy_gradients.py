@@ -10,7 +10,7 @@ import numpy as np
 Gradients: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray, int, np.ndarray | None], None]
 """``write(images, dy, total, place, dx)``: makes the calls for some images, in a task.
 
-``dy`` is the output's gradient in the blocks of the pool that follows (`columns.py`), (blocks, n,
+``dy`` is the output's gradient in the blocks of the pool that follows (`numpy_columns.py`), (blocks, n,
 OH, OW, F). It is for ``total``, as in `add_product`, and for ``dx``, unless that is None.
 """
 
