@@ -37,9 +37,12 @@ print("done")
 
 NEEDS = {
     "arraycnn.estimator": {"sklearn"},
+    "arraycnn.execution.clocked_compiled": {"llvmlite"},
     "arraycnn.execution.compiled": {"llvmlite"},
-    "arraycnn.execution.traced": {"llvmlite"},
-    "arraycnn.ops.compiled.record": {"llvmlite"},
+    "arraycnn.ops.compiled": {"llvmlite"},
+    "arraycnn.ops.conv2d.compiled": {"llvmlite"},
+    "arraycnn.ops.dense.compiled": {"llvmlite"},
+    "arraycnn.ops.max_pool2d.compiled": {"llvmlite"},
     "arraycnn.program.render": {"llvmlite"},
 }
 """The modules that cannot be imported without the package of an extra."""

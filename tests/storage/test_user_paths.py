@@ -78,7 +78,7 @@ def test_nothing_else_looks_at_it():
     source = Path(arraycnn.__file__).parent
     files = [file for file in source.rglob("*.py") if "expanduser" in file.read_text("utf-8")]
     # The cache of kernels has to do without a home, and asks no user for a path.
-    assert {file.name for file in files} == {"storage/user_paths.py", "caching.py"}
+    assert {file.name for file in files} == {"user_paths.py", "caching.py"}
 
 
 # ----- the command line

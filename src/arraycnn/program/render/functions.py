@@ -2,7 +2,7 @@
 
 Arguments are reduced as in W. J. Cody and W. Waite, "Software manual for the elementary functions",
 1980; the polynomials are Taylor's, of as many terms as a half unit in the last place asks for on the
-reduced interval. Errors are a few units in the last place (tests/program/test_functions.py).
+reduced interval. Errors are a few units in the last place (tests/program/test_program_render.py).
 """
 
 from __future__ import annotations
