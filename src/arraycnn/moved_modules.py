@@ -76,4 +76,5 @@ class FormerNames:
 
 def serve_former_names() -> None:
     """From now on modules import by their former names, too."""
-    sys.meta_path.append(FormerNames())
+    if not any(isinstance(finder, FormerNames) for finder in sys.meta_path):
+        sys.meta_path.append(FormerNames())

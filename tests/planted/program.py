@@ -309,7 +309,25 @@ FAULTS = [
     ("program/passes/winners.py", "and value in self._before", "", _EPILOGUES),
     ("program/passes/winners.py", "all(extent == 1 for", "any(True for", _EPILOGUES),
     ("program/passes/winners.py", "if node in outputs or len", "if len", _EPILOGUES),
-    ("program/passes/winners.py", ' and user.op == "multiply")', ")", _EPILOGUES),
+    (
+        "program/passes/winners.py",
+        'user if one is node or user.op == "multiply" else None',
+        "user",
+        _EPILOGUES,
+    ),
+    ("program/passes/winners.py", "if one is other:", "if False:", _EPILOGUES),
+    (
+        "program/passes/winners.py",
+        "there[self._pooled] = now(self._largest)",
+        "there[self._pooled] = Node('part', (now(winners.inputs[0]),), (0,), dy.shape, dy.dtype, ''); note(there[self._pooled])",
+        _EPILOGUES,
+    ),
+    (
+        "program/passes/winners.py",
+        'return kept and np.dtype(value.dtype).kind == "f"',
+        "return kept",
+        _EPILOGUES,
+    ),
     ("program/passes/winners.py", "== [old] and spread not in outputs", "== [old]", _EPILOGUES),
     (
         "ops/max_pool2d/compiled_kernels.py",

@@ -212,6 +212,14 @@ NETWORKS = {
         ),
         (6, 5, 2),
     ),
+    "activation and pool": (
+        cnn.Sequential(
+            *(cnn.Rescale(), cnn.Conv2d(8, 3), cnn.SiLU(), cnn.MaxPool2d(2), cnn.BatchNorm2d()),
+            *(cnn.Conv2d(4, 2), Swish(), cnn.MaxPool2d((2, 1)), cnn.SiLU()),
+            *(cnn.Flatten(), cnn.Dense(10)),
+        ),
+        (12, 12, 1),
+    ),
     "lone dense": (cnn.Sequential(cnn.Flatten(), cnn.Dense(10)), (1, 5, 1)),
 }
 OPTIMIZERS = {

@@ -125,6 +125,8 @@ CASES = [
     (lambda s: s.activated(lambda y, z, dy: dy * 3.0), UNPLACED),
     (lambda s: s.activated(lambda y, z, dy: y / dy), UNPLACED),
     (lambda s: s.activated(lambda y, z, dy: dy * dy), UNPLACED),
+    (lambda s: s.activated(lambda y, z, dy: (dy + 9.0) / (dy + 9.0)), UNPLACED),
+    (lambda s: s.activated(lambda y, z, dy: dy / dy), UNPLACED),
     (lambda s: s.activated(lambda y, z, dy: dy + y), UNPLACED),
     (lambda s: s.activated(lambda y, z, dy: dy * (y * s.full[:, :, :1, :])), UNPLACED),
     (lambda s: s.activated(lambda y, z, dy: dy * s.conv(bias=False)), [*UNPLACED, "conv2d"]),

@@ -148,4 +148,4 @@ def _optimizer_of(folder: Path) -> str | None:
     if not (folder / "config.json").is_file():
         return None
     name = read_config(folder).get("optimizer")
-    return name if name in OPTIMIZERS else None
+    return name if isinstance(name, str) and name in OPTIMIZERS else None

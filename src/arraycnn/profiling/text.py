@@ -87,7 +87,7 @@ def _of_part(part: Part, profile: Profile) -> list[str]:
         return [f"{part.seconds * 1e6:10,.1f} {share} {'':32}  {_ENDS}"]
     lines = [
         f"{_rates(part.seconds, share, part, profile.machine)}  {_numbers(part)} as one"
-        + (", image by image, and each alone:" if _are_timed(part) else ":")
+        + (", image by image or side by side, and each alone:" if _are_timed(part) else ":")
     ]
     for work in part.steps:
         rates = " " * 50

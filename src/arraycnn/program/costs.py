@@ -52,6 +52,6 @@ def _of_head(head: Node) -> int | None:
         return 2 * math.prod(shapes[0]) * shapes[1][1] * times
     if head.op == "matmul":
         return 2 * head.size * shapes[0][-1]
-    if head.op == "max_pool2d":
+    if head.op in ("max_pool2d", "at_winners"):
         return head.size * math.prod(head.attrs[0].kernel_size)
     return math.prod(shapes[0]) if head.op == "max_pool2d_backward" else None

@@ -41,7 +41,9 @@ def rendered_of(render: Callable[[Schedule, str], Any], schedule: Schedule, dtyp
 
 
 def _rewritten(program: Program) -> Program:
-    return with_epilogues(simplified(program))
+    rewritten = with_epilogues(simplified(program))
+    rewritten.check()  # what a pass gets wrong must not become wrong numbers
+    return rewritten
 
 
 @dataclass(frozen=True)

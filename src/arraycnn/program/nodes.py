@@ -168,8 +168,12 @@ class Program:
         return users
 
     def check(self) -> None:
-        """Raise InvalidValueError unless every node comes after what it is made of."""
+        """Raise InvalidValueError unless every node comes after what it is made of.
+
+        And unless each part of a head is one node: memory is planned node by node.
+        """
         seen: set[Node] = set()
+        parts: set[tuple[Any, Any]] = set()
         for number, node in enumerate(self.nodes):
             missing = [operand for operand in node.operands if operand not in seen]
             if missing:
@@ -177,6 +181,12 @@ class Program:
                     f"program: node {number}, {node.op}, reads a node that does not precede it"
                 )
                 raise InvalidValueError(message)
+            part = (node.inputs[0], node.attrs) if node.op == "part" else None
+            if part in parts:
+                message = f"program: node {number} is a part of a head that another one is already"
+                raise InvalidValueError(message)
+            if part is not None:
+                parts.add(part)
             seen.add(node)
         lost = [name for name, node in {**self.inputs, **self.outputs}.items() if node not in seen]
         if lost:

@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from arraycnn.ops import Window
 from arraycnn.program.nodes import AND, POINTWISE, Node, Program, replaced
 from arraycnn.program.passes.dead import without_dead
@@ -81,7 +83,9 @@ def _product(node: Node, users: dict[Node, list[Node]], outputs: set[Node]) -> N
     ):
         return None
     one, other = user.inputs
-    return user if (one is node) != (other is node and user.op == "multiply") else None
+    if one is other:
+        return None
+    return user if one is node or user.op == "multiply" else None
 
 
 class _Winners:
@@ -89,6 +93,11 @@ class _Winners:
 
     def __init__(self, winners: Node, before: set[Node]) -> None:
         self._winners, self._pooled, self._before = winners, winners.inputs[0].inputs[0], before
+        # What was pooled is, at the winners, what the pool gives: that very node, since a second one
+        # of the same memory would not keep a loop from writing there.
+        pool = winners.inputs[0]
+        largest = (one for one in before if one.inputs[:1] == (pool,) and one.attrs == (0,))
+        self._largest = next(largest, None)
         self._has: dict[Node, bool] = {}
         self._there: dict[Node, Node] = {}
 
@@ -98,8 +107,10 @@ class _Winners:
 
     def has(self, value: Any) -> bool:
         """Whether it can be said what ``value`` is at the winners."""
-        if not isinstance(value, Node) or value is self._pooled:
+        if not isinstance(value, Node):
             return True
+        if value is self._pooled:
+            return self._largest is not None
         if not self.is_whole(value):  # the same for all pixels
             return all(extent == 1 for extent in value.shape[-3:-1])
         if value not in self._has:
@@ -110,7 +121,8 @@ class _Winners:
 
     def _is_taken(self, value: Node) -> bool:
         """Whether it lies in memory when the pool is done, and is read while it is near."""
-        return value.kind in ("head", "input", "part") and value in self._before
+        kept = value.kind in ("head", "input", "part") and value in self._before
+        return kept and np.dtype(value.dtype).kind == "f"  # what kernels are written for
 
     def take(
         self, winners: Node, now: Callable[[Node], Node], note: Callable[[Node], None]
@@ -133,6 +145,8 @@ class _Winners:
         """``last``, a multiple of ``spread``, from its numbers at the winners, which are noted."""
         dy, winners = map(now, spread.inputs)
         there: dict[Any, Any] = {**self._there, spread: dy}
+        if self._largest is not None:
+            there[self._pooled] = now(self._largest)
 
         def at_winners(value: Any) -> Any:
             if not isinstance(value, Node):
@@ -141,11 +155,10 @@ class _Winners:
                 if value.shape != spread.shape:
                     there[value] = now(value)
                     return there[value]
-                op, inputs, attrs = "part", (winners.inputs[0],), (0,)
-                if value is not self._pooled:
-                    inputs = tuple(map(at_winners, value.inputs))
-                    op, attrs = value.op, value.attrs
-                there[value] = Node(op, inputs, attrs, dy.shape, value.dtype, value.where)
+                inputs = tuple(map(at_winners, value.inputs))
+                there[value] = Node(
+                    *(value.op, inputs, value.attrs, dy.shape, value.dtype, value.where)
+                )
                 note(there[value])
             return there[value]
 
