@@ -25,6 +25,12 @@ def test_a_pickle_of_before_the_move_is_read():
     assert pickle.loads(before) == arraycnn.Cosine(0.1)
 
 
+def test_python_runs_a_former_name():
+    command = [sys.executable, "-m", "arraycnn.fitting"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_names_that_never_were_are_missing():
     with pytest.raises(ModuleNotFoundError, match=r"arraycnn\.coarse"):
         import_module("arraycnn.coarse")

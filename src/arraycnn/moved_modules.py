@@ -7,7 +7,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.machinery import ModuleSpec
-from types import ModuleType
+from importlib.util import find_spec
+from types import CodeType, ModuleType
 
 FORMER_NAMES = {
     "batch_size": "training.batch_size",
@@ -70,8 +71,16 @@ class FormerNames:
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        former = module.__name__.partition(".")[2]
-        sys.modules[module.__name__] = import_module(f"arraycnn.{FORMER_NAMES[former]}")
+        sys.modules[module.__name__] = import_module(_name_now(module.__name__))
+
+    def get_code(self, name: str) -> CodeType | None:
+        """What `python -m` runs."""
+        code: CodeType | None = find_spec(_name_now(name)).loader.get_code(_name_now(name))  # type: ignore[union-attr]
+        return code
+
+
+def _name_now(name: str) -> str:
+    return f"arraycnn.{FORMER_NAMES[name.partition('.')[2]]}"
 
 
 def serve_former_names() -> None:

@@ -1,9 +1,17 @@
-"""Faults in the kernels of PyTorch, and in what JAX compiles part by part."""
+"""Faults in the kernels of PyTorch, in what JAX compiles part by part, and in memory of the host's."""
 
 TORCH = "ops/test_engine_kernels.py -k pytorch"
 JITTED = "execution/test_jitted.py -k "
 
+ALIGNED = "ops/test_aligned_memory.py"
+
 FAULTS = [
+    ("ops/aligned_memory.py", "first = -memory.ctypes.data % LINE", "first = 0", ALIGNED),
+    ("ops/aligned_memory.py", "size + LINE - 1", "size", ALIGNED),
+    ("ops/compiled/launcher.py", "array = aligned_empty(shape, dtype)", "array = np.empty(shape, dtype)", ALIGNED),
+    ("ops/compiled/launcher.py", "memory = aligned_empty((size,), np.uint8)", "memory = np.empty(size, np.uint8)", ALIGNED),
+    ("ops/compiled/launcher.py", "held = aligned_empty((max(room, 1024),), dtype)", "held = np.empty(max(room, 1024), dtype)", ALIGNED),
+    ("execution/recorded.py", "return aligned_copy(array)", "return np.array(array)", ALIGNED),
     ("ops/torch_kernels.py", "dbias = dy.sum((0, 1, 2))", "dbias = dy.mean((0, 1, 2))", TORCH),
     ("ops/torch_kernels.py", ":: window.stride[0], :: window.stride[1]", ":: window.stride[1], :: window.stride[0]", TORCH),
     ("ops/torch_kernels.py", "and not any(window.padding)", "", TORCH),

@@ -19,5 +19,9 @@ FAULTS = [
     ("ops/compiled/clocked.py", "self.clock.begin()", "pass", PARTS),
     ("ops/compiled/clocked.py", "if self._joins:", "if not self._joins:", PARTS),
     ("cli/bench.py", "if training in (None, wanted)", "if training in (None, True)", COMMAND),
-    ("cli/bench.py", 'read_config(folder).get("optimizer")', 'read_config(folder).get("network")', COMMAND),
+    ("cli/bench.py", 'config.get("optimizer")', 'config.get("network")', COMMAND),
+    ("cli/bench.py", "except RunFolderError:", "except KeyError:", COMMAND),
+    ("profiling/profile.py", "and part.operations is not None", "", COMMAND),
+    ("profiling/torch_twin.py", "weight_decay=optimizer.weight_decay", "weight_decay=0.0", COMMAND),
+    ("profiling/torch_twin.py", "optimizer.epsilon, optimizer.weight_decay", "optimizer.epsilon, 0.0", COMMAND),
 ]  # fmt: skip

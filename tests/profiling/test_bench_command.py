@@ -107,11 +107,31 @@ def test_a_step_that_is_no_program_tells_the_whole():
     assert "parts are not timed: the step is no program" in str(found)
 
 
+def test_the_call_of_a_layer_has_no_share_of_the_machine():
+    class Reading(Nameless):
+        def function(self, xp, x):
+            float(xp.sum(x))
+            return x * 2.0
+
+    model = cnn.Model(network(Reading()), (8, 10, 3), cnn.NumPy(1, fast=False))
+    found = profile(model, 2, seconds=0.001, with_torch=False)
+    calls = [part for part in found.to_plain()["parts"] if part["operations"] is None]
+    assert calls
+    assert not any("of_machine" in part for part in calls)
+
+
 def test_of_a_pass_that_is_cut_one_piece_is_shown():
     model = cnn.Model(network(), (8, 8, 1), cnn.NumPy(1, fast=False))
     found = profile(model, 300, mode="infer", seconds=0.001, with_torch=False)
     assert (found.batch_size, found.parts_images) == (300, 256)
     assert "sum of the parts of 256 images" in str(found)
+
+
+@pytest.mark.parametrize("config", ["[1]", "{", '{"optimizer": ["sgd"]}'])
+def test_a_file_may_lie_beside_anything(cli, saved, config):
+    (saved.parent / "config.json").write_text(config)
+    code, out, _ = cli("bench", saved, *QUICK, "--no-torch", "--training", "--backend", "numpy")
+    assert (code, "adamw" in out) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +184,32 @@ def test_the_same_network_runs_in_torch(torch, mode):
         given = module(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
     expected = torch.softmax(given, 1).numpy()
     np.testing.assert_allclose(model.predict(images), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "settings"),
+    [
+        (cnn.SGD(0.1, weight_decay=0.2), {"momentum": 0.0, "nesterov": False, "weight_decay": 0.2}),
+        (
+            cnn.SGD(0.1, 0.7, nesterov=True),
+            {"momentum": 0.7, "nesterov": True, "weight_decay": 0.0},
+        ),
+        (cnn.Adam(0.1, (0.5, 0.6), 1e-3, 0.2), {"weight_decay": 0.2}),
+        (cnn.AdamW(0.1, (0.5, 0.6), 1e-3), {"weight_decay": 0.01}),
+    ],
+    ids=str,
+)
+def test_torch_does_the_same_work_in_its_update(torch, optimizer, settings, monkeypatch):
+    made = []
+    name = type(optimizer).__name__
+    rule = getattr(torch.optim, name)
+    monkeypatch.setattr(torch.optim, name, lambda *a, **k: made.append(rule(*a, **k)) or made[-1])
+    model = cnn.Model(network(), (8, 10, 3), cnn.NumPy(1, fast=False))
+    torch_twin.torch_step(model, "train", optimizer, *trial_data(model, 2), 2)
+    (group,) = made[0].param_groups
+    if isinstance(optimizer, cnn.Adam):
+        settings = settings | {"betas": (0.5, 0.6), "eps": 1e-3}
+    assert {name: group[name] for name in settings} == settings
 
 
 def test_what_torch_has_not_is_not_compared(torch):

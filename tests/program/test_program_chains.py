@@ -229,6 +229,25 @@ def test_launches_side_by_side_run_every_block_once():
 
 
 @needs("llvmlite")
+@pytest.mark.parametrize(
+    ("works", "blocks"),
+    [
+        ([(1, 100), (1, 200)], 1),
+        ([(1, 2**14), (1, 2**14)], 1),
+        ([(1, 2**14), (1, 2**14 + 1)], 2),
+        ([(1, 100), (1, None)], 2),  # a head
+        ([(1, 100), (2, 200)], 3),
+    ],
+)
+def test_little_work_side_by_side_is_for_one_thread(works, blocks):
+    made = [
+        launches.Launch((9, count), np.dtype("float32"), points=points) for count, points in works
+    ]
+    (joint,), _ = launches.side_by_side(made)
+    assert joint.blocks == blocks
+
+
+@needs("llvmlite")
 def test_launches_of_a_chain_are_joined():
     """Letters: b a block an image, s the same with scratch, l a loop over images, o neither."""
 

@@ -20,9 +20,10 @@ FULL, SMALL, FLAT, MATRIX = (2, 5, 6, 4), (2, 2, 3, 4), (5, 6), (6, 4)
 class Step:
     """The kernels as a step calls them, on the arrays of a case."""
 
-    def __init__(self, x, weight, bias, dy, full, flat, matrix):
+    def __init__(self, x, weight, bias, dy, full, flat, matrix, levels):
         self.x, self.weight, self.bias, self.dy, self.full = x, weight, bias, dy, full
-        self.flat, self.matrix, self.xp = flat, matrix, array_namespace(x)
+        self.flat, self.matrix, self.levels = flat, matrix, levels
+        self.xp = array_namespace(x)
 
     def conv(self, bias=True):
         return HEADS.conv2d(HEADS, self.x, self.weight, self.bias if bias else None, WINDOW)
@@ -130,6 +131,8 @@ CASES = [
     (lambda s: s.activated(lambda y, z, dy: dy + y), UNPLACED),
     (lambda s: s.activated(lambda y, z, dy: dy * (y * s.full[:, :, :1, :])), UNPLACED),
     (lambda s: s.activated(lambda y, z, dy: dy * s.conv(bias=False)), [*UNPLACED, "conv2d"]),
+    # ... which no kernel reads at the winners: integers
+    (lambda s: s.activated(lambda y, z, dy: dy * s.xp.astype(s.levels, dy.dtype)), UNPLACED),
     (lambda s: s.activated(lambda y, z, dy: dy * y, OVERLAPPING), UNPLACED),
     (lambda s: s.activated(lambda y, z, dy: dy * y, WIDE), [*PLACED[:3], *UNPLACED[2:]]),
     (lambda s: s.activated(lambda y, z, dy: dy * y, also=True), [*PLACED[:3], *UNPLACED[2:]]),
@@ -143,6 +146,7 @@ def test_heads_join_what_nothing_else_needs(number):
     rng = np.random.default_rng(number)
     shapes = (X, WEIGHT, BIAS, SMALL, FULL, FLAT, MATRIX)
     arrays = [np.round(2.0 * rng.normal(size=shape)) for shape in shapes]  # with ties
+    arrays.append(rng.integers(0, 3, FULL, np.uint8))
 
     def run(*inputs):
         results = function(Step(*inputs))

@@ -225,7 +225,18 @@ def test_reductions_meet_nan_as_numpy_does():
         np.testing.assert_array_equal(array, expected[name])
 
 
-@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (3, 70000), (70000, 3), (300, 16, 40)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 1),
+        (5, 3),
+        (2, 20000),
+        (20000, 2),
+        (3, 70000),
+        (70000, 3),
+        (300, 16, 40),
+    ],  # of 1, 2, more
+)
 def test_loops_of_many_blocks(shape):
     x = np.random.default_rng(7).normal(size=shape)
 

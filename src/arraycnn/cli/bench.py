@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -13,7 +12,7 @@ from arraycnn.cli import options
 from arraycnn.cli.console import show, show_json
 from arraycnn.cli.import_weights import ImageShape
 from arraycnn.cli.train import OPTIMIZERS
-from arraycnn.errors import InvalidValueError
+from arraycnn.errors import InvalidValueError, RunFolderError
 from arraycnn.model.model import Model
 from arraycnn.networks import NETWORKS
 from arraycnn.optimizers.schedules import Constant
@@ -138,14 +137,17 @@ def _model(
             f"{name}, and no such path exists"
         )
         raise InvalidValueError(message)
-    if not path.is_dir():
-        return Model.load(path, backend), _optimizer_of(path.parent)
-    return Model.load(read_run(path).model_file, backend), _optimizer_of(path)
+    if path.is_dir():
+        run = read_run(path)
+        return Model.load(run.model_file, backend), _optimizer_of(run.config)
+    try:
+        config = read_config(path.parent)
+    except RunFolderError:  # a file may lie in any folder
+        config = {}
+    return Model.load(path, backend), _optimizer_of(config)
 
 
-def _optimizer_of(folder: Path) -> str | None:
-    """The optimizer of the run in ``folder``, where that is one."""
-    if not (folder / "config.json").is_file():
-        return None
-    name = read_config(folder).get("optimizer")
+def _optimizer_of(config: dict[str, Any]) -> str | None:
+    """The optimizer of the run with the settings ``config``, where they name one."""
+    name = config.get("optimizer")
     return name if isinstance(name, str) and name in OPTIMIZERS else None

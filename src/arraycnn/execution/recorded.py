@@ -22,6 +22,7 @@ from arraycnn.execution.plan import Finished, StepMemory, Task
 from arraycnn.layers import Rescale
 from arraycnn.layers.layer import Context, Layer, Randomness
 from arraycnn.ops import Array, Kernels, array_namespace
+from arraycnn.ops.aligned_memory import aligned_copy
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.ops.step_tables import StepTables
 from arraycnn.training.step import Carry, summed_step
@@ -369,4 +370,6 @@ def _copied(carry: Carry) -> Carry:
 
 
 def _copy(array: Array) -> Array:
+    if isinstance(array, np.ndarray):
+        return aligned_copy(array)
     return array_namespace(array).asarray(array, copy=True)

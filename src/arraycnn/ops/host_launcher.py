@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.ops.aligned_memory import aligned_copy
 
 
 class Pool(Protocol):
@@ -61,7 +62,7 @@ class HostLauncher(ABC):
 
     def asarray(self, array: np.ndarray) -> np.ndarray:
         """A copy of ``array``, in C order."""
-        return np.array(array, order="C")
+        return aligned_copy(np.asarray(array))
 
     def to_numpy(self, array: np.ndarray) -> np.ndarray:
         """A copy of ``array``, which later launches may overwrite."""

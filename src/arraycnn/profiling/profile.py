@@ -79,7 +79,7 @@ class Profile:
             "bytes": part.bytes,
             "operations": part.operations,
         }
-        if self.machine is not None and part.steps:
+        if self.machine is not None and part.steps and part.operations is not None:
             least, bound = self.machine.least_seconds(part.operations, part.bytes)
             found |= {"of_machine": least / max(part.seconds, 1e-12), "bound": bound}
         return found

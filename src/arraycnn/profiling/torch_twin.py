@@ -123,12 +123,13 @@ def _passes(module: Any, images: np.ndarray) -> Callable[[int], None]:
 
 
 def _rule(torch: Any, optimizer: Optimizer, module: Any) -> Any:
-    """The optimizer, of a rate of 0 as ours has here."""
+    """The optimizer with its settings, but of a rate of 0 as ours has here."""
     parameters = [one for one in module.parameters() if one.requires_grad]
     if type(optimizer) is SGD:
-        nesterov = optimizer.nesterov
-        return torch.optim.SGD(parameters, 0.0, optimizer.momentum, nesterov=nesterov)
-    if type(optimizer) in (Adam, AdamW):
-        return getattr(torch.optim, type(optimizer).__name__)(parameters, 0.0)
+        settings = {name: getattr(optimizer, name) for name in ("momentum", "nesterov")}
+        return torch.optim.SGD(parameters, 0.0, weight_decay=optimizer.weight_decay, **settings)
+    if isinstance(optimizer, Adam) and type(optimizer) in (Adam, AdamW):
+        rule = getattr(torch.optim, type(optimizer).__name__)
+        return rule(parameters, 0.0, optimizer.betas, optimizer.epsilon, optimizer.weight_decay)
     message = f"PyTorch has no {type(optimizer).__name__}"
     raise NoTwinError(message)

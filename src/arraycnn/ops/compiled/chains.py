@@ -14,6 +14,9 @@ import numpy as np
 from arraycnn.ops.compiled.kernels import links
 from arraycnn.ops.compiled.launches import WORDS, address
 
+LITTLE = 2**15
+"""So many numbers in loops are not worth a second thread: some microseconds."""
+
 
 @dataclass(frozen=True)
 class Launch:
@@ -30,12 +33,19 @@ class Launch:
     by : str
         "block" where each block is an image; "loop" where the kernel loops over images, and runs
         other launches on each; "" where it has nothing to do with images.
+    points : int or None
+        So many numbers its blocks compute together; None where that is not known.
     """
 
     words: tuple[int, ...]
     dtype: np.dtype
     room: int = 0
     by: str = ""
+    points: int | None = None
+
+    @property
+    def blocks(self) -> int:
+        return self.words[1]
 
 
 @dataclass
@@ -129,14 +139,26 @@ def side_by_side(launches: list[Launch]) -> tuple[list[Launch], list[np.ndarray]
     """One launch with the blocks of several that need nothing of each other, and what it holds.
 
     Between two launches every thread waits for all others: of many short ones that is most of the time.
+    Where all together are little work, it is one block: a list of launches of one block each is run
+    by one thread, which waits for nobody.
     """
     if len(launches) < 2:
         return launches, []
     arrays: list[np.ndarray] = []
-    dtype = launches[0].dtype
-    blocks = sum(launch.words[1] for launch in launches)
-    words = address(links.side_by_side, dtype.name), blocks, *_table(launches, arrays)
+    dtype, table = launches[0].dtype, _table(launches, arrays)
+    if _are_little(launches):
+        words = address(links.chain, dtype.name), 1, *table
+    else:
+        blocks = sum(launch.blocks for launch in launches)
+        words = address(links.side_by_side, dtype.name), blocks, *table
     return [Launch(words, dtype, max(launch.room for launch in launches))], arrays
+
+
+def _are_little(launches: list[Launch]) -> bool:
+    points = [
+        launch.points for launch in launches if launch.blocks == 1 and launch.points is not None
+    ]
+    return len(points) == len(launches) and sum(points) <= LITTLE
 
 
 def _table(launches: list[Launch], arrays: list[np.ndarray]) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError
+from arraycnn.ops.aligned_memory import LINE, aligned_empty
 from arraycnn.ops.compiled.chains import ChainOfLaunches, Launch, side_by_side
 from arraycnn.ops.compiled.launches import STATE, WORDS, address, run
 from arraycnn.ops.host_launcher import HostLauncher, Pool, check_arrays
@@ -63,7 +64,7 @@ class Launcher(HostLauncher):
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """A new array, not initialised: kernels must write all of it."""
         if self._recording is None:
-            array = np.empty(shape, dtype)
+            array = aligned_empty(shape, dtype)
         else:
             array = self._arena.empty(shape, np.dtype(dtype))
         if self._chain is not None:
@@ -92,10 +93,18 @@ class Launcher(HostLauncher):
         self.launch_code(code, blocks, *words, dtype=like.dtype, room=room, by=by)
 
     def launch_code(
-        self, code: int, blocks: int, *words: Any, dtype: np.dtype, room: int = 0, by: str = ""
+        self,
+        code: int,
+        blocks: int,
+        *words: Any,
+        dtype: np.dtype,
+        room: int = 0,
+        by: str = "",
+        points: int | None = None,
     ) -> None:
-        """As `launch`, of machine code at the address ``code``; ``dtype`` is the scratch's."""
-        launch = Launch((code, blocks, *map(_word, words)), dtype, room, by)
+        """As `launch`, of machine code at the address ``code``; ``dtype`` is the scratch's, ``points``
+        as in `arraycnn.ops.compiled.chains.Launch`."""
+        launch = Launch((code, blocks, *map(_word, words)), dtype, room, by, points)
         if self._beside is not None:
             self._beside.append(launch)
         elif self._chain is None:
@@ -235,7 +244,7 @@ def _scratch(room: int, dtype: np.dtype) -> np.ndarray:
     """This thread's own memory, for at least ``room`` numbers; what it held is gone."""
     held = getattr(_rooms, dtype.name, None)
     if held is None or held.size < room:
-        held = np.empty(max(room, 1024), dtype)
+        held = aligned_empty((max(room, 1024),), dtype)
         setattr(_rooms, dtype.name, held)
     return held
 
@@ -254,12 +263,12 @@ class _Arena:
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        size = -(-max(count, 1) // 64) * 64
+        size = -(-max(count, 1) // LINE) * LINE
         place = bisect_left(self._free, size, key=len)
         if place < len(self._free) and len(self._free[place]) <= 2 * size:
             memory = self._free.pop(place)
         else:
-            memory = np.empty(size, np.uint8)
+            memory = aligned_empty((size,), np.uint8)
         held = np.asarray(_Held(memory, self._give))
         return held[:count].view(dtype).reshape(shape)
 

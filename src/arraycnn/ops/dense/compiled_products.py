@@ -42,7 +42,9 @@ def _tile(
         if rows > ROWS:
             # The second half are the last rows there are, as far apart as those of the first: there
             # are registers for but a few offsets.
-            second = emit.smaller(emit.integer(ROWS), builder.sub(last, emit.integer(ROWS - 1)))
+            second = emit.integer(ROWS)
+            if not all_there:
+                second = emit.smaller(second, builder.sub(last, emit.integer(ROWS - 1)))
             firsts.append(second)
             c_rows += [emit.moved(row, builder.mul(second, c_row)) for row in c_rows]
         sums = [[emit.variable(emit.zero.value) for _ in places] for _ in c_rows]
@@ -94,6 +96,7 @@ _one = _tile(1, ROWS, masked=False)
 _half = _tile(1, ROWS, masked=False, half=True)
 _part = _tile(1, ROWS, masked=True)
 _tall = _tile(1, _TALL, masked=True)
+_tall_all = _tile(1, _TALL, masked=False, all_there=True)
 _row = _tile(4, 1, masked=False)
 _row_two = _tile(2, 1, masked=True)
 _row_part = _tile(1, 1, masked=True)
@@ -108,9 +111,16 @@ def _multiply_narrow(  # type: ignore[no-untyped-def]
 ):
     """The tall tiles of `multiply` by at most one vector of columns; up to six rows may be left."""
     for i in range(0, rows - ROWS, _TALL):
+        last = rows - 1 - i
+        if columns == lanes_of(c) and last >= _TALL - 1:
+            _tall_all(
+                after(c, i * c_row), c_row, after(a, i * a_row), a_row, a_run, a_step,
+                b, b_run, b_row, runs, length, 0, 0, adding,
+            )  # fmt: skip
+            continue
         _tall(
             after(c, i * c_row), c_row, after(a, i * a_row), a_row, a_run, a_step,
-            b, b_run, b_row, runs, length, rows - 1 - i, columns, adding,
+            b, b_run, b_row, runs, length, last, columns, adding,
         )  # fmt: skip
 
 

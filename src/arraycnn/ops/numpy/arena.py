@@ -7,13 +7,13 @@ from bisect import insort
 
 import numpy as np
 
+from arraycnn.ops.aligned_memory import LINE, aligned_empty
+
 _CHUNK = 2**16
 """Bytes that an arena grows by, at least."""
 
 _ROOM = 2**24
 """Bytes of scratch to begin with, more than most parts need: what is not touched takes no memory."""
-
-_ALIGNMENT = 64
 
 
 class Arena:
@@ -40,7 +40,7 @@ class Arena:
 
     def array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
         count = math.prod(shape) * dtype.itemsize
-        size = -(-max(count, 1) // _ALIGNMENT) * _ALIGNMENT
+        size = -(-max(count, 1) // LINE) * LINE
         fits = (n for n, (_, first, last) in enumerate(self._free) if first + size <= last)
         number = next(fits, None)
         if number is None:
@@ -75,9 +75,9 @@ class Arena:
         insort(self._free, (place, first, last))
 
     def _grow(self, size: int) -> None:
-        size = max(-(-size // _ALIGNMENT) * _ALIGNMENT, _CHUNK)
+        size = max(-(-size // LINE) * LINE, _CHUNK)
         self._free.append((len(self._chunks), 0, size))
-        self._chunks.append(np.empty(size, np.uint8))
+        self._chunks.append(aligned_empty((size,), np.uint8))
 
     def _address(self, place: int, first: int) -> int:
         return self._chunks[place].ctypes.data + first
@@ -108,7 +108,7 @@ class Scratch:
         count = math.prod(shape) * dtype.itemsize
         first, last = self._used, self._used + count
         if last > self._memory.size:  # arrays of before keep the memory they are in
-            self._memory = np.empty(max(2 * last, _ROOM), np.uint8)
+            self._memory = aligned_empty((max(2 * last, _ROOM),), np.uint8)
             first, last = 0, count
-        self._used = -(-last // _ALIGNMENT) * _ALIGNMENT
+        self._used = -(-last // LINE) * LINE
         return self._memory[first:last].view(dtype).reshape(shape)

@@ -38,7 +38,7 @@ class Launcher(Protocol):
     def side_by_side(self) -> AbstractContextManager[None]: ...
 
     def launch_code(
-        self, code: int, blocks: int, *words: Any, dtype: np.dtype, by: str = ""
+        self, code: int, blocks: int, *words: Any, dtype: np.dtype, by: str = "", points: int
     ) -> None: ...
 
 
@@ -195,8 +195,12 @@ class _Loop:
             place += 1
         struct = self._kernel.struct.pack(values)
         kept += [struct, self._kernel]
-        blocks, by = self._layout.blocks, "block" if self._layout.images else ""
-        launcher.launch_code(self._kernel.address, blocks, struct.ctypes.data, dtype=dtype, by=by)
+        launcher.launch_code(
+            *(self._kernel.address, self._layout.blocks, struct.ctypes.data),
+            dtype=dtype,
+            by="block" if self._layout.images else "",
+            points=self._layout.points,
+        )
         for combining, sums in zip(self._combining, partial_sums, strict=False):
             combining.launch(launcher, sums, held, kept, dtype)
 

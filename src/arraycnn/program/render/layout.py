@@ -96,6 +96,11 @@ class Layout:
         return self.lanes // self.width if self.split else math.prod(self.rows)
 
     @property
+    def points(self) -> int:
+        """Of the whole space."""
+        return math.prod(self.roots[0].space)
+
+    @property
     def reduces(self) -> bool:
         return any(root.op != "write" for root in self.roots)
 
