@@ -179,7 +179,7 @@ def test_the_tightest_limit_counts(tmp_path, monkeypatch):
 class NoRoom:
     """A plan whose every step runs out of memory; ``per_image`` None where it cannot be measured."""
 
-    snapshot = restore = finished = None
+    snapshot = restore = finished = close = None
 
     def __init__(self, per_image):
         self.per_image = per_image

@@ -156,30 +156,52 @@ class Stream:
         return SimpleNamespace(launch=lambda: self._events.append("launch"))
 
 
+class Pool:
+    """Memory as CuPy has it: what is free is kept, and frees itself in no other way than by a call."""
+
+    def __init__(self):
+        self.used, self.held = 0, 0
+
+    def malloc(self, size):
+        self.used += size
+        self.held += size
+
+    def free_all_blocks(self):
+        self.held = self.used
+
+    def total_bytes(self):
+        return self.held
+
+
 @pytest.fixture
 def recorder():
-    """(launcher, what happens to streams and memory)."""
-    events = []
+    """(launcher, what happens to streams and memory, the pools that were made)."""
+    events, pools = [], []
 
     @contextmanager
     def using_allocator(allocate):
+        assert allocate.__self__ is pools[-1]
         events.append("private memory")
         yield
         events.append("shared memory")
+
+    def pool():
+        pools.append(Pool())
+        return pools[-1]
 
     launcher = OnHost()
     launcher._cupy = SimpleNamespace(
         cuda=SimpleNamespace(
             Stream=lambda non_blocking: Stream(events, non_blocking),
-            MemoryPool=lambda: SimpleNamespace(malloc=None),
+            MemoryPool=pool,
             using_allocator=using_allocator,
         )
     )
-    return launcher, events
+    return launcher, events, pools
 
 
 def test_a_recording_is_made_on_a_stream_and_with_memory_of_its_own(recorder):
-    launcher, events = recorder
+    launcher, events, _ = recorder
     replay = launcher.capture(lambda: events.append("work"))
     replay()
     replay()
@@ -191,7 +213,7 @@ def test_a_recording_is_made_on_a_stream_and_with_memory_of_its_own(recorder):
 
 
 def test_a_recording_that_fails_is_ended_and_tells_why(recorder):
-    launcher, events = recorder
+    launcher, events, _ = recorder
 
     def work():
         message = "what went wrong"
@@ -200,6 +222,86 @@ def test_a_recording_that_fails_is_ended_and_tells_why(recorder):
     with pytest.raises(KeyError, match="what went wrong"):
         launcher.capture(work)
     assert events[-2:] == ["end", "not current"]
+
+
+def working_in(pools, stays=0):
+    """Work that takes 100 bytes, of which so many are still held when it is done."""
+
+    def work():
+        pools[-1].malloc(100)
+        pools[-1].used = stays
+
+    return work
+
+
+def test_the_memory_of_a_recording_is_freed_when_it_is_released(recorder):
+    launcher, events, pools = recorder
+    replay, other = (launcher.capture(working_in(pools)) for _ in range(2))
+    replay()
+    launcher.release(replay)
+    assert [pool.held for pool in pools] == [0, 100]
+    started = events.count("launch")
+    with pytest.raises(RuntimeError, match="was released, and is started again"):
+        replay()
+    assert events.count("launch") == started
+    other()
+    launcher.release(other)
+    assert [pool.held for pool in pools] == [0, 0]
+    assert launcher._recordings == []
+
+
+@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt, MemoryError])
+def test_the_memory_of_a_recording_that_fails_is_freed(recorder, error):
+    launcher, _, pools = recorder
+
+    def work():
+        working_in(pools)()
+        raise error
+
+    with pytest.raises(error):
+        launcher.capture(work)
+    assert pools[0].held == 0
+    assert launcher._recordings == []
+
+
+def test_memory_that_an_error_on_its_way_still_holds_is_freed_the_next_time(recorder):
+    launcher, _, pools = recorder
+
+    def work():
+        working_in(pools, stays=60)()
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        launcher.capture(work)
+    assert pools[0].held == 60
+    pools[0].used = 0
+    launcher.reclaim()
+    assert pools[0].held == 0
+    assert launcher._recordings == []
+
+
+def test_a_recording_that_nobody_holds_is_freed_before_the_next_is_made(recorder):
+    """As where a model is dropped, or an interrupt came before its plan could note the recording."""
+    launcher, _, pools = recorder
+    launcher.capture(working_in(pools))
+    held_while_recording = []
+    replay = launcher.capture(lambda: held_while_recording.append(pools[0].held))
+    assert held_while_recording == [0]
+    replay()
+
+
+def test_no_memory_is_freed_while_it_is_recorded_or_used(recorder):
+    launcher, _, pools = recorder
+
+    def work():
+        working_in(pools)()
+        launcher.reclaim()  # as another thread may do
+        assert pools[0].held == 100
+
+    replay = launcher.capture(work)
+    launcher.reclaim()
+    assert pools[0].held == 100
+    replay()
 
 
 def test_cupy_records_on_no_default_stream():

@@ -125,11 +125,13 @@ class CuPy(Backend):
         return self._library().cuda.Device(self.device)
 
     def fits(self, size: int) -> bool:
+        cupy_launcher(self.device).reclaim()
         free, _ = self._library().cuda.Device(self.device).mem_info
         return size <= _RESIDENT_SHARE * free
 
     def free_memory(self) -> int | None:
         cupy = self._library()
+        cupy_launcher(self.device).reclaim()
         with cupy.cuda.Device(self.device) as device:
             return int(device.mem_info[0]) + int(cupy.get_default_memory_pool().free_bytes())
 

@@ -92,6 +92,9 @@ class EagerTraining:
         columns = not own or self._task.dtype == "float64" or isinstance(self._seed, np.ndarray)
         return whole_step_memory(self._task, self.snapshot(), columns=columns)
 
+    def close(self) -> None:
+        """Nothing is recorded."""
+
     def _results(self, progress: _Progress) -> tuple[np.ndarray, np.ndarray]:
         results, to_numpy = progress.results[: progress.whole], self._placement.to_numpy
         kind = np.int64 if self._task.is_plain else np.float64
@@ -133,6 +136,9 @@ class EagerInference:
             self._network, self._params, self._state, images, labels, self._context, self._loss
         )
         return on_host(self._placement.to_numpy, loss_sum, measured)
+
+    def close(self) -> None:
+        """Nothing is recorded."""
 
 
 def on_host(

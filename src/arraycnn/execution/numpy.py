@@ -64,7 +64,7 @@ class _Training:
 
     def __init__(self, plan: TrainingPlan) -> None:
         self._plan = plan
-        self.memory = plan.memory
+        self.memory, self.close = plan.memory, plan.close
 
     @_QUIET
     def run(
@@ -97,6 +97,9 @@ class _Inference:
         with single_threaded_blas():
             sums = [self.plan.evaluate(images[part], labels[part]) for part in _parts(images)]
         return sum(loss for loss, _ in sums), sum(correct for _, correct in sums)
+
+    def close(self) -> None:
+        self.plan.close()
 
 
 def _parts(images: Array) -> list[slice]:

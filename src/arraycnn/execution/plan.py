@@ -117,7 +117,7 @@ class Finished(NamedTuple):
 
 
 class TrainingPlan(Protocol):
-    """Runs training steps. It owns parameters, layer state and optimizer state."""
+    """Runs training steps. It owns parameters, layer state and optimizer state, and its recordings."""
 
     def run(
         self, first_step: int, batches: Sequence[np.ndarray], learning_rates: np.ndarray
@@ -144,15 +144,24 @@ class TrainingPlan(Protocol):
     def memory(self) -> StepMemory:
         """What a step takes, at the most."""
 
+    def close(self) -> None:
+        """Give back what the plan has recorded, and its memory. A later run records anew."""
+
 
 class InferencePlan(Protocol):
-    """Runs the network forward on one batch at a time, images and labels on the device."""
+    """Runs the network forward on one batch at a time, images and labels on the device.
+
+    It owns its recordings.
+    """
 
     def predict(self, images: Array) -> np.ndarray:
         """Probabilities, (N, K), or what else the loss predicts, on the host."""
 
     def evaluate(self, images: Array, labels: Array) -> tuple[float, Any]:
         """(sum of the losses, number of correct images, or the loss's `sums`: (S,), float64)."""
+
+    def close(self) -> None:
+        """As that of `TrainingPlan`."""
 
 
 __all__ = [

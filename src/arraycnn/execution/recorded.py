@@ -63,6 +63,8 @@ class Launcher(Protocol):
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]: ...
 
+    def release(self, recording: Callable[[], None]) -> None: ...
+
 
 class Steps(Protocol):
     """The kernels that read a step's share of the tables, and note its results there."""
@@ -175,7 +177,7 @@ class RecordedTraining:
         self._steps = steps
         self._kernels = kernels
         self._unrolled = unrolled
-        self.memory = memory or self._computed_memory
+        self._measured_memory = memory
         self._task = task
         self._carry = _copied(carry)
         # Labels that come with the batches lie in an array like others; steps find theirs there.
@@ -227,7 +229,15 @@ class RecordedTraining:
         _overwrite(self._carry, carry)
         self._torn = False
 
-    def _computed_memory(self) -> StepMemory:
+    def close(self) -> None:
+        for recordings in self._recordings.values():
+            while recordings.graphs:
+                self._launcher.release(recordings.graphs.popitem()[1])
+        self._recordings.clear()
+
+    def memory(self) -> StepMemory:
+        if self._measured_memory is not None:
+            return self._measured_memory()
         one = whole_step_memory(self._task, self._carry, columns=False)
         tables = 4 * _CAPACITY * np.dtype(np.int32).itemsize  # order and rows, and as they are sent
         sent = 0

@@ -80,7 +80,7 @@ class RecordedInference:
             return outputs
         if kind not in self._recorded:
             if len(self._recorded) == _MOST_RECORDINGS:
-                del self._recorded[next(iter(self._recorded))]
+                self._drop_oldest()
             static = self._launcher.empty(images.shape, images.dtype)
             static[...] = images
             recorded: list[Array] = []
@@ -93,6 +93,16 @@ class RecordedInference:
         static[...] = images
         replay()
         return outputs
+
+    def close(self) -> None:
+        with self._alone:
+            while self._recorded:
+                self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, replay, outputs = self._recorded.pop(next(iter(self._recorded)))
+        outputs.clear()  # which lie in the memory that is given back
+        self._launcher.release(replay)
 
     def _forward(self, images: Array) -> list[Array]:
         logits, _, _ = self._network.forward(self._params, self._state, images, self._context)

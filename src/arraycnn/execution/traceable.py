@@ -79,6 +79,10 @@ class InferenceOnceSeen:
     def evaluate(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, Any]:
         return self._plan(images).evaluate(images, labels)
 
+    def close(self) -> None:
+        for plan in (*self._plans.values(), self._eager):
+            plan.close()
+
     def _plan(self, images: np.ndarray) -> InferencePlan:
         kind = images.shape[1:], images.dtype.name
         if kind not in self._plans:

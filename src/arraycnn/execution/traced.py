@@ -89,6 +89,10 @@ class TracedTraining(RecordedTraining):
             self._torn = self._torn and not launcher.is_calling
             raise
 
+    def close(self) -> None:
+        super().close()
+        self._kept.clear()
+
     def _step(self, recordings: Any) -> None:
         task, tables, launcher = self._task, recordings.tables, self._launcher
         indices, rows, labels, step, rate = self._steps.begin_step(launcher, tables, self._numbers)

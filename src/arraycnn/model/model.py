@@ -258,7 +258,7 @@ class Model(Stands, Described):
             plan = StreamedTraining(plan, stream, state.course)
         told = self.loss.measure, self.backend.is_finite, self._follow
         fitting = Fitting(plan, optimizer, state, callbacks, *told)
-        with failures_in_words(self.backend), closing(fitting):
+        with failures_in_words(self.backend), closing(plan), closing(fitting):
             try:
                 fitting.run(lambda: self._measure(held_out) if held_out is not None else None)
             finally:
@@ -374,6 +374,8 @@ class Model(Stands, Described):
         made_for = (self.backend, *self.trees)
         known = self._inference
         if known is None or any(map(is_not, known[0], made_for)):
+            if known is not None:
+                known[1].close()
             how = self.dtype, self.loss
             plan = self.backend.inference_plan(self.network, *made_for[1:], *how)
             known = self._inference = made_for, plan

@@ -72,6 +72,9 @@ class HostLauncher(ABC):
         """What puts rows where launches find them."""
         return _Sender()
 
+    def release(self, recording: Callable[[], None]) -> None:  # noqa: B027
+        """Nothing: the memory of a recording goes with the last that refers to it."""
+
     def contiguous(self, array: np.ndarray) -> np.ndarray:
         """``array`` itself where it lies in C order, else a copy that does."""
         if self.is_recording and not array.flags.c_contiguous:

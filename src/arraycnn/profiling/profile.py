@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -99,7 +100,7 @@ def profiled(
     """Measure one mode and batch size; ``model`` stays as it is. See `profile`."""
     images, labels = trial_data(model, batch_size)
     steps = Steps(model, mode, batch_size, optimizer, images, labels)
-    with failures_in_words(model.backend), torch_threads(_threads(model)):
+    with failures_in_words(model.backend), torch_threads(_threads(model)), closing(steps):
         subjects = {"whole": steps.usual()}
         timed, apart = steps.clocked()
         if timed is not None:

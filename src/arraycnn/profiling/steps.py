@@ -59,6 +59,7 @@ class Steps:
         params, state = model.trees
         moments = map_leaves(lambda a: place(a.astype(model.dtype)), optimizer.init(params))
         self._carry = Carry(params, state, moments)
+        self._plans: list[TrainingPlan | InferencePlan] = []
 
     def usual(self) -> Callable[[int], object]:
         """As they are always run."""
@@ -78,17 +79,22 @@ class Steps:
         apart = backend.clocked_plans(other, joins=False)
         return timed, Clocked(other, self._of(apart, images, backend))
 
+    def close(self) -> None:
+        """Give back what was recorded for these steps."""
+        for plan in self._plans:
+            plan.close()
+
     def _of(self, plans: Any, images: Array, *first: Any) -> Callable[[int], object]:
         """With the plans of a backend, or those that take a backend first; passes are of ``images``."""
         model = self._model
         if self._mode == "train":
             made: TrainingPlan = plans.training_plan(*first, self._task, self._carry)
+            self._plans.append(made)
             return _training(GuardedTraining(made, model.backend), self._order)
-        trees = model.trees
-        return _passes(
-            plans.inference_plan(*first, model.network, *trees, model.dtype, model.loss),
-            images,
-        )
+        of_model = model.network, *model.trees, model.dtype, model.loss
+        passes: InferencePlan = plans.inference_plan(*first, *of_model)
+        self._plans.append(passes)
+        return _passes(passes, images)
 
 
 def _training(plan: TrainingPlan, order: np.ndarray) -> Callable[[int], object]:

@@ -191,6 +191,9 @@ class StreamedTraining:
     def memory(self) -> StepMemory:
         return self._plan.memory()
 
+    def close(self) -> None:
+        self._plan.close()
+
     def _place(self, step: int) -> tuple[int, int]:
         """(epoch, step within it) of the step with this number."""
         epochs, place = divmod(step - self._course.first_step, self._stream.steps)

@@ -28,7 +28,7 @@ class GuardedTraining:
         self._reserve = mmap.mmap(-1, _RESERVE)
         # Now, and not when a step failed: what it leaves behind does not come back to the system.
         self._free = backend.free_memory()
-        self.finished, self.memory = plan.finished, plan.memory
+        self.finished, self.memory, self.close = plan.finished, plan.memory, plan.close
         self.snapshot, self.restore = plan.snapshot, plan.restore
 
     def run(

@@ -1,8 +1,8 @@
 """CuPy's side of the CUDA kernels: compiles them when first used, starts them, records graphs."""
 
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -29,6 +29,8 @@ class CuPyLauncher(Launcher):
         self._number = device
         self._device = cupy.cuda.Device(device)
         self._functions: dict[tuple[str, str], Any] = {}
+        self._recordings: list[tuple[Any, weakref.ref[_Recording]]] = []
+        """The memory of each recording that has some."""
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, self._cupy.ndarray) and array.device.id == self._number
@@ -65,21 +67,53 @@ class CuPyLauncher(Launcher):
             return _PinnedSender(self._cupy, shape, dtype)
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        self.reclaim()
+        # A pool of its own: what the recorded kernels use is never handed to anyone else. Noted before
+        # anything lies in it, so that no interrupt can lose it.
+        pool = self._cupy.cuda.MemoryPool()
+        recording = _Recording(self._device, pool, self)
+        self._recordings.append((pool, weakref.ref(recording)))
+        try:
+            self._record(work, recording)
+        except BaseException:
+            with suppress(Exception):  # what broke the recording is the error to show
+                self.release(recording)
+            raise
+        return recording
+
+    def _record(self, work: Callable[[], None], recording: "_Recording") -> None:
         cupy = self._cupy
-        # A pool of its own: what the recorded kernels use is never handed to anyone else.
-        pool = cupy.cuda.MemoryPool()
         with self._device:
             stream = cupy.cuda.Stream(non_blocking=True)
-            with stream, cupy.cuda.using_allocator(pool.malloc):
+            with stream, cupy.cuda.using_allocator(recording.pool.malloc):
                 stream.begin_capture()
                 try:
                     work()
                 except BaseException:
-                    with suppress(Exception):  # what broke the recording is the error to show
+                    with suppress(Exception):
                         stream.end_capture()
                     raise
-                graph = stream.end_capture()
-        return _Recording(graph, self._device, pool, self)
+                recording.graph = stream.end_capture()
+
+    def release(self, recording: Any) -> None:
+        recording.is_released = True
+        self.reclaim()
+        recording.graph = None
+
+    def reclaim(self) -> None:
+        """Free the memory of recordings that are released, or that nobody holds any more.
+
+        CuPy frees no pool that is merely dropped. Where an array still lies in one, as in the frames of
+        an error that is on its way, the rest is freed the next time.
+        """
+        for known in tuple(self._recordings):
+            pool, recording = known[0], known[1]()
+            if recording is None or recording.is_released:
+                with self._device:
+                    pool.free_all_blocks()  # which waits for what the device still does
+                    if not pool.total_bytes():
+                        with suppress(ValueError):  # another thread was here
+                            self._recordings.remove(known)
 
     def _compile(self, file: str, kernel: str) -> Any:
         module = self._cupy.RawModule(
@@ -89,17 +123,21 @@ class CuPyLauncher(Launcher):
         return self._functions[file, kernel]
 
 
-@dataclass(frozen=True)
 class _Recording:
     """A graph, and the memory and kernels it uses, which it does not keep alive by itself."""
 
-    graph: Any
-    device: Any
-    pool: Any
-    launcher: CuPyLauncher
+    graph: Any = None
+    is_released = False
+
+    def __init__(self, device: Any, pool: Any, launcher: CuPyLauncher) -> None:
+        self.pool = pool
+        self._device, self._launcher = device, launcher
 
     def __call__(self) -> None:
-        with self.device:
+        if self.is_released:
+            message = "a recording of CUDA kernels: was released, and is started again"
+            raise RuntimeError(message)
+        with self._device:
             self.graph.launch()
 
 

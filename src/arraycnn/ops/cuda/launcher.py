@@ -113,6 +113,13 @@ class Launcher(ABC):
         """
         raise NotImplementedError
 
+    def release(self, recording: Callable[[], None]) -> None:  # noqa: B027
+        """Give back the memory of a recording that will not be started again.
+
+        Arrays that ``work`` has made, and somebody holds, must be dropped before. On the host there is
+        nothing to do: memory goes with the last that refers to it.
+        """
+
     def launch(
         self,
         file: str,

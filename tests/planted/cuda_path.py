@@ -1,0 +1,21 @@
+"""Faults in the path to a CUDA device: who gives recordings back, what is asked once, what is said."""
+
+OWNERS = "execution/test_cuda_recordings.py"
+LAUNCHER = "ops/test_cuda_launcher.py -k 'recording or memory'"
+
+FAULTS = [
+    ("ops/cuda/cupy.py", "        self._recordings.append((pool, weakref.ref(recording)))\n", "", LAUNCHER),
+    ("ops/cuda/cupy.py", "recording.is_released = True", "pass", LAUNCHER),
+    ("ops/cuda/cupy.py", "pool.free_all_blocks()", "pass", LAUNCHER),
+    ("ops/cuda/cupy.py", "if recording is None or recording.is_released:", "if True:", LAUNCHER),
+    ("ops/cuda/cupy.py", "if recording is None or recording.is_released:", "if recording and recording.is_released:", LAUNCHER),
+    ("ops/cuda/cupy.py", "if not pool.total_bytes():", "if True:", LAUNCHER),
+    ("execution/recorded.py", "self._launcher.release(recordings.graphs.popitem()[1])", "recordings.graphs.popitem()", OWNERS),
+    ("execution/recorded_inference.py", "        outputs.clear()", "        pass", OWNERS),
+    ("execution/recorded_inference.py", "        self._launcher.release(replay)\n", "", OWNERS),
+    ("execution/recorded_inference.py", "while self._recorded:", "if self._recorded:", OWNERS),
+    ("model/model.py", "closing(plan), closing(fitting)", "closing(fitting)", OWNERS),
+    ("model/model.py", "known[1].close()", "pass", OWNERS),
+    ("training/batch_stream.py", "        self._plan.close()", "        pass", OWNERS),
+    ("profiling/profile.py", ", closing(steps)", "", OWNERS),
+]  # fmt: skip
