@@ -18,7 +18,7 @@ from arraycnn import (
     available_backends,
     get_backend,
 )
-from arraycnn.backends.cupy import probe
+from arraycnn.backends.cupy import _import_cupy, probe
 
 
 class CUDARuntimeError(RuntimeError):
@@ -95,9 +95,14 @@ def cupy(monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", module)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     install(monkeypatch, "cupy-cuda13x")
-    probe.cache_clear()
+    forget()
     yield module
-    probe.cache_clear()
+    forget()
+
+
+def forget():
+    for function in (probe, _import_cupy):
+        function.cache_clear()
 
 
 def install(monkeypatch, *wheels):
@@ -311,6 +316,26 @@ def test_a_device_must_be_an_int(device):
     with pytest.raises(InvalidTypeError, match="backend cupy: device must be an int") as caught:
         CuPy(device)
     assert repr(device) in str(caught.value)
+
+
+def test_what_is_installed_is_asked_once(monkeypatch):
+    """Each question reads files, and a prediction asked four times."""
+    backend = CuPy()
+    monkeypatch.setattr(metadata, "version", raising(AssertionError("asked again")))
+    images = Array(np.ones((2, 3)))
+    assert backend.to_numpy(images) is images.values
+    with backend.active():
+        assert backend.version == "14.2.0"
+    assert CuPy(1).device_name == "Test GPU 1"
+
+
+def test_a_failed_import_is_not_remembered(monkeypatch):
+    install(monkeypatch, "cupy-cuda12x", "cupy-cuda13x")
+    for _ in range(2):
+        with pytest.raises(BackendUnavailableError, match="only one CuPy wheel"):
+            CuPy()
+    install(monkeypatch, "cupy-cuda12x")
+    assert CuPy().version == "14.2.0"
 
 
 def test_a_failure_is_not_remembered(cupy):

@@ -1,6 +1,7 @@
 """Faults in the path to a CUDA device: who gives recordings back, what is asked once, what is said."""
 
 OWNERS = "execution/test_cuda_recordings.py"
+PROBE = "backends/test_cupy_probe.py"
 LAUNCHER = "ops/test_cuda_launcher.py -k 'recording or memory'"
 
 FAULTS = [
@@ -18,4 +19,5 @@ FAULTS = [
     ("model/model.py", "known[1].close()", "pass", OWNERS),
     ("training/batch_stream.py", "        self._plan.close()", "        pass", OWNERS),
     ("profiling/profile.py", ", closing(steps)", "", OWNERS),
+    ("backends/cupy.py", "@cache\ndef _import_cupy()", "def _import_cupy()", PROBE + " -k asked_once"),
 ]  # fmt: skip
