@@ -1,6 +1,6 @@
 # arraycnn on an NVIDIA GPU. Built from the project's root: docker build -f docker/cuda.Dockerfile .
-# CuPy's wheels bring CUDA's libraries and compiler, and the container runtime the driver: so the base
-# needs neither. Any image with Python 3.11 or newer, its venv module and glibc will do.
+# The extra brings CuPy, CUDA's compiler and headers, and the container runtime the driver: so the base
+# needs none. Any image with Python 3.11 or newer, its venv module and glibc will do.
 ARG BASE=python:3.12-slim-bookworm
 
 FROM ${BASE} AS build

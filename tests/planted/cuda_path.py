@@ -20,4 +20,6 @@ FAULTS = [
     ("training/batch_stream.py", "        self._plan.close()", "        pass", OWNERS),
     ("profiling/profile.py", ", closing(steps)", "", OWNERS),
     ("backends/cupy.py", "@cache\ndef _import_cupy()", "def _import_cupy()", PROBE + " -k asked_once"),
+    ("backends/cupy.py", 'cupy.RawKernel(_PRODUCT, "arraycnn_probe")((1,), (256,), (ones, doubled, result))', "result = cupy.matmul(ones, doubled)", PROBE),
+    ("backends/cupy.py", "if not (product == 16.0 * 2.0).all():", "if False:", PROBE),
 ]  # fmt: skip

@@ -27,7 +27,7 @@ EXEMPT: dict[Remedy, str] = {
         "backends/cupy.py", 'check that nvidia-smi lists one, or use backend="numpy"'
     ): _HARDWARE,
     Remedy("backends/cupy.py", "nvidia-smi lists them"): _HARDWARE,
-    Remedy("backends/cupy.py", "install CUDA's libraries with CuPy: {}"): _INSTALL,
+    Remedy("backends/cupy.py", "install CUDA's compiler with CuPy: {}"): _INSTALL,
     Remedy(
         "backends/cupy.py", 'check the driver with nvidia-smi, or use backend="numpy"'
     ): _HARDWARE,
