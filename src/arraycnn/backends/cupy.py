@@ -219,9 +219,12 @@ def probe(device: int) -> CudaDevice:
 
 _PRODUCT = r"""
 extern "C" __global__ void arraycnn_probe(const float* a, const float* b, float* product) {
-    int row = threadIdx.x / 16, column = threadIdx.x % 16;
+    int row = threadIdx.x / 16, column = threadIdx.x % 16, k = 0;
     float sum = 0.0f;
-    for (int k = 0; k < 16; ++k) sum += a[row * 16 + k] * b[k * 16 + column];
+    while (k < 16) {
+        sum += a[row * 16 + k] * b[k * 16 + column];
+        ++k;
+    }
     product[threadIdx.x] = sum;
 }
 """
