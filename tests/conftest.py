@@ -41,6 +41,20 @@ from arraycnn.networks import NETWORKS
 
 pytest_plugins = ["passes"]
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    said = "run on tests/host_driver in place of a CUDA device, with streams of this kind"
+    parser.addoption("--host-driver", choices=("eager", "lazy"), help=said)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    streams = config.getoption("--host-driver")
+    if streams:
+        import host_driver
+
+        host_driver.install(streams)
+
+
 hypothesis.settings.register_profile("arraycnn", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("arraycnn")
 
@@ -220,6 +234,29 @@ def xp(request: pytest.FixtureRequest) -> Iterator[Library]:
     """Each array library in turn."""
     with ExitStack() as stack:
         yield LIBRARIES[request.param](stack, request.param)
+
+
+@pytest.fixture(autouse=True)
+def _rules_of_cuda(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Under ``--host-driver``: no rule of CUDA is broken, whatever became of the error."""
+    if not request.config.getoption("--host-driver"):
+        yield
+        return
+    import host_driver
+
+    host_driver.clear_faults()
+    yield
+    assert host_driver.state().faults == ()
+
+
+@pytest.fixture
+def driver(request: pytest.FixtureRequest) -> ModuleType:
+    """tests/host_driver, where this process has it in place of a device."""
+    if not request.config.getoption("--host-driver"):
+        pytest.skip("runs in a process of its own: pytest --host-driver=eager")
+    import host_driver
+
+    return host_driver
 
 
 @pytest.fixture

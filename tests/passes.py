@@ -61,6 +61,7 @@ NEVER = (
     "a device runs them",
     "compute-sanitizer",
     "beside the project",
+    "--host-driver",
 )
 NEVER += ("this machine", "this user", "the superuser", "layer by layer", "this Pillow")
 """Words in the reasons of what an ordinary machine cannot run in either pass."""

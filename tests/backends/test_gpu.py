@@ -243,7 +243,7 @@ def test_a_set_on_the_host_is_sent_part_by_part(monkeypatch):
     results = []
     for share in (1.0, 0.0):
         monkeypatch.setattr("arraycnn.backends.cupy._RESIDENT_SHARE", share)
-        model = Model(NETWORK["basic"], (12, 12), backend=CuPy(), seed=3)
+        model = Model(NETWORK["lenet5"], (12, 12), backend=CuPy(), seed=3)
         history = model.fit(IMAGES, LABELS, epochs=9, batch_size=BATCH)
         results.append((history.step_losses, model.evaluate(IMAGES, LABELS)))
     np.testing.assert_array_equal(results[0][0], results[1][0])
@@ -264,7 +264,7 @@ def test_other_work_between_chunks_leaves_a_recording_alone(cupy):
     """A recording holds addresses: nobody else may be given that memory."""
     losses = []
     for disturbed in (False, True):
-        model = Model(NETWORK["basic"], (12, 12), backend=CuPy(), seed=3)
+        model = Model(NETWORK["lenet5"], (12, 12), backend=CuPy(), seed=3)
         for _ in range(4):
             history = model.fit(IMAGES, LABELS, epochs=2, batch_size=BATCH)
             if disturbed:

@@ -57,10 +57,10 @@ def compiled(text: str, kernel: str, mode: str) -> Path:
     mode : "fast", "checked" or "sanitized"
         Plain; under our own checker.cpp; or under AddressSanitizer.
     """
-    key = hashlib.sha256("\0".join((_toolchain(), text, kernel, mode)).encode()).hexdigest()[:32]
+    key = hashlib.sha256("\0".join((toolchain(), text, kernel, mode)).encode()).hexdigest()[:32]
     path = cache_folder() / f"{key}.so"
     if not path.exists():
-        with _lock(key):
+        with locked(key):
             if not path.exists():
                 _compile(text, kernel, mode, path)
     return path
@@ -73,35 +73,35 @@ def _compile(text: str, kernel: str, mode: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
         code, object_, library = (Path(folder) / name for name in ("k.cpp", "k.o", "k.so"))
         code.write_text(_WRAPPER.format(header=_FOLDER / "host.h", text=text, kernel=kernel))
-        _tool("g++", *_COMMON, *_FLAGS[mode], *_QUIET, "-c", str(code), "-o", str(object_))
+        tool("g++", *_COMMON, *_FLAGS[mode], *_QUIET, "-c", str(code), "-o", str(object_))
         # GCC takes no section for a static of a template: so all of .bss, which holds nothing else.
-        _tool("objcopy", "--rename-section", ".bss=cuda_shared", str(object_))
+        tool("objcopy", "--rename-section", ".bss=cuda_shared", str(object_))
         sanitizers = _FLAGS[mode][1:] if mode == "sanitized" else ()
-        _tool("g++", "-shared", *sanitizers, str(object_), *map(str, objects), "-o", str(library))
+        tool("g++", "-shared", *sanitizers, str(object_), *map(str, objects), "-o", str(library))
         library.rename(path)
 
 
 def _runtime_object(name: str, mode: str) -> Path:
     """The object of the runtime's file ``name``, itself instrumented for AddressSanitizer only."""
     flags = ("-fsanitize=address",) if mode == "sanitized" else ()
-    key = hashlib.sha256("\0".join((_toolchain(), name, *flags)).encode()).hexdigest()[:32]
+    key = hashlib.sha256("\0".join((toolchain(), name, *flags)).encode()).hexdigest()[:32]
     path = cache_folder() / f"{key}.o"
     if not path.exists():
-        with _lock(key), tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+        with locked(key), tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
             object_ = Path(folder) / "r.o"
-            _tool("g++", *_COMMON, *flags, "-O2", "-c", str(_FOLDER / name), "-o", str(object_))
+            tool("g++", *_COMMON, *flags, "-O2", "-c", str(_FOLDER / name), "-o", str(object_))
             object_.rename(path)
     return path
 
 
-def _tool(*command: str) -> None:
+def tool(*command: str) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise KernelFault(f"does not compile:\n{done.stderr[:4000]}")
 
 
 @cache
-def _toolchain() -> str:
+def toolchain() -> str:
     """What a compiled kernel depends on besides its text."""
     for tool in ("g++", "objcopy", "addr2line", "nm"):
         if not shutil.which(tool):
@@ -126,7 +126,7 @@ def cache_folder() -> Path:
     return path
 
 
-class _lock:
+class locked:
     """One process at a time for what ``key`` names."""
 
     def __init__(self, key: str) -> None:

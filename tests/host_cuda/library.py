@@ -114,6 +114,12 @@ class Library:
             (p.kind.decode(), p.element.decode(), bool(p.is_const[0]), p.bytes) for p in parameters
         ]
 
+    def entry(self) -> tuple[int, int, int]:
+        """Addresses of what starts the kernel and of its parameters, and how many these are."""
+        parameters = ctypes.cast(self._library.hc_parameters(), ctypes.c_void_p).value or 0
+        start = ctypes.cast(self._start, ctypes.c_void_p).value or 0
+        return start, parameters, len(self._parameters)
+
     def check(self, name: str, args: tuple[Any, ...]) -> None:
         """KernelFault unless the kernel takes ``args``."""
         if len(args) != len(self._parameters):
@@ -145,7 +151,7 @@ class Library:
             arguments=(ctypes.c_void_p * len(values))(*pointers),
             buffers=(_Buffer * len(buffers))(*buffers),
             buffer_count=len(buffers),
-            stacks=ctypes.addressof(_stacks()),
+            stacks=ctypes.addressof(stacks()),
             order=ORDERS.index(order),
             seed=seed,
             first_block=first,
@@ -192,7 +198,7 @@ def arrays_of(args: tuple[Any, ...]) -> list[tuple[int, np.ndarray]]:
 
 
 @cache
-def _stacks() -> ctypes.Array:
+def stacks() -> ctypes.Array:
     """Stacks for the threads of a block, with a page before each that none may touch.
 
     One set for all libraries, since a process may have some 65000 pieces of memory only.

@@ -1,0 +1,155 @@
+"""What is captured, and what is asked of CUDA around it: counted by the driver, not timed."""
+
+import gc
+import sys
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from arraycnn import SGD, CuPy, Model
+from arraycnn.execution import RecordedTraining
+from arraycnn.networks import NETWORKS
+
+pytestmark = pytest.mark.usefixtures("driver")
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((20, 12, 12, 1), np.float32)
+LABELS = np.arange(20) % 10
+CLASSES = tuple(str(number) for number in range(10))
+
+FREE = {"cudaGetDevice", "cudaSetDevice", "cudaPointerGetAttributes", "cudaStreamIsCapturing"}
+FREE |= {"cudaEventQuery", "cudaMemGetInfo"}
+"""Calls that only read or note a number of the process: CuPy makes many."""
+IN_A_CAPTURE = {"cuLaunchKernel", "cudaMalloc", "cudaStreamEndCapture", "copy-on-device"}
+IN_A_CAPTURE |= {"cudaMemcpyAsync", "cudaMemsetAsync", *FREE}
+"""What may be called: memory is allocated then, from a pool that belongs to the graph."""
+
+
+def new_model(name="scratch", **options):
+    return Model(NETWORKS[name](), (12, 12), backend=CuPy(**options), seed=3, class_names=CLASSES)
+
+
+@pytest.mark.parametrize("name", ["scratch", "lenet5"])
+def test_a_captured_step_is_kernels_alone(name, driver):
+    model, before = new_model(name), driver.state()
+    model.fit(IMAGES, LABELS, batch_size=5, optimizer=SGD(0.05, 0.9))
+    after = driver.state()
+    assert after.nodes
+    assert all(node.startswith("kernel ") for node in after.nodes)
+    assert set(after.in_capture_since(before)) <= IN_A_CAPTURE
+    assert not {"copy-to-host", "copy-to-device"} & set(after.in_capture_since(before))
+
+
+def test_a_captured_inference_is_kernels_alone(driver):
+    model = new_model("lenet5")
+    model.predict(IMAGES)
+    before = driver.state()
+    model.predict(IMAGES)
+    after = driver.state()
+    assert after.calls_since(before)["cudaGraphInstantiate"] == 1
+    assert all(node.startswith("kernel ") for node in after.nodes)
+    assert set(after.in_capture_since(before)) <= IN_A_CAPTURE
+
+
+def costly(calls):
+    """Calls by name, without those that are free."""
+    return {name: times for name, times in calls.items() if name not in FREE}
+
+
+def test_steps_that_are_replayed_allocate_nothing(driver):
+    """Five times as many steps take no more memory, modules or graphs."""
+    counts = []
+    for epochs in (8, 8, 40):  # the first fit loads what all need
+        model, before = new_model(), driver.state()
+        model.fit(IMAGES, LABELS, epochs=epochs, batch_size=4)
+        counts.append(driver.state().calls_since(before))
+    few, many = counts[1:]
+    assert many["cudaMalloc"] <= few["cudaMalloc"]
+    assert many["cuModuleLoadData"] == few["cuModuleLoadData"] == 0
+    assert many["cudaGraphInstantiate"] == few["cudaGraphInstantiate"]
+
+
+# -- budgets -----------------------------------------------------------------------------------------
+
+
+def counted(driver, work):
+    """(costly calls into CUDA, calls of Python functions) that ``work`` makes."""
+    calls = 0
+
+    def note(frame, event, argument):
+        nonlocal calls
+        calls += event == "call"
+
+    gc.collect()
+    gc.disable()  # or what others have left is torn down within
+    before, profiled = driver.state(), sys.getprofile()
+    sys.setprofile(note)
+    try:
+        work()
+    finally:
+        sys.setprofile(profiled)
+        gc.enable()
+    return costly(driver.state().calls_since(before)), calls
+
+
+def test_budget_of_a_prediction(driver):
+    model = new_model()
+    for _ in range(3):
+        model.predict(IMAGES)
+    cuda, python = counted(driver, lambda: model.predict(IMAGES))
+    assert cuda["cudaGraphLaunch"] == 1
+    assert cuda["cudaStreamSynchronize"] == 1
+    assert "cudaMalloc" not in cuda
+    assert sum(cuda.values()) <= 11
+    assert python <= 5000
+
+
+def fit(epochs):
+    """One batch size, and all steps of an epoch but the first in one chunk, however long they take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("arraycnn.training.loop._next_chunk", lambda steps, seconds: 1024)
+        new_model().fit(IMAGES, LABELS, epochs=epochs, batch_size=4)
+
+
+def test_budget_of_a_fit(driver):
+    """What is sent, recorded and fetched once."""
+    fit(1)
+    cuda, python = counted(driver, lambda: fit(1))
+    assert cuda["cudaGraphInstantiate"] == 1
+    assert sum(cuda.values()) <= 225
+    assert python <= 33_000
+
+
+def test_budget_of_an_epoch(driver):
+    fit(1)
+    few, many = (counted(driver, lambda epochs=epochs: fit(epochs)) for epochs in (2, 3))
+    cuda = Counter(many[0]) - Counter(few[0])
+    assert cuda["cudaGraphLaunch"] == 5
+    assert cuda["cudaStreamSynchronize"] <= 5
+    assert "cudaMalloc" not in cuda
+    assert sum(cuda.values()) <= 52
+    assert many[1] - few[1] <= 4000
+
+
+def test_budget_of_steps(driver, monkeypatch):
+    """Of a chunk of steps, whatever is not a graph's start does not grow with the steps."""
+    run, runs = RecordedTraining.run, []
+
+    def counted_run(*args):
+        results = []
+        runs.append(counted(driver, lambda: results.append(run(*args))))
+        return results[0]
+
+    sizes = iter((16, 16, 32, 64, 64))  # after a chunk of one step
+    monkeypatch.setattr("arraycnn.training.loop._next_chunk", lambda steps, seconds: next(sizes))
+    monkeypatch.setattr(RecordedTraining, "run", counted_run)
+    images = RNG.integers(0, 256, (70, 12, 12, 1), np.uint8)
+    new_model().fit(images, np.arange(70) % 10, batch_size=1)
+    sixteen, thirty_two = runs[2], runs[3]
+    assert Counter(thirty_two[0]) - Counter(sixteen[0]) == {"cudaGraphLaunch": 1}
+    assert sixteen[0]["cudaStreamSynchronize"] == 2  # for losses and measures
+    assert "cudaMalloc" not in sixteen[0]
+    assert sum(sixteen[0].values()) <= 36
+    assert sixteen[1] <= 60
+    assert thirty_two[1] - sixteen[1] <= 4

@@ -1,0 +1,80 @@
+"""Run what needs a CUDA device on the CUDA of the host (tests/host_driver), and count it.
+
+    python tests/on_host_driver.py --quick    # backend, launcher and recorded plan: under a minute
+    python tests/on_host_driver.py            # each test of the mark `gpu`, too: minutes
+
+Each order of streams, eager and lazy, is a process of its own, since CuPy is imported once only. The
+quick run is of lazy streams, which show more; the tests of the driver itself are always of both. It
+ends with 1 where a test failed, or was skipped that could have run.
+"""
+
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+HERE = Path(__file__).parent
+OF_THE_DRIVER = sorted(str(path) for path in HERE.glob("backends/test_host_driver*.py"))
+OF_A_DEVICE = [str(HERE / "backends" / "test_gpu.py")]
+LEFT_OUT_OF_QUICK = (
+    "kernels_equal",
+    "kernels_repeat",
+    "updates_in_place",
+    "layers_equal",
+    "device_header",
+)
+LEFT_OUT_OF_QUICK += (
+    "basic",
+    "residual-eager",
+    "lenet5-tf32",
+    "lenet5-bf16",
+    "residual-tf32",
+    "residual-bf16",
+)
+"""What the quick run leaves out: tests/ops/test_cuda_*.py has each kernel, and tests/execution and
+tests/layers each network and layer."""
+MAY_BE_SKIPPED = ("layer by layer",)
+"""Words in the reasons of what no device runs."""
+
+
+def run(streams: str, files: list[str], names: str) -> Counter[str]:
+    """Counts by outcome of the tests in ``files`` whose names match, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        written = Path(folder) / "outcomes.xml"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=8"]
+        command += [f"--host-driver={streams}", f"--junit-xml={written}", "-k", names, *files]
+        print(f"== {streams} streams", flush=True)
+        ended = subprocess.run(command, cwd=HERE.parent, check=False).returncode
+        if not written.exists():
+            raise SystemExit(f"pytest ended with {ended} before it had run")
+        return Counter(map(outcome, ElementTree.parse(written).iter("testcase")))
+
+
+def outcome(test: ElementTree.Element) -> str:
+    skipped = test.find("skipped")
+    if skipped is not None:
+        reason = skipped.get("message", "")
+        expected = any(words in reason for words in MAY_BE_SKIPPED)
+        return "skipped" if expected else "skipped without need"
+    broken = test.find("failure") is not None or test.find("error") is not None
+    return "failed" if broken else "passed"
+
+
+def main(*arguments: str) -> None:
+    quick = "--quick" in arguments
+    counts: Counter[str] = Counter()
+    for streams in ("eager", "lazy"):
+        files = OF_THE_DRIVER + ([] if quick and streams == "eager" else OF_A_DEVICE)
+        left_out = ("sanitizers", *(LEFT_OUT_OF_QUICK if quick else ()))
+        counts += run(streams, files, f"not ({' or '.join(left_out)})")
+    unneeded = counts["skipped without need"]
+    if unneeded:
+        print(f"{unneeded} tests were skipped that could have run on the CUDA of the host")
+    print(f"{counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped")
+    raise SystemExit(bool(unneeded or counts["failed"] or not counts["passed"]))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
