@@ -337,13 +337,13 @@ FAULTS = [
     ),
     ("program/passes/winners.py", "== [old] and spread not in outputs", "== [old]", _EPILOGUES),
     (
-        "ops/max_pool2d/compiled_kernels.py",
+        "ops/max_pool2d/compiled_windows.py",
         "won = emit.equal_bytes(winner, emit.byte(number))",
         "won = emit.equal_bytes(winner, emit.byte(number - 1))",
         "ops/test_numpy_kernels.py -k 'compiled and max_pool'",
     ),
     (
-        "ops/max_pool2d/compiled_kernels.py",
+        "ops/max_pool2d/compiled_windows.py",
         "builder.store(emit.chosen(won, value, emit.held(held)).value, held)",
         "builder.store(value.value, held)",
         "ops/test_numpy_kernels.py -k 'compiled and max_pool'",

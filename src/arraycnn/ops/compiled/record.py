@@ -43,5 +43,5 @@ def compiled_kernels(launcher: Launcher) -> Kernels:
         conv2d_max_pool2d_backward=plain(convolution.conv2d_max_pool2d_backward),
         max_pool2d=plain(pools.max_pool2d),
         max_pool2d_backward=plain(pools.max_pool2d_backward),
-        at_winners=plain(convolution.at_winners),
+        at_winners=plain(pools.at_winners),
     )

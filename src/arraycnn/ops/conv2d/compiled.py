@@ -14,7 +14,6 @@ from arraycnn.ops.conv2d import compiled_kernels as convolution
 from arraycnn.ops.conv2d import compiled_phases as phases
 from arraycnn.ops.conv2d import compiled_winograd as winograd
 from arraycnn.ops.dense import compiled_kernels as dense
-from arraycnn.ops.host_launcher import check_arrays
 from arraycnn.ops.kernels import Kernels
 from arraycnn.ops.max_pool2d.compiled import fits_byte, pool_words
 from arraycnn.ops.window import Window
@@ -327,18 +326,3 @@ def conv2d_max_pool2d_backward(
             launcher, owner, x, weight, None, None, dconv, window, False, None, need_dx
         )
     return _backward(launcher, owner, x, weight, y, winners, dy, window, relu, pool, need_dx)
-
-
-def at_winners(
-    launcher: Launcher, x: np.ndarray, winners: np.ndarray, window: Window
-) -> np.ndarray:
-    (x,) = launcher.floating("at_winners", x)
-    check_arrays("at_winners", winners)
-    if winners.dtype != np.uint8 or any(window.padding):
-        return generic.at_winners(x, winners, window)
-    winners = launcher.contiguous(winners)
-    images, *size = x.shape
-    y = launcher.empty(winners.shape, x.dtype)
-    words = (x, winners, y, *size, *pool_words(window, size[0], size[1]))
-    launcher.launch(convolution.at_winners, images, *words, like=x, by="block")
-    return y

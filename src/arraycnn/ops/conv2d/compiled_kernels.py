@@ -15,16 +15,12 @@ from arraycnn.ops.compiled.translation.functions import compiled
 from arraycnn.ops.conv2d.compiled_nine_taps import nine_tap_gradients, nine_taps
 from arraycnn.ops.conv2d.compiled_phases import image_gradient, taps_of
 from arraycnn.ops.dense.compiled_products import multiply
-from arraycnn.ops.max_pool2d.compiled_kernels import (
-    add_to_winners,
+from arraycnn.ops.max_pool2d.compiled_kernels import has_fours, pool_image, spread_gradient
+from arraycnn.ops.max_pool2d.compiled_windows import (
     bias_relu,
     pass_gradients,
     pool_four,
-    pool_fours,
-    pool_windows,
     spread_four,
-    take_fours,
-    take_winners,
 )
 
 _NEAR = 6144
@@ -93,14 +89,14 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
 @compiled
 def _pool_outputs(words, outputs, rows, columns, filters, bias, relu, image, y):  # type: ignore[no-untyped-def]
     """Bias, ReLU and max-pool of one image."""
-    if not _by_fours(words, 20):
+    if not has_fours(words, 20):
         numbers = carray(outputs, (rows, columns, filters))
         added = carray(bias, filters)
         for i in range(rows):
             for j in range(columns):
                 for f in range(filters):
                     numbers[i, j, f] += added[f]
-        _pool(words, 20, outputs, columns * filters, filters, image, y, words[4])
+        pool_image(words, 20, outputs, columns * filters, filters, image, y, words[4])
         if relu != 0:
             size = words[24] * words[25] * filters
             results = carray(after(y, image * size), size)
@@ -117,53 +113,6 @@ def _pool_outputs(words, outputs, rows, columns, filters, bias, relu, image, y):
                 after(y, place), after(winners, place), source, columns * filters, filters,
                 filters, bias, relu,
             )  # fmt: skip
-
-
-@compiled
-def _by_fours(words, place):  # type: ignore[no-untyped-def]
-    """Whether the pool in the words from ``place`` on is of 2x2 pixels that no other window has."""
-    both = words[place] == 2 and words[place + 1] == 2
-    return both and words[place + 2] == 2 and words[place + 3] == 2
-
-
-@compiled
-def _pool(words, place, x, line, channels, image, y, winners):  # type: ignore[no-untyped-def]
-    """The max-pool of the image at ``x``; its window is in six words from ``place`` on."""
-    tall, wide, down, right = words[place], words[place + 1], words[place + 2], words[place + 3]
-    rows, columns = words[place + 4], words[place + 5]
-    won = pointer(winners, np.uint8)
-    for i in range(rows):
-        target = (image * rows + i) * columns * channels
-        if _by_fours(words, place):
-            pool_fours(
-                after(y, target),
-                after(won, target),
-                after(x, 2 * i * line),
-                line,
-                columns,
-                channels,
-            )
-            continue
-        pool_windows(
-            after(y, target), after(won, target), after(x, i * down * line), line,
-            right * channels, columns, channels, tall, wide,
-        )  # fmt: skip
-
-
-@compiled
-def _spread_gradient(words, place, dy, winners, dx, line, apart, channels):  # type: ignore[no-untyped-def]
-    """Add each number of one image's dy to its winner's place in ``dx``.
-
-    Rows of dx are ``line`` numbers apart, pixels ``apart``.
-    """
-    tall, wide, down, right = words[place], words[place + 1], words[place + 2], words[place + 3]
-    rows, columns = words[place + 4], words[place + 5]
-    for i in range(rows):
-        source = i * columns * channels
-        add_to_winners(
-            after(dx, i * down * line), line, apart, right * apart, after(dy, source),
-            after(winners, source), columns, channels, tall, wide,
-        )  # fmt: skip
 
 
 @compiled
@@ -199,7 +148,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
         down_outputs, across_outputs = words[29], words[30]
     size = down_outputs * across_outputs * filters
     passed = after(framed, reach_rows * line)
-    by_fours = pooled and _by_fours(words, 25)
+    by_fours = pooled and has_fours(words, 25)
     nine = _has_nine_taps(channels, tall, wide, right)
     together = rows
     if rows * columns * filters + high * broad * channels > _NEAR:
@@ -227,7 +176,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
                 relu,
             )  # fmt: skip
         if pooled and not by_fours:
-            _spread_gradient(
+            spread_gradient(
                 words, 25, passed, after(wins, image * size), start, line, filters, filters
             )
         source = _framed(x, image, height, width, channels, high, broad, top, left, room)
@@ -253,44 +202,3 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
             top, left,
         )  # fmt: skip
         run_links(words, AFTER, image, scratch)
-
-
-@compiled
-def pool(block, words, scratch):  # type: ignore[no-untyped-def]
-    """A max-pool by itself, one image a block."""
-    height, width, channels = words[3], words[4], words[5]
-    x = after(real(words, 0, scratch), block * height * width * channels)
-    _pool(words, 6, x, width * channels, channels, block, real(words, 1, scratch), words[2])
-
-
-@compiled
-def pool_backward(block, words, scratch):  # type: ignore[no-untyped-def]
-    """Its dx, one image a block."""
-    height, width, channels = words[3], words[4], words[5]
-    rows, columns = words[10], words[11]
-    size = rows * columns * channels
-    dy = after(real(words, 0, scratch), block * size)
-    winners = after(pointer(words[1], np.uint8), block * size)
-    dx = after(real(words, 2, scratch), block * height * width * channels)
-    carray(dx, height * width * channels)[:] = 0.0
-    _spread_gradient(words, 6, dy, winners, dx, width * channels, channels, channels)
-
-
-@compiled
-def at_winners(block, words, scratch):  # type: ignore[no-untyped-def]
-    """What an array holds at the winners of a pool, one image a block."""
-    height, width, channels = words[3], words[4], words[5]
-    tall, wide, down, right = words[6], words[7], words[8], words[9]
-    rows, columns = words[10], words[11]
-    line = width * channels
-    x = after(real(words, 0, scratch), block * height * line)
-    for i in range(rows):
-        place = (block * rows + i) * columns * channels
-        y, won = after(real(words, 2, scratch), place), after(pointer(words[1], np.uint8), place)
-        if _by_fours(words, 6):
-            take_fours(y, after(x, 2 * i * line), line, won, columns, channels)
-        else:
-            take_winners(
-                y, after(x, i * down * line), line, right * channels, won, columns, channels,
-                tall, wide,
-            )  # fmt: skip

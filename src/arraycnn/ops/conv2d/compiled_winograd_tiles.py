@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from arraycnn.ops.compiled.kernels.vectors import Emitter, Vector, emitted
-from arraycnn.ops.max_pool2d.compiled_kernels import largest, let_through, to_winner
+from arraycnn.ops.max_pool2d.compiled_windows import largest, let_through, to_winner
 
 # Rows are results, columns what they are made of. B and A of the paper are the transposes.
 _B_T = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))

@@ -8,8 +8,8 @@ import numpy as np
 
 from arraycnn.ops import generic
 from arraycnn.ops.compiled.launcher import Launcher
-from arraycnn.ops.conv2d import compiled_kernels as convolution
 from arraycnn.ops.host_launcher import check_arrays
+from arraycnn.ops.max_pool2d import compiled_kernels as kernels
 from arraycnn.ops.window import Pair, Window, pair
 
 
@@ -23,7 +23,7 @@ def max_pool2d(
     shape = (images, *window.output_shape(size[0], size[1]), size[2])
     y, winners = launcher.empty(shape, x.dtype), launcher.empty(shape, "uint8")
     words = (x, y, winners, *size, *pool_words(window, size[0], size[1]))
-    launcher.launch(convolution.pool, images, *words, like=x, by="block")
+    launcher.launch(kernels.pool, images, *words, like=x, by="block")
     return y, winners
 
 
@@ -40,8 +40,23 @@ def max_pool2d_backward(
     images, *size = input_shape
     dx = launcher.empty(tuple(input_shape), dy.dtype)
     words = (dy, winners, dx, *size, *pool_words(window, size[0], size[1]))
-    launcher.launch(convolution.pool_backward, images, *words, like=dy, by="block")
+    launcher.launch(kernels.pool_backward, images, *words, like=dy, by="block")
     return dx
+
+
+def at_winners(
+    launcher: Launcher, x: np.ndarray, winners: np.ndarray, window: Window
+) -> np.ndarray:
+    (x,) = launcher.floating("at_winners", x)
+    check_arrays("at_winners", winners)
+    if winners.dtype != np.uint8 or any(window.padding):
+        return generic.at_winners(x, winners, window)
+    winners = launcher.contiguous(winners)
+    images, *size = x.shape
+    y = launcher.empty(winners.shape, x.dtype)
+    words = (x, winners, y, *size, *pool_words(window, size[0], size[1]))
+    launcher.launch(kernels.at_winners, images, *words, like=x, by="block")
+    return y
 
 
 def pool_words(pool: Window, height: int, width: int) -> tuple[int, ...]:
