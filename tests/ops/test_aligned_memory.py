@@ -46,12 +46,13 @@ def test_memory_that_is_handed_out_piece_by_piece():
 @needs("llvmlite")
 def test_arrays_and_scratch_of_compiled_kernels():
     from arraycnn.ops.compiled import launcher as compiled
+    from arraycnn.ops.compiled.kernels.links import NO_LINKS
 
     launcher, found = compiled.Launcher(thread_pool(1)), []
 
     def work():
         found.extend(launcher.empty(shape, "float32") for shape in [(3,), (40000,), (9, 9)])
-        launcher.launch_code(0, 1, dtype=np.dtype("float32"), points=1)
+        launcher.launch_code(0, 1, NO_LINKS, dtype=np.dtype("float32"), points=1)
 
     found += [launcher.empty((3 + 1001 * n,), "float32") for n in range(20)]
     launcher.capture(work)

@@ -301,11 +301,11 @@ def test_a_key_is_of_the_sources_as_they_were_imported_and_of_the_machine(tmp_pa
 FORKS = """
 import os, signal, threading, time
 from arraycnn.ops.compiled import linking, objects
-from arraycnn.ops.conv2d import compiled_kernels as convolution
+from arraycnn.ops.max_pool2d import compiled_kernels as pools
 from arraycnn.program.render import machine
 
 def compile_one():
-    return linking.load(convolution.pool_backward, "float32", 36, objects.ObjectFiles(None)).address
+    return linking.load(pools.pool_backward, "float32", 36, objects.ObjectFiles(None)).address
 
 cache = machine.KernelCache(None)
 cache._found_or_new = lambda code: (time.sleep(code), compile_one())
@@ -332,7 +332,7 @@ def test_a_fork_while_another_thread_compiles_leaves_no_lock_behind():
 def test_threads_that_ask_first_for_a_kernel_get_the_code_that_is_kept(monkeypatch):
     """What one of them compiles in vain would be given back while the other launches it."""
     from arraycnn.ops.compiled import launches
-    from arraycnn.ops.conv2d import compiled_kernels as convolution
+    from arraycnn.ops.max_pool2d import compiled_kernels as pools
 
     barrier, real, found = threading.Barrier(2), launches.load, []
 
@@ -342,7 +342,7 @@ def test_threads_that_ask_first_for_a_kernel_get_the_code_that_is_kept(monkeypat
 
     def ask():
         barrier.wait()
-        found.append(launches.address(convolution.pool_backward, "float64"))
+        found.append(launches.address(pools.pool_backward, "float64"))
 
     monkeypatch.setattr(launches, "load", slow)
     monkeypatch.setattr(launches, "_kept", {})
@@ -351,4 +351,4 @@ def test_threads_that_ask_first_for_a_kernel_get_the_code_that_is_kept(monkeypat
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == 2 * [launches.address(convolution.pool_backward, "float64")]
+    assert found == 2 * [launches.address(pools.pool_backward, "float64")]

@@ -266,13 +266,13 @@ FAULTS = [
     ("ops/compiled/launcher.py", "self._chain.held.append(array)", "pass", _RENDER),
     (
         "ops/conv2d/compiled_winograd.py",
-        "run_links(words, BEFORE, image, scratch)",
+        "run_links(launch.before, image, scratch)",
         "pass",
         _RENDER,
     ),
     (
         "ops/conv2d/compiled_kernels.py",
-        "        run_links(words, BEFORE, image, scratch)\n        if pooled",
+        "        run_links(launch.before, image, scratch)\n        if pooled",
         "        if pooled",
         _RENDER,
     ),
@@ -303,7 +303,7 @@ FAULTS = [
         _CHAINS,
     ),
     ("program/passes/chains.py", " or self._read & writes", "", _CHAINS),
-    ("ops/compiled/kernels/links.py", "left -= numbers[1]", "left -= numbers[1] + 1", _SIDES),
+    ("ops/compiled/kernels/links.py", "left -= link.blocks", "left -= link.blocks + 1", _SIDES),
     ("ops/compiled/chains.py", "sum(points) <= LITTLE", "sum(points) > LITTLE", _SIDES),
     (
         "ops/compiled/chains.py",

@@ -223,7 +223,8 @@ def test_launches_side_by_side_run_every_block_once():
     with launcher.side_by_side():
         for part, total in zip(parts, totals, strict=True):
             size = total.size
-            launcher.launch(dense.add_parts, -(-size // 3), part, total, 3, size, 3, like=part)
+            launch = dense.AddParts(parts=part, total=total, count=3, size=size, block_size=3)
+            launcher.launch(dense.add_parts, -(-size // 3), launch, like=part)
     for part, total in zip(parts, totals, strict=True):
         np.testing.assert_array_equal(total, part[0] + part[1] + part[2])
 
@@ -241,7 +242,8 @@ def test_launches_side_by_side_run_every_block_once():
 )
 def test_little_work_side_by_side_is_for_one_thread(works, blocks):
     made = [
-        launches.Launch((9, count), np.dtype("float32"), points=points) for count, points in works
+        launches.Launch(9, count, links.NO_LINKS, np.dtype("float32"), points=points)
+        for count, points in works
     ]
     (joint,), _ = launches.side_by_side(made)
     assert joint.blocks == blocks
@@ -253,8 +255,10 @@ def test_launches_of_a_chain_are_joined():
 
     def launch(name, kind):
         by = {"b": "block", "s": "block", "l": "loop", "o": ""}[kind]
-        words = (name, 7) if kind != "o" else (name, 1)
-        return launches.Launch(words, np.dtype("float32"), 5 * (kind in "sl"), by)
+        none = links.NO_LINKS
+        struct = links.LoopOverImages(before=none, after=none) if kind == "l" else none
+        blocks, room = 1 if kind == "o" else 7, 5 * (kind in "sl")
+        return launches.Launch(name, blocks, struct, np.dtype("float32"), room, by)
 
     def shown(steps):
         chain, number = launches.ChainOfLaunches(7), 0
@@ -264,18 +268,21 @@ def test_launches_of_a_chain_are_joined():
                 chain.add(launch(100 + number, kind))
                 number += 1
         made, tables = chain.joined()
-        inside = {table.ctypes.data: [int(row[0]) - 100 for row in table] for table in tables}
+
+        def inside(of):
+            assert len(of.launches) == of.count
+            assert of.count == 0 or any(of.launches is table for table in tables)
+            return [int(row[0]) - 100 for row in of.launches]
+
         lines = []
         for one in made:
-            words = [*one.words, *[0] * (links.AFTER + 4)]
-            if not 100 <= words[0] < 100 + number:
-                assert (one.words[1], one.words[3]) == (7, len(inside[one.words[2]]))
-                lines.append(inside[one.words[2]])
+            if not 100 <= one.code < 100 + number:
+                assert one.blocks == 7
+                lines.append(inside(one.struct))
                 continue
-            line = words[0] - 100
+            line = one.code - 100
             if one.by == "loop":
-                before, after = (words[2 + place] for place in (links.BEFORE, links.AFTER))
-                line = (inside.get(before, []), line, inside.get(after, []))
+                line = (inside(one.struct.before), line, inside(one.struct.after))
             lines.append(line)
         return lines
 

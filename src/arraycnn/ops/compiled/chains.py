@@ -12,7 +12,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from arraycnn.ops.compiled.kernels import links
+from arraycnn.ops.compiled.kernels.run_launches import Entry
+from arraycnn.ops.compiled.launch_struct import LaunchStruct
 from arraycnn.ops.compiled.launches import WORDS, address
+from arraycnn.ops.compiled.translation.functions import Function
 
 LITTLE = 2**15
 """So many numbers in loops are not worth a second thread: some microseconds."""
@@ -24,8 +27,11 @@ class Launch:
 
     Attributes
     ----------
-    words : tuple of int
-        The kernel's address, the number of blocks, and the kernel's own.
+    code : int
+        The address of the kernel's machine code.
+    blocks : int
+    struct : LaunchStruct
+        What it hands to the kernel.
     dtype : numpy.dtype
         Of its scratch.
     room : int
@@ -37,15 +43,19 @@ class Launch:
         So many numbers its blocks compute together; None where that is not known.
     """
 
-    words: tuple[int, ...]
+    code: int
+    blocks: int
+    struct: LaunchStruct
     dtype: np.dtype
     room: int = 0
     by: str = ""
     points: int | None = None
 
-    @property
-    def blocks(self) -> int:
-        return self.words[1]
+    def words(self) -> list[int]:
+        """As they lie in a list of launches."""
+        own = self.struct.words()
+        words = [*Entry(code=self.code, blocks=self.blocks).words(), *own]
+        return words + [0] * (WORDS - len(words))
 
 
 @dataclass
@@ -100,39 +110,34 @@ class ChainOfLaunches:
         for launch in launches:
             if launch.by == "loop":
                 if loop is not None:
-                    done.append(self._with(loop, links.AFTER, waiting, arrays))
+                    done.append(_with(loop, "after", waiting, arrays))
                     waiting = []
                 # Scratch is the loop's own: what needs some is not run within it.
                 count = max((n + 1 for n, other in enumerate(waiting) if other.room), default=0)
                 done += self._one(waiting[:count], arrays)
-                loop = self._with(launch, links.BEFORE, waiting[count:], arrays)
+                loop = _with(launch, "before", waiting[count:], arrays)
                 waiting = []
             elif loop is not None and launch.room:
-                done.append(self._with(loop, links.AFTER, waiting, arrays))
+                done.append(_with(loop, "after", waiting, arrays))
                 waiting, loop = [launch], None
             else:
                 waiting.append(launch)
         if loop is None:
             return done + self._one(waiting, arrays)
-        return [*done, self._with(loop, links.AFTER, waiting, arrays)]
+        return [*done, _with(loop, "after", waiting, arrays)]
 
     def _one(self, launches: list[Launch], arrays: list[np.ndarray]) -> list[Launch]:
         """One launch that does the work of several, each block an image."""
         if len(launches) < 2:
             return launches
-        dtype = launches[0].dtype
-        words = address(links.chain, dtype.name), self.images, *_table(launches, arrays)
-        return [Launch(words, dtype, max(launch.room for launch in launches))]
+        return [_joint(links.chain, self.images, launches, arrays)]
 
-    def _with(
-        self, loop: Launch, place: int, launches: list[Launch], arrays: list[np.ndarray]
-    ) -> Launch:
-        """``loop`` with launches to run on each image."""
-        if not launches:
-            return loop
-        words = list(loop.words) + [0] * (WORDS - len(loop.words))
-        words[2 + place : 4 + place] = _table(launches, arrays)
-        return replace(loop, words=tuple(words))
+
+def _with(loop: Launch, when: str, launches: list[Launch], arrays: list[np.ndarray]) -> Launch:
+    """``loop`` with launches to run on each image, "before" or "after" its own work."""
+    if not launches:
+        return loop
+    return replace(loop, struct=loop.struct.replaced(**{when: _links(launches, arrays)}))
 
 
 def side_by_side(launches: list[Launch]) -> tuple[list[Launch], list[np.ndarray]]:
@@ -145,13 +150,10 @@ def side_by_side(launches: list[Launch]) -> tuple[list[Launch], list[np.ndarray]
     if len(launches) < 2:
         return launches, []
     arrays: list[np.ndarray] = []
-    dtype, table = launches[0].dtype, _table(launches, arrays)
     if _are_little(launches):
-        words = address(links.chain, dtype.name), 1, *table
-    else:
-        blocks = sum(launch.blocks for launch in launches)
-        words = address(links.side_by_side, dtype.name), blocks, *table
-    return [Launch(words, dtype, max(launch.room for launch in launches))], arrays
+        return [_joint(links.chain, 1, launches, arrays)], arrays
+    blocks = sum(launch.blocks for launch in launches)
+    return [_joint(links.side_by_side, blocks, launches, arrays)], arrays
 
 
 def _are_little(launches: list[Launch]) -> bool:
@@ -161,9 +163,16 @@ def _are_little(launches: list[Launch]) -> bool:
     return len(points) == len(launches) and sum(points) <= LITTLE
 
 
-def _table(launches: list[Launch], arrays: list[np.ndarray]) -> tuple[int, int]:
-    table = np.zeros((len(launches), WORDS), np.int64)
-    for row, launch in zip(table, launches, strict=True):
-        row[: len(launch.words)] = launch.words
+def _joint(
+    kernel: Function, blocks: int, launches: list[Launch], arrays: list[np.ndarray]
+) -> Launch:
+    """One launch that makes several."""
+    dtype, room = launches[0].dtype, max(launch.room for launch in launches)
+    return Launch(address(kernel, dtype.name), blocks, _links(launches, arrays), dtype, room)
+
+
+def _links(launches: list[Launch], arrays: list[np.ndarray]) -> links.Links:
+    """``launches`` in a table, which ``arrays`` takes to hold it."""
+    table = np.array([launch.words() for launch in launches], np.int64)
     arrays.append(table)
-    return table.ctypes.data, len(launches)
+    return links.Links(launches=table, count=len(launches))

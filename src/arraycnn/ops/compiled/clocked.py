@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 from arraycnn.ops.clock import Clock
-from arraycnn.ops.compiled.chains import ChainOfLaunches
-from arraycnn.ops.compiled.kernels.clock import look_at_clock
+from arraycnn.ops.compiled.chains import ChainOfLaunches, Launch
+from arraycnn.ops.compiled.kernels.clock import LookAtClock, look_at_clock
 from arraycnn.ops.compiled.launcher import Launcher
-from arraycnn.ops.compiled.launches import WORDS, address
+from arraycnn.ops.compiled.launches import address
 from arraycnn.ops.host_launcher import Pool
 
 
@@ -35,9 +37,9 @@ class ClockedLauncher(Launcher):
     def mark(self, what: Any) -> None:
         """What is launched from now on is part of ``what``; a chain is part of its last step."""
         if self._recording is not None:
-            place = self.clock.mark(what)
-            words = address(look_at_clock, "float32"), 1, place.ctypes.data  # of either kind
-            self._recording.append([*words, *[0] * (WORDS - len(words))])
+            code = address(look_at_clock, "float32")  # of either kind of number
+            launch = Launch(code, 1, LookAtClock(place=self.clock.mark(what)), np.dtype("float32"))
+            self._recording.append(launch.words())
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         def marked() -> None:

@@ -15,7 +15,10 @@ import numpy as np
 from arraycnn.errors import InvalidTypeError
 from arraycnn.ops.aligned_memory import LINE, aligned_empty
 from arraycnn.ops.compiled.chains import ChainOfLaunches, Launch, side_by_side
-from arraycnn.ops.compiled.launches import STATE, WORDS, address, run
+from arraycnn.ops.compiled.kernels.run_launches import Entry
+from arraycnn.ops.compiled.launch_struct import LaunchStruct
+from arraycnn.ops.compiled.launches import STATE, address, run
+from arraycnn.ops.compiled.translation.functions import Function
 from arraycnn.ops.host_launcher import HostLauncher, Pool, check_arrays
 
 ELEMENTS = 2**15
@@ -24,6 +27,8 @@ ELEMENTS = 2**15
 WORTH = 2**18
 """Multiply-adds a block should have, some ten microseconds: less does not pay for sharing it."""
 
+
+_BLOCKS = Entry.FIELDS["blocks"].word
 
 _REALS = (np.dtype("float32"), np.dtype("float64"))  # in this machine's order of bytes
 
@@ -72,14 +77,15 @@ class Launcher(HostLauncher):
         return array
 
     def launch(
-        self, kernel: Any, blocks: int, *words: Any, like: np.ndarray, room: int = 0, by: str = ""
-    ) -> None:
+        self, kernel: Function, blocks: int, struct: LaunchStruct, *,
+        like: np.ndarray, room: int = 0, by: str = "",
+    ) -> None:  # fmt: skip
         """Run ``blocks`` blocks of ``kernel``, or note it where a recording is made.
 
         Parameters
         ----------
-        words : arrays in C order, ints, or None for a missing array
-            As the kernel reads them: an array is its address.
+        struct : LaunchStruct
+            What ``kernel`` has declared; its arrays are in C order.
         like : array
             Of the kind of number to compute with, float32 or float64.
         room : int
@@ -89,22 +95,17 @@ class Launcher(HostLauncher):
         """
         if blocks == 0:
             return
+        assert type(struct) is kernel.launch_struct, f"{kernel.full_name}: not its {struct}"
         code = address(kernel, like.dtype.name)
-        self.launch_code(code, blocks, *words, dtype=like.dtype, room=room, by=by)
+        self.launch_code(code, blocks, struct, dtype=like.dtype, room=room, by=by)
 
     def launch_code(
-        self,
-        code: int,
-        blocks: int,
-        *words: Any,
-        dtype: np.dtype,
-        room: int = 0,
-        by: str = "",
-        points: int | None = None,
-    ) -> None:
+        self, code: int, blocks: int, struct: LaunchStruct, *,
+        dtype: np.dtype, room: int = 0, by: str = "", points: int | None = None,
+    ) -> None:  # fmt: skip
         """As `launch`, of machine code at the address ``code``; ``dtype`` is the scratch's, ``points``
         as in `arraycnn.ops.compiled.chains.Launch`."""
-        launch = Launch((code, blocks, *map(_word, words)), dtype, room, by, points)
+        launch = Launch(code, blocks, struct, dtype, room, by, points)
         if self._beside is not None:
             self._beside.append(launch)
         elif self._chain is None:
@@ -146,7 +147,7 @@ class Launcher(HostLauncher):
         return self._chain is not None
 
     def _make(self, launch: Launch) -> None:
-        words = [*launch.words, *[0] * (WORDS - len(launch.words))]
+        words = launch.words()
         if self._recording is None:
             self._run(np.array([words], np.int64), launch.dtype, launch.room)
             return
@@ -208,7 +209,7 @@ class Launcher(HostLauncher):
         state = np.zeros(STATE, np.int64)
         threads = self._pool.threads
         if threads > 1:  # with one block a launch there is nothing to share
-            threads = min(threads, int(launches[:, 1].max()))
+            threads = min(threads, int(launches[:, _BLOCKS].max()))
 
         def work(_: int) -> None:
             run(launches, state, _scratch(room, dtype))
@@ -228,13 +229,6 @@ def _between_calls(
         together: list[Any] = list(group)
         parts += together if are_calls else [np.array(together, np.int64)]
     return parts
-
-
-def _word(value: Any) -> int:
-    if isinstance(value, np.ndarray):
-        assert value.flags.c_contiguous
-        return value.ctypes.data
-    return 0 if value is None else int(value)
 
 
 _rooms = threading.local()

@@ -21,6 +21,7 @@ import numpy as np
 
 from arraycnn.ops.compiled.caching import cache_folder
 from arraycnn.ops.compiled.kernels.run_launches import DONE, STATE, WORDS, run_launches
+from arraycnn.ops.compiled.launch_struct import start_of
 from arraycnn.ops.compiled.linking import load
 from arraycnn.ops.compiled.objects import Loaded, ObjectFiles
 from arraycnn.ops.compiled.translation.functions import Function
@@ -34,11 +35,7 @@ def run(launches: np.ndarray, state: np.ndarray, scratch: np.ndarray) -> None:
     ``state``, (STATE,) int64, is all zeros at first and shared; ``scratch`` is the thread's own
     and of the kind of number that the kernels compute with. Other Python threads go on meanwhile.
     """
-    _runner()(_start(launches), len(launches), _start(state), _start(scratch))
-
-
-_start: Any = (ctypes.c_char * 0).from_buffer
-"""Where an array in C order begins, for a call: a quarter of the time that its ``ctypes`` takes."""
+    _runner()(start_of(launches), len(launches), start_of(state), start_of(scratch))
 
 
 @cache

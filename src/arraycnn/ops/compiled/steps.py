@@ -14,12 +14,12 @@ def begin_step(
     indices, rows, batch_labels = (launcher.empty((tables.batch,), "int32") for _ in range(3))
     step = launcher.empty((1,), "int32")
     rate = launcher.empty((), tables.rates.dtype)
-    launcher.launch(
-        *(kernels.begin_step, 1),
-        *(tables.order, tables.rows, labels, tables.steps, tables.rates, tables.cursor),
-        *(indices, rows, batch_labels, step, rate, tables.batch),
-        like=tables.rates,
-    )
+    launch = kernels.BeginStep(
+        order=tables.order, all_rows=tables.rows, all_labels=labels, steps=tables.steps,
+        rates=tables.rates, cursor=tables.cursor, indices=indices, rows=rows, labels=batch_labels,
+        step=step, rate=rate, batch=tables.batch,
+    )  # fmt: skip
+    launcher.launch(kernels.begin_step, 1, launch, like=tables.rates)
     return indices, rows, batch_labels, step, rate
 
 
@@ -27,5 +27,8 @@ def finish_step(
     launcher: Launcher, tables: StepTables, loss_sum: np.ndarray, correct: np.ndarray
 ) -> None:
     """Note the step's results, and go on to the next."""
-    words = (loss_sum, correct, tables.cursor, tables.losses, tables.correct_counts, tables.batch)
-    launcher.launch(kernels.finish_step, 1, *words, like=tables.rates)
+    launch = kernels.FinishStep(
+        loss_sum=loss_sum, correct=correct, cursor=tables.cursor, losses=tables.losses,
+        correct_counts=tables.correct_counts, batch=tables.batch,
+    )  # fmt: skip
+    launcher.launch(kernels.finish_step, 1, launch, like=tables.rates)

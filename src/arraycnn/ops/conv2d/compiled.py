@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.ops import generic
+from arraycnn.ops.compiled.kernels.links import NO_LINKS
 from arraycnn.ops.compiled.kernels.vectors import BYTES
 from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher
 from arraycnn.ops.conv2d import compiled_kernels as convolution
@@ -15,7 +16,8 @@ from arraycnn.ops.conv2d import compiled_phases as phases
 from arraycnn.ops.conv2d import compiled_winograd as winograd
 from arraycnn.ops.dense import compiled_kernels as dense
 from arraycnn.ops.kernels import Kernels
-from arraycnn.ops.max_pool2d.compiled import fits_byte, pool_words
+from arraycnn.ops.max_pool2d.compiled import NO_POOL, fits_byte, pool_window
+from arraycnn.ops.max_pool2d.compiled_kernels import PoolWindow
 from arraycnn.ops.window import Window
 
 _MOST_GROUPS = 16
@@ -85,7 +87,7 @@ class _Convolution:
         bands = -(-down // max(1, _BAND_BYTES // a_row))
         return down, across, -(-down // bands)
 
-    def apart(self, count: int) -> int:
+    def place_stride(self, count: int) -> int:
         """How far apart a tile's 16 places lie in a band, of ``count`` channels: of odd cache lines.
 
         A cache has room for but a few numbers whose addresses differ by a power of two.
@@ -104,24 +106,23 @@ class _Convolution:
         return parts if self.channels % (parts * self.lanes) == 0 else 1
 
     @property
-    def sizes(self) -> tuple[int, ...]:
-        """Words of the general kernels: images, filters, window, frame, output."""
+    def sizes(self) -> convolution.Sizes:
+        """What the kernels for any window are told."""
         _, height, width, channels = self.x.shape
-        top, _, left, _ = self.window.padding
-        padded = self.window.padded_shape(height, width)
-        return (
-            *(height, width, channels, self.filters),
-            *self.window.kernel_size,
-            *self.window.stride,
-            *(top, left, *padded),
-            *self.outputs,
-        )
+        padded_height, padded_width = self.window.padded_shape(height, width)
+        output_height, output_width = self.outputs
+        return convolution.Sizes(
+            height=height, width=width, channels=channels, filters=self.filters,
+            kernel_height=self.window.kernel_size[0], kernel_width=self.window.kernel_size[1],
+            stride_height=self.window.stride[0], stride_width=self.window.stride[1],
+            padding_top=self.window.padding[0], padding_left=self.window.padding[2],
+            padded_height=padded_height, padded_width=padded_width,
+            output_height=output_height, output_width=output_width,
+        )  # fmt: skip
 
     @property
-    def pool_words(self) -> tuple[int, ...]:
-        if self.pool is None:
-            return ()
-        return pool_words(self.pool, *self.outputs)
+    def pool_window(self) -> PoolWindow:
+        return NO_POOL if self.pool is None else pool_window(self.pool, *self.outputs)
 
 
 def _odd_lines(count: int, size: int) -> int:
@@ -153,24 +154,32 @@ def _forward(
     filters = shape.filters
     if not shape.suits_winograd:
         rows, columns = shape.outputs
-        high, broad = window.padded_shape(height, width)
-        room = high * broad * channels + (rows * columns * filters if pool else 0)
-        words = (x, weight, bias, y, winners, *shape.sizes, relu, *shape.pool_words)
-        launcher.launch(convolution.forward, shape.images, *words, like=x, room=room, by="block")
+        padded_height, padded_width = window.padded_shape(height, width)
+        room = padded_height * padded_width * channels + (rows * columns * filters if pool else 0)
+        launch = convolution.Forward(
+            x=x, weight=weight, bias=bias, y=y, winners=winners, sizes=shape.sizes, relu=relu,
+            pool=shape.pool_window,
+        )  # fmt: skip
+        launcher.launch(convolution.forward, shape.images, launch, like=x, room=room, by="block")
         return y, winners
     u = _transformed_filters(launcher, weight, turned=False)
-    places = shape.apart(channels), shape.apart(filters), u.shape[1]
-    (down, across, band), (top, _, left, _) = shape.tiles, window.padding
+    v_stride, m_stride = shape.place_stride(channels), shape.place_stride(filters)
+    tile_rows, tile_columns, band_rows = shape.tiles
     # A block takes one band, or all bands of an image where it does more with it.
-    bands = -(-down // band)
-    taken = bands if launcher.is_chaining else 1
-    words = (
-        *(x, u, bias, y, winners, height, width, channels, filters),
-        *(top, left, *y.shape[1:3], down, across, band, relu, taken, *places),
-    )
-    room = shape.lanes + 16 * sum(places[:2]) + 4 * filters
-    blocks, by = shape.images * bands // taken, "block" if taken == bands else ""
-    launcher.launch(winograd.forward, blocks, *words, like=x, room=room, by=by)
+    bands = -(-tile_rows // band_rows)
+    block_bands = bands if launcher.is_chaining else 1
+    launch_of_bands = winograd.Forward(
+        x=x, u=u, bias=bias, y=y, winners=winners,
+        height=height, width=width, channels=channels, filters=filters,
+        padding_top=window.padding[0], padding_left=window.padding[2],
+        output_height=y.shape[1], output_width=y.shape[2],
+        tile_rows=tile_rows, tile_columns=tile_columns, band_rows=band_rows,
+        relu=relu, block_bands=block_bands,
+        v_stride=v_stride, m_stride=m_stride, u_stride=u.shape[1],
+    )  # fmt: skip
+    room = shape.lanes + 16 * (v_stride + m_stride) + 4 * filters
+    blocks, by = shape.images * bands // block_bands, "block" if block_bands == bands else ""
+    launcher.launch(winograd.forward, blocks, launch_of_bands, like=x, room=room, by=by)
     return y, winners
 
 
@@ -200,31 +209,44 @@ def _backward(
     dbiases = launcher.empty((groups * parts, filters), x.dtype)
     if shape.suits_winograd:
         turned = _transformed_filters(launcher, weight, turned=True) if need_dx else None
-        (down, across, band), (top, _, left, _) = shape.tiles, window.padding
-        places = shape.apart(channels // parts), shape.apart(filters)
-        u_place = 0 if turned is None else turned.shape[1]
-        words = (
-            *(x, turned, dy, y, winners, dx, dweights, dbiases),
-            *(height, width, channels, filters, top, left, *dy.shape[1:3]),
-            *(down, across, band, relu, images, groups, parts, *places, u_place),
-        )
-        room = 2 * shape.lanes + 8 * filters + 16 * channels * filters + 16 * sum(places)
+        v_stride, dm_stride = shape.place_stride(channels // parts), shape.place_stride(filters)
+        tile_rows, tile_columns, band_rows = shape.tiles
+        launch_of_parts = winograd.Backward(
+            before=NO_LINKS, after=NO_LINKS,
+            x=x, u_transposed=turned, dy=dy, y=y, winners=winners, dx=dx,
+            dweights=dweights, dbiases=dbiases,
+            height=height, width=width, channels=channels, filters=filters,
+            padding_top=window.padding[0], padding_left=window.padding[2],
+            output_height=dy.shape[1], output_width=dy.shape[2],
+            tile_rows=tile_rows, tile_columns=tile_columns, band_rows=band_rows,
+            relu=relu, images=images, groups=groups, parts=parts,
+            v_stride=v_stride, dm_stride=dm_stride,
+            u_stride=0 if turned is None else turned.shape[1],
+        )  # fmt: skip
+        room = 2 * shape.lanes + 8 * filters + 16 * (channels * filters + v_stride + dm_stride)
         by = "loop" if parts == 1 else ""
-        launcher.launch(winograd.backward, groups * parts, *words, like=x, room=room, by=by)
+        launcher.launch(
+            winograd.backward, groups * parts, launch_of_parts, like=x, room=room, by=by
+        )
     else:
         turned = _turned_filters(launcher, weight, window) if need_dx else None
-        (rows, columns), (tall, wide) = shape.outputs, window.kernel_size
-        high, broad = window.padded_shape(height, width)
-        frame = (-(-tall // window.stride[0]) - 1, -(-wide // window.stride[1]) - 1)
+        (rows, columns), (kernel_height, kernel_width) = shape.outputs, window.kernel_size
+        padded_height, padded_width = window.padded_shape(height, width)
+        frame = (
+            -(-kernel_height // window.stride[0]) - 1,
+            -(-kernel_width // window.stride[1]) - 1,
+        )
         if not need_dx:
             frame = (0, 0)
         framed = (rows + 2 * frame[0]) * (columns + 2 * frame[1])
-        room = high * broad * channels + (framed + rows * columns) * filters
-        words = (
-            *(x, turned, dy, y, winners, dx, *shape.sizes, relu, images, groups),
-            *(dweights, dbiases, *shape.pool_words),
-        )
-        launcher.launch(convolution.backward, groups, *words, like=x, room=room, by="loop")
+        room = padded_height * padded_width * channels + (framed + rows * columns) * filters
+        launch = convolution.Backward(
+            before=NO_LINKS, after=NO_LINKS,
+            x=x, turned=turned, dy=dy, y=y, winners=winners, dx=dx, sizes=shape.sizes, relu=relu,
+            images=images, groups=groups, dweights=dweights, dbiases=dbiases,
+            pool=shape.pool_window,
+        )  # fmt: skip
+        launcher.launch(convolution.backward, groups, launch, like=x, room=room, by="loop")
     return dx, _sum(launcher, dweights), _sum(launcher, dbiases)
 
 
@@ -233,21 +255,27 @@ def _transformed_filters(launcher: Launcher, weight: np.ndarray, turned: bool) -
     channels, filters = weight.shape[2:]
     rows, columns = (filters, channels) if turned else (channels, filters)
     u = launcher.empty((16, _odd_lines(rows * columns, weight.itemsize)), weight.dtype)
-    per = max(1, ELEMENTS // 64 // columns)
+    block_rows = max(1, ELEMENTS // 64 // columns)
     if turned:  # a cache line of each row of the weight is read at a time
-        per = max(per, _LINE_BYTES // weight.itemsize)
-    launcher.launch(
-        winograd.transform_filters, -(-rows // per),
-        weight, u, turned, channels, filters, per, u.shape[1],
-        like=weight, room=9 * per * columns if turned else 0,
+        block_rows = max(block_rows, _LINE_BYTES // weight.itemsize)
+    launch = winograd.TransformFilters(
+        weight=weight, u=u, turned=turned, channels=channels, filters=filters,
+        block_rows=block_rows, place_stride=u.shape[1],
     )  # fmt: skip
+    blocks, room = -(-rows // block_rows), 9 * block_rows * columns if turned else 0
+    launcher.launch(winograd.transform_filters, blocks, launch, like=weight, room=room)
     return u
 
 
 def _turned_filters(launcher: Launcher, weight: np.ndarray, window: Window) -> np.ndarray:
     turned = launcher.empty(weight.shape, weight.dtype)
-    words = (weight, turned, *weight.shape, *window.stride)
-    launcher.launch(phases.turn_filters, 1, *words, like=weight)
+    kernel_height, kernel_width, channels, filters = weight.shape
+    launch = phases.TurnFilters(
+        weight=weight, turned=turned, kernel_height=kernel_height, kernel_width=kernel_width,
+        channels=channels, filters=filters,
+        stride_height=window.stride[0], stride_width=window.stride[1],
+    )  # fmt: skip
+    launcher.launch(phases.turn_filters, 1, launch, like=weight)
     return turned
 
 
@@ -256,10 +284,10 @@ def _sum(launcher: Launcher, parts: np.ndarray) -> np.ndarray:
     if parts.shape[0] == 1:
         return parts[0]
     total = launcher.empty(parts.shape[1:], parts.dtype)
-    launcher.launch(
-        dense.add_parts, -(-total.size // ELEMENTS),
-        parts, total, parts.shape[0], total.size, ELEMENTS, like=parts,
-    )  # fmt: skip
+    launch = dense.AddParts(
+        parts=parts, total=total, count=parts.shape[0], size=total.size, block_size=ELEMENTS
+    )
+    launcher.launch(dense.add_parts, -(-total.size // ELEMENTS), launch, like=parts)
     return total
 
 

@@ -7,15 +7,19 @@ dy in a frame of zeros.
 
 from __future__ import annotations
 
-import numpy as np
-
-from arraycnn.ops.compiled.kernels.links import AFTER, BEFORE, run_links
-from arraycnn.ops.compiled.kernels.pointers import after, at, carray, pointer, real
+from arraycnn.ops.compiled.kernels.links import LoopOverImages, run_links
+from arraycnn.ops.compiled.kernels.pointers import after, at, carray
+from arraycnn.ops.compiled.launch_struct import Bytes, LaunchStruct, Reals
 from arraycnn.ops.compiled.translation.functions import compiled
 from arraycnn.ops.conv2d.compiled_nine_taps import nine_tap_gradients, nine_taps
 from arraycnn.ops.conv2d.compiled_phases import image_gradient, taps_of
 from arraycnn.ops.dense.compiled_products import multiply
-from arraycnn.ops.max_pool2d.compiled_kernels import has_fours, pool_image, spread_gradient
+from arraycnn.ops.max_pool2d.compiled_kernels import (
+    PoolWindow,
+    has_fours,
+    pool_image,
+    spread_gradient,
+)
 from arraycnn.ops.max_pool2d.compiled_windows import (
     bias_relu,
     pass_gradients,
@@ -28,6 +32,25 @@ _NEAR = 6144
 
 _PIXELS = 96
 """Where they do not, so many pixels of dy at a time are summed into the gradient of the filters."""
+
+
+class Sizes(LaunchStruct):
+    """Of one image, the window that moves over it, the image with its padding, and the output."""
+
+    height: int
+    width: int
+    channels: int
+    filters: int
+    kernel_height: int
+    kernel_width: int
+    stride_height: int
+    stride_width: int
+    padding_top: int
+    padding_left: int
+    padded_height: int
+    padded_width: int
+    output_height: int
+    output_width: int
 
 
 @compiled
@@ -52,18 +75,40 @@ def _framed(x, image, height, width, channels, high, broad, top, left, room):  #
     return start
 
 
+class Forward(LaunchStruct):
+    """``winners`` and ``pool`` where a pool follows."""
+
+    x: Reals
+    weight: Reals
+    bias: Reals
+    y: Reals
+    winners: Bytes | None
+    sizes: Sizes
+    relu: bool
+    pool: PoolWindow
+
+
 @compiled
-def forward(block, words, scratch):  # type: ignore[no-untyped-def]
+def forward(block, launch: Forward, scratch):  # type: ignore[no-untyped-def]
     """One image a block: y, and with a pool its winners."""
-    x, weight, bias = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
-    y = real(words, 3, scratch)
-    height, width, channels, filters = words[5], words[6], words[7], words[8]
-    tall, wide, down, right = words[9], words[10], words[11], words[12]
-    top, left, high, broad = words[13], words[14], words[15], words[16]
-    rows, columns, relu = words[17], words[18], words[19]
+    x, weight, bias, y, sizes = launch.x, launch.weight, launch.bias, launch.y, launch.sizes
+    height, width, channels, filters = sizes.height, sizes.width, sizes.channels, sizes.filters
+    tall, wide, down, right = (
+        sizes.kernel_height,
+        sizes.kernel_width,
+        sizes.stride_height,
+        sizes.stride_width,
+    )
+    top, left, high, broad = (
+        sizes.padding_top,
+        sizes.padding_left,
+        sizes.padded_height,
+        sizes.padded_width,
+    )
+    rows, columns, relu = sizes.output_height, sizes.output_width, launch.relu
     room = at(scratch, 0)
     image = _framed(x, block, height, width, channels, high, broad, top, left, room)
-    pooled = words[4] != 0
+    pooled = launch.winners is not None
     if pooled:
         outputs = after(room, high * broad * channels)
     else:
@@ -83,31 +128,32 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
         if not pooled:
             bias_relu(row, columns, filters, bias, relu)
     if pooled:
-        _pool_outputs(words, outputs, rows, columns, filters, bias, relu, block, y)
+        _pool_outputs(launch, outputs, rows, columns, filters, bias, relu, block, y)
 
 
 @compiled
-def _pool_outputs(words, outputs, rows, columns, filters, bias, relu, image, y):  # type: ignore[no-untyped-def]
+def _pool_outputs(launch: Forward, outputs, rows, columns, filters, bias, relu, image, y):  # type: ignore[no-untyped-def]
     """Bias, ReLU and max-pool of one image."""
-    if not has_fours(words, 20):
+    window = launch.pool
+    if not has_fours(window):
         numbers = carray(outputs, (rows, columns, filters))
         added = carray(bias, filters)
         for i in range(rows):
             for j in range(columns):
                 for f in range(filters):
                     numbers[i, j, f] += added[f]
-        pool_image(words, 20, outputs, columns * filters, filters, image, y, words[4])
+        pool_image(window, outputs, columns * filters, filters, image, y, launch.winners)
         if relu != 0:
-            size = words[24] * words[25] * filters
+            size = window.output_height * window.output_width * filters
             results = carray(after(y, image * size), size)
             for n in range(size):
                 if results[n] < 0:
                     results[n] = 0
         return
-    winners = pointer(words[4], np.uint8)
-    for i in range(words[24]):
-        for j in range(words[25]):
-            place = ((image * words[24] + i) * words[25] + j) * filters
+    winners = launch.winners
+    for i in range(window.output_height):
+        for j in range(window.output_width):
+            place = ((image * window.output_height + i) * window.output_width + j) * filters
             source = after(outputs, (2 * i * columns + 2 * j) * filters)
             pool_four(
                 after(y, place), after(winners, place), source, columns * filters, filters,
@@ -115,24 +161,52 @@ def _pool_outputs(words, outputs, rows, columns, filters, bias, relu, image, y):
             )  # fmt: skip
 
 
+class Backward(LoopOverImages):
+    """``dweights`` and ``dbiases`` are of each group; ``winners`` and ``pool`` where a pool follows."""
+
+    x: Reals
+    turned: Reals | None
+    dy: Reals
+    y: Reals
+    winners: Bytes | None
+    dx: Reals | None
+    sizes: Sizes
+    relu: bool
+    images: int
+    groups: int
+    dweights: Reals
+    dbiases: Reals
+    pool: PoolWindow
+
+
 @compiled
-def backward(block, words, scratch):  # type: ignore[no-untyped-def]
+def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
     """A group of images, one a block: their dx, and their part of dweight and dbias."""
-    x, turned, dy = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
-    y, dx = real(words, 3, scratch), real(words, 5, scratch)
-    height, width, channels, filters = words[6], words[7], words[8], words[9]
-    tall, wide, down, right = words[10], words[11], words[12], words[13]
-    top, left, high, broad = words[14], words[15], words[16], words[17]
-    rows, columns, relu = words[18], words[19], words[20]
-    images, groups = words[21], words[22]
+    x, turned, dy, y, dx = launch.x, launch.turned, launch.dy, launch.y, launch.dx
+    sizes = launch.sizes
+    height, width, channels, filters = sizes.height, sizes.width, sizes.channels, sizes.filters
+    tall, wide, down, right = (
+        sizes.kernel_height,
+        sizes.kernel_width,
+        sizes.stride_height,
+        sizes.stride_width,
+    )
+    top, left, high, broad = (
+        sizes.padding_top,
+        sizes.padding_left,
+        sizes.padded_height,
+        sizes.padded_width,
+    )
+    rows, columns, relu = sizes.output_height, sizes.output_width, launch.relu
+    images, groups = launch.images, launch.groups
     taken = wide * channels
-    dweight = after(real(words, 23, scratch), block * tall * taken * filters)
-    bias_gradient = after(real(words, 24, scratch), block * filters)
+    dweight = after(launch.dweights, block * tall * taken * filters)
+    bias_gradient = after(launch.dbiases, block * filters)
     dbias = carray(bias_gradient, filters)
     carray(dweight, tall * taken * filters)[:] = 0.0
     dbias[:] = 0.0
-    pooled = words[4] != 0
-    need_dx = words[5] != 0
+    pooled = launch.winners is not None
+    need_dx = launch.dx is not None
     # Where a gradient for the image is wanted, dy has a frame.
     frame_rows, frame_columns = 0, 0
     if need_dx:
@@ -142,20 +216,20 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     framed = after(room, high * broad * channels)
     start = after(framed, (frame_rows * reach_columns + frame_columns) * filters)
     everything, line = carray(framed, reach_rows * reach_columns * filters), reach_columns * filters
-    wins = pointer(words[4], np.uint8)
+    winners = launch.winners
     down_outputs, across_outputs = rows, columns
     if pooled:
-        down_outputs, across_outputs = words[29], words[30]
+        down_outputs, across_outputs = launch.pool.output_height, launch.pool.output_width
     size = down_outputs * across_outputs * filters
     passed = after(framed, reach_rows * line)
-    by_fours = pooled and has_fours(words, 25)
+    by_fours = pooled and has_fours(launch.pool)
     nine = _has_nine_taps(channels, tall, wide, right)
     together = rows
     if rows * columns * filters + high * broad * channels > _NEAR:
         together = max(1, _PIXELS // columns)
     everything[:] = 0.0
     for image in range(block * images // groups, (block + 1) * images // groups):
-        run_links(words, BEFORE, image, scratch)
+        run_links(launch.before, image, scratch)
         if pooled and not by_fours:
             everything[:] = 0.0
         for i in range(down_outputs):
@@ -165,7 +239,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
                     spread_four(
                         after(start, 2 * i * line + 2 * j * filters), line, filters, filters,
                         bias_gradient, after(dy, place + j * filters),
-                        after(y, place + j * filters), after(wins, place + j * filters), relu,
+                        after(y, place + j * filters), after(winners, place + j * filters), relu,
                     )  # fmt: skip
                 continue
             target = after(start, i * line)
@@ -177,7 +251,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
             )  # fmt: skip
         if pooled and not by_fours:
             spread_gradient(
-                words, 25, passed, after(wins, image * size), start, line, filters, filters
+                launch.pool, passed, after(winners, image * size), start, line, filters, filters
             )
         source = _framed(x, image, height, width, channels, high, broad, top, left, room)
         if nine:
@@ -194,11 +268,11 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
                     taken, filters, min(together, rows - first), columns, 1,
                 )  # fmt: skip
         if not need_dx:
-            run_links(words, AFTER, image, scratch)
+            run_links(launch.after, image, scratch)
             continue
         image_gradient(
             after(dx, image * height * width * channels), height, width, channels, framed,
             frame_rows, frame_columns, rows, columns, filters, turned, tall, wide, down, right,
             top, left,
         )  # fmt: skip
-        run_links(words, AFTER, image, scratch)
+        run_links(launch.after, image, scratch)

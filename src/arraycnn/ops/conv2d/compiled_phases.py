@@ -8,7 +8,8 @@ multiplied by a zero that stands between the numbers of dy.
 
 from __future__ import annotations
 
-from arraycnn.ops.compiled.kernels.pointers import after, carray, real
+from arraycnn.ops.compiled.kernels.pointers import after, carray
+from arraycnn.ops.compiled.launch_struct import LaunchStruct, Reals
 from arraycnn.ops.compiled.translation.functions import compiled
 from arraycnn.ops.dense.compiled_products import multiply
 
@@ -19,13 +20,29 @@ def taps_of(size, stride, phase):  # type: ignore[no-untyped-def]
     return max(0, -(-(size - phase) // stride))
 
 
+class TurnFilters(LaunchStruct):
+    weight: Reals
+    turned: Reals
+    kernel_height: int
+    kernel_width: int
+    channels: int
+    filters: int
+    stride_height: int
+    stride_width: int
+
+
 @compiled
-def turn_filters(block, words, scratch):  # type: ignore[no-untyped-def]
+def turn_filters(block, launch: TurnFilters, scratch):  # type: ignore[no-untyped-def]
     """The taps of each phase from the last to the first, (F, C) each, phase after phase."""
-    tall, wide, channels, filters = words[2], words[3], words[4], words[5]
-    down, right = words[6], words[7]
-    weight = carray(real(words, 0, scratch), (tall, wide, channels, filters))
-    turned = carray(real(words, 1, scratch), (tall * wide, filters, channels))
+    tall, wide, channels, filters = (
+        launch.kernel_height,
+        launch.kernel_width,
+        launch.channels,
+        launch.filters,
+    )
+    down, right = launch.stride_height, launch.stride_width
+    weight = carray(launch.weight, (tall, wide, channels, filters))
+    turned = carray(launch.turned, (tall * wide, filters, channels))
     place = 0
     for top in range(down):
         for left in range(right):

@@ -15,11 +15,10 @@ nor the gradient of that ever lies in memory.
 
 from __future__ import annotations
 
-import numpy as np
-
-from arraycnn.ops.compiled.kernels.links import AFTER, BEFORE, run_links
-from arraycnn.ops.compiled.kernels.pointers import after, at, carray, lanes_of, pointer, real
+from arraycnn.ops.compiled.kernels.links import LoopOverImages, run_links
+from arraycnn.ops.compiled.kernels.pointers import after, at, carray, lanes_of
 from arraycnn.ops.compiled.kernels.vectors import clear_vector, copy_vector
+from arraycnn.ops.compiled.launch_struct import Bytes, LaunchStruct, Reals
 from arraycnn.ops.compiled.translation.functions import compiled
 from arraycnn.ops.conv2d.compiled_winograd_tiles import (
     filter_gradient_tile,
@@ -67,14 +66,29 @@ def _transform_band(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
 
 
+class TransformFilters(LaunchStruct):
+    weight: Reals
+    u: Reals
+    turned: bool
+    channels: int
+    filters: int
+    block_rows: int
+    place_stride: int
+
+
 @compiled
-def transform_filters(block, words, scratch):  # type: ignore[no-untyped-def]
+def transform_filters(block, launch: TransformFilters, scratch):  # type: ignore[no-untyped-def]
     """u, (16, C, F), of weight, (3, 3, C, F); where they are to be turned, (16, F, C).
 
     Each place is ``apart`` numbers behind the one before. A block does ``per`` rows of C or F.
     """
-    weight, u, turned = real(words, 0, scratch), real(words, 1, scratch), words[2]
-    channels, filters, per, apart = words[3], words[4], words[5], words[6]
+    weight, u, turned = launch.weight, launch.u, launch.turned
+    channels, filters, per, apart = (
+        launch.channels,
+        launch.filters,
+        launch.block_rows,
+        launch.place_stride,
+    )
     rows = filters if turned else channels
     columns = channels if turned else filters
     first, last = block * per, min(rows, (block + 1) * per)
@@ -95,25 +109,53 @@ def transform_filters(block, words, scratch):  # type: ignore[no-untyped-def]
         filter_tile(target, apart, after(source, offset), 3 * size, size)
 
 
+class Forward(LaunchStruct):
+    x: Reals
+    u: Reals
+    bias: Reals
+    y: Reals
+    winners: Bytes | None
+    height: int
+    width: int
+    channels: int
+    filters: int
+    padding_top: int
+    padding_left: int
+    output_height: int
+    output_width: int
+    tile_rows: int
+    tile_columns: int
+    band_rows: int
+    relu: bool
+    block_bands: int
+    v_stride: int
+    m_stride: int
+    u_stride: int
+
+
 @compiled
-def forward(block, words, scratch):  # type: ignore[no-untyped-def]
+def forward(block, launch: Forward, scratch):  # type: ignore[no-untyped-def]
     """Bands of rows of tiles, a block takes some of one image: y, and with a pool its winners."""
-    down, band, taken = words[13], words[15], words[17]
+    down, band, taken = launch.tile_rows, launch.band_rows, launch.block_bands
     bands = -(-down // band)
     for number in range(block * taken, (block + 1) * taken):
         first = number % bands * band
-        _forward_band(words, scratch, number // bands, first, min(first + band, down))
+        _forward_band(launch, scratch, number // bands, first, min(first + band, down))
 
 
 @compiled
-def _forward_band(words, scratch, image, first, last):  # type: ignore[no-untyped-def]
+def _forward_band(launch: Forward, scratch, image, first, last):  # type: ignore[no-untyped-def]
     """The rows of tiles from ``first`` to ``last`` of one image."""
-    x, u, bias = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
-    y, winners = real(words, 3, scratch), pointer(words[4], np.uint8)
-    height, width, channels, filters = words[5], words[6], words[7], words[8]
-    top, left, rows, columns = words[9], words[10], words[11], words[12]
-    across, relu = words[14], words[16]
-    v_place, m_place, u_place = words[18], words[19], words[20]
+    x, u, bias, y, winners = launch.x, launch.u, launch.bias, launch.y, launch.winners
+    height, width, channels, filters = launch.height, launch.width, launch.channels, launch.filters
+    top, left, rows, columns = (
+        launch.padding_top,
+        launch.padding_left,
+        launch.output_height,
+        launch.output_width,
+    )
+    across, relu = launch.tile_columns, launch.relu
+    v_place, m_place, u_place = launch.v_stride, launch.m_stride, launch.u_stride
     tiles, step = (last - first) * across, lanes_of(x)
     zeros = at(scratch, 0)
     clear_vector(zeros)
@@ -136,7 +178,7 @@ def _forward_band(words, scratch, image, first, last):  # type: ignore[no-untype
     for tile in range(tiles):
         row, column = first + tile // across, tile % across
         source = after(m, tile * filters)
-        if words[4] != 0:
+        if launch.winners is not None:
             offset = (row * columns + column) * filters
             for f in range(0, filters, step):
                 pooled_tile(
@@ -217,17 +259,51 @@ def _gradients_of_band(  # type: ignore[no-untyped-def]
                 )  # fmt: skip
 
 
+class Backward(LoopOverImages):
+    x: Reals
+    u_transposed: Reals | None
+    dy: Reals
+    y: Reals
+    winners: Bytes | None
+    dx: Reals | None
+    dweights: Reals
+    dbiases: Reals
+    height: int
+    width: int
+    channels: int
+    filters: int
+    padding_top: int
+    padding_left: int
+    output_height: int
+    output_width: int
+    tile_rows: int
+    tile_columns: int
+    band_rows: int
+    relu: bool
+    images: int
+    groups: int
+    parts: int
+    v_stride: int
+    dm_stride: int
+    u_stride: int
+
+
 @compiled
-def backward(block, words, scratch):  # type: ignore[no-untyped-def]
+def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
     """A group of images and a part of the channels a block: their dx, dweight and dbias."""
-    x, u_transposed = real(words, 0, scratch), real(words, 1, scratch)
-    dy, y, winners = real(words, 2, scratch), real(words, 3, scratch), pointer(words[4], np.uint8)
-    dx, dweight, dbias = real(words, 5, scratch), real(words, 6, scratch), real(words, 7, scratch)
-    height, width, apart, filters = words[8], words[9], words[10], words[11]
-    top, left, rows, columns = words[12], words[13], words[14], words[15]
-    down, across, band, relu = words[16], words[17], words[18], words[19]
-    images, groups, parts = words[20], words[21], words[22]
-    v_place, dm_place, u_place = words[23], words[24], words[25]
+    x, u_transposed = launch.x, launch.u_transposed
+    dy, y, winners = launch.dy, launch.y, launch.winners
+    dx, dweight, dbias = launch.dx, launch.dweights, launch.dbiases
+    height, width, apart, filters = launch.height, launch.width, launch.channels, launch.filters
+    top, left, rows, columns = (
+        launch.padding_top,
+        launch.padding_left,
+        launch.output_height,
+        launch.output_width,
+    )
+    down, across, band, relu = launch.tile_rows, launch.tile_columns, launch.band_rows, launch.relu
+    images, groups, parts = launch.images, launch.groups, launch.parts
+    v_place, dm_place, u_place = launch.v_stride, launch.dm_stride, launch.u_stride
     group, channels = block // parts, apart // parts
     part = block % parts * channels
     size, step = channels * filters, lanes_of(x)
@@ -245,11 +321,11 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     for f in range(0, filters, step):
         clear_vector(after(dbias, f))
     for image in range(group * images // groups, (group + 1) * images // groups):
-        run_links(words, BEFORE, image, scratch)
+        run_links(launch.before, image, scratch)
         source = after(x, image * height * width * apart + part)
         offset = image * rows * columns * filters
         target = after(dx, image * height * width * apart + part)
-        if words[5] != 0:
+        if launch.dx is not None:
             for pixel in range(height * width):
                 for c in range(0, channels, step):
                     clear_vector(after(target, pixel * apart + c))
@@ -258,7 +334,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
             tiles = (last - first) * across
             _gradients_of_band(
                 dm, dm_place, dbias, after(dy, offset), after(y, offset), after(winners, offset),
-                words[4] != 0, rows, columns, filters, first, last, across, relu, outside,
+                launch.winners is not None, rows, columns, filters, first, last, across, relu, outside,
             )  # fmt: skip
             _transform_band(
                 v, v_place, source, zeros, height, width, channels, apart,
@@ -271,7 +347,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
                     after(dm, number * dm_place), 0, filters,
                     channels, filters, 1, tiles, 1,
                 )  # fmt: skip
-            if words[5] == 0:
+            if launch.dx is None:
                 continue
             for number in range(PLACES):  # v is not needed any more: its place takes dv
                 multiply(
@@ -295,7 +371,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
                         after(start, c), width * apart, apart, after(gradient, c), v_place,
                         i, j, height, width, waste,
                     )  # fmt: skip
-        run_links(words, AFTER, image, scratch)
+        run_links(launch.after, image, scratch)
     for c in range(channels):
         for f in range(0, filters, step):
             offset = c * filters + f

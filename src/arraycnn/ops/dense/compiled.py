@@ -43,12 +43,15 @@ def _dense(
         y = np.matmul(x, weight) + (0 if bias is None else bias)
         return np.maximum(y, 0) if relu else y
     y = launcher.empty((images, outputs), x.dtype)
-    tall, wide = images, outputs
+    rows, columns = images, outputs  # of a block
     if images * inputs * outputs > WORTH:
-        tall, wide = 8 * ROWS, 2 * VECTORS * (BYTES // x.itemsize)
-    blocks = -(-images // tall) * -(-outputs // wide)
-    words = (x, weight, bias, y, images, inputs, outputs, relu, tall, wide)
-    launcher.launch(kernels.forward, blocks, *words, like=x)
+        rows, columns = 8 * ROWS, 2 * VECTORS * (BYTES // x.itemsize)
+    blocks = -(-images // rows) * -(-outputs // columns)
+    launch = kernels.Forward(
+        x=x, weight=weight, bias=bias, y=y, images=images, inputs=inputs, outputs=outputs,
+        relu=relu, block_rows=rows, block_columns=columns,
+    )  # fmt: skip
+    launcher.launch(kernels.forward, blocks, launch, like=x)
     return y
 
 
@@ -74,20 +77,24 @@ def _dense_backward(
     passed = None if y is None else launcher.empty(dy.shape, dy.dtype)
     (images, inputs), outputs = x.shape, weight.shape[1]
     if 0 in (images, inputs, outputs):
-        passing = dy if y is None else np.where(y_given > 0, dy, 0)
+        gradient = dy if y is None else np.where(y_given > 0, dy, 0)
         dx = np.zeros(x.shape, x.dtype) if need_dx else None
-        return dx, np.zeros(weight.shape, x.dtype), passing.sum(axis=0)
+        return dx, np.zeros(weight.shape, x.dtype), gradient.sum(axis=0)
     dbias = launcher.empty((outputs,), x.dtype)
-    words = (dy, None if y is None else y_given, passed, dbias, images, outputs)
-    launcher.launch(kernels.let_through, 1, *words, like=x)
+    passing = kernels.LetThrough(
+        dy=dy, y=None if y is None else y_given, passed=passed, dbias=dbias,
+        images=images, outputs=outputs,
+    )  # fmt: skip
+    launcher.launch(kernels.let_through, 1, passing, like=x)
     dy = dy if passed is None else passed
     dx = launcher.empty(x.shape, x.dtype) if need_dx else None
     dweight = launcher.empty(weight.shape, x.dtype)
-    per = 8 * ROWS * -(-WORTH // max(1, images * outputs * 8 * ROWS))
-    per = max(1, min(per, inputs))
-    launcher.launch(
-        kernels.backward, -(-inputs // per),
-        x, weight, dy, dx, dweight, images, inputs, outputs, per,
-        like=x, room=per * (images + outputs) + BYTES,
+    block_inputs = 8 * ROWS * -(-WORTH // max(1, images * outputs * 8 * ROWS))
+    block_inputs = max(1, min(block_inputs, inputs))
+    launch = kernels.Backward(
+        x=x, weight=weight, dy=dy, dx=dx, dweight=dweight,
+        images=images, inputs=inputs, outputs=outputs, block_inputs=block_inputs,
     )  # fmt: skip
+    room = block_inputs * (images + outputs) + BYTES
+    launcher.launch(kernels.backward, -(-inputs // block_inputs), launch, like=x, room=room)
     return dx, dweight, dbias

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from arraycnn.ops.compiled.kernels.pointers import after, at, carray, lanes_of, real
+from arraycnn.ops.compiled.kernels.pointers import after, at, carray, lanes_of
 from arraycnn.ops.compiled.kernels.vectors import Emitter, Vector, emitted
+from arraycnn.ops.compiled.launch_struct import LaunchStruct, Reals
 from arraycnn.ops.compiled.translation.functions import compiled
 from arraycnn.ops.dense.compiled_products import multiply
 
@@ -13,22 +14,36 @@ FEW_IMAGES = 4
 """Below this many rows a product is as slow as reading its matrix, which then is read in place."""
 
 
+class Forward(LaunchStruct):
+    """A block computes ``block_rows`` x ``block_columns`` of y, (images, outputs)."""
+
+    x: Reals
+    weight: Reals
+    bias: Reals | None
+    y: Reals
+    images: int
+    inputs: int
+    outputs: int
+    relu: bool
+    block_rows: int
+    block_columns: int
+
+
 @compiled
-def forward(block, words, scratch):  # type: ignore[no-untyped-def]
-    """y = x weight + bias, perhaps max(that, 0): some rows and columns a block."""
-    x, weight, bias = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
-    y = real(words, 3, scratch)
-    images, inputs, outputs, relu = words[4], words[5], words[6], words[7]
-    tall, wide = words[8], words[9]
-    across = -(-outputs // wide)
-    row, column = block // across * tall, block % across * wide
-    rows, columns = min(tall, images - row), min(wide, outputs - column)
+def forward(block, launch: Forward, scratch):  # type: ignore[no-untyped-def]
+    """y = x weight + bias, perhaps max(that, 0)."""
+    x, weight, bias, y = launch.x, launch.weight, launch.bias, launch.y
+    images, inputs, outputs, relu = launch.images, launch.inputs, launch.outputs, launch.relu
+    block_rows, block_columns = launch.block_rows, launch.block_columns
+    across = -(-outputs // block_columns)
+    row, column = block // across * block_rows, block % across * block_columns
+    rows, columns = min(block_rows, images - row), min(block_columns, outputs - column)
     target = after(y, row * outputs + column)
     multiply(
         target, outputs, after(x, row * inputs), inputs, 0, 1,
         after(weight, column), 0, outputs, rows, columns, 1, inputs, 0,
     )  # fmt: skip
-    biased = words[2] != 0
+    biased = launch.bias is not None
     if not biased and relu == 0:
         return
     added, zero = carray(after(bias, column), columns), scratch.dtype.type(0)
@@ -39,20 +54,31 @@ def forward(block, words, scratch):  # type: ignore[no-untyped-def]
             numbers[j] = zero if relu != 0 and value < zero else value
 
 
+class LetThrough(LaunchStruct):
+    """``y`` and ``passed`` where there is a ReLU."""
+
+    dy: Reals
+    y: Reals | None
+    passed: Reals | None
+    dbias: Reals
+    images: int
+    outputs: int
+
+
 @compiled
-def let_through(block, words, scratch):  # type: ignore[no-untyped-def]
+def let_through(block, launch: LetThrough, scratch):  # type: ignore[no-untyped-def]
     """dy, zero where a ReLU before gave zero, and its sum over the images, dbias."""
-    images, outputs = words[4], words[5]
-    dy = carray(real(words, 0, scratch), (images, outputs))
-    dbias = carray(real(words, 3, scratch), outputs)
+    images, outputs = launch.images, launch.outputs
+    dy = carray(launch.dy, (images, outputs))
+    dbias = carray(launch.dbias, outputs)
     dbias[:] = 0.0
-    if words[1] == 0:
+    if launch.y is None:
         for n in range(images):
             for j in range(outputs):
                 dbias[j] += dy[n, j]
         return
-    y = carray(real(words, 1, scratch), (images, outputs))
-    passed, zero = carray(real(words, 2, scratch), (images, outputs)), scratch.dtype.type(0)
+    y = carray(launch.y, (images, outputs))
+    passed, zero = carray(launch.passed, (images, outputs)), scratch.dtype.type(0)
     for n in range(images):
         for j in range(outputs):
             gradient = dy[n, j] if y[n, j] > zero else zero
@@ -123,14 +149,27 @@ def _times_column(
         emit.store_first(totals, emit.moved(target, first), emit.smaller(left, lanes))
 
 
+class Backward(LaunchStruct):
+    x: Reals
+    weight: Reals
+    dy: Reals
+    dx: Reals | None
+    dweight: Reals
+    images: int
+    inputs: int
+    outputs: int
+    block_inputs: int
+
+
 @compiled
-def backward(block, words, scratch):  # type: ignore[no-untyped-def]
-    """dweight and, where wanted, dx: of ``per`` inputs, one such part a block."""
-    x, weight, dy = real(words, 0, scratch), real(words, 1, scratch), real(words, 2, scratch)
-    dx, dweight = real(words, 3, scratch), real(words, 4, scratch)
-    images, inputs, outputs, per = words[5], words[6], words[7], words[8]
-    first = block * per
-    count = min(per, inputs - first)
+def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
+    """dweight and, where wanted, dx: of ``block_inputs`` inputs a block."""
+    x, weight, dy = launch.x, launch.weight, launch.dy
+    dx, dweight = launch.dx, launch.dweight
+    images, inputs, outputs = launch.images, launch.inputs, launch.outputs
+    block_inputs = launch.block_inputs
+    first = block * block_inputs
+    count = min(block_inputs, inputs - first)
     if images == 1:
         lanes, padded = lanes_of(x), carray(at(scratch, 0), outputs)
         padded[:] = carray(dy, outputs)
@@ -149,7 +188,7 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
             after(dweight, first * outputs), outputs, at(scratch, 0), 1, 0, count,
             dy, 0, outputs, count, outputs, 1, images, 0,
         )  # fmt: skip
-    if words[3] == 0:
+    if launch.dx is None:
         return
     own = after(weight, first * outputs)
     if images < FEW_IMAGES:
@@ -169,14 +208,24 @@ def backward(block, words, scratch):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
+class AddParts(LaunchStruct):
+    """``parts``, (count, size), are summed to ``total``, (size,)."""
+
+    parts: Reals
+    total: Reals
+    count: int
+    size: int
+    block_size: int
+
+
 @compiled
-def add_parts(block, words, scratch):  # type: ignore[no-untyped-def]
-    """total[i] = the sum of parts[k, i] in the order of k; ``per`` numbers a block."""
-    count, size, per = words[2], words[3], words[4]
-    parts = carray(real(words, 0, scratch), (count, size))
-    first = block * per
-    last = min(size, first + per)
-    total = carray(real(words, 1, scratch), size)[first:last]
+def add_parts(block, launch: AddParts, scratch):  # type: ignore[no-untyped-def]
+    """total[i] = the sum of parts[k, i] in the order of k; ``block_size`` numbers a block."""
+    count, size, block_size = launch.count, launch.size, launch.block_size
+    parts = carray(launch.parts, (count, size))
+    first = block * block_size
+    last = min(size, first + block_size)
+    total = carray(launch.total, size)[first:last]
     total[:] = parts[0, first:last]
     for k in range(1, count):
         part = parts[k, first:last]

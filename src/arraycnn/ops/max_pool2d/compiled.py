@@ -19,11 +19,14 @@ def max_pool2d(
     (x,) = launcher.floating("max_pool2d", x)
     if ties != "first" or not fits_byte(window.kernel_size) or any(window.padding):
         return generic.max_pool2d(x, window, ties)
-    images, *size = x.shape
-    shape = (images, *window.output_shape(size[0], size[1]), size[2])
+    images, height, width, channels = x.shape
+    shape = (images, *window.output_shape(height, width), channels)
     y, winners = launcher.empty(shape, x.dtype), launcher.empty(shape, "uint8")
-    words = (x, y, winners, *size, *pool_words(window, size[0], size[1]))
-    launcher.launch(kernels.pool, images, *words, like=x, by="block")
+    launch = kernels.Pool(
+        x=x, y=y, winners=winners, height=height, width=width, channels=channels,
+        window=pool_window(window, height, width),
+    )  # fmt: skip
+    launcher.launch(kernels.pool, images, launch, like=x, by="block")
     return y, winners
 
 
@@ -37,10 +40,13 @@ def max_pool2d_backward(
     if winners.dtype != np.uint8 or any(window.padding):
         return generic.max_pool2d_backward(dy, winners, input_shape, window, ties)
     winners = launcher.contiguous(winners)
-    images, *size = input_shape
+    images, height, width, channels = input_shape
     dx = launcher.empty(tuple(input_shape), dy.dtype)
-    words = (dy, winners, dx, *size, *pool_words(window, size[0], size[1]))
-    launcher.launch(kernels.pool_backward, images, *words, like=dy, by="block")
+    launch = kernels.PoolBackward(
+        dy=dy, winners=winners, dx=dx, height=height, width=width, channels=channels,
+        window=pool_window(window, height, width),
+    )  # fmt: skip
+    launcher.launch(kernels.pool_backward, images, launch, like=dy, by="block")
     return dx
 
 
@@ -52,15 +58,35 @@ def at_winners(
     if winners.dtype != np.uint8 or any(window.padding):
         return generic.at_winners(x, winners, window)
     winners = launcher.contiguous(winners)
-    images, *size = x.shape
+    images, height, width, channels = x.shape
     y = launcher.empty(winners.shape, x.dtype)
-    words = (x, winners, y, *size, *pool_words(window, size[0], size[1]))
-    launcher.launch(kernels.at_winners, images, *words, like=x, by="block")
+    launch = kernels.AtWinners(
+        x=x, winners=winners, y=y, height=height, width=width, channels=channels,
+        window=pool_window(window, height, width),
+    )  # fmt: skip
+    launcher.launch(kernels.at_winners, images, launch, like=x, by="block")
     return y
 
 
-def pool_words(pool: Window, height: int, width: int) -> tuple[int, ...]:
-    return (*pool.kernel_size, *pool.stride, *pool.output_shape(height, width))
+def pool_window(window: Window, height: int, width: int) -> kernels.PoolWindow:
+    """The windows in an image of ``height`` x ``width``."""
+    output_height, output_width = window.output_shape(height, width)
+    return kernels.PoolWindow(
+        kernel_height=window.kernel_size[0], kernel_width=window.kernel_size[1],
+        stride_height=window.stride[0], stride_width=window.stride[1],
+        output_height=output_height, output_width=output_width,
+    )  # fmt: skip
+
+
+NO_POOL = kernels.PoolWindow(
+    kernel_height=0,
+    kernel_width=0,
+    stride_height=0,
+    stride_width=0,
+    output_height=0,
+    output_width=0,
+)
+"""Where none follows."""
 
 
 def fits_byte(kernel_size: Pair) -> bool:

@@ -5,9 +5,8 @@ A convolution that a pool follows pools its own outputs by the same functions.
 
 from __future__ import annotations
 
-import numpy as np
-
-from arraycnn.ops.compiled.kernels.pointers import after, carray, pointer, real
+from arraycnn.ops.compiled.kernels.pointers import after, carray
+from arraycnn.ops.compiled.launch_struct import Bytes, LaunchStruct, Reals
 from arraycnn.ops.compiled.translation.functions import compiled
 from arraycnn.ops.max_pool2d.compiled_windows import (
     add_to_winners,
@@ -18,25 +17,36 @@ from arraycnn.ops.max_pool2d.compiled_windows import (
 )
 
 
-@compiled
-def has_fours(words, place):  # type: ignore[no-untyped-def]
-    """Whether the pool in the words from ``place`` on is of 2x2 pixels that no other window has."""
-    both = words[place] == 2 and words[place + 1] == 2
-    return both and words[place + 2] == 2 and words[place + 3] == 2
+class PoolWindow(LaunchStruct):
+    """The windows of a pool in one image, and how many there are."""
+
+    kernel_height: int
+    kernel_width: int
+    stride_height: int
+    stride_width: int
+    output_height: int
+    output_width: int
 
 
 @compiled
-def pool_image(words, place, x, line, channels, image, y, winners):  # type: ignore[no-untyped-def]
-    """The max-pool of the image at ``x``; its window is in six words from ``place`` on."""
-    tall, wide, down, right = words[place], words[place + 1], words[place + 2], words[place + 3]
-    rows, columns = words[place + 4], words[place + 5]
-    won = pointer(winners, np.uint8)
+def has_fours(window: PoolWindow):  # type: ignore[no-untyped-def]
+    """Whether its windows are of 2x2 pixels that no other window has."""
+    both = window.kernel_height == 2 and window.kernel_width == 2
+    return both and window.stride_height == 2 and window.stride_width == 2
+
+
+@compiled
+def pool_image(window: PoolWindow, x, line, channels, image, y, winners):  # type: ignore[no-untyped-def]
+    """The max-pool of the image at ``x``; y and winners are those of all images."""
+    tall, wide = window.kernel_height, window.kernel_width
+    down, right = window.stride_height, window.stride_width
+    rows, columns = window.output_height, window.output_width
     for i in range(rows):
         target = (image * rows + i) * columns * channels
-        if has_fours(words, place):
+        if has_fours(window):
             pool_fours(
                 after(y, target),
-                after(won, target),
+                after(winners, target),
                 after(x, 2 * i * line),
                 line,
                 columns,
@@ -44,19 +54,20 @@ def pool_image(words, place, x, line, channels, image, y, winners):  # type: ign
             )
             continue
         pool_windows(
-            after(y, target), after(won, target), after(x, i * down * line), line,
+            after(y, target), after(winners, target), after(x, i * down * line), line,
             right * channels, columns, channels, tall, wide,
         )  # fmt: skip
 
 
 @compiled
-def spread_gradient(words, place, dy, winners, dx, line, apart, channels):  # type: ignore[no-untyped-def]
+def spread_gradient(window: PoolWindow, dy, winners, dx, line, apart, channels):  # type: ignore[no-untyped-def]
     """Add each number of one image's dy to its winner's place in ``dx``.
 
     Rows of dx are ``line`` numbers apart, pixels ``apart``.
     """
-    tall, wide, down, right = words[place], words[place + 1], words[place + 2], words[place + 3]
-    rows, columns = words[place + 4], words[place + 5]
+    tall, wide = window.kernel_height, window.kernel_width
+    down, right = window.stride_height, window.stride_width
+    rows, columns = window.output_height, window.output_width
     for i in range(rows):
         source = i * columns * channels
         add_to_winners(
@@ -65,42 +76,74 @@ def spread_gradient(words, place, dy, winners, dx, line, apart, channels):  # ty
         )  # fmt: skip
 
 
+class Pool(LaunchStruct):
+    x: Reals
+    y: Reals
+    winners: Bytes
+    height: int
+    width: int
+    channels: int
+    window: PoolWindow
+
+
 @compiled
-def pool(block, words, scratch):  # type: ignore[no-untyped-def]
+def pool(block, launch: Pool, scratch):  # type: ignore[no-untyped-def]
     """A max-pool by itself, one image a block."""
-    height, width, channels = words[3], words[4], words[5]
-    x = after(real(words, 0, scratch), block * height * width * channels)
-    pool_image(words, 6, x, width * channels, channels, block, real(words, 1, scratch), words[2])
+    height, width, channels = launch.height, launch.width, launch.channels
+    x = after(launch.x, block * height * width * channels)
+    pool_image(
+        launch.window, x, width * channels, channels, block, launch.y, launch.winners
+    )  # fmt: skip
+
+
+class PoolBackward(LaunchStruct):
+    dy: Reals
+    winners: Bytes
+    dx: Reals
+    height: int
+    width: int
+    channels: int
+    window: PoolWindow
 
 
 @compiled
-def pool_backward(block, words, scratch):  # type: ignore[no-untyped-def]
+def pool_backward(block, launch: PoolBackward, scratch):  # type: ignore[no-untyped-def]
     """Its dx, one image a block."""
-    height, width, channels = words[3], words[4], words[5]
-    rows, columns = words[10], words[11]
+    height, width, channels = launch.height, launch.width, launch.channels
+    rows, columns = launch.window.output_height, launch.window.output_width
     size = rows * columns * channels
-    dy = after(real(words, 0, scratch), block * size)
-    winners = after(pointer(words[1], np.uint8), block * size)
-    dx = after(real(words, 2, scratch), block * height * width * channels)
+    dy, winners = after(launch.dy, block * size), after(launch.winners, block * size)
+    dx = after(launch.dx, block * height * width * channels)
     carray(dx, height * width * channels)[:] = 0.0
-    spread_gradient(words, 6, dy, winners, dx, width * channels, channels, channels)
+    spread_gradient(launch.window, dy, winners, dx, width * channels, channels, channels)
+
+
+class AtWinners(LaunchStruct):
+    x: Reals
+    winners: Bytes
+    y: Reals
+    height: int
+    width: int
+    channels: int
+    window: PoolWindow
 
 
 @compiled
-def at_winners(block, words, scratch):  # type: ignore[no-untyped-def]
+def at_winners(block, launch: AtWinners, scratch):  # type: ignore[no-untyped-def]
     """What an array holds at the winners of a pool, one image a block."""
-    height, width, channels = words[3], words[4], words[5]
-    tall, wide, down, right = words[6], words[7], words[8], words[9]
-    rows, columns = words[10], words[11]
+    height, width, channels, window = launch.height, launch.width, launch.channels, launch.window
+    tall, wide = window.kernel_height, window.kernel_width
+    down, right = window.stride_height, window.stride_width
+    rows, columns = window.output_height, window.output_width
     line = width * channels
-    x = after(real(words, 0, scratch), block * height * line)
+    x = after(launch.x, block * height * line)
     for i in range(rows):
         place = (block * rows + i) * columns * channels
-        y, won = after(real(words, 2, scratch), place), after(pointer(words[1], np.uint8), place)
-        if has_fours(words, 6):
-            take_fours(y, after(x, 2 * i * line), line, won, columns, channels)
+        y, winners = after(launch.y, place), after(launch.winners, place)
+        if has_fours(window):
+            take_fours(y, after(x, 2 * i * line), line, winners, columns, channels)
         else:
             take_winners(
-                y, after(x, i * down * line), line, right * channels, won, columns, channels,
+                y, after(x, i * down * line), line, right * channels, winners, columns, channels,
                 tall, wide,
             )  # fmt: skip

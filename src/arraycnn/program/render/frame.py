@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
-from arraycnn.program.render.structs import Struct
+from arraycnn.program.render.structs import LoopLaunch, Struct
 from arraycnn.program.render.values import Values, in_memory
 
 INT, BYTE = ir.IntType(64), ir.IntType(8)
@@ -21,7 +21,7 @@ def place(number: int) -> Any:
 
 
 class Frame:
-    """A kernel void(block, words, scratch), whose first word is the address of its struct.
+    """A kernel void(block, launch, scratch), of a `LoopLaunch`.
 
     Attributes
     ----------
@@ -39,7 +39,8 @@ class Frame:
         self.width = width
         self.struct = Struct()
         self.block = self._function.args[0]
-        address = self.build.load(self._function.args[1])
+        word = self.integer(LoopLaunch.FIELDS["struct"].word)
+        address = self.build.load(self.build.gep(self._function.args[1], [word]))
         self._base = self.build.inttoptr(address, INT.as_pointer())
         self._fields: dict[str, Any] = {}
 

@@ -21,6 +21,7 @@ from arraycnn.program.render.layout import Layout, layout, layout_by_image
 from arraycnn.program.render.loop_code import fields, loop_code
 from arraycnn.program.render.machine import Kernel, KernelCache, kernel_cache
 from arraycnn.program.render.opaque_calls import calling
+from arraycnn.program.render.structs import LoopLaunch
 
 
 class Launcher(Protocol):
@@ -38,8 +39,9 @@ class Launcher(Protocol):
     def side_by_side(self) -> AbstractContextManager[None]: ...
 
     def launch_code(
-        self, code: int, blocks: int, *words: Any, dtype: np.dtype, by: str = "", points: int
-    ) -> None: ...
+        self, code: int, blocks: int, struct: LoopLaunch, *,
+        dtype: np.dtype, by: str = "", points: int,
+    ) -> None: ...  # fmt: skip
 
 
 class Launches:
@@ -196,7 +198,7 @@ class _Loop:
         struct = self._kernel.struct.pack(values)
         kept += [struct, self._kernel]
         launcher.launch_code(
-            *(self._kernel.address, self._layout.blocks, struct.ctypes.data),
+            *(self._kernel.address, self._layout.blocks, LoopLaunch(struct=struct)),
             dtype=dtype,
             by="block" if self._layout.images else "",
             points=self._layout.points,

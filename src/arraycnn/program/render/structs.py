@@ -9,6 +9,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from arraycnn.ops.compiled.launch_struct import Int64s, LaunchStruct
+
+
+class LoopLaunch(LaunchStruct):
+    """Of the kernel of a loop, whose fields hang on its code: they are elsewhere, a `Struct`."""
+
+    struct: Int64s
+
 
 @dataclass
 class Struct:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
-import numpy as np
 from llvmlite import ir
 
-from arraycnn.ops.compiled.kernels.pointers import pointer
+from arraycnn.ops.compiled.launch_struct import Int64s, LaunchStruct
 from arraycnn.ops.compiled.translation.functions import compiled, instruction
 from arraycnn.ops.compiled.translation.values import Arithmetic, Pointer
 
@@ -30,7 +29,11 @@ def _look(code: Arithmetic, place: Pointer) -> None:
     code.builder.call(code.declared("clock_gettime", kind), [clock, place.value])
 
 
+class LookAtClock(LaunchStruct):
+    place: Int64s
+
+
 @compiled
-def look_at_clock(block, words, scratch):  # type: ignore[no-untyped-def]
-    """Write the time at the address that is the only word."""
-    _look(pointer(words[0], np.int64))
+def look_at_clock(block, launch: LookAtClock, scratch):  # type: ignore[no-untyped-def]
+    """Write the time at ``place``."""
+    _look(launch.place)

@@ -4,37 +4,48 @@ from __future__ import annotations
 
 import numpy as np
 
-from arraycnn.ops.compiled.kernels.pointers import carray, pointer
-from arraycnn.ops.compiled.kernels.run_launches import WORDS, call
+from arraycnn.ops.compiled.kernels.run_launches import WORDS, call, entry
+from arraycnn.ops.compiled.launch_struct import Address, LaunchStruct
 from arraycnn.ops.compiled.translation.functions import compiled
 
-BEFORE, AFTER = 32, 34
-"""Words of a kernel that loops over images: where the launches lie that it is to run on each, before
-and after its own work, and how many there are."""
+
+class Links(LaunchStruct):
+    """A list of launches, (count, WORDS) int64."""
+
+    launches: Address
+    count: int
+
+
+NO_LINKS = Links(launches=np.zeros((0, WORDS), np.int64), count=0)
+
+
+class LoopOverImages(LaunchStruct):
+    """Of a kernel that loops over images: what it is to run on each, before and after its own work."""
+
+    before: Links
+    after: Links
 
 
 @compiled
-def run_links(words, place, image, scratch):  # type: ignore[no-untyped-def]
-    """Run the launches that ``words`` names from ``place`` on, each on the block ``image``."""
-    first = words[place]
-    for number in range(words[place + 1]):
-        launch = first + 8 * WORDS * number
-        call(carray(pointer(launch, np.int64), WORDS)[0], image, launch + 16, scratch)
+def run_links(links: Links, image, scratch):  # type: ignore[no-untyped-def]
+    """Run all ``links``, each on the block ``image``."""
+    launches = links.launches
+    for number in range(links.count):
+        call(entry(launches, number), image, scratch)
 
 
 @compiled
-def side_by_side(block, words, scratch):  # type: ignore[no-untyped-def]
+def side_by_side(block, launch: Links, scratch):  # type: ignore[no-untyped-def]
     """Launches that need nothing of each other: the blocks of the first, of the second, and so on."""
-    first, left = words[0], block
-    for number in range(words[1]):
-        launch = first + 8 * WORDS * number
-        numbers = carray(pointer(launch, np.int64), WORDS)
-        if left >= 0 and left < numbers[1]:
-            call(numbers[0], left, launch + 16, scratch)
-        left -= numbers[1]
+    launches, left = launch.launches, block
+    for number in range(launch.count):
+        link = entry(launches, number)
+        if left >= 0 and left < link.blocks:
+            call(link, left, scratch)
+        left -= link.blocks
 
 
 @compiled
-def chain(block, words, scratch):  # type: ignore[no-untyped-def]
+def chain(block, launch: Links, scratch):  # type: ignore[no-untyped-def]
     """One launch after the other, on one image."""
-    run_links(words, 0, block, scratch)
+    run_links(launch, block, scratch)

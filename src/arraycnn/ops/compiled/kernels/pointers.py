@@ -1,13 +1,11 @@
-"""Pointers and views: into arrays, and from the words of a launch, which are addresses."""
+"""Pointers to numbers, and views of what lies there."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from arraycnn.ops.compiled.kernels.vectors import Emitter
-from arraycnn.ops.compiled.translation.functions import compiled, instruction
+from arraycnn.ops.compiled.translation.functions import instruction
 from arraycnn.ops.compiled.translation.values import (
     MUCH,
     Arithmetic,
@@ -33,9 +31,7 @@ def at(code: Arithmetic, array: View, offset: Any) -> Pointer:
 @instruction
 def pointer(code: Arithmetic, address: Any, like: Any) -> Pointer:
     """The pointer of an ``address``, to numbers of the dtype ``like`` or of that array's."""
-    dtype = dtype_of(like)
-    kind = llvm_type(dtype).as_pointer()
-    return Pointer(dtype, code.builder.inttoptr(code.integer(address), kind))
+    return code.pointer(dtype_of(like), address)
 
 
 @instruction
@@ -50,19 +46,7 @@ def lanes_of(code: Arithmetic, start: Pointer) -> int:
     return Emitter(code.builder, llvm_type(start.dtype)).lanes
 
 
-@compiled
-def real(words, place, scratch):  # type: ignore[no-untyped-def]
-    """The pointer whose address is a word of a launch, to numbers of the kind in ``scratch``."""
-    return pointer(words[place], scratch)
-
-
-@compiled
-def numbers(words, place, scratch):  # type: ignore[no-untyped-def]
-    """What lies at `real`'s pointer, as an array whose length is not told."""
-    return carray(real(words, place, scratch), MUCH)
-
-
-@compiled
-def integers(words, place):  # type: ignore[no-untyped-def]
-    """The same of int32."""
-    return carray(pointer(words[place], np.int32), MUCH)
+@instruction
+def numbers(code: Arithmetic, start: Pointer) -> View:
+    """The numbers from ``start`` on, as an array whose length is not told."""
+    return View(start, (MUCH,))

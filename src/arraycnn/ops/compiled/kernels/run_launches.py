@@ -9,11 +9,12 @@ import numpy as np
 from llvmlite import ir
 
 from arraycnn.ops.compiled.kernels.pointers import at, carray, pointer
+from arraycnn.ops.compiled.launch_struct import LaunchStruct
 from arraycnn.ops.compiled.translation.functions import instruction, linked
-from arraycnn.ops.compiled.translation.values import Arithmetic, Number, Pointer, View
+from arraycnn.ops.compiled.translation.values import Arithmetic, Number, Pointer, Struct, View
 
 WORDS = 38
-"""Of a launch: the kernel's address, how many blocks, and the kernel's own, 64 bits each."""
+"""Of a launch: those of an `Entry`, and of the kernel's own struct, 64 bits each."""
 
 DONE = 8
 """Where in the shared state the blocks are counted that have ended: in a cache line of its own."""
@@ -26,6 +27,23 @@ _PATIENCE = 50_000
 _GIVE_WAY = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
 
 _INT = ir.IntType(64)
+
+
+class Entry(LaunchStruct):
+    """How a launch in a list begins.
+
+    ``code`` is the address of the kernel's machine code. The kernel's own struct follows.
+    """
+
+    code: int
+    blocks: int
+
+
+@instruction
+def entry(code: Arithmetic, launches: Any, number: Any) -> Struct:
+    """Number so and so of the launches in the list at an address."""
+    place = code.joined("+", launches, code.joined("*", 8 * WORDS, number))
+    return Struct(Entry, code.pointer("int64", place))
 
 
 @instruction
@@ -55,13 +73,14 @@ def _give_way(code: Arithmetic) -> None:
 
 
 @instruction
-def call(code: Arithmetic, address: Any, block: Any, words: Any, scratch: View) -> None:
-    """Call the kernel at ``address``; ``words`` is the address of its own."""
+def call(code: Arithmetic, launch: Struct, block: Any, scratch: View) -> None:
+    """Call an entry's kernel."""
     build = code.builder
-    own = build.inttoptr(code.integer(words), _INT.as_pointer())
+    own = code.after(launch.words, Entry.WORDS).value
     arguments = [code.integer(block), own, scratch.start.value]
     kind = ir.FunctionType(ir.VoidType(), [value.type for value in arguments])
-    build.call(build.inttoptr(code.integer(address), kind.as_pointer()), arguments)
+    address = code.field(launch, "code").value
+    build.call(build.inttoptr(address, kind.as_pointer()), arguments)
 
 
 @linked()
@@ -74,11 +93,10 @@ def run_launches(launches, count, state, scratch):  # type: ignore[no-untyped-de
         number, block = ticket >> 32, ticket & 0xFFFFFFFF
         if number >= count:
             return
-        start = launches + 8 * WORDS * number
-        launch = carray(pointer(start, np.int64), WORDS)
-        if block < launch[1]:
-            call(launch[0], block, start + 16, room)
-            if _add(at(shared, DONE), 1) + 1 == launch[1]:
+        launch = entry(launches, number)
+        if block < launch.blocks:
+            call(launch, block, room)
+            if _add(at(shared, DONE), 1) + 1 == launch.blocks:
                 _put(at(shared, DONE), 0)
                 _put(at(shared, 0), (number + 1) << 32)
             continue

@@ -14,6 +14,7 @@ from arraycnn.ops.compiled.translation.values import (
     NotInTheLanguage,
     Number,
     Pointer,
+    Struct,
     View,
     dtype_of,
 )
@@ -68,6 +69,8 @@ class Expressions(Arithmetic):
 
     def _attribute(self, node: ast.Attribute) -> Any:
         of = self.value(node.value)
+        if isinstance(of, Struct):
+            return self.field(of, node.attr)
         if isinstance(of, View):
             return {"dtype": np.dtype(of.dtype), "shape": of.shape}[node.attr]
         return getattr(of, node.attr)
@@ -83,13 +86,18 @@ class Expressions(Arithmetic):
         if isinstance(node.op, ast.USub):
             return self.negative(value)
         if isinstance(node.op, ast.Not):
-            return Number("bool", self.builder.not_(self.truth(value)))
+            return self.inverse(value)
         raise NotInTheLanguage(ast.unparse(node))
 
     def _compare(self, node: ast.Compare) -> Any:
         if len(node.ops) > 1:
             raise NotInTheLanguage(ast.unparse(node))
         (sign,), (other,) = node.ops, node.comparators
+        if isinstance(sign, ast.Is | ast.IsNot):
+            if self.value(other) is not None:
+                raise NotInTheLanguage(ast.unparse(node))
+            missing = self.is_missing(self.value(node.left))
+            return missing if isinstance(sign, ast.Is) else self.inverse(missing)
         return self.compared(sign_of(sign), self.value(node.left), self.value(other))
 
     def _boolop(self, node: ast.BoolOp) -> Number:

@@ -9,7 +9,9 @@ import tokenize
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, get_type_hints
+
+from arraycnn.ops.compiled.launch_struct import LaunchStruct
 
 
 class Function:
@@ -49,6 +51,12 @@ class Function:
     @property
     def parameters(self) -> list[str]:
         return list(inspect.signature(self.function).parameters)
+
+    @cached_property
+    def launch_struct(self) -> type[LaunchStruct] | None:
+        """What a kernel's launches hand to it: its parameter ``launch`` is annotated with it."""
+        found: type[LaunchStruct] | None = get_type_hints(self.function).get("launch")
+        return found
 
     @cached_property
     def tree(self) -> ast.FunctionDef:

@@ -6,16 +6,25 @@ from typing import Any
 
 from llvmlite import ir
 
-from arraycnn.ops.compiled.translation.functions import Variant
+from arraycnn.ops.compiled.translation.functions import Function, Variant
 from arraycnn.ops.compiled.translation.statements import Body, type_of
-from arraycnn.ops.compiled.translation.values import INT, MUCH, Number, Pointer, View, llvm_type
+from arraycnn.ops.compiled.translation.values import (
+    INT,
+    MUCH,
+    NotInTheLanguage,
+    Number,
+    Pointer,
+    Struct,
+    View,
+    llvm_type,
+)
 
 
 def module_of(variant: Variant, dtype: str, words: int) -> tuple[Any, list[Variant]]:
     """The module of a function for ``dtype``, and what is to be linked with it.
 
-    What is not to be linked with others is a kernel, void(block, words, scratch): of an integer, so
-    many integers, and numbers of ``dtype``.
+    What is not to be linked with others is a kernel, void(block, launch, scratch): of an integer, the
+    struct of its launches, so many ``words`` at the most, and numbers of ``dtype``.
     """
     function = variant.function
     kind = type_of(function, dtype) if function.is_linked else _kernel_type(dtype)
@@ -32,7 +41,7 @@ def module_of(variant: Variant, dtype: str, words: int) -> tuple[Any, list[Varia
         block, first_word, first_number = written.args
         given = [
             Number("int64", block),
-            View(Pointer("int64", first_word), (words,)),
+            _launch(function, Pointer("int64", first_word), dtype, words),
             View(Pointer(dtype, first_number), (MUCH,)),
         ]
     callees: list[Variant] = []
@@ -40,6 +49,17 @@ def module_of(variant: Variant, dtype: str, words: int) -> tuple[Any, list[Varia
     body.run(given)
     body.builder.ret_void()
     return written.module, callees
+
+
+def _launch(function: Function, first: Pointer, dtype: str, words: int) -> Struct | View:
+    """What a kernel's second parameter is: its struct, or all words where it has declared none."""
+    kind = function.launch_struct
+    if kind is None:
+        return View(first, (words,))
+    if words < kind.WORDS:
+        message = f"{function.full_name}: {kind.__name__} has {kind.WORDS} words, a launch {words}"
+        raise NotInTheLanguage(message)
+    return Struct(kind, first, dtype)
 
 
 def _kernel_type(dtype: str) -> Any:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from arraycnn.ops.compiled.launch_struct import ADDRESS, COUNT, REAL, LaunchStruct
+
 INT = ir.IntType(64)
 
 MUCH = 2**40
@@ -61,6 +63,27 @@ class View:
     @property
     def dtype(self) -> str:
         return self.start.dtype
+
+
+@dataclass(frozen=True)
+class Struct:
+    """The fields of a launch.
+
+    Attributes
+    ----------
+    kind : type
+    words : Pointer
+        To the launch's words.
+    real : str
+        The dtype of `REAL` numbers.
+    first : int
+        Which of the words is the struct's first.
+    """
+
+    kind: type[LaunchStruct]
+    words: Pointer
+    real: str = ""
+    first: int = 0
 
 
 def llvm_type(dtype: str) -> Any:
@@ -117,6 +140,10 @@ class Arithmetic:
         if number.dtype == "bool":
             return number.value
         return self.compared("!=", number, 0).value
+
+    def inverse(self, value: Any) -> Number:
+        """``not value``."""
+        return Number("bool", self.builder.not_(self.truth(value)))
 
     def _alike(self, a: Any, b: Any) -> tuple[Number, Number]:
         """Both as numbers of one dtype: of reals that differ, and of a real and an integer, float64."""
@@ -188,6 +215,32 @@ class Arithmetic:
 
     def store(self, value: Any, start: Pointer) -> None:
         self.builder.store(self.cast(value, start.dtype).value, start.value)
+
+    def pointer(self, dtype: str, address: Any) -> Pointer:
+        """To the numbers at an address."""
+        kind = llvm_type(dtype).as_pointer()
+        return Pointer(dtype, self.builder.inttoptr(self.integer(address), kind))
+
+    def field(self, struct: Struct, name: str) -> Any:
+        """What the field ``name`` holds: a number, a pointer, or another struct."""
+        field = struct.kind.FIELDS.get(name)
+        if field is None:
+            known = ", ".join(struct.kind.FIELDS)
+            raise NotInTheLanguage(f"{struct.kind.__name__} has no field {name}, only {known}")
+        word = struct.first + field.word
+        if not isinstance(field.kind, str):
+            return Struct(field.kind, struct.words, struct.real, word)
+        value = self.load(self.after(struct.words, word))
+        if field.kind in (COUNT, ADDRESS):
+            return value
+        return self.pointer(struct.real if field.kind == REAL else field.kind, value)
+
+    def is_missing(self, value: Any) -> Number:
+        """Whether a field's array is None."""
+        if not isinstance(value, Pointer):
+            raise NotInTheLanguage(f"only an array may be None: {value}")
+        null = ir.Constant(value.value.type, None)
+        return Number("bool", self.builder.icmp_unsigned("==", value.value, null))
 
     def part(self, view: View, indices: list[Any]) -> View | Pointer:
         """What lies at the first ``indices`` of a view; with one for each axis a number's place."""
