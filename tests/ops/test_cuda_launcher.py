@@ -12,9 +12,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import GENERIC
 from arraycnn.ops.cuda.cupy import OPTIONS, CuPyLauncher
-from arraycnn.ops.cuda.launcher import Addresses, source
+from arraycnn.ops.cuda.launcher import Addresses, NotRecordedError, source
 from arraycnn.ops.cuda.record import cuda_kernels
 from cuda_table import listed
 from host_cuda import HostLauncher
@@ -219,8 +220,9 @@ def test_a_recording_that_fails_is_ended_and_tells_why(recorder):
         message = "what went wrong"
         raise KeyError(message)
 
-    with pytest.raises(KeyError, match="what went wrong"):
+    with pytest.raises(NotRecordedError, match=r"^KeyError: 'what went wrong'$") as caught:
         launcher.capture(work)
+    assert isinstance(caught.value.__cause__, KeyError)
     assert events[-2:] == ["end", "not current"]
 
 
@@ -250,7 +252,7 @@ def test_the_memory_of_a_recording_is_freed_when_it_is_released(recorder):
     assert launcher._recordings == []
 
 
-@pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError, InvalidTypeError])
 def test_the_memory_of_a_recording_that_fails_is_freed(recorder, error):
     launcher, _, pools = recorder
 
@@ -258,8 +260,9 @@ def test_the_memory_of_a_recording_that_fails_is_freed(recorder, error):
         working_in(pools)()
         raise error
 
-    with pytest.raises(error):
+    with pytest.raises(error) as caught:  # as it is: others say what it means
         launcher.capture(work)
+    assert caught.value.__cause__ is None
     assert pools[0].held == 0
     assert launcher._recordings == []
 
@@ -271,7 +274,7 @@ def test_memory_that_an_error_on_its_way_still_holds_is_freed_the_next_time(reco
         working_in(pools, stays=60)()
         raise KeyError
 
-    with pytest.raises(KeyError):
+    with pytest.raises(NotRecordedError):
         launcher.capture(work)
     assert pools[0].held == 60
     pools[0].used = 0

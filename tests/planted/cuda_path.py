@@ -1,6 +1,7 @@
 """Faults in the path to a CUDA device: who gives recordings back, what is asked once, what is said."""
 
 OWNERS = "execution/test_cuda_recordings.py"
+REFUSALS = "execution/test_cuda_refusals.py"
 PROBE = "backends/test_cupy_probe.py"
 LAUNCHER = "ops/test_cuda_launcher.py -k 'recording or memory'"
 
@@ -22,4 +23,12 @@ FAULTS = [
     ("backends/cupy.py", "@cache\ndef _import_cupy()", "def _import_cupy()", PROBE + " -k asked_once"),
     ("backends/cupy.py", 'cupy.RawKernel(_PRODUCT, "arraycnn_probe")((1,), (256,), (ones, doubled, result))', "result = cupy.matmul(ones, doubled)", PROBE),
     ("backends/cupy.py", "if not (product == 16.0 * 2.0).all():", "if False:", PROBE),
+    ("training/machine_failures.py", "raise said from error", "raise said from None", REFUSALS),
+    ("training/machine_failures.py", "if (said := backend.in_words(error)) is not None:", "if (said := None) is not None:", REFUSALS),
+    ("execution/at_work.py", "        at = at.__cause__", "        at = None", REFUSALS),
+    ("backends/cupy.py", "if isinstance(error, NotRecordedError):", "if isinstance(error, Exception):", REFUSALS),
+    ("backends/cupy.py", "library = _LIBRARY.search(str(error))", "library = None", REFUSALS),
+    ("ops/cuda/cupy.py", "isinstance(error, ArraycnnError | MemoryError)", "isinstance(error, ArraycnnError)", LAUNCHER),
+    ("ops/cuda/cupy.py", "isinstance(error, ArraycnnError | MemoryError)", "isinstance(error, MemoryError)", LAUNCHER),
+    ("ops/cuda/cupy.py", " or not isinstance(error, Exception)", "", LAUNCHER),
 ]  # fmt: skip

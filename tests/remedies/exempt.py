@@ -63,6 +63,14 @@ ELSEWHERE: dict[Remedy, str] = {
     Remedy(
         "model/distribution_shift.py", "pass 255 - images"
     ): "model/test_distribution_shift.py::test_another_background",
+    Remedy(
+        "backends/cupy.py",
+        "use CuPy(graph=False), as train --no-graph does, or context.ops.matmul for products",
+    ): "execution/test_cuda_refusals.py::test_done_as_told_the_layer_trains_to_the_same_end",
+    Remedy(
+        "backends/cupy.py",
+        'pip install "{}[ctk]" brings it, and context.ops.matmul multiplies without it',
+    ): "execution/test_cuda_refusals.py::test_done_as_told_the_layer_trains_to_the_same_end",
     Remedy("estimator.py", "give them as fit had them"): (
         "data/test_sampling.py::test_the_estimator_refuses_to_score_classes_of_which_it_knows_none"
     ),

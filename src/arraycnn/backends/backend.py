@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar
 import numpy as np
 
 from arraycnn.backends.host_memory import free_host_memory
-from arraycnn.errors import InvalidTypeError
+from arraycnn.errors import ArraycnnError, InvalidTypeError
 from arraycnn.execution import (
     EagerInference,
     EagerTraining,
@@ -83,6 +83,10 @@ class Backend(ABC):
     def is_lost(self, error: Exception) -> bool:
         """Whether ``error`` says that the device does not answer any more."""
         return False
+
+    def in_words(self, error: Exception) -> ArraycnnError | None:
+        """``error`` of the library as one of our family, where the backend knows what it means."""
+        return None
 
     @abstractmethod
     def to_numpy(self, array: Array) -> np.ndarray:

@@ -1,6 +1,7 @@
 """CuPy on a CUDA device. Never falls back: what is missing is an error with cause and remedy."""
 
 import os
+import re
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -12,7 +13,13 @@ import numpy as np
 
 from arraycnn.backends.backend import Backend, adopt
 from arraycnn.backends.imports import import_library, one_line
-from arraycnn.errors import BackendUnavailableError, InvalidTypeError, InvalidValueError
+from arraycnn.errors import (
+    ArraycnnError,
+    BackendUnavailableError,
+    InvalidTypeError,
+    InvalidValueError,
+    MissingPackageError,
+)
 from arraycnn.execution import (
     InferencePlan,
     RecordedInference,
@@ -20,11 +27,13 @@ from arraycnn.execution import (
     Task,
     TrainingPlan,
 )
+from arraycnn.execution.at_work import layer_at_work
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.cuda import steps
 from arraycnn.ops.cuda.cupy import cupy_kernels, cupy_launcher
+from arraycnn.ops.cuda.launcher import NotRecordedError
 from arraycnn.ops.cuda.record import PRECISIONS
 from arraycnn.training.step import CROSS_ENTROPY, Carry, predicts_by_kernel
 
@@ -32,6 +41,9 @@ _INSTALL = 'pip install "arraycnn[cuda13]" (driver 580 or newer) or "arraycnn[cu
 
 _RESIDENT_SHARE = 0.5
 """The share of the device's free memory that a data set may take to be kept there."""
+
+_LIBRARY = re.compile(r"(?:Failure finding|failed to load)\W+(\w+)")
+"""What CuPy says where a library of CUDA's that it calls is not there."""
 
 _LOST = (
     *("cudaErrorNoDevice", "cudaErrorDevicesUnavailable", "cudaErrorECCUncorrectable"),
@@ -137,6 +149,25 @@ class CuPy(Backend):
 
     def is_lost(self, error: Exception) -> bool:
         return any(name in str(error) for name in _LOST)
+
+    def in_words(self, error: Exception) -> ArraycnnError | None:
+        who = f"backend cupy: {layer_at_work(error)[1] or 'the network'}"
+        if isinstance(error, NotRecordedError):
+            message = (
+                f"{who} must start kernels and nothing else to be recorded as a CUDA graph, got "
+                f"{one_line(error)}; use CuPy(graph=False), as train --no-graph does, or "
+                "context.ops.matmul for products"
+            )
+            return InvalidValueError(message)
+        library = _LIBRARY.search(str(error))
+        if library is None:
+            return None
+        wheel = (*_installed_wheels(), "cupy-cuda13x")[0]
+        message = (
+            f"{who} must call what is installed, got a call of CUDA's {library[1]}, which is not; "
+            f'pip install "{wheel}[ctk]" brings it, and context.ops.matmul multiplies without it'
+        )
+        return MissingPackageError(message)
 
     def to_numpy(self, array: Array) -> np.ndarray:
         return self._library().asnumpy(array)

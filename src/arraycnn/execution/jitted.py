@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from arraycnn.data.image_source import ImageSource
+from arraycnn.execution.at_work import Path
 from arraycnn.execution.eager import EagerTraining
 from arraycnn.execution.jitted_parts import JittedOptimizer, ordered, parted
 from arraycnn.execution.plan import Placement, Task, TrainingPlan
 from arraycnn.execution.streaming import Streaming
 from arraycnn.execution.xla import (
     MOST_FUNCTIONS,
-    Path,
     cause_in,
     causes_of,
     kept,

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from arraycnn.execution.at_work import Path
 from arraycnn.execution.eager import QUIET, EagerInference, on_host
 from arraycnn.execution.jitted_parts import parted
 from arraycnn.execution.xla import (
     MOST_FUNCTIONS,
-    Path,
     cause_in,
     causes_of,
     kept,

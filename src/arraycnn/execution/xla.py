@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 from arraycnn.errors import one_line
+from arraycnn.execution.at_work import Path, layer_at_work
 from arraycnn.execution.traceable import say
-from arraycnn.layers.layer import Context, Layer
+from arraycnn.layers.layer import Layer
 from arraycnn.program.memo import key_of
 from arraycnn.program.nodes import Program
 from arraycnn.program.opaque import Opaque
@@ -19,8 +19,6 @@ from arraycnn.program.trace import TracingError, said_of
 
 MOST_FUNCTIONS = 32
 """Compiled steps and passes that a process keeps, each for one program, device and size of batch."""
-
-Path = tuple[str, ...]
 
 _functions: OrderedDict[tuple, Callable[..., Any]] = OrderedDict()
 
@@ -63,13 +61,7 @@ def reading_errors() -> tuple[type[Exception], ...]:
 
 def cause_in(error: Exception) -> tuple[Path | None, str]:
     """The path of the layer at work, if one was; and its name, and what JAX says."""
-    path, owner = None, None
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        contexts = [value for value in frame.f_locals.values() if isinstance(value, Context)]
-        layer = frame.f_locals.get("self")
-        if contexts and hasattr(layer, "forward"):
-            path = contexts[0].path
-            owner = f"layer {'.'.join(path)}, {type(layer).__name__}" if path else None
+    path, owner = layer_at_work(error)
     if isinstance(error, TracingError):
         return path, one_line(error)
     words = one_line(error).partition(". ")[0]

@@ -64,7 +64,7 @@ class GuardedTraining:
 
 @contextmanager
 def failures_in_words(backend: Backend) -> Iterator[None]:
-    """Within the block, a lost device and memory that does not suffice are errors of our family."""
+    """Within the block, what the machine or the library refuses is an error of our family."""
     try:
         yield
     except ArraycnnError:
@@ -83,6 +83,8 @@ def failures_in_words(backend: Backend) -> Iterator[None]:
                 "again: check it with nvidia-smi, and go on from the last save in a new process"
             )
             raise DeviceLostError(message) from error
+        if (said := backend.in_words(error)) is not None:
+            raise said from error
         raise
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from arraycnn.errors import ArraycnnError, one_line
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import Addresses, Launcher, Sender, Size, source
+from arraycnn.ops.cuda.launcher import Addresses, Launcher, NotRecordedError, Sender, Size, source
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.kernels import Kernels
 
@@ -75,10 +76,12 @@ class CuPyLauncher(Launcher):
         self._recordings.append((pool, weakref.ref(recording)))
         try:
             self._record(work, recording)
-        except BaseException:
+        except BaseException as error:
             with suppress(Exception):  # what broke the recording is the error to show
                 self.release(recording)
-            raise
+            if isinstance(error, ArraycnnError | MemoryError) or not isinstance(error, Exception):
+                raise
+            raise NotRecordedError(one_line(f"{type(error).__name__}: {error}")) from error
         return recording
 
     def _record(self, work: Callable[[], None], recording: "_Recording") -> None:

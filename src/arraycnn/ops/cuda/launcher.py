@@ -50,6 +50,10 @@ Argument: TypeAlias = Any
 Size: TypeAlias = tuple[int, ...]
 
 
+class NotRecordedError(Exception):
+    """What a step does besides starting kernels cannot be recorded; says what CUDA said."""
+
+
 class Sender(Protocol):
     """Sends rows of a set on the host, while kernels started before still run."""
 
@@ -109,7 +113,7 @@ class Launcher(ABC):
 
         Recorded are addresses and numbers as they are now: what ``work`` allocates stays in use,
         and what is to differ from one time to the next must be read from an array. All kernels
-        must have run once before.
+        must have run once before. Raises NotRecordedError where ``work`` does what cannot be recorded.
         """
         raise NotImplementedError
 
