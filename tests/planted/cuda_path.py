@@ -1,6 +1,7 @@
 """Faults in the path to a CUDA device: who gives recordings back, what is asked once, what is said."""
 
 OWNERS = "execution/test_cuda_recordings.py"
+PLACING = "model/test_placing.py"
 REFUSALS = "execution/test_cuda_refusals.py"
 PROBE = "backends/test_cupy_probe.py"
 LAUNCHER = "ops/test_cuda_launcher.py -k 'recording or memory'"
@@ -31,4 +32,11 @@ FAULTS = [
     ("ops/cuda/cupy.py", "isinstance(error, ArraycnnError | MemoryError)", "isinstance(error, ArraycnnError)", LAUNCHER),
     ("ops/cuda/cupy.py", "isinstance(error, ArraycnnError | MemoryError)", "isinstance(error, MemoryError)", LAUNCHER),
     ("ops/cuda/cupy.py", " or not isinstance(error, Exception)", "", LAUNCHER),
+    ("model/placing.py", "if not backend.fits(array.size * np.dtype(dtype).itemsize):", "if False:", PLACING),
+    ("model/placing.py", "array.size * np.dtype(dtype).itemsize", "array.nbytes", PLACING),
+    ("model/placing.py", "return converted(self._array[indices], self.dtype)", "return self._array[indices]", PLACING),
+    ("model/inputs.py", "y = self.labels(labels, x.shape[0])", "y = self.backend.asarray(self.labels(labels, x.shape[0]))", PLACING),
+    ("model/inputs.py", "yield where, self.array(batch) if is_read else batch", "yield where, batch", PLACING),
+    ("model/inputs.py", "labels.read_part(where)", "labels.read_part(slice(None))", PLACING),
+    ("model/image_inputs.py", "                    _check_finite(some)", "                    pass", PLACING),
 ]  # fmt: skip

@@ -15,7 +15,9 @@ from arraycnn.data.pixel_rules import Scale, as_bytes, pixel_scale
 from arraycnn.data.shape_rules import shape_for
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import Layer, Rescale, Sequential
+from arraycnn.model.placing import converted, placed
 from arraycnn.ops import Array, array_namespace
+from arraycnn.training.batch_size import batches
 
 # Of a source, the scale is judged by so many images.
 _LOOKED_AT = 64
@@ -105,8 +107,13 @@ class ImageTaker:
         held = taken.resident
         if held is None:
             return taken
-        if isinstance(held, np.ndarray) and not backend.fits(held.nbytes):
-            return MappedImages(held)
+        if isinstance(held, np.ndarray):
+            source = placed(held, self._dtype_of(held), backend)
+            if source.resident is None:
+                for _, some in batches(source, self._form.shape):
+                    _check_finite(some)
+                return source
+            held = source.resident
         return ArraySource(self._finite(held, backend), backend.to_numpy)
 
     def array(self, images: Any, backend: Backend) -> Array:
@@ -125,18 +132,16 @@ class ImageTaker:
     def _finite(self, x: Array, backend: Backend) -> Array:
         """``x``, of the host or the backend, on the backend and in the form's dtype."""
         if isinstance(x, np.ndarray):
-            if x.dtype.kind == "f":  # on the host: no other library has every dtype of NumPy
-                with np.errstate(over="ignore"):  # what is too large becomes infinite: see below
-                    x = x.astype(self._form.dtype, copy=False)
-            x = backend.asarray(x)
+            x = backend.asarray(converted(x, self._dtype_of(x)))
         xp = array_namespace(x)
-        if x.dtype == xp.uint8:
-            return x
-        x = xp.astype(x, getattr(xp, self._form.dtype), copy=False)
-        if not bool(xp.all(xp.isfinite(x))):
-            reason = "must be finite, got NaN or infinity"
-            raise BrokenRule(reason, "remove or repair those images")
+        if x.dtype != xp.uint8:
+            x = xp.astype(x, getattr(xp, self._form.dtype), copy=False)
+        _check_finite(x)
         return x
+
+    def _dtype_of(self, x: np.ndarray) -> Any:
+        """What the network takes images like ``x`` as."""
+        return self._form.dtype if x.dtype.kind == "f" else x.dtype
 
     def _on_device(self, images: Array, backend: Backend) -> Array:
         xp = array_namespace(images)
@@ -190,6 +195,13 @@ class _Taken(ImageSource):
             return images
         with refused("images"):
             return as_bytes(images, self._scale)
+
+
+def _check_finite(x: Array) -> None:
+    xp = array_namespace(x)
+    if x.dtype != xp.uint8 and not bool(xp.all(xp.isfinite(x))):
+        reason = "must be finite, got NaN or infinity"
+        raise BrokenRule(reason, "remove or repair those images")
 
 
 def _read(source: ImageSource, indices: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from arraycnn.backends.backend import Backend
 from arraycnn.backends.numpy import NumPy
 from arraycnn.data.array_rules import BrokenRule, plain_array
-from arraycnn.data.image_source import ArraySource, ImageSource
+from arraycnn.data.image_source import ImageSource
 from arraycnn.data.label_rules import class_numbers, in_range
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import Layer, Sequential, Softmax
@@ -18,6 +18,7 @@ from arraycnn.losses import ClassificationLoss, Loss, MultiLabelLoss
 from arraycnn.model.class_names import match_classes
 from arraycnn.model.image_inputs import ImageForm, ImageTaker, refused
 from arraycnn.model.label_inputs import are_class_numbers, is_soft, other_labels, soft_labels
+from arraycnn.model.placing import placed
 from arraycnn.ops import Array
 from arraycnn.training.batch_size import batches
 from arraycnn.training.step import CROSS_ENTROPY
@@ -94,6 +95,12 @@ class Intake:
         for where, batch in batches(images, self.form.shape, progress):
             yield where, self.array(batch) if is_read else batch
 
+    def placed_labels(self, labels: ImageSource, where: slice) -> Array:
+        """Those of a batch, on the backend."""
+        if labels.resident is None:
+            return self.backend.asarray(labels.read_part(where))
+        return labels.resident[where, ...]
+
     def labels(self, labels: Any, count: int, soft: bool = False) -> np.ndarray:
         """``labels``, on the host or on the backend's device, as the loss takes them, on the host.
 
@@ -151,10 +158,10 @@ class Intake:
         return self.backend.asarray(checked.astype(self.form.dtype))
 
     def pair(self, images: Any, labels: Any) -> tuple[ImageSource, ImageSource]:
-        """(images, labels), as `images` gives them; the labels are one array on the backend."""
+        """(images, labels), as `images` gives them: labels that do not fit are left to be read, too."""
         x = self.images(images)
-        y = self.backend.asarray(self.labels(labels, x.shape[0]))
-        return x, ArraySource(y, self.backend.to_numpy)
+        y = self.labels(labels, x.shape[0])
+        return x, placed(y, y.dtype, self.backend)
 
     def validation(
         self, validation: Any, images: ImageSource

@@ -387,8 +387,8 @@ class Model(Stands, Described):
         progress: Callable[[int], None] | None = None,
     ) -> Metrics:
         x, y = held_out
-        placed = self.intake.placed(x, progress)
-        return self._sums((images, y.resident[where, ...]) for where, images in placed)
+        placed, labels = self.intake.placed(x, progress), self.intake.placed_labels
+        return self._sums((images, labels(y, where)) for where, images in placed)
 
     def _sums(self, batches: Iterable[tuple[Array, Array]]) -> Metrics:
         plan = self._inference_plan()
