@@ -28,6 +28,7 @@ if HAS_LLVM := find_spec("llvmlite") is not None:
     from arraycnn.ops.compiled.launcher import ELEMENTS, WORTH
     from arraycnn.ops.conv2d import compiled as convolution
     from arraycnn.ops.conv2d import compiled_nine_taps as nine_taps
+    from arraycnn.ops.conv2d import compiled_shapes as shapes
     from arraycnn.ops.dense import compiled_kernels as dense
     from arraycnn.ops.dense import compiled_products as tiles
     from guards import GuardedLauncher, check_guards
@@ -259,14 +260,14 @@ def small_bands(monkeypatch):
     monkeypatch.setattr(winograd, "TILE_BYTES", 2**12)
     monkeypatch.setattr(columns, "TILE_BYTES", 2**12)
     if HAS_LLVM:
-        monkeypatch.setattr(convolution, "_BAND_BYTES", 2**15)
+        monkeypatch.setattr(shapes, "BAND_BYTES", 2**15)
 
 
 @records
 @pytest.mark.usefixtures("small_bands")
 @pytest.mark.parametrize("kind", ["nine taps", "any window", "narrow", "winograd"])
 def test_convolutions_of_every_size(record, kind):
-    most = convolution._MOST_GROUPS if HAS_LLVM else launcher.MOST_TASKS
+    most = shapes.MOST_GROUPS if HAS_LLVM else launcher.MOST_TASKS
     images = around(2, most, 2 * most)[1:]
     if kind == "nine taps":
         pixels = nine_taps._PIXELS if HAS_LLVM else 4

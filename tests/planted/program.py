@@ -257,8 +257,8 @@ FAULTS = [
     ),
     (
         "program/render/launching.py",
-        "(self._kernel.address, self._layout.blocks, struct",
-        "(self._kernel.address, 1, struct",
+        "(self._kernel.address, self._layout.blocks,",
+        "(self._kernel.address, 1,",
         _RENDER,
     ),
     ("ops/compiled/chains.py", "first += step[:place]", "last += step[:place]", _RENDER),

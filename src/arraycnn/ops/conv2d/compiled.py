@@ -2,133 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from arraycnn.ops import generic
 from arraycnn.ops.compiled.kernels.links import NO_LINKS
-from arraycnn.ops.compiled.kernels.vectors import BYTES
 from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher
+from arraycnn.ops.conv2d import compiled_few_channels as few_channels
 from arraycnn.ops.conv2d import compiled_kernels as convolution
 from arraycnn.ops.conv2d import compiled_phases as phases
+from arraycnn.ops.conv2d import compiled_winners as winning
 from arraycnn.ops.conv2d import compiled_winograd as winograd
+from arraycnn.ops.conv2d.compiled_shapes import LINE_BYTES, Convolution, odd_lines
 from arraycnn.ops.dense import compiled_kernels as dense
 from arraycnn.ops.kernels import Kernels
-from arraycnn.ops.max_pool2d.compiled import NO_POOL, fits_byte, pool_window
-from arraycnn.ops.max_pool2d.compiled_kernels import PoolWindow
+from arraycnn.ops.max_pool2d.compiled import fits_byte
 from arraycnn.ops.window import Window
-
-_MOST_GROUPS = 16
-"""Into so many groups of images a batch is cut whose gradients are summed afterwards."""
-
-_BAND_BYTES = 256 * 1024
-"""What the transformed tiles of a band may take: they are to stay in a core's second cache."""
-
-_LINE_BYTES = 64
-"""Of a cache."""
-
-
-@dataclass(frozen=True)
-class _Convolution:
-    """One convolution's shapes, and a pool's that may follow."""
-
-    x: np.ndarray
-    weight: np.ndarray
-    window: Window
-    pool: Window | None
-
-    @property
-    def images(self) -> int:
-        return self.x.shape[0]
-
-    @property
-    def channels(self) -> int:
-        return self.weight.shape[2]
-
-    @property
-    def filters(self) -> int:
-        return self.weight.shape[3]
-
-    @property
-    def lanes(self) -> int:
-        """How many numbers a vector has."""
-        return BYTES // self.x.itemsize
-
-    @property
-    def outputs(self) -> tuple[int, int]:
-        """Rows and columns of the convolution's own output."""
-        return self.window.output_shape(self.x.shape[1], self.x.shape[2])
-
-    @property
-    def y_shape(self) -> tuple[int, ...]:
-        rows, columns = self.pool.output_shape(*self.outputs) if self.pool else self.outputs
-        return self.images, rows, columns, self.filters
-
-    @property
-    def suits_winograd(self) -> bool:
-        whole_vectors = self.channels % self.lanes == 0 and self.filters % self.lanes == 0
-        pools_tiles = self.pool is None or self.pool == Window((2, 2), (2, 2))
-        return (
-            self.window.kernel_size == (3, 3)
-            and self.window.stride == (1, 1)
-            and whole_vectors
-            and min(self.channels, self.filters) >= 16
-            and pools_tiles
-        )
-
-    @property
-    def tiles(self) -> tuple[int, int, int]:
-        """Winograd's rows and columns of tiles, and how many rows make a band."""
-        _, rows, columns, _ = self.y_shape
-        down, across = (rows, columns) if self.pool else (-(-rows // 2), -(-columns // 2))
-        a_row = 16 * across * (self.channels + self.filters) * self.x.itemsize
-        bands = -(-down // max(1, _BAND_BYTES // a_row))
-        return down, across, -(-down // bands)
-
-    def place_stride(self, count: int) -> int:
-        """How far apart a tile's 16 places lie in a band, of ``count`` channels: of odd cache lines.
-
-        A cache has room for but a few numbers whose addresses differ by a power of two.
-        """
-        _, across, band = self.tiles
-        return _odd_lines(band * across * count, self.x.itemsize)
-
-    @property
-    def groups(self) -> int:
-        return max(1, min(self.images, _MOST_GROUPS))
-
-    @property
-    def parts(self) -> int:
-        """Into so many parts the channels are cut where there are too few images to share."""
-        parts = max(1, min(self.channels // (2 * self.lanes), 8 // self.groups))
-        return parts if self.channels % (parts * self.lanes) == 0 else 1
-
-    @property
-    def sizes(self) -> convolution.Sizes:
-        """What the kernels for any window are told."""
-        _, height, width, channels = self.x.shape
-        padded_height, padded_width = self.window.padded_shape(height, width)
-        output_height, output_width = self.outputs
-        return convolution.Sizes(
-            height=height, width=width, channels=channels, filters=self.filters,
-            kernel_height=self.window.kernel_size[0], kernel_width=self.window.kernel_size[1],
-            stride_height=self.window.stride[0], stride_width=self.window.stride[1],
-            padding_top=self.window.padding[0], padding_left=self.window.padding[2],
-            padded_height=padded_height, padded_width=padded_width,
-            output_height=output_height, output_width=output_width,
-        )  # fmt: skip
-
-    @property
-    def pool_window(self) -> PoolWindow:
-        return NO_POOL if self.pool is None else pool_window(self.pool, *self.outputs)
-
-
-def _odd_lines(count: int, size: int) -> int:
-    """At least ``count`` numbers of ``size`` bytes, in an odd number of cache lines."""
-    line = _LINE_BYTES // size
-    return (-(-count // line) | 1) * line
 
 
 def _forward(
@@ -145,7 +35,7 @@ def _forward(
     if bias is None:
         bias = _zeros(weight.shape[3], weight.dtype)
     x, weight, bias = launcher.floating(owner, x, weight, bias)
-    shape = _Convolution(x, weight, window, pool)
+    shape = Convolution(x, weight, window, pool)
     y = launcher.empty(shape.y_shape, x.dtype)
     winners = launcher.empty(shape.y_shape, "uint8") if pool else None
     if 0 in y.shape:
@@ -200,7 +90,7 @@ def _backward(
     x, weight, dy, y = launcher.floating(owner, x, weight, dy, dy if y is None else y)
     if winners is not None:
         winners = launcher.contiguous(winners)
-    shape = _Convolution(x, weight, window, pool)
+    shape = Convolution(x, weight, window, pool)
     images, height, width, channels = x.shape
     filters, groups = shape.filters, shape.groups
     dx = launcher.empty(x.shape, x.dtype) if need_dx else None
@@ -228,18 +118,31 @@ def _backward(
         launcher.launch(
             winograd.backward, groups * parts, launch_of_parts, like=x, room=room, by=by
         )
+    elif winners is not None and shape.has_few_channels and shape.has_four_to_a_winner:
+        sums = launcher.empty((groups, filters, shape.taps_in_rows), x.dtype)
+        launch_of_winners = winning.Backward(
+            before=NO_LINKS, after=NO_LINKS,
+            x=x, filter_rows=_filters_in_rows(launcher, shape) if need_dx else None,
+            dy=dy, y=y, winners=winners, dx=dx, sizes=shape.sizes, relu=relu,
+            images=images, groups=groups, sums=sums, dbiases=dbiases, pool=shape.pool_window,
+        )  # fmt: skip
+        room = sum(shape.rooms_of_few(need_dx).values())
+        launcher.launch(winning.backward, groups, launch_of_winners, like=x, room=room, by="loop")
+        return dx, _from_rows(launcher, shape, _sum(launcher, sums)), _sum(launcher, dbiases)
     else:
-        turned = _turned_filters(launcher, weight, window) if need_dx else None
         (rows, columns), (kernel_height, kernel_width) = shape.outputs, window.kernel_size
-        padded_height, padded_width = window.padded_shape(height, width)
-        frame = (
-            -(-kernel_height // window.stride[0]) - 1,
-            -(-kernel_width // window.stride[1]) - 1,
-        )
-        if not need_dx:
-            frame = (0, 0)
+        few, turned, frame = shape.has_few_channels, None, (0, 0)
+        if need_dx and few:
+            turned = _filters_in_rows(launcher, shape)
+        elif need_dx:
+            turned = _turned_filters(launcher, weight, window)
+            frame = (
+                -(-kernel_height // window.stride[0]) - 1,
+                -(-kernel_width // window.stride[1]) - 1,
+            )
         framed = (rows + 2 * frame[0]) * (columns + 2 * frame[1])
-        room = padded_height * padded_width * channels + (framed + rows * columns) * filters
+        rooms = shape.rooms_of_few(need_dx and few)
+        room = rooms["image"] + (framed + rows * columns) * filters + rooms["patches"]
         launch = convolution.Backward(
             before=NO_LINKS, after=NO_LINKS,
             x=x, turned=turned, dy=dy, y=y, winners=winners, dx=dx, sizes=shape.sizes, relu=relu,
@@ -250,14 +153,36 @@ def _backward(
     return dx, _sum(launcher, dweights), _sum(launcher, dbiases)
 
 
+def _filters_in_rows(launcher: Launcher, shape: Convolution) -> np.ndarray:
+    """(F, KH, row), each row KW * C numbers and zeros, as patches of few channels are made of."""
+    rows = launcher.empty((shape.filters, shape.taps_in_rows), shape.x.dtype)
+    launch = few_channels.FiltersInRows(
+        weight=shape.weight, rows=rows, kernel_height=shape.weight.shape[0],
+        row_size=shape.row_size, filters=shape.filters,
+    )  # fmt: skip
+    launcher.launch(few_channels.filters_in_rows, 1, launch, like=rows)
+    return rows
+
+
+def _from_rows(launcher: Launcher, shape: Convolution, rows: np.ndarray) -> np.ndarray:
+    """What `_filters_in_rows` gives, in the order of a weight."""
+    weight = launcher.empty(shape.weight.shape, rows.dtype)
+    launch = few_channels.FiltersInRows(
+        weight=weight, rows=rows, kernel_height=weight.shape[0], row_size=shape.row_size,
+        filters=shape.filters,
+    )  # fmt: skip
+    launcher.launch(few_channels.filters_from_rows, 1, launch, like=rows)
+    return weight
+
+
 def _transformed_filters(launcher: Launcher, weight: np.ndarray, turned: bool) -> np.ndarray:
-    """(16, C, F), or turned (16, F, C), each of the 16 as far apart as `_odd_lines` says."""
+    """(16, C, F), or turned (16, F, C), each of the 16 as far apart as `odd_lines` says."""
     channels, filters = weight.shape[2:]
     rows, columns = (filters, channels) if turned else (channels, filters)
-    u = launcher.empty((16, _odd_lines(rows * columns, weight.itemsize)), weight.dtype)
+    u = launcher.empty((16, odd_lines(rows * columns, weight.itemsize)), weight.dtype)
     block_rows = max(1, ELEMENTS // 64 // columns)
     if turned:  # a cache line of each row of the weight is read at a time
-        block_rows = max(block_rows, _LINE_BYTES // weight.itemsize)
+        block_rows = max(block_rows, LINE_BYTES // weight.itemsize)
     launch = winograd.TransformFilters(
         weight=weight, u=u, turned=turned, channels=channels, filters=filters,
         block_rows=block_rows, place_stride=u.shape[1],

@@ -11,6 +11,7 @@ from arraycnn.ops.compiled.kernels.links import LoopOverImages, run_links
 from arraycnn.ops.compiled.kernels.pointers import after, at, carray
 from arraycnn.ops.compiled.launch_struct import Bytes, LaunchStruct, Reals
 from arraycnn.ops.compiled.translation.functions import compiled
+from arraycnn.ops.conv2d.compiled_few_channels import are_few, image_gradient_of_few, row_of
 from arraycnn.ops.conv2d.compiled_nine_taps import nine_tap_gradients, nine_taps
 from arraycnn.ops.conv2d.compiled_phases import image_gradient, taps_of
 from arraycnn.ops.dense.compiled_products import multiply
@@ -60,7 +61,7 @@ def _has_nine_taps(channels, tall, wide, right):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _framed(x, image, height, width, channels, high, broad, top, left, room):  # type: ignore[no-untyped-def]
+def framed_image(x, image, height, width, channels, high, broad, top, left, room):  # type: ignore[no-untyped-def]
     """An image with zeros around it, (high, broad, C), in ``room``; itself where it has none."""
     start = after(x, image * height * width * channels)
     if high != height or broad != width:
@@ -107,7 +108,7 @@ def forward(block, launch: Forward, scratch):  # type: ignore[no-untyped-def]
     )
     rows, columns, relu = sizes.output_height, sizes.output_width, launch.relu
     room = at(scratch, 0)
-    image = _framed(x, block, height, width, channels, high, broad, top, left, room)
+    image = framed_image(x, block, height, width, channels, high, broad, top, left, room)
     pooled = launch.winners is not None
     if pooled:
         outputs = after(room, high * broad * channels)
@@ -209,11 +210,13 @@ def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
     need_dx = launch.dx is not None
     # Where a gradient for the image is wanted, dy has a frame.
     frame_rows, frame_columns = 0, 0
-    if need_dx:
+    few = are_few(channels, x)
+    if need_dx and not few:
         frame_rows, frame_columns = taps_of(tall, down, 0) - 1, taps_of(wide, right, 0) - 1
     reach_rows, reach_columns = rows + 2 * frame_rows, columns + 2 * frame_columns
     room = at(scratch, 0)
-    framed = after(room, high * broad * channels)
+    padded = row_of(high * broad * channels + row_of(taken, x), x)
+    framed = after(room, padded)
     start = after(framed, (frame_rows * reach_columns + frame_columns) * filters)
     everything, line = carray(framed, reach_rows * reach_columns * filters), reach_columns * filters
     winners = launch.winners
@@ -253,7 +256,7 @@ def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
             spread_gradient(
                 launch.pool, passed, after(winners, image * size), start, line, filters, filters
             )
-        source = _framed(x, image, height, width, channels, high, broad, top, left, room)
+        source = framed_image(x, image, height, width, channels, high, broad, top, left, room)
         if nine:
             nine_tap_gradients(
                 dweight, source, down * broad, broad, start, line, rows, columns, filters
@@ -270,9 +273,13 @@ def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
         if not need_dx:
             run_links(launch.after, image, scratch)
             continue
-        image_gradient(
-            after(dx, image * height * width * channels), height, width, channels, framed,
-            frame_rows, frame_columns, rows, columns, filters, turned, tall, wide, down, right,
-            top, left,
-        )  # fmt: skip
+        target = after(dx, image * height * width * channels)
+        if few:
+            patches = after(passed, rows * columns * filters)
+            image_gradient_of_few(target, start, turned, sizes, room, padded, patches)
+        else:
+            image_gradient(
+                target, height, width, channels, framed, frame_rows, frame_columns, rows, columns,
+                filters, turned, tall, wide, down, right, top, left,
+            )  # fmt: skip
         run_links(launch.after, image, scratch)

@@ -41,6 +41,13 @@ def after(code: Arithmetic, start: Pointer, offset: Any) -> Pointer:
 
 
 @instruction
+def as_integers(code: Arithmetic, start: Pointer) -> Pointer:
+    """The same place, of int32."""
+    kind = llvm_type("int32").as_pointer()
+    return Pointer("int32", code.builder.bitcast(start.value, kind))
+
+
+@instruction
 def lanes_of(code: Arithmetic, start: Pointer) -> int:
     """How many numbers of the kind at the pointer ``start`` make a vector."""
     return Emitter(code.builder, llvm_type(start.dtype)).lanes

@@ -26,7 +26,7 @@ BYTES = 64 if _WIDE else 32
 
 REGISTERS = 32 if _WIDE else 16
 
-_INT = ir.IntType(64)
+_INT, _INT32 = ir.IntType(64), ir.IntType(32)
 
 
 class Vector:
@@ -254,6 +254,26 @@ class Emitter:
     def equal_bytes(self, a: Vector, b: Vector) -> Any:
         return self.builder.icmp_signed("==", a.value, b.value)
 
+    def as_integers(self, numbers: Vector) -> Any:
+        """A vector of bytes as one of int32, which these methods have no class for."""
+        return self.builder.zext(numbers.value, self._integers)
+
+    def same_integers(self, number: Any) -> Any:
+        """An integer of the code, as int32, in every lane."""
+        return self._spread(self.builder.trunc(number, _INT32), self._integers).value
+
+    def load_integers(self, start: Any, place: Any) -> Any:
+        """As many int32 as a vector has numbers, from number ``place`` behind ``start`` on."""
+        return self.builder.load(self._integers_at(start, place), align=4)
+
+    def store_integers(self, numbers: Any, start: Any, place: Any) -> None:
+        self.builder.store(numbers, self._integers_at(start, place), align=4)
+
+    def load_integer(self, start: Any, place: Any) -> Any:
+        """One int32, as an integer of the code."""
+        place = self.builder.gep(self.builder.bitcast(start, _INT32.as_pointer()), [place])
+        return self.builder.sext(self.builder.load(place), _INT)
+
     def variable(self, value: Any) -> Any:
         """A place for a value that changes in a loop; LLVM makes a register of it."""
         with self.builder.goto_entry_block():
@@ -278,6 +298,14 @@ class Emitter:
     @property
     def _bytes(self) -> Any:
         return ir.VectorType(ir.IntType(8), self.lanes)
+
+    @property
+    def _integers(self) -> Any:
+        return ir.VectorType(_INT32, self.lanes)
+
+    def _integers_at(self, start: Any, place: Any) -> Any:
+        there = self.builder.gep(self.builder.bitcast(start, _INT32.as_pointer()), [place])
+        return self.builder.bitcast(there, self._integers.as_pointer())
 
     def _vector_at(self, pointer: Any) -> Any:
         return self.builder.bitcast(pointer, self.type.as_pointer())

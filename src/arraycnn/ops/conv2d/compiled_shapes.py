@@ -1,0 +1,162 @@
+"""The shapes of a compiled convolution: which way it goes, and in which parts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from arraycnn.ops.compiled.kernels.vectors import BYTES
+from arraycnn.ops.conv2d import compiled_few_channels as few_channels
+from arraycnn.ops.conv2d import compiled_kernels as convolution
+from arraycnn.ops.max_pool2d.compiled import NO_POOL, pool_window
+from arraycnn.ops.max_pool2d.compiled_kernels import PoolWindow
+from arraycnn.ops.window import Window
+
+MOST_GROUPS = 16
+"""Into so many groups of images a batch is cut whose gradients are summed afterwards."""
+
+BAND_BYTES = 256 * 1024
+"""What the transformed tiles of a band may take: they are to stay in a core's second cache."""
+
+LINE_BYTES = 64
+"""Of a cache."""
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution's shapes, and a pool's that may follow."""
+
+    x: np.ndarray
+    weight: np.ndarray
+    window: Window
+    pool: Window | None
+
+    @property
+    def images(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def channels(self) -> int:
+        return self.weight.shape[2]
+
+    @property
+    def filters(self) -> int:
+        return self.weight.shape[3]
+
+    @property
+    def lanes(self) -> int:
+        """How many numbers a vector has."""
+        return BYTES // self.x.itemsize
+
+    @property
+    def outputs(self) -> tuple[int, int]:
+        """Rows and columns of the convolution's own output."""
+        return self.window.output_shape(self.x.shape[1], self.x.shape[2])
+
+    @property
+    def y_shape(self) -> tuple[int, ...]:
+        rows, columns = self.pool.output_shape(*self.outputs) if self.pool else self.outputs
+        return self.images, rows, columns, self.filters
+
+    @property
+    def suits_winograd(self) -> bool:
+        whole_vectors = self.channels % self.lanes == 0 and self.filters % self.lanes == 0
+        pools_tiles = self.pool is None or self.pool == Window((2, 2), (2, 2))
+        return (
+            self.window.kernel_size == (3, 3)
+            and self.window.stride == (1, 1)
+            and whole_vectors
+            and min(self.channels, self.filters) >= 16
+            and pools_tiles
+        )
+
+    @property
+    def has_few_channels(self) -> bool:
+        """Whether a vector of the channels of one pixel would be half empty, as `are_few` says."""
+        return 2 * self.channels <= self.lanes
+
+    @property
+    def has_four_to_a_winner(self) -> bool:
+        """Whether the gradient for the filters is a sum over winners, a quarter of the outputs."""
+        nine_taps = (
+            self.channels == 1 and self.window.kernel_size == (3, 3) and self.window.stride[1] == 1
+        )
+        return self.pool == Window((2, 2), (2, 2)) and not nine_taps
+
+    @property
+    def row_size(self) -> int:
+        """Numbers next to each other that a window has of a row."""
+        return self.window.kernel_size[1] * self.channels
+
+    @property
+    def taps_in_rows(self) -> int:
+        """What the taps and channels of a filter take, each row of the window in whole vectors."""
+        return self.window.kernel_size[0] * self._in_vectors(self.row_size)
+
+    def rooms_of_few(self, need_dx: bool) -> dict[str, int]:
+        """The parts of the scratch of gradients of few channels, in whole vectors."""
+        (rows, columns), size = self.outputs, math.prod(self.y_shape[1:])
+        padded = math.prod(self.window.padded_shape(*self.x.shape[1:3])) * self.channels
+        return {
+            "image": self._in_vectors(padded + self._in_vectors(self.row_size)),
+            "outputs": self._in_vectors(rows * columns * self.filters),
+            "winners": 3 * self._in_vectors(size),  # gradients, and where patches begin
+            "patches": max(few_channels.NEAR, columns * self.taps_in_rows) if need_dx else 0,
+        }
+
+    def _in_vectors(self, numbers: int) -> int:
+        return -(-numbers // self.lanes) * self.lanes
+
+    @property
+    def tiles(self) -> tuple[int, int, int]:
+        """Winograd's rows and columns of tiles, and how many rows make a band."""
+        _, rows, columns, _ = self.y_shape
+        down, across = (rows, columns) if self.pool else (-(-rows // 2), -(-columns // 2))
+        a_row = 16 * across * (self.channels + self.filters) * self.x.itemsize
+        bands = -(-down // max(1, BAND_BYTES // a_row))
+        return down, across, -(-down // bands)
+
+    def place_stride(self, count: int) -> int:
+        """How far apart a tile's 16 places lie in a band, of ``count`` channels: of odd cache lines.
+
+        A cache has room for but a few numbers whose addresses differ by a power of two.
+        """
+        _, across, band = self.tiles
+        return odd_lines(band * across * count, self.x.itemsize)
+
+    @property
+    def groups(self) -> int:
+        return max(1, min(self.images, MOST_GROUPS))
+
+    @property
+    def parts(self) -> int:
+        """Into so many parts the channels are cut where there are too few images to share."""
+        parts = max(1, min(self.channels // (2 * self.lanes), 8 // self.groups))
+        return parts if self.channels % (parts * self.lanes) == 0 else 1
+
+    @property
+    def sizes(self) -> convolution.Sizes:
+        """What the kernels for any window are told."""
+        _, height, width, channels = self.x.shape
+        padded_height, padded_width = self.window.padded_shape(height, width)
+        output_height, output_width = self.outputs
+        return convolution.Sizes(
+            height=height, width=width, channels=channels, filters=self.filters,
+            kernel_height=self.window.kernel_size[0], kernel_width=self.window.kernel_size[1],
+            stride_height=self.window.stride[0], stride_width=self.window.stride[1],
+            padding_top=self.window.padding[0], padding_left=self.window.padding[2],
+            padded_height=padded_height, padded_width=padded_width,
+            output_height=output_height, output_width=output_width,
+        )  # fmt: skip
+
+    @property
+    def pool_window(self) -> PoolWindow:
+        return NO_POOL if self.pool is None else pool_window(self.pool, *self.outputs)
+
+
+def odd_lines(count: int, size: int) -> int:
+    """At least ``count`` numbers of ``size`` bytes, in an odd number of cache lines."""
+    line = LINE_BYTES // size
+    return (-(-count // line) | 1) * line
