@@ -257,13 +257,8 @@ FAULTS = [
     ),
     (
         "program/render/launching.py",
-<<<<<<< Updated upstream
         "(self._kernel.address, self._layout.blocks,",
         "(self._kernel.address, 1,",
-=======
-        "(self._kernel.address, self._layout.blocks, LoopLaunch",
-        "(self._kernel.address, 1, LoopLaunch",
->>>>>>> Stashed changes
         _RENDER,
     ),
     ("ops/compiled/chains.py", "first += step[:place]", "last += step[:place]", _RENDER),
