@@ -10,6 +10,7 @@ import pytest
 from arraycnn import CuPy, Dense, Flatten, Model, Sequential
 from arraycnn.errors import OutOfMemoryError
 from arraycnn.networks import NETWORKS
+from arraycnn.ops.cuda.cupy import cupy_launcher
 from optional import Late
 
 pytestmark = pytest.mark.usefixtures("driver")
@@ -24,6 +25,9 @@ LABELS = RNG.integers(0, 10, len(IMAGES))
 @pytest.fixture
 def allocated(driver):
     """What is allocated, but for memory that CuPy keeps for the next array."""
+    gc.collect()
+    for device in (0, 1):  # recordings of models that other tests have dropped
+        cupy_launcher(device).reclaim()
 
     def ask():
         gc.collect()
@@ -34,6 +38,16 @@ def allocated(driver):
         return found
 
     return ask
+
+
+def leaked(before, after):
+    """What grew each time, a block of memory or another thing.
+
+    Less than that is how CuPy shares its memory out, which a chunk of steps more or less can change.
+    """
+    smallest = {name: 512 if "bytes" in name else 1 for name in after}
+    grown = {name: after[name] - before[name] for name in after}
+    return {name: size for name, size in grown.items() if size >= TIMES * smallest[name]}
 
 
 def new_model(**options):
@@ -51,7 +65,7 @@ def test_fits_leave_no_memory(allocated):
     before = allocated()
     for _ in range(TIMES):
         model.fit(IMAGES, LABELS, epochs=2, batch_size=4)
-    assert allocated() == before
+    assert not leaked(before, allocated())
 
 
 def test_models_that_are_gone_leave_no_memory(allocated):
@@ -66,7 +80,7 @@ def test_models_that_are_gone_leave_no_memory(allocated):
     before = allocated()
     for _ in range(TIMES):
         train()
-    assert allocated() == before
+    assert not leaked(before, allocated())
 
 
 def test_fits_on_a_second_device_leave_no_memory(allocated):
@@ -81,7 +95,7 @@ def test_fits_on_a_second_device_leave_no_memory(allocated):
     before = both()
     for _ in range(TIMES):
         model.fit(IMAGES, LABELS, batch_size=4)
-    assert both() == before
+    assert not leaked(before, both())
 
 
 def test_predictions_leave_no_memory(allocated):
@@ -96,7 +110,7 @@ def test_predictions_leave_no_memory(allocated):
     before = allocated()
     for _ in range(TIMES):
         predict()
-    assert allocated() == before
+    assert not leaked(before, allocated())
 
 
 @dataclass(frozen=True)
@@ -119,7 +133,7 @@ def test_recordings_that_fail_leave_no_memory(allocated):
     before = allocated()
     for _ in range(TIMES):
         fail()
-    assert allocated() == before
+    assert not leaked(before, allocated())
 
 
 def test_out_of_memory_names_a_batch_that_fits_however_often_it_was(driver, allocated):

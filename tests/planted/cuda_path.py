@@ -1,6 +1,7 @@
 """Faults in the path to a CUDA device: who gives recordings back, what is asked once, what is said."""
 
 OWNERS = "execution/test_cuda_recordings.py"
+FREED = "--host-driver=lazy backends/test_host_driver_memory.py -k fail"
 PLACING = "model/test_placing.py"
 REFUSALS = "execution/test_cuda_refusals.py"
 PROBE = "backends/test_cupy_probe.py"
@@ -17,7 +18,7 @@ FAULTS = [
     ("execution/recorded_inference.py", "        outputs.clear()", "        pass", OWNERS),
     ("execution/recorded_inference.py", "        self._launcher.release(replay)\n", "", OWNERS),
     ("execution/recorded_inference.py", "while self._recorded:", "if self._recorded:", OWNERS),
-    ("model/model.py", "closing(plan), closing(fitting)", "closing(fitting)", OWNERS),
+    ("model/model.py", "closing(plan), failures_in_words", "failures_in_words", OWNERS),
     ("model/model.py", "known[1].close()", "pass", OWNERS),
     ("training/batch_stream.py", "        self._plan.close()", "        pass", OWNERS),
     ("profiling/profile.py", ", closing(steps)", "", OWNERS),
@@ -39,4 +40,6 @@ FAULTS = [
     ("model/inputs.py", "yield where, self.array(batch) if is_read else batch", "yield where, batch", PLACING),
     ("model/inputs.py", "labels.read_part(where)", "labels.read_part(slice(None))", PLACING),
     ("model/image_inputs.py", "                    _check_finite(some)", "                    pass", PLACING),
+    ("training/machine_failures.py", "                _ = frame.f_locals", "                pass", FREED),
+    ("training/machine_failures.py", "            _clear_frames(error)\n            raise said from error", "            raise said from error", FREED),
 ]  # fmt: skip

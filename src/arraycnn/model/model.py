@@ -258,7 +258,7 @@ class Model(Stands, Described):
             plan = StreamedTraining(plan, stream, state.course)
         told = self.loss.measure, self.backend.is_finite, self._follow
         fitting = Fitting(plan, optimizer, state, callbacks, *told)
-        with failures_in_words(self.backend), closing(plan), closing(fitting):
+        with closing(plan), failures_in_words(self.backend), closing(fitting):
             try:
                 fitting.run(lambda: self._measure(held_out) if held_out is not None else None)
             finally:

@@ -36,5 +36,7 @@ def placed(array: np.ndarray, dtype: Any, backend: Backend) -> ImageSource:
 
 def converted(array: np.ndarray, dtype: Any) -> np.ndarray:
     """``array`` in ``dtype``, itself where it is."""
+    if array.dtype == dtype:
+        return array
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
-        return array.astype(dtype, copy=False)
+        return array.astype(dtype)

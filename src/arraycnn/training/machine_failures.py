@@ -40,7 +40,7 @@ class GuardedTraining:
             if not _is_out_of_memory(error):
                 raise
             self._reserve.close()
-            traceback.clear_frames(error.__traceback__)  # they hold what the step had made so far
+            _clear_frames(error)
             raise self._too_large(max(map(len, batches))) from error
 
     def _too_large(self, batch_size: int) -> OutOfMemoryError:
@@ -84,8 +84,19 @@ def failures_in_words(backend: Backend) -> Iterator[None]:
             )
             raise DeviceLostError(message) from error
         if (said := backend.in_words(error)) is not None:
+            _clear_frames(error)
             raise said from error
         raise
+
+
+def _clear_frames(error: BaseException) -> None:
+    """Let go of what a step had made so far, which the frames of ``error`` and of its cause hold."""
+    for one in (error, error.__cause__):
+        if one is not None:
+            traceback.clear_frames(one.__traceback__)
+            for frame, _line in traceback.walk_tb(one.__traceback__):
+                # A frame whose variables were looked at keeps a copy, until they are looked at again.
+                _ = frame.f_locals
 
 
 def _is_out_of_memory(error: Exception) -> bool:

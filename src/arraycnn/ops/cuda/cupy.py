@@ -112,7 +112,8 @@ class CuPyLauncher(Launcher):
         for known in tuple(self._recordings):
             pool, recording = known[0], known[1]()
             if recording is None or recording.is_released:
-                with self._device:
+                # A device that is lost has nothing to give back: another error says so.
+                with suppress(Exception), self._device:
                     pool.free_all_blocks()  # which waits for what the device still does
                     if not pool.total_bytes():
                         with suppress(ValueError):  # another thread was here
