@@ -132,7 +132,7 @@ NETS = {
         *("LeNet of valid convolutions, Adam", SMALL, _lenet()),
         optimizer="adam",
         rate=3e-4,
-        batches=(64, 256),
+        batches=(64, 256, 1024),
     ),
     "relu": Net(
         *("the basic network", SMALL, _basic()),
