@@ -8,7 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from arraycnn.ops import generic, normalization, random_bits
+from arraycnn.ops import batch_norm as batch_norms
+from arraycnn.ops import generic, random_bits
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Kernels:
     avg_pool2d_backward: Callable = generic.avg_pool2d_backward
     relu: Callable = generic.relu
     relu_backward: Callable = generic.relu_backward
-    batch_norm: Callable = normalization.batch_norm
-    batch_norm_backward: Callable = normalization.batch_norm_backward
+    batch_norm: Callable = batch_norms.batch_norm
+    batch_norm_backward: Callable = batch_norms.batch_norm_backward
     dropout: Callable = generic.dropout
     dropout_backward: Callable = generic.dropout_backward
     softmax: Callable = generic.softmax

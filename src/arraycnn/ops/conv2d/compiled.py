@@ -10,9 +10,9 @@ from arraycnn.ops import generic
 from arraycnn.ops.compiled.kernels.links import NO_LINKS
 from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher
 from arraycnn.ops.conv2d import compiled_few_channels as few_channels
+from arraycnn.ops.conv2d import compiled_few_channels_pooled as few_pooled
 from arraycnn.ops.conv2d import compiled_kernels as convolution
 from arraycnn.ops.conv2d import compiled_phases as phases
-from arraycnn.ops.conv2d import compiled_winners as winning
 from arraycnn.ops.conv2d import compiled_winograd as winograd
 from arraycnn.ops.conv2d.compiled_shapes import LINE_BYTES, Convolution, odd_lines
 from arraycnn.ops.dense import compiled_kernels as dense
@@ -120,14 +120,16 @@ def _backward(
         )
     elif winners is not None and shape.has_few_channels and shape.has_four_to_a_winner:
         sums = launcher.empty((groups, filters, shape.taps_in_rows), x.dtype)
-        launch_of_winners = winning.Backward(
+        launch_of_winners = few_pooled.Backward(
             before=NO_LINKS, after=NO_LINKS,
             x=x, filter_rows=_filters_in_rows(launcher, shape) if need_dx else None,
             dy=dy, y=y, winners=winners, dx=dx, sizes=shape.sizes, relu=relu,
             images=images, groups=groups, sums=sums, dbiases=dbiases, pool=shape.pool_window,
         )  # fmt: skip
         room = sum(shape.rooms_of_few(need_dx).values())
-        launcher.launch(winning.backward, groups, launch_of_winners, like=x, room=room, by="loop")
+        launcher.launch(
+            few_pooled.backward, groups, launch_of_winners, like=x, room=room, by="loop"
+        )
         return dx, _from_rows(launcher, shape, _sum(launcher, sums)), _sum(launcher, dbiases)
     else:
         (rows, columns), (kernel_height, kernel_width) = shape.outputs, window.kernel_size

@@ -2,7 +2,8 @@
 
 A vector of the channels of one pixel would have room for more. Of a patch, (KH, KW, C), the numbers of
 a row lie next to each other, in the image as well: dy times the filters, as (F, KH, KW * C), gives all
-patches of some outputs in whole vectors, which are then added to the image.
+patches of some outputs in whole vectors, which are then added to the image. The filters' gradient is
+in `compiled_kernels.py` or, behind a pool, in `compiled_few_channels_pooled.py`.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import numpy as np
 
 from arraycnn.ops.conv2d.numpy_by_columns import ByColumns
 from arraycnn.ops.conv2d.numpy_columns import SINGLE, columns, images_a_tile
-from arraycnn.ops.conv2d.numpy_gradients import Backward
+from arraycnn.ops.conv2d.numpy_protocol import Backward
 from arraycnn.ops.conv2d.numpy_winograd import Winograd
 from arraycnn.ops.dense.numpy_products import add_product
 from arraycnn.ops.host_launcher import check_arrays

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from arraycnn.ops.conv2d.numpy_columns import SINGLE, columns, images_a_tile
-from arraycnn.ops.conv2d.numpy_gradients import Gradients
+from arraycnn.ops.conv2d.numpy_protocol import Gradients
 from arraycnn.ops.dense.numpy_products import add_product
 from arraycnn.ops.numpy.launcher import Launcher
 from arraycnn.ops.numpy.tasks import cut

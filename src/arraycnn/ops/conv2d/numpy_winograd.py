@@ -23,7 +23,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from arraycnn.ops.conv2d.numpy_columns import MOST_IMAGES, SINGLE
-from arraycnn.ops.conv2d.numpy_gradients import Gradients
+from arraycnn.ops.conv2d.numpy_protocol import Gradients
 from arraycnn.ops.dense.numpy_products import add_product
 from arraycnn.ops.numpy.launcher import Launcher
 from arraycnn.ops.window import Window
