@@ -120,6 +120,11 @@ Error copy(void* to, const void* from, size_t bytes, Stream* stream, bool waits)
         auto staged = std::make_shared<std::vector<char>>(bytes_now, bytes_now + bytes);
         node.run = [=] { memcpy(to, staged->data(), bytes); };
     }
+    if (is_legacy(stream) && !across && target.device != source.device) {  // waits for both devices
+        finish_device(target.device);
+        finish_device(source.device);
+        waits = true;
+    }
     if (Error error = add(stream, node)) return error;
     if (waits || (!target.on_device && !target.pinned)) {
         finish(stream);

@@ -127,8 +127,11 @@ class CuPy(Backend):
     def asarray(self, array: Any) -> Array:
         cupy = self._library()
         with self.active():
-            if isinstance(array, cupy.ndarray) and array.device.id == self.device:
-                return array
+            if isinstance(array, cupy.ndarray):
+                if array.device.id == self.device:
+                    return array
+                array.device.synchronize()  # no stream here waits for one of another device
+                return array.copy()
             if isinstance(array, np.ndarray):
                 return cupy.asarray(array)
             return adopt(self, array, cupy.from_dlpack)

@@ -1,0 +1,62 @@
+"""Faults in what the backend, the launcher and the recorded plan ask of CUDA, found on tests/host_driver.
+
+A wait that is missing, another device, an address that is stale, memory that is kept, a copy or a wait
+within a recording, and work that is done again and again.
+"""
+
+MEMORY = "backends/test_host_driver_memory.py --host-driver=lazy"
+CAPTURE = "backends/test_host_driver_capture.py --host-driver=lazy"
+DEVICES = "backends/test_host_driver_devices.py --host-driver=lazy"
+ORDER = "backends/test_host_driver_order.py --host-driver=lazy"
+
+FAULTS = [
+    # A wait that is missing.
+    ("ops/cuda/cupy.py", "        self._arrived[turn].synchronize()", "        pass", ORDER),
+    ("ops/cuda/cupy.py", "        self._stream.wait_event(self._taken[turn])", "        pass", ORDER),
+    ("ops/cuda/cupy.py", "        self._current().wait_event(self._arrived[turn])\n", "", ORDER),
+    ("ops/cuda/cupy.py", "        self._arrived[turn].record(self._stream)\n", "", ORDER),
+    ("ops/cuda/cupy.py", "        self._taken[turn].record(self._current())\n", "", ORDER),
+    ("ops/cuda/cupy.py", "            taken.record(self._current())\n", "            pass\n", ORDER),
+    ("ops/cuda/cupy.py", "self.graph.launch()", "self.graph.launch(self._launcher._cupy.cuda.Stream.null)", ORDER),
+    ("ops/cuda/cupy.py", "self._cupy.asnumpy(array)", "self._cupy.asnumpy(array, stream=self._cupy.cuda.Stream(non_blocking=True))", ORDER),
+    ("backends/cupy.py", "                array.device.synchronize()", "                pass", DEVICES),
+    # Another device.
+    ("ops/cuda/cupy.py", "        with self._device:\n            return self._cupy.empty(shape, dtype)", "        return self._cupy.empty(shape, dtype)", DEVICES),
+    ("ops/cuda/cupy.py", "        with self._device:\n            return self._cupy.ascontiguousarray(array)", "        return self._cupy.ascontiguousarray(array)", DEVICES),
+    ("ops/cuda/cupy.py", "        with self._device:\n            return self._cupy.asarray(array)", "        return self._cupy.asarray(array)", DEVICES),
+    ("ops/cuda/cupy.py", "        with self._device:\n            function =", "        if True:\n            function =", DEVICES),
+    ("ops/cuda/cupy.py", "        with self._device:\n            return _PinnedSender", "        if True:\n            return _PinnedSender", DEVICES),
+    ("ops/cuda/cupy.py", "        with self._device:\n            stream =", "        if True:\n            stream =", DEVICES),
+    ("ops/cuda/cupy.py", "        with self._device:\n            self.graph.launch()", "        if True:\n            self.graph.launch()", DEVICES),
+    ("ops/cuda/cupy.py", " and array.device.id == self._number", "", DEVICES),
+    ("backends/cupy.py", "if array.device.id == self.device:", "if True:", DEVICES),
+    ("backends/cupy.py", "return self._library().cuda.Device(self.device)", "return self._library().cuda.Device(0)", DEVICES),
+    ("backends/cupy.py", "free, _ = self._library().cuda.Device(self.device).mem_info", "free, _ = self._library().cuda.Device(0).mem_info", DEVICES),
+    ("backends/cupy.py", "with cupy.cuda.Device(self.device) as device:", "with cupy.cuda.Device(0) as device:", DEVICES),
+    ("backends/cupy.py", "if not self.graph or not task.is_plain:", "if not task.is_plain:", DEVICES),
+    # An address, or what lies there, that is stale.
+    ("ops/cuda/cupy.py", "with stream, cupy.cuda.using_allocator(recording.pool.malloc):", "with stream:", ORDER),
+    ("execution/recorded_inference.py", "        static[...] = images\n        replay()", "        replay()", ORDER),
+    ("execution/recorded.py", "        tables.cursor[...] = 0\n", "", ORDER),
+    ("execution/recorded.py", "            part.bring(wanted)\n", "", ORDER),
+    ("execution/recorded.py", "tables.rows[: count * size] = asarray(part.rows(indices, size))", "tables.rows[: count * size] = asarray(indices)", ORDER),
+    ("execution/recorded.py", "            _overwrite(self._carry, before)\n", "            pass\n", ORDER),
+    ("execution/recorded.py", "            recordings.tables.cursor[...] = cursor\n", "", ORDER),
+    ("execution/recorded.py", "        _overwrite(carry, new)\n", "", ORDER),
+    # Memory that is kept.
+    ("ops/cuda/cupy.py", "                    pool.free_all_blocks()", "                    pass", MEMORY),
+    ("ops/cuda/cupy.py", "        self._recordings.append((pool, weakref.ref(recording)))\n", "", MEMORY),
+    ("execution/recorded_inference.py", "if len(self._recorded) == _MOST_RECORDINGS:", "if False:", MEMORY),
+    # Within a recording: a wait, a copy from the host, a module that is loaded, a copy of what is there.
+    ("execution/recorded.py", "        _overwrite(carry, new)\n", "        self._launcher.to_numpy(loss_sum)\n        _overwrite(carry, new)\n", CAPTURE),
+    ("execution/recorded.py", "        _overwrite(carry, new)\n", "        self._launcher.asarray(np.zeros(3))\n        _overwrite(carry, new)\n", CAPTURE),
+    ("execution/recorded.py", "                self._rehearse(recordings)\n", "                pass\n", CAPTURE),
+    ("ops/cuda/cupy.py", "self._functions.get((file, kernel)) or self._compile", "self._compile", CAPTURE),
+    ("backends/cupy.py", "self.precision, in_place=True)", "self.precision)", CAPTURE),
+    # Work that is done again and again.
+    ("execution/recorded.py", "if steps not in recordings.graphs:", "if True:", CAPTURE),
+    ("execution/recorded.py", "lengths = (self._unrolled, 1)", "lengths = (self._unrolled * 2, 1)", CAPTURE),
+    ("execution/recorded.py", "                    self._replay(self._graph(recordings, length))", "                    self._replay(self._graph(recordings, length))\n                    self._launcher.to_numpy(tables.cursor)", CAPTURE),
+    ("execution/recorded_inference.py", "if kind not in self._recorded:", "if True:", CAPTURE),
+    ("backends/cupy.py", "@cache\ndef _import_cupy()", "def _import_cupy()", CAPTURE),
+]  # fmt: skip
