@@ -19,22 +19,13 @@ HERE = Path(__file__).parent
 OF_THE_DRIVER = sorted(str(path) for path in HERE.glob("backends/test_host_driver*.py"))
 OF_A_DEVICE = [str(HERE / "backends" / "test_gpu.py")]
 LEFT_OUT_OF_QUICK = (
-    "kernels_equal",
-    "kernels_repeat",
-    "updates_in_place",
-    "layers_equal",
-    "device_header",
+    *("kernels_equal", "kernels_repeat", "updates_in_place", "layers_equal", "device_header"),
+    *("basic", "fp32-eager", "residual-eager", "residual-fp32", "residual-tf32", "residual-bf16"),
+    *("lenet5-tf32", "lenet5-bf16"),
 )
-LEFT_OUT_OF_QUICK += (
-    "basic",
-    "residual-eager",
-    "lenet5-tf32",
-    "lenet5-bf16",
-    "residual-tf32",
-    "residual-bf16",
-)
-"""What the quick run leaves out: tests/ops/test_cuda_*.py has each kernel, and tests/execution and
-tests/layers each network and layer."""
+"""Names of tests of a device: tests/ops/test_cuda_*.py has each kernel, tests/layers each layer; of
+trainings, one precision of one network shows what the others do.
+"""
 MAY_BE_SKIPPED = ("layer by layer",)
 """Words in the reasons of what no device runs."""
 
