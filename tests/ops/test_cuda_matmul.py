@@ -137,6 +137,39 @@ def test_every_tile(precision, tile, tiles_of):
     check_sums(y, product(a, b, precision), depth, precision)
 
 
+class Noting(HostLauncher):
+    """Starts nothing."""
+
+    def start(self, file, kernel, *launch):
+        self.kernel = kernel
+
+
+def kernel_of(rows, columns, depth, precision):
+    """Of the gradient for the input of a dense layer: a product of a matrix and a transpose."""
+    launcher = Noting()
+    a, b = (launcher.empty((outer, depth), "float32") for outer in (rows, columns))
+    matmul.matmul(launcher, a, b.T, precision=precision)
+    return launcher.kernel
+
+
+def test_operands_copied_number_by_number_take_tiles_that_have_registers_for_it():
+    """A classifier of 10 classes, wide and with many images: the largest tile spilled 128 bytes."""
+    smaller, largest = "Mma<Tf32, 128, 64, 64, 32>", "Mma<Tf32, 128, 128, 64, 64>"
+    assert kernel_of(1024, 4096, 10, "tf32") == f"matmul<{smaller}, Form<true, 1>, Form<true, 1>>"
+    assert kernel_of(1024, 4096, 12, "tf32") == f"matmul<{largest}, Form<true, 4>, Form<true, 4>>"
+    assert "Mma<Bf16, 128, 128, 64, 64>" in kernel_of(1024, 4096, 10, "bf16")  # which has some left
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_the_largest_tile_that_copies_number_by_number(precision, tiles_of):
+    tile = next(tile for tile in tiles.TILES[precision] if tile.singly)
+    tiles_of(precision, tile)
+    a = normal((tile.rows + 5, 75), precision)
+    b = turned(normal((75, tile.columns + 3), precision, seed=1))
+    y = check(lambda cuda: matmul.matmul(cuda, a, b, precision=precision), checked=False)
+    check_sums(y, product(a, b, precision), 75, precision)
+
+
 def test_plans_use_every_tile():
     """Shapes exist for which each is the quickest, else it is there in vain."""
     sizes = [2**n for n in range(3, 14)]

@@ -1,6 +1,7 @@
 """Faults in the path to a CUDA device: who gives recordings back, what is asked once, what is said."""
 
 OWNERS = "execution/test_cuda_recordings.py"
+PRODUCTS = "ops/test_cuda_matmul.py -k number_by_number_take"
 FREED = "--host-driver=lazy backends/test_host_driver_memory.py -k fail"
 PLACING = "model/test_placing.py"
 REFUSALS = "execution/test_cuda_refusals.py"
@@ -42,4 +43,8 @@ FAULTS = [
     ("model/image_inputs.py", "                    _check_finite(some)", "                    pass", PLACING),
     ("training/machine_failures.py", "                _ = frame.f_locals", "                pass", FREED),
     ("training/machine_failures.py", "            _clear_frames(error)\n            raise said from error", "            raise said from error", FREED),
+    ("ops/cuda/tiles.py", 'singly=rounding != "Tf32"', "singly=True", PRODUCTS),
+    ("ops/cuda/tiles.py", 'singly=rounding != "Tf32"', "singly=False", PRODUCTS),
+    ("ops/cuda/tiles.py", " and (tile.singly or not singly)", "", PRODUCTS),
+    ("ops/dense/cuda.py", 'set(forms) == {"Form<true, 1>"}', "True", PRODUCTS),
 ]  # fmt: skip

@@ -40,6 +40,9 @@ class Tile:
         Estimated, as a share of the best tile's: smaller ones read more for each product.
     gated : bool
         Whether a thread has registers left to hold an operand and its gate.
+    singly : bool
+        Whether it has some left for the places of two operands that are both copied number by number
+        along k.
     """
 
     math: str
@@ -48,6 +51,7 @@ class Tile:
     threads: int
     rate: float
     gated: bool = True
+    singly: bool = True
 
 
 def _fma(number: str, rows: int, columns: int, tall: int, wide: int, rate: float) -> Tile:
@@ -56,10 +60,10 @@ def _fma(number: str, rows: int, columns: int, tall: int, wide: int, rate: float
 
 
 def _mma(
-    rounding: str, rows: int, columns: int, tall: int, wide: int, rate: float, gated: bool = True
+    rounding: str, rows: int, columns: int, tall: int, wide: int, rate: float, **forms: bool
 ) -> Tile:
     name = f"Mma<{rounding}, {rows}, {columns}, {tall}, {wide}>"
-    return Tile(name, rows, columns, 32 * rows * columns // (tall * wide), rate, gated)
+    return Tile(name, rows, columns, 32 * rows * columns // (tall * wide), rate, **forms)
 
 
 def _mma_tiles(rounding: str) -> tuple[Tile, ...]:
@@ -67,7 +71,7 @@ def _mma_tiles(rounding: str) -> tuple[Tile, ...]:
     # TALL x WIDE products. 64 x 64, the largest that registers hold, leaves room for two thirds of
     # the TF32 peak, 64 x 32 for two fifths.
     return (
-        _mma(rounding, 128, 128, 64, 64, 1.0, gated=False),
+        _mma(rounding, 128, 128, 64, 64, 1.0, gated=False, singly=rounding != "Tf32"),
         _mma(rounding, 128, 64, 64, 32, 0.75),
         _mma(rounding, 128, 32, 32, 32, 0.5),
         _mma(rounding, 64, 64, 32, 32, 0.5),
@@ -103,10 +107,23 @@ class Plan:
 
 @lru_cache(maxsize=4096)
 def tiling(
-    precision: str, rows: int, columns: int, depth: int, products: int = 1, gated: bool = False
+    precision: str,
+    rows: int,
+    columns: int,
+    depth: int,
+    products: int = 1,
+    gated: bool = False,
+    singly: bool = False,
 ) -> Plan:
-    """The quickest tiling, by estimate, for ``products`` results of ``rows`` x ``columns``."""
-    tiles = [tile for tile in TILES[precision] if tile.gated or not gated]
+    """The quickest tiling, by estimate, for ``products`` results of ``rows`` x ``columns``.
+
+    ``gated`` and ``singly`` leave out tiles whose threads would lack registers, as `Tile` has it.
+    """
+    tiles = [
+        tile
+        for tile in TILES[precision]
+        if (tile.gated or not gated) and (tile.singly or not singly)
+    ]
     plans = [_plan(tile, rows, columns, depth, products) for tile in tiles]
     return min(plans, key=lambda timed: timed[0])[1]
 

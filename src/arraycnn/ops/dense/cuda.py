@@ -119,12 +119,13 @@ def _product(
         relu,
     )
     gate = gate_b if gate_a is None else gate_a
-    chosen = tiling(kind(precision, a), rows, columns, depth, gated=gate is not None)
-    forms = f"{form(launcher, not a_turned, a, gate_a)}, {form(launcher, b_turned, b, gate_b)}"
+    forms = form(launcher, not a_turned, a, gate_a), form(launcher, b_turned, b, gate_b)
+    needs = {"gated": gate is not None, "singly": set(forms) == {"Form<true, 1>"}}
+    chosen = tiling(kind(precision, a), rows, columns, depth, **needs)
     launch_product(
         launcher,
         "matmul",
-        f"matmul<{chosen.tile.math}, {forms}>",
+        f"matmul<{chosen.tile.math}, {', '.join(forms)}>",
         chosen,
         (rows, columns),
         (a, b, gate),
