@@ -24,6 +24,7 @@ from arraycnn import (
     available_backends,
     get_backend,
 )
+from arraycnn.backends import cupy
 from arraycnn.backends.numpy import LLVMLITE
 from arraycnn.layers import Dense, Flatten
 
@@ -33,6 +34,14 @@ OPTIONAL = {
     "array-api-strict": ("array_api_strict", 'pip install "array-api-strict"'),
 }
 NETWORK = Sequential(Flatten(), Dense(3))
+
+
+@pytest.fixture(autouse=True)
+def _cupy_is_looked_for():
+    """In each test: once it was found it is not looked for again, and here it is taken away."""
+    cupy._import_cupy.cache_clear()
+    yield
+    cupy._import_cupy.cache_clear()
 
 
 @pytest.fixture(params=["numpy", "device1", "torch", "jax"])
