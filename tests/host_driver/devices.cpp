@@ -7,7 +7,8 @@
 using namespace host_driver;
 
 constexpr int VERSION = 13000;
-constexpr int THREADS = 1024, WARP = 32, PROCESSORS = 132, SHARED = 48 << 10, SHARED_AT_MOST = 227 << 10;
+constexpr int THREADS = 1024, WARP = 32, PROCESSORS = 132;
+constexpr int SHARED = 48 << 10, SHARED_AT_MOST = 227 << 10;  // bytes of a block
 constexpr int MAJOR = 9, MINOR = 0;  // a device that has all that the kernels can make use of
 
 // The beginning of cudaDeviceProp of CUDA 13: more of it nobody asks for here.
@@ -124,7 +125,11 @@ API Error cudaDeviceCanAccessPeer(int* can, int, int) { return *can = 0, SUCCESS
 API Error cuInit(unsigned) { return SUCCESS; }
 API Error cuDriverGetVersion(int* version) { return *version = VERSION, SUCCESS; }
 API Error cuGetErrorName(Error error, const char** name) { return *name = name_of(error), SUCCESS; }
-API Error cuGetErrorString(Error error, const char** text) { return *text = text_of(error), SUCCESS; }
+API Error cuGetErrorString(Error error, const char** text) {
+    *text = text_of(error);
+    return SUCCESS;
+}
+
 API Error cuDevicePrimaryCtxRelease_v2(int) { return SUCCESS; }
 API Error cuCtxSetCurrent(void*) { return SUCCESS; }
 API Error cuCtxGetDevice(int* device) { return *device = current_device, SUCCESS; }

@@ -65,7 +65,10 @@ API Error cudaGraphLaunch(void* handle, void* stream_handle) {
         }
     }
     const Graph nodes = *graph;  // which may be destroyed before a lazy stream comes to it
-    return add(stream, {"graph", stream->device, [nodes] { for (const Node& node : nodes) node.run(); }, {}});
+    const auto run = [nodes] {
+        for (const Node& node : nodes) node.run();
+    };
+    return add(stream, {"graph", stream->device, run, {}});
 }
 
 API Error cudaGraphDestroy(void* graph) {

@@ -24,7 +24,8 @@ static Error release(void* address, const char* what) {
     if (!address) return SUCCESS;
     if (Error error = unsafe_in_capture(what)) return error;
     const auto found = memory.find(reinterpret_cast<size_t>(address));
-    if (found == memory.end()) return fault(INVALID_VALUE, std::string(what) + " of what is not allocated");
+    if (found == memory.end())
+        return fault(INVALID_VALUE, std::string(what) + " of what is not allocated");
     for (int device = 0; device < device_count; ++device) finish_device(device);  // as CUDA waits
     memset(address, FREED, found->second.bytes);
     memory.erase(found);

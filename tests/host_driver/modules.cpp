@@ -9,6 +9,14 @@
 
 using namespace host_driver;
 
+// A kernel as tests/host_cuda has compiled it: programs.py has the same fields.
+struct Found {
+    void (*start)(hc::Launch*);
+    const hc::Parameter* parameters;
+    int count;              // of parameters
+    unsigned char* stacks;  // for the threads of a block
+};
+
 namespace {
 
 constexpr char MAGIC[] = "host program ";
@@ -23,11 +31,8 @@ struct Module {
 struct Kernel {
     std::string name;
     int device = 0;
+    Found code;
     bool loaded = true;
-    void (*start)(hc::Launch*) = nullptr;
-    const hc::Parameter* parameters = nullptr;
-    int count = 0;
-    unsigned char* stacks = nullptr;
 };
 
 using Arguments = std::vector<std::vector<unsigned char>>;
@@ -37,12 +42,6 @@ std::set<Module*> modules;
 }  // namespace
 
 // Finds a kernel of a program: 1, or 0 where there is none.
-struct Found {
-    void (*start)(hc::Launch*);
-    const hc::Parameter* parameters;
-    int count;
-    unsigned char* stacks;
-};
 using Find = int (*)(int program, const char* name, Found* found);
 static Find find;
 API void host_driver_find_kernels_by(Find function) { find = function; }
@@ -77,7 +76,7 @@ API Error cuModuleGetFunction(void** handle, void* module_handle, const char* na
     if (!find(module->program, name, &found))  // without the lock: it is Python's turn
         return fault(NOT_FOUND, std::string("no kernel ") + name);
     Call call("cuModuleGetFunction");
-    Kernel* kernel = new Kernel{name, module->device, true, found.start, found.parameters, found.count, found.stacks};
+    Kernel* kernel = new Kernel{name, module->device, found};
     module->kernels.push_back(kernel);
     *handle = kernel;
     return SUCCESS;
@@ -88,34 +87,38 @@ API Error cuFuncSetAttribute(void*, int, int) { return SUCCESS; }
 
 // -- launches --------------------------------------------------------------------------------------
 
-static void run(Kernel* kernel, hc::Index grid, hc::Index block, unsigned shared, const Arguments& arguments) {
+static void run(Kernel* kernel, hc::Index grid, hc::Index block, unsigned shared,
+                const Arguments& arguments) {
     if (!kernel->loaded) {
         pending = fault(LAUNCH_FAILED, kernel->name + " of a module that was unloaded");
         return;
     }
     std::vector<void*> places;
-    for (const auto& argument : arguments) places.push_back(const_cast<unsigned char*>(argument.data()));
+    for (const auto& argument : arguments)
+        places.push_back(const_cast<unsigned char*>(argument.data()));
     hc::Launch launch{};
     launch.grid = grid;
     launch.block = block;
     launch.shared = shared;
     launch.arguments = places.data();
-    launch.stacks = kernel->stacks;
+    launch.stacks = kernel->code.stacks;
     launch.end_block = (long long)grid.x * grid.y * grid.z;
-    kernel->start(&launch);
+    kernel->code.start(&launch);
     if (launch.what[0]) pending = fault(LAUNCH_FAILED, kernel->name + ": " + launch.what);
 }
 
 // The memory that an argument names: a pointer must be null or of the kernel's device.
-static Error note_memory(const Kernel* kernel, int place, const std::vector<unsigned char>& argument, Node* node) {
-    const bool pointer = kernel->parameters[place].kind == 'p';
+static Error note_memory(const Kernel* kernel, int place,
+                         const std::vector<unsigned char>& argument, Node* node) {
+    const bool pointer = kernel->code.parameters[place].kind == 'p';
     for (size_t at = 0; at + WORD <= argument.size(); at += WORD) {
         size_t word;
         memcpy(&word, argument.data() + at, WORD);
         const auto found = block_at(reinterpret_cast<void*>(word));
         const std::string where = kernel->name + ": argument " + std::to_string(place);
         if (found == memory.end()) {
-            if (pointer && word) return fault(ILLEGAL_ADDRESS, where + " points to no memory of a device");
+            if (pointer && word)
+                return fault(ILLEGAL_ADDRESS, where + " points to no memory of a device");
             continue;
         }
         const Block& block = found->second;
@@ -126,9 +129,9 @@ static Error note_memory(const Kernel* kernel, int place, const std::vector<unsi
     return SUCCESS;
 }
 
-API Error cuLaunchKernel(void* handle, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
-                         unsigned block_y, unsigned block_z, unsigned shared, void* stream_handle,
-                         void** arguments, void**) {
+API Error cuLaunchKernel(void* handle, unsigned grid_x, unsigned grid_y, unsigned grid_z,
+                         unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared,
+                         void* stream_handle, void** arguments, void**) {
     Call call("cuLaunchKernel");
     Kernel* kernel = static_cast<Kernel*>(handle);
     Stream* stream = stream_of(stream_handle);
@@ -136,19 +139,21 @@ API Error cuLaunchKernel(void* handle, unsigned grid_x, unsigned grid_y, unsigne
     if (kernel->device != current_device || stream->device != current_device)
         return fault(INVALID_HANDLE, kernel->name + " or its stream is of another device");
     const size_t threads = size_t(block_x) * block_y * block_z;
-    if (!threads || threads > MOST_THREADS || !grid_x || !grid_y || !grid_z || grid_y > MOST_BLOCKS || grid_z > MOST_BLOCKS || shared > MOST_SHARED)
+    const bool has_blocks = grid_x && grid_y && grid_z;
+    const bool fits = threads <= MOST_THREADS && grid_y <= MOST_BLOCKS && grid_z <= MOST_BLOCKS;
+    if (!threads || !has_blocks || !fits || shared > MOST_SHARED)
         return fault(INVALID_VALUE, kernel->name + " is launched with sizes that no device takes");
     Arguments values;
     size_t bytes = 0;
     Node node{"kernel " + kernel->name, current_device, {}, {}};
-    for (int i = 0; i < kernel->count; ++i) {
+    for (int i = 0; i < kernel->code.count; ++i) {
         const auto* start = static_cast<unsigned char*>(arguments[i]);
-        values.emplace_back(start, start + kernel->parameters[i].bytes);
+        values.emplace_back(start, start + kernel->code.parameters[i].bytes);
         bytes += values.back().size();
         if (Error error = note_memory(kernel, i, values.back(), &node)) return error;
     }
     if (bytes > MOST_ARGUMENTS) return fault(INVALID_VALUE, kernel->name + " has too many arguments");
-    // The runtime runs whole warps: where a kernel of CuPy has fewer threads, it is given the rest, too.
+    // The runtime runs whole warps: a kernel of CuPy with fewer threads is given the rest, too.
     const unsigned whole = (block_x + 31) / 32 * 32;
     const hc::Index grid{grid_x, grid_y, grid_z};
     const hc::Index block{block_y * block_z == 1 ? whole : block_x, block_y, block_z};

@@ -15,7 +15,8 @@ static Stream* legacy_of(int device) {
 bool is_legacy(const Stream* stream) { return stream >= legacy && stream < legacy + MOST_DEVICES; }
 
 Stream* stream_of(void* handle) {
-    if (reinterpret_cast<size_t>(handle) <= 1) return legacy_of(current_device);  // null, or cudaStreamLegacy
+    constexpr size_t LEGACY = 1;  // the number that CUDA gives it beside null
+    if (reinterpret_cast<size_t>(handle) <= LEGACY) return legacy_of(current_device);
     Stream* stream = static_cast<Stream*>(handle);
     return streams.count(stream) ? stream : nullptr;
 }
