@@ -26,6 +26,7 @@ from arraycnn.tree import map_leaves
 from cases import CASES
 from cuda_primitives import CHECKS, TEXT
 from kernel_cases import KERNEL_CASES, TOLERANCES, check_case
+from sanitizer_parts import PARTS, SECONDS, selection
 from test_across_backends import BATCH, IMAGES, LABELS, NETWORK, trained
 from test_layers import check_trees, run_numpy
 
@@ -314,16 +315,18 @@ def run_sanitized(program, tool, *arguments):
         check=False,
         cwd=Path(__file__).parent.parent.parent,
         env={**os.environ, NO_POOL: "1"},
+        timeout=SECONDS,
     )
 
 
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck", "synccheck"])
-def test_sanitizers_find_nothing(tool):
+def test_sanitizers_find_nothing(tool, part):
+    """A part at a time, since all of them take a tool more than ten minutes."""
     program = sanitizer()
-    wanted = "test_kernels_equal_the_generic_ones or test_functions_of_the_device_header_do"
     done = run_sanitized(
         *(program, tool, "-m", "pytest", "-q", "-x", "-m", "gpu", "-p", "no:cacheprovider"),
-        *(__file__, "-k", f"({wanted}) and not float64"),
+        *(__file__, "-k", selection(part)),
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert " passed" in done.stdout
