@@ -15,6 +15,8 @@ parameter ``launch`` is annotated with it::
 The launch code makes one by keyword, ``Scale(x=x, mask=None, count=x.size)``. In memory it is 64-bit
 words, one a field in the order of the class, and those of a nested struct in their place. Which word
 ``launch.count`` is, is settled when the kernel is compiled: nothing is looked up when it runs.
+It is read where it stands, and anew after each number that was written: what a loop needs is given a
+name before it.
 """
 
 from __future__ import annotations

@@ -54,16 +54,12 @@ def _forward(
         return y, winners
     u = _transformed_filters(launcher, weight, turned=False)
     v_stride, m_stride = shape.place_stride(channels), shape.place_stride(filters)
-    tile_rows, tile_columns, band_rows = shape.tiles
+    tile_rows, _, band_rows = shape.tiles
     # A block takes one band, or all bands of an image where it does more with it.
     bands = -(-tile_rows // band_rows)
     block_bands = bands if launcher.is_chaining else 1
     launch_of_bands = winograd.Forward(
-        x=x, u=u, bias=bias, y=y, winners=winners,
-        height=height, width=width, channels=channels, filters=filters,
-        padding_top=window.padding[0], padding_left=window.padding[2],
-        output_height=y.shape[1], output_width=y.shape[2],
-        tile_rows=tile_rows, tile_columns=tile_columns, band_rows=band_rows,
+        x=x, u=u, bias=bias, y=y, winners=winners, sizes=shape.tile_sizes,
         relu=relu, block_bands=block_bands,
         v_stride=v_stride, m_stride=m_stride, u_stride=u.shape[1],
     )  # fmt: skip
@@ -91,8 +87,7 @@ def _backward(
     if winners is not None:
         winners = launcher.contiguous(winners)
     shape = Convolution(x, weight, window, pool)
-    images, height, width, channels = x.shape
-    filters, groups = shape.filters, shape.groups
+    images, channels, filters, groups = shape.images, shape.channels, shape.filters, shape.groups
     dx = launcher.empty(x.shape, x.dtype) if need_dx else None
     dweights = launcher.empty((groups, *weight.shape), x.dtype)
     parts = shape.parts if shape.suits_winograd else 1
@@ -100,16 +95,11 @@ def _backward(
     if shape.suits_winograd:
         turned = _transformed_filters(launcher, weight, turned=True) if need_dx else None
         v_stride, dm_stride = shape.place_stride(channels // parts), shape.place_stride(filters)
-        tile_rows, tile_columns, band_rows = shape.tiles
         launch_of_parts = winograd.Backward(
             before=NO_LINKS, after=NO_LINKS,
             x=x, u_transposed=turned, dy=dy, y=y, winners=winners, dx=dx,
             dweights=dweights, dbiases=dbiases,
-            height=height, width=width, channels=channels, filters=filters,
-            padding_top=window.padding[0], padding_left=window.padding[2],
-            output_height=dy.shape[1], output_width=dy.shape[2],
-            tile_rows=tile_rows, tile_columns=tile_columns, band_rows=band_rows,
-            relu=relu, images=images, groups=groups, parts=parts,
+            sizes=shape.tile_sizes, relu=relu, images=images, groups=groups, parts=parts,
             v_stride=v_stride, dm_stride=dm_stride,
             u_stride=0 if turned is None else turned.shape[1],
         )  # fmt: skip
@@ -187,7 +177,7 @@ def _transformed_filters(launcher: Launcher, weight: np.ndarray, turned: bool) -
         block_rows = max(block_rows, LINE_BYTES // weight.itemsize)
     launch = winograd.TransformFilters(
         weight=weight, u=u, turned=turned, channels=channels, filters=filters,
-        block_rows=block_rows, place_stride=u.shape[1],
+        block_rows=block_rows, u_stride=u.shape[1],
     )  # fmt: skip
     blocks, room = -(-rows // block_rows), 9 * block_rows * columns if turned else 0
     launcher.launch(winograd.transform_filters, blocks, launch, like=weight, room=room)

@@ -14,7 +14,8 @@ from arraycnn.ops.compiled.kernels.vectors import Emitter, emitted
 from arraycnn.ops.compiled.launch_struct import Bytes, Reals
 from arraycnn.ops.compiled.translation.functions import compiled
 from arraycnn.ops.conv2d.compiled_few_channels import image_gradient_of_few, row_of
-from arraycnn.ops.conv2d.compiled_kernels import Sizes, framed_image
+from arraycnn.ops.conv2d.compiled_kernels import padded_image
+from arraycnn.ops.conv2d.compiled_phases import Sizes
 from arraycnn.ops.max_pool2d.compiled_kernels import PoolWindow
 from arraycnn.ops.max_pool2d.compiled_windows import let_through, to_winner
 
@@ -222,10 +223,7 @@ def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
             firsts, size, below, beside,
         )  # fmt: skip
         _add_up(dbias, gradients, windows, filters)
-        source = framed_image(
-            x, image, sizes.height, sizes.width, channels, sizes.padded_height, sizes.padded_width,
-            sizes.padding_top, sizes.padding_left, room,
-        )  # fmt: skip
+        source = padded_image(sizes, x, image, room)
         _add_patches(
             total, kernel_height, row_size, source, line, starts, gradients, filters, windows
         )

@@ -14,6 +14,25 @@ from arraycnn.ops.compiled.translation.functions import compiled
 from arraycnn.ops.dense.compiled_products import multiply
 
 
+class Sizes(LaunchStruct):
+    """Of one image, the window that moves over it, the image with its padding, and the output."""
+
+    height: int
+    width: int
+    channels: int
+    filters: int
+    kernel_height: int
+    kernel_width: int
+    stride_height: int
+    stride_width: int
+    padding_top: int
+    padding_left: int
+    padded_height: int
+    padded_width: int
+    output_height: int
+    output_width: int
+
+
 @compiled
 def taps_of(size, stride, phase):  # type: ignore[no-untyped-def]
     """How many of a window's ``size`` taps are ``phase``, ``phase + stride``, ..."""
@@ -34,21 +53,18 @@ class TurnFilters(LaunchStruct):
 @compiled
 def turn_filters(block, launch: TurnFilters, scratch):  # type: ignore[no-untyped-def]
     """The taps of each phase from the last to the first, (F, C) each, phase after phase."""
-    tall, wide, channels, filters = (
-        launch.kernel_height,
-        launch.kernel_width,
-        launch.channels,
-        launch.filters,
-    )
-    down, right = launch.stride_height, launch.stride_width
-    weight = carray(launch.weight, (tall, wide, channels, filters))
-    turned = carray(launch.turned, (tall * wide, filters, channels))
+    kernel_height, kernel_width = launch.kernel_height, launch.kernel_width
+    stride_height, stride_width = launch.stride_height, launch.stride_width
+    channels, filters = launch.channels, launch.filters
+    weight = carray(launch.weight, (kernel_height, kernel_width, channels, filters))
+    turned = carray(launch.turned, (kernel_height * kernel_width, filters, channels))
     place = 0
-    for top in range(down):
-        for left in range(right):
-            rows, columns = taps_of(tall, down, top), taps_of(wide, right, left)
-            for i in range(top + (rows - 1) * down, -1, -down):
-                for j in range(left + (columns - 1) * right, -1, -right):
+    for top in range(stride_height):
+        last_row = top + (taps_of(kernel_height, stride_height, top) - 1) * stride_height
+        for left in range(stride_width):
+            last_column = left + (taps_of(kernel_width, stride_width, left) - 1) * stride_width
+            for i in range(last_row, -1, -stride_height):
+                for j in range(last_column, -1, -stride_width):
                     for f in range(filters):
                         for c in range(channels):
                             turned[place, f, c] = weight[i, j, c, f]
@@ -56,33 +72,42 @@ def turn_filters(block, launch: TurnFilters, scratch):  # type: ignore[no-untype
 
 
 @compiled
-def image_gradient(  # type: ignore[no-untyped-def]
-    dx, height, width, channels, framed, frame_rows, frame_columns, rows, columns, filters,
-    turned, tall, wide, down, right, top, left,
-):  # fmt: skip
+def image_gradient(sizes: Sizes, dx, framed, frame_rows, frame_columns, turned):  # type: ignore[no-untyped-def]
     """dx of one image from its dy in a frame, phase after phase."""
-    line = (columns + 2 * frame_columns) * filters
-    unreached = down > tall or right > wide
-    unreached = unreached or (rows - 1) * down + tall < height + top
-    if unreached or (columns - 1) * right + wide < width + left:
+    height, width, channels, filters = sizes.height, sizes.width, sizes.channels, sizes.filters
+    kernel_height, kernel_width = sizes.kernel_height, sizes.kernel_width
+    stride_height, stride_width = sizes.stride_height, sizes.stride_width
+    output_height, output_width = sizes.output_height, sizes.output_width
+    padding_top, padding_left = sizes.padding_top, sizes.padding_left
+    line = (output_width + 2 * frame_columns) * filters
+    reached_rows = (output_height - 1) * stride_height + kernel_height
+    reached_columns = (output_width - 1) * stride_width + kernel_width
+    unreached = stride_height > kernel_height or stride_width > kernel_width
+    unreached = unreached or reached_rows < height + padding_top
+    if unreached or reached_columns < width + padding_left:
         carray(dx, height * width * channels)[:] = 0.0
-    for upper in range(down):
-        taps = taps_of(tall, down, upper)
-        for first in range(right):
-            across = taps_of(wide, right, first)
+    for upper in range(stride_height):
+        taps = taps_of(kernel_height, stride_height, upper)
+        for first in range(stride_width):
+            across = taps_of(kernel_width, stride_width, first)
             # Window number n has its last tap of this phase at n in the frame, if not cut off there.
-            row, column = (upper - top) % down, (first - left) % right
-            above, before = (row + top) // down, (column + left) // right
-            count = min(-(-(width - column) // right), columns - 1 + across - before)
-            for number in range(min(-(-(height - row) // down), rows - 1 + taps - above)):
+            row, column = (
+                (upper - padding_top) % stride_height,
+                (first - padding_left) % stride_width,
+            )
+            above = (row + padding_top) // stride_height
+            before = (column + padding_left) // stride_width
+            count = min(-(-(width - column) // stride_width), output_width - 1 + across - before)
+            rows = min(-(-(height - row) // stride_height), output_height - 1 + taps - above)
+            for number in range(rows):
                 # Taps that reach rows of the frame only, above or below, would add zeros.
                 reached = above + number - taps + 1
                 skipped = max(0, -reached)
-                runs = min(taps, rows - reached) - skipped
+                runs = min(taps, output_height - reached) - skipped
                 window = (frame_rows + reached + skipped) * line
                 multiply(
-                    after(dx, ((row + number * down) * width + column) * channels),
-                    right * channels,
+                    after(dx, ((row + number * stride_height) * width + column) * channels),
+                    stride_width * channels,
                     after(framed, window + (frame_columns - across + 1 + before) * filters),
                     filters, line, 1,
                     after(turned, skipped * across * filters * channels),

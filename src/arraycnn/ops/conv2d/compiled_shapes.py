@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from arraycnn.ops.compiled.kernels.vectors import BYTES
 from arraycnn.ops.conv2d import compiled_few_channels as few_channels
-from arraycnn.ops.conv2d import compiled_kernels as convolution
+from arraycnn.ops.conv2d.compiled_phases import Sizes
+from arraycnn.ops.conv2d.compiled_winograd import TileSizes
 from arraycnn.ops.max_pool2d.compiled import NO_POOL, pool_window
 from arraycnn.ops.max_pool2d.compiled_kernels import PoolWindow
 from arraycnn.ops.window import Window
@@ -109,22 +111,23 @@ class Convolution:
     def _in_vectors(self, numbers: int) -> int:
         return -(-numbers // self.lanes) * self.lanes
 
-    @property
+    @cached_property
     def tiles(self) -> tuple[int, int, int]:
         """Winograd's rows and columns of tiles, and how many rows make a band."""
         _, rows, columns, _ = self.y_shape
-        down, across = (rows, columns) if self.pool else (-(-rows // 2), -(-columns // 2))
-        a_row = 16 * across * (self.channels + self.filters) * self.x.itemsize
-        bands = -(-down // max(1, BAND_BYTES // a_row))
-        return down, across, -(-down // bands)
+        if not self.pool:
+            rows, columns = -(-rows // 2), -(-columns // 2)
+        a_row = 16 * columns * (self.channels + self.filters) * self.x.itemsize
+        bands = -(-rows // max(1, BAND_BYTES // a_row))
+        return rows, columns, -(-rows // bands)
 
     def place_stride(self, count: int) -> int:
         """How far apart a tile's 16 places lie in a band, of ``count`` channels: of odd cache lines.
 
         A cache has room for but a few numbers whose addresses differ by a power of two.
         """
-        _, across, band = self.tiles
-        return odd_lines(band * across * count, self.x.itemsize)
+        _, tile_columns, band_rows = self.tiles
+        return odd_lines(band_rows * tile_columns * count, self.x.itemsize)
 
     @property
     def groups(self) -> int:
@@ -137,18 +140,31 @@ class Convolution:
         return parts if self.channels % (parts * self.lanes) == 0 else 1
 
     @property
-    def sizes(self) -> convolution.Sizes:
+    def sizes(self) -> Sizes:
         """What the kernels for any window are told."""
         _, height, width, channels = self.x.shape
         padded_height, padded_width = self.window.padded_shape(height, width)
         output_height, output_width = self.outputs
-        return convolution.Sizes(
+        return Sizes(
             height=height, width=width, channels=channels, filters=self.filters,
             kernel_height=self.window.kernel_size[0], kernel_width=self.window.kernel_size[1],
             stride_height=self.window.stride[0], stride_width=self.window.stride[1],
             padding_top=self.window.padding[0], padding_left=self.window.padding[2],
             padded_height=padded_height, padded_width=padded_width,
             output_height=output_height, output_width=output_width,
+        )  # fmt: skip
+
+    @property
+    def tile_sizes(self) -> TileSizes:
+        """What Winograd's kernels are told."""
+        _, height, width, channels = self.x.shape
+        _, output_height, output_width, filters = self.y_shape
+        tile_rows, tile_columns, band_rows = self.tiles
+        return TileSizes(
+            height=height, width=width, channels=channels, filters=filters,
+            padding_top=self.window.padding[0], padding_left=self.window.padding[2],
+            output_height=output_height, output_width=output_width,
+            tile_rows=tile_rows, tile_columns=tile_columns, band_rows=band_rows,
         )  # fmt: skip
 
     @property

@@ -41,27 +41,48 @@ _FEW = 16
 """Rows that are turned at a time: a cache has room for their lines, however far they are apart."""
 
 
+class TileSizes(LaunchStruct):
+    """Of one image, its output, and the tiles of 2x2 outputs, in bands of ``band_rows`` rows.
+
+    With a pool the output is the pool's, a number a tile.
+    """
+
+    height: int
+    width: int
+    channels: int
+    filters: int
+    padding_top: int
+    padding_left: int
+    output_height: int
+    output_width: int
+    tile_rows: int
+    tile_columns: int
+    band_rows: int
+
+
 @compiled
-def _transform_band(  # type: ignore[no-untyped-def]
-    v, place, x, zeros, height, width, channels, apart, top, left, first, last, across
-):
+def _transform_band(sizes: TileSizes, v, v_stride, x, zeros, channels, first, last):  # type: ignore[no-untyped-def]
     """The patches of the tiles in the rows from ``first`` to ``last``, transformed.
 
-    Taken are ``channels`` of the ``apart`` that the image has.
+    Taken are ``channels`` of those that the image has.
     """
-    step = lanes_of(x)
+    height, width, tile_columns = sizes.height, sizes.width, sizes.tile_columns
+    padding_top, padding_left, step = sizes.padding_top, sizes.padding_left, lanes_of(x)
+    column_stride, row_stride = sizes.channels, width * sizes.channels
     for row in range(first, last):
-        for column in range(across):
-            i, j = 2 * row - top, 2 * column - left
-            target = after(v, ((row - first) * across + column) * channels)
-            start = after(x, (i * width + j) * apart)
+        for column in range(tile_columns):
+            i, j = 2 * row - padding_top, 2 * column - padding_left
+            target = after(v, ((row - first) * tile_columns + column) * channels)
+            start = after(x, (i * width + j) * column_stride)
             if i >= 0 and j >= 0 and i + 4 <= height and j + 4 <= width:
                 for c in range(0, channels, step):
-                    input_tile(after(target, c), place, after(start, c), width * apart, apart)
+                    input_tile(
+                        after(target, c), v_stride, after(start, c), row_stride, column_stride
+                    )
                 continue
             for c in range(0, channels, step):
                 input_tile_at_edge(
-                    after(target, c), place, after(start, c), width * apart, apart,
+                    after(target, c), v_stride, after(start, c), row_stride, column_stride,
                     i, j, height, width, zeros,
                 )  # fmt: skip
 
@@ -73,28 +94,23 @@ class TransformFilters(LaunchStruct):
     channels: int
     filters: int
     block_rows: int
-    place_stride: int
+    u_stride: int
 
 
 @compiled
 def transform_filters(block, launch: TransformFilters, scratch):  # type: ignore[no-untyped-def]
     """u, (16, C, F), of weight, (3, 3, C, F); where they are to be turned, (16, F, C).
 
-    Each place is ``apart`` numbers behind the one before. A block does ``per`` rows of C or F.
+    A block does ``block_rows`` rows of C or F.
     """
-    weight, u, turned = launch.weight, launch.u, launch.turned
-    channels, filters, per, apart = (
-        launch.channels,
-        launch.filters,
-        launch.block_rows,
-        launch.place_stride,
-    )
+    weight, u, turned, block_rows = launch.weight, launch.u, launch.turned, launch.block_rows
+    channels, filters, u_stride = launch.channels, launch.filters, launch.u_stride
     rows = filters if turned else channels
     columns = channels if turned else filters
-    first, last = block * per, min(rows, (block + 1) * per)
+    first, last = block * block_rows, min(rows, (block + 1) * block_rows)
     source, size = after(weight, first * columns), rows * columns
     if turned:
-        source, size = at(scratch, 0), per * columns
+        source, size = at(scratch, 0), block_rows * columns
         given, across = carray(weight, 9 * channels * filters), carray(source, 9 * size)
         for tap in range(9):
             for c in range(0, channels, _FEW):
@@ -106,26 +122,18 @@ def transform_filters(block, launch: TransformFilters, scratch):  # type: ignore
                         to, taken = to + 1, taken + filters
     for offset in range(0, (last - first) * columns, lanes_of(weight)):
         target = after(u, first * columns + offset)
-        filter_tile(target, apart, after(source, offset), 3 * size, size)
+        filter_tile(target, u_stride, after(source, offset), 3 * size, size)
 
 
 class Forward(LaunchStruct):
+    """A block takes ``block_bands`` bands; v, m and u have 16 places, each so many numbers apart."""
+
     x: Reals
     u: Reals
     bias: Reals
     y: Reals
     winners: Bytes | None
-    height: int
-    width: int
-    channels: int
-    filters: int
-    padding_top: int
-    padding_left: int
-    output_height: int
-    output_width: int
-    tile_rows: int
-    tile_columns: int
-    band_rows: int
+    sizes: TileSizes
     relu: bool
     block_bands: int
     v_stride: int
@@ -136,130 +144,72 @@ class Forward(LaunchStruct):
 @compiled
 def forward(block, launch: Forward, scratch):  # type: ignore[no-untyped-def]
     """Bands of rows of tiles, a block takes some of one image: y, and with a pool its winners."""
-    down, band, taken = launch.tile_rows, launch.band_rows, launch.block_bands
-    bands = -(-down // band)
-    for number in range(block * taken, (block + 1) * taken):
-        first = number % bands * band
-        _forward_band(launch, scratch, number // bands, first, min(first + band, down))
+    tile_rows, band_rows = launch.sizes.tile_rows, launch.sizes.band_rows
+    bands, block_bands = -(-tile_rows // band_rows), launch.block_bands
+    for number in range(block * block_bands, (block + 1) * block_bands):
+        first = number % bands * band_rows
+        _forward_band(launch, scratch, number // bands, first, min(first + band_rows, tile_rows))
 
 
 @compiled
 def _forward_band(launch: Forward, scratch, image, first, last):  # type: ignore[no-untyped-def]
     """The rows of tiles from ``first`` to ``last`` of one image."""
-    x, u, bias, y, winners = launch.x, launch.u, launch.bias, launch.y, launch.winners
-    height, width, channels, filters = launch.height, launch.width, launch.channels, launch.filters
-    top, left, rows, columns = (
-        launch.padding_top,
-        launch.padding_left,
-        launch.output_height,
-        launch.output_width,
-    )
-    across, relu = launch.tile_columns, launch.relu
-    v_place, m_place, u_place = launch.v_stride, launch.m_stride, launch.u_stride
-    tiles, step = (last - first) * across, lanes_of(x)
+    sizes, u, bias, relu = launch.sizes, launch.u, launch.bias, launch.relu
+    v_stride, m_stride, u_stride = launch.v_stride, launch.m_stride, launch.u_stride
+    channels, filters = sizes.channels, sizes.filters
+    output_height, output_width = sizes.output_height, sizes.output_width
+    tile_columns, step = sizes.tile_columns, lanes_of(launch.x)
+    tiles = (last - first) * tile_columns
     zeros = at(scratch, 0)
     clear_vector(zeros)
     v = after(zeros, step)
-    m = after(v, PLACES * v_place)
-    outside = after(m, PLACES * m_place)
-    x = after(x, image * height * width * channels)
-    _transform_band(
-        v, v_place, x, zeros, height, width, channels, channels, top, left, first, last, across
-    )
+    m = after(v, PLACES * v_stride)
+    outside = after(m, PLACES * m_stride)
+    x = after(launch.x, image * sizes.height * sizes.width * channels)
+    _transform_band(sizes, v, v_stride, x, zeros, channels, first, last)
     for number in range(PLACES):
         multiply(
-            after(m, number * m_place), filters,
-            after(v, number * v_place), channels, 0, 1,
-            after(u, number * u_place), 0, filters,
+            after(m, number * m_stride), filters,
+            after(v, number * v_stride), channels, 0, 1,
+            after(u, number * u_stride), 0, filters,
             tiles, filters, 1, channels, 0,
         )  # fmt: skip
-    y = after(y, image * rows * columns * filters)
-    winners = after(winners, image * rows * columns * filters)
+    y = after(launch.y, image * output_height * output_width * filters)
+    winners = after(launch.winners, image * output_height * output_width * filters)
+    pooled = launch.winners is not None
     for tile in range(tiles):
-        row, column = first + tile // across, tile % across
+        row, column = first + tile // tile_columns, tile % tile_columns
         source = after(m, tile * filters)
-        if launch.winners is not None:
-            offset = (row * columns + column) * filters
+        if pooled:
+            offset = (row * output_width + column) * filters
             for f in range(0, filters, step):
                 pooled_tile(
                     after(y, offset + f), after(winners, offset + f),
-                    after(source, f), m_place, after(bias, f), relu,
+                    after(source, f), m_stride, after(bias, f), relu,
                 )  # fmt: skip
             continue
         i, j = 2 * row, 2 * column
-        whole = i + 2 <= rows and j + 2 <= columns
-        target, line = after(y, (i * columns + j) * filters), columns * filters
+        whole = i + 2 <= output_height and j + 2 <= output_width
+        target, line = after(y, (i * output_width + j) * filters), output_width * filters
         if not whole:
             target, line = outside, 2 * filters
         for f in range(0, filters, step):
             output_tile(
-                after(target, f), line, filters, after(source, f), m_place, after(bias, f), relu
+                after(target, f), line, filters, after(source, f), m_stride, after(bias, f), relu
             )
         if not whole:
-            for a in range(min(2, rows - i)):
-                for b in range(min(2, columns - j)):
+            for a in range(min(2, output_height - i)):
+                for b in range(min(2, output_width - j)):
                     for f in range(0, filters, step):
                         copy_vector(
-                            after(y, ((i + a) * columns + j + b) * filters + f),
+                            after(y, ((i + a) * output_width + j + b) * filters + f),
                             after(outside, (2 * a + b) * filters + f),
                         )
 
 
-@compiled
-def _gradients_of_band(  # type: ignore[no-untyped-def]
-    dm,
-    place,
-    dbias,
-    dy,
-    y,
-    winners,
-    pooled,
-    rows,
-    columns,
-    filters,
-    first,
-    last,
-    across,
-    relu,
-    outside,
-):
-    """dm of the tiles in the rows from ``first`` to ``last``, of one image."""
-    step = lanes_of(dm)
-    for row in range(first, last):
-        for column in range(across):
-            target = after(dm, ((row - first) * across + column) * filters)
-            if pooled:
-                offset = (row * columns + column) * filters
-                for f in range(0, filters, step):
-                    pooled_gradient_tile(
-                        after(target, f), place, after(dbias, f), after(dy, offset + f),
-                        after(y, offset + f), after(winners, offset + f), relu,
-                    )  # fmt: skip
-                continue
-            i, j = 2 * row, 2 * column
-            offset, line = (i * columns + j) * filters, columns * filters
-            gradient, output = after(dy, offset), after(y, offset)
-            if i + 2 > rows or j + 2 > columns:
-                for a in range(2):
-                    for b in range(2):
-                        for f in range(0, filters, step):
-                            there = (2 * a + b) * filters + f
-                            here = offset + (a * columns + b) * filters + f
-                            if i + a < rows and j + b < columns:
-                                copy_vector(after(outside, there), after(dy, here))
-                                copy_vector(after(outside, 4 * filters + there), after(y, here))
-                            else:
-                                clear_vector(after(outside, there))
-                                clear_vector(after(outside, 4 * filters + there))
-                gradient, output, line = outside, after(outside, 4 * filters), 2 * filters
-            for f in range(0, filters, step):
-                gradient_tile(
-                    after(target, f), place, after(dbias, f),
-                    after(gradient, f), after(output, f), line, filters, relu,
-                )  # fmt: skip
-
-
 class Backward(LoopOverImages):
+    """The channels are cut into ``parts``; ``dbiases`` and ``dweights`` are of each group of images."""
+
     x: Reals
     u_transposed: Reals | None
     dy: Reals
@@ -268,17 +218,7 @@ class Backward(LoopOverImages):
     dx: Reals | None
     dweights: Reals
     dbiases: Reals
-    height: int
-    width: int
-    channels: int
-    filters: int
-    padding_top: int
-    padding_left: int
-    output_height: int
-    output_width: int
-    tile_rows: int
-    tile_columns: int
-    band_rows: int
+    sizes: TileSizes
     relu: bool
     images: int
     groups: int
@@ -289,22 +229,58 @@ class Backward(LoopOverImages):
 
 
 @compiled
+def _gradients_of_band(launch: Backward, dm, dbias, image, first, last, outside):  # type: ignore[no-untyped-def]
+    """dm of the tiles in the rows from ``first`` to ``last``, of one image."""
+    sizes, dm_stride, relu, step = launch.sizes, launch.dm_stride, launch.relu, lanes_of(dm)
+    output_height, output_width = sizes.output_height, sizes.output_width
+    tile_columns, filters = sizes.tile_columns, sizes.filters
+    size = output_height * output_width * filters
+    dy, y = after(launch.dy, image * size), after(launch.y, image * size)
+    winners, pooled = after(launch.winners, image * size), launch.winners is not None
+    for row in range(first, last):
+        for column in range(tile_columns):
+            target = after(dm, ((row - first) * tile_columns + column) * filters)
+            if pooled:
+                offset = (row * output_width + column) * filters
+                for f in range(0, filters, step):
+                    pooled_gradient_tile(
+                        after(target, f), dm_stride, after(dbias, f), after(dy, offset + f),
+                        after(y, offset + f), after(winners, offset + f), relu,
+                    )  # fmt: skip
+                continue
+            i, j = 2 * row, 2 * column
+            offset, line = (i * output_width + j) * filters, output_width * filters
+            gradient, output = after(dy, offset), after(y, offset)
+            if i + 2 > output_height or j + 2 > output_width:
+                for a in range(2):
+                    for b in range(2):
+                        for f in range(0, filters, step):
+                            there = (2 * a + b) * filters + f
+                            here = offset + (a * output_width + b) * filters + f
+                            if i + a < output_height and j + b < output_width:
+                                copy_vector(after(outside, there), after(dy, here))
+                                copy_vector(after(outside, 4 * filters + there), after(y, here))
+                            else:
+                                clear_vector(after(outside, there))
+                                clear_vector(after(outside, 4 * filters + there))
+                gradient, output, line = outside, after(outside, 4 * filters), 2 * filters
+            for f in range(0, filters, step):
+                gradient_tile(
+                    after(target, f), dm_stride, after(dbias, f),
+                    after(gradient, f), after(output, f), line, filters, relu,
+                )  # fmt: skip
+
+
+@compiled
 def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
     """A group of images and a part of the channels a block: their dx, dweight and dbias."""
-    x, u_transposed = launch.x, launch.u_transposed
-    dy, y, winners = launch.dy, launch.y, launch.winners
-    dx, dweight, dbias = launch.dx, launch.dweights, launch.dbiases
-    height, width, apart, filters = launch.height, launch.width, launch.channels, launch.filters
-    top, left, rows, columns = (
-        launch.padding_top,
-        launch.padding_left,
-        launch.output_height,
-        launch.output_width,
-    )
-    down, across, band, relu = launch.tile_rows, launch.tile_columns, launch.band_rows, launch.relu
-    images, groups, parts = launch.images, launch.groups, launch.parts
-    v_place, dm_place, u_place = launch.v_stride, launch.dm_stride, launch.u_stride
-    group, channels = block // parts, apart // parts
+    sizes, images, groups, parts = launch.sizes, launch.images, launch.groups, launch.parts
+    height, width, filters = sizes.height, sizes.width, sizes.filters
+    all_channels, tile_columns = sizes.channels, sizes.tile_columns
+    tile_rows, band_rows = sizes.tile_rows, sizes.band_rows
+    v_stride, dm_stride, u_stride = launch.v_stride, launch.dm_stride, launch.u_stride
+    x, dx, u_transposed, need_dx = launch.x, launch.dx, launch.u_transposed, launch.dx is not None
+    group, channels = block // parts, all_channels // parts
     part = block % parts * channels
     size, step = channels * filters, lanes_of(x)
     zeros, waste = at(scratch, 0), at(scratch, step)
@@ -313,75 +289,76 @@ def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
     outside = after(waste, step)
     du = after(outside, 8 * filters)
     v = after(du, PLACES * size)
-    dm = after(v, PLACES * v_place)
-    dweight = after(dweight, group * 9 * apart * filters + part * filters)
-    dbias = after(dbias, (group * parts + block % parts) * filters)
+    dm = after(v, PLACES * v_stride)
+    dweight = after(launch.dweights, group * 9 * all_channels * filters + part * filters)
+    dbias = after(launch.dbiases, (group * parts + block % parts) * filters)
     for n in range(0, PLACES * size, step):
         clear_vector(after(du, n))
     for f in range(0, filters, step):
         clear_vector(after(dbias, f))
     for image in range(group * images // groups, (group + 1) * images // groups):
         run_links(launch.before, image, scratch)
-        source = after(x, image * height * width * apart + part)
-        offset = image * rows * columns * filters
-        target = after(dx, image * height * width * apart + part)
-        if launch.dx is not None:
+        source = after(x, image * height * width * all_channels + part)
+        target = after(dx, image * height * width * all_channels + part)
+        if need_dx:
             for pixel in range(height * width):
                 for c in range(0, channels, step):
-                    clear_vector(after(target, pixel * apart + c))
-        for first in range(0, down, band):
-            last = min(first + band, down)
-            tiles = (last - first) * across
-            _gradients_of_band(
-                dm, dm_place, dbias, after(dy, offset), after(y, offset), after(winners, offset),
-                launch.winners is not None, rows, columns, filters, first, last, across, relu, outside,
-            )  # fmt: skip
-            _transform_band(
-                v, v_place, source, zeros, height, width, channels, apart,
-                top, left, first, last, across,
-            )  # fmt: skip
+                    clear_vector(after(target, pixel * all_channels + c))
+        for first in range(0, tile_rows, band_rows):
+            last = min(first + band_rows, tile_rows)
+            tiles = (last - first) * tile_columns
+            _gradients_of_band(launch, dm, dbias, image, first, last, outside)
+            _transform_band(sizes, v, v_stride, source, zeros, channels, first, last)
             for number in range(PLACES):
                 multiply(
                     after(du, number * size), filters,
-                    after(v, number * v_place), 1, 0, channels,
-                    after(dm, number * dm_place), 0, filters,
+                    after(v, number * v_stride), 1, 0, channels,
+                    after(dm, number * dm_stride), 0, filters,
                     channels, filters, 1, tiles, 1,
                 )  # fmt: skip
-            if launch.dx is None:
+            if not need_dx:
                 continue
             for number in range(PLACES):  # v is not needed any more: its place takes dv
                 multiply(
-                    after(v, number * v_place), channels,
-                    after(dm, number * dm_place), filters, 0, 1,
-                    after(u_transposed, number * u_place + part), 0, apart,
+                    after(v, number * v_stride), channels,
+                    after(dm, number * dm_stride), filters, 0, 1,
+                    after(u_transposed, number * u_stride + part), 0, all_channels,
                     tiles, channels, 1, filters, 0,
                 )  # fmt: skip
-            for tile in range(tiles):
-                i, j = 2 * (first + tile // across) - top, 2 * (tile % across) - left
-                gradient = after(v, tile * channels)
-                start = after(target, (i * width + j) * apart)
-                if i >= 0 and j >= 0 and i + 4 <= height and j + 4 <= width:
-                    for c in range(0, channels, step):
-                        input_gradient_tile(
-                            after(start, c), width * apart, apart, after(gradient, c), v_place
-                        )
-                    continue
-                for c in range(0, channels, step):
-                    input_gradient_tile_at_edge(
-                        after(start, c), width * apart, apart, after(gradient, c), v_place,
-                        i, j, height, width, waste,
-                    )  # fmt: skip
+            _add_gradients(launch, target, v, channels, first, tiles, waste)
         run_links(launch.after, image, scratch)
     for c in range(channels):
         for f in range(0, filters, step):
             offset = c * filters + f
             filter_gradient_tile(
-                after(dweight, offset),
-                3 * apart * filters,
-                apart * filters,
-                after(du, offset),
-                size,
-            )
+                after(dweight, offset), 3 * all_channels * filters, all_channels * filters,
+                after(du, offset), size,
+            )  # fmt: skip
     if part != 0:  # each part has summed all of dy, and one of them counts
         for f in range(0, filters, step):
             clear_vector(after(dbias, f))
+
+
+@compiled
+def _add_gradients(launch: Backward, dx, dv, channels, first, tiles, waste):  # type: ignore[no-untyped-def]
+    """Add the gradients of the patches of so many ``tiles``, from the row ``first`` on, to ``dx``."""
+    sizes, v_stride, step = launch.sizes, launch.v_stride, lanes_of(dx)
+    height, width, tile_columns = sizes.height, sizes.width, sizes.tile_columns
+    padding_top, padding_left = sizes.padding_top, sizes.padding_left
+    column_stride, row_stride = sizes.channels, width * sizes.channels
+    for tile in range(tiles):
+        i = 2 * (first + tile // tile_columns) - padding_top
+        j = 2 * (tile % tile_columns) - padding_left
+        gradient = after(dv, tile * channels)
+        start = after(dx, (i * width + j) * column_stride)
+        if i >= 0 and j >= 0 and i + 4 <= height and j + 4 <= width:
+            for c in range(0, channels, step):
+                input_gradient_tile(
+                    after(start, c), row_stride, column_stride, after(gradient, c), v_stride
+                )
+            continue
+        for c in range(0, channels, step):
+            input_gradient_tile_at_edge(
+                after(start, c), row_stride, column_stride, after(gradient, c), v_stride,
+                i, j, height, width, waste,
+            )  # fmt: skip

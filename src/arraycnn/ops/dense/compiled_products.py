@@ -143,7 +143,7 @@ def multiply(  # type: ignore[no-untyped-def]
         1 to add to c, 0 to overwrite it.
     """
     lanes = lanes_of(c)
-    wide, most = VECTORS * lanes, 4 * lanes
+    tile_columns, most = VECTORS * lanes, 4 * lanes
     done = 0
     if columns <= lanes and rows > ROWS and (runs > 1 or length <= _DEPTH):
         _multiply_narrow(
@@ -181,17 +181,17 @@ def multiply(  # type: ignore[no-untyped-def]
                 target = after(c, i * c_row + j)
                 there = after(a, i * a_row + first * a_step)
                 last = rows - 1 - i
-                if left >= wide and last < _FEW:
+                if left >= tile_columns and last < _FEW:
                     _few(
                         target, c_row, there, a_row, a_run, a_step,
                         source, b_run, b_row, runs, deep, last, 0, adding,
                     )  # fmt: skip
-                elif left >= wide and last >= ROWS - 1:
+                elif left >= tile_columns and last >= ROWS - 1:
                     _all(
                         target, c_row, there, a_row, a_run, a_step,
                         source, b_run, b_row, runs, deep, 0, 0, adding,
                     )  # fmt: skip
-                elif left >= wide:
+                elif left >= tile_columns:
                     _whole(
                         target, c_row, there, a_row, a_run, a_step,
                         source, b_run, b_row, runs, deep, last, 0, adding,
@@ -216,7 +216,7 @@ def multiply(  # type: ignore[no-untyped-def]
                         target, c_row, there, a_row, a_run, a_step,
                         source, b_run, b_row, runs, deep, last, left, adding,
                     )  # fmt: skip
-            j += wide if left >= wide else min(left, 2 * lanes)
+            j += tile_columns if left >= tile_columns else min(left, 2 * lanes)
         if runs > 1:
             return
         adding = 1

@@ -38,24 +38,19 @@ def has_fours(window: PoolWindow):  # type: ignore[no-untyped-def]
 @compiled
 def pool_image(window: PoolWindow, x, line, channels, image, y, winners):  # type: ignore[no-untyped-def]
     """The max-pool of the image at ``x``; y and winners are those of all images."""
-    tall, wide = window.kernel_height, window.kernel_width
-    down, right = window.stride_height, window.stride_width
+    kernel_height, kernel_width = window.kernel_height, window.kernel_width
+    stride_height, stride_width = window.stride_height, window.stride_width
     rows, columns = window.output_height, window.output_width
     for i in range(rows):
         target = (image * rows + i) * columns * channels
+        largest, places = after(y, target), after(winners, target)
+        source = after(x, i * stride_height * line)
         if has_fours(window):
-            pool_fours(
-                after(y, target),
-                after(winners, target),
-                after(x, 2 * i * line),
-                line,
-                columns,
-                channels,
-            )
+            pool_fours(largest, places, source, line, columns, channels)
             continue
         pool_windows(
-            after(y, target), after(winners, target), after(x, i * down * line), line,
-            right * channels, columns, channels, tall, wide,
+            largest, places, source, line, stride_width * channels, columns, channels,
+            kernel_height, kernel_width,
         )  # fmt: skip
 
 
@@ -65,14 +60,14 @@ def spread_gradient(window: PoolWindow, dy, winners, dx, line, apart, channels):
 
     Rows of dx are ``line`` numbers apart, pixels ``apart``.
     """
-    tall, wide = window.kernel_height, window.kernel_width
-    down, right = window.stride_height, window.stride_width
+    kernel_height, kernel_width = window.kernel_height, window.kernel_width
+    stride_height, stride_width = window.stride_height, window.stride_width
     rows, columns = window.output_height, window.output_width
     for i in range(rows):
-        source = i * columns * channels
+        source, target = i * columns * channels, i * stride_height * line
         add_to_winners(
-            after(dx, i * down * line), line, apart, right * apart, after(dy, source),
-            after(winners, source), columns, channels, tall, wide,
+            after(dx, target), line, apart, stride_width * apart, after(dy, source),
+            after(winners, source), columns, channels, kernel_height, kernel_width,
         )  # fmt: skip
 
 
@@ -132,18 +127,19 @@ class AtWinners(LaunchStruct):
 def at_winners(block, launch: AtWinners, scratch):  # type: ignore[no-untyped-def]
     """What an array holds at the winners of a pool, one image a block."""
     height, width, channels, window = launch.height, launch.width, launch.channels, launch.window
-    tall, wide = window.kernel_height, window.kernel_width
-    down, right = window.stride_height, window.stride_width
+    kernel_height, kernel_width = window.kernel_height, window.kernel_width
+    stride_height, stride_width = window.stride_height, window.stride_width
     rows, columns = window.output_height, window.output_width
     line = width * channels
     x = after(launch.x, block * height * line)
     for i in range(rows):
         place = (block * rows + i) * columns * channels
         y, winners = after(launch.y, place), after(launch.winners, place)
+        source = after(x, i * stride_height * line)
         if has_fours(window):
-            take_fours(y, after(x, 2 * i * line), line, winners, columns, channels)
+            take_fours(y, source, line, winners, columns, channels)
         else:
             take_winners(
-                y, after(x, i * down * line), line, right * channels, winners, columns, channels,
-                tall, wide,
+                y, source, line, stride_width * channels, winners, columns, channels,
+                kernel_height, kernel_width,
             )  # fmt: skip

@@ -115,7 +115,7 @@ def spread_four(
 @emitted
 def pool_windows(
     emit: Emitter, y: Any, winners: Any, x: Any, line: Any, step: Any, columns: Any, channels: Any,
-    tall: Any, wide: Any,
+    kernel_height: Any, kernel_width: Any,
 ) -> None:  # fmt: skip
     """The largest number of each of ``columns`` windows, and its place in the window.
 
@@ -129,9 +129,9 @@ def pool_windows(
             window = emit.moved(x, builder.mul(column, step), place)
             held = emit.variable(emit.load(window).value)
             winning = emit.variable(emit.byte(0).value)
-            with emit.repeat(tall) as i:
-                row, number = emit.moved(window, builder.mul(i, line)), builder.mul(i, wide)
-                with emit.repeat(wide) as j:
+            with emit.repeat(kernel_height) as i:
+                row, number = emit.moved(window, builder.mul(i, line)), builder.mul(i, kernel_width)
+                with emit.repeat(kernel_width) as j:
                     value = emit.load(emit.moved(row, builder.mul(j, channels)))
                     here = emit.same_bytes(builder.add(number, j))
                     best, winner = _better(
@@ -149,7 +149,7 @@ def pool_windows(
 @emitted
 def add_to_winners(
     emit: Emitter, dx: Any, line: Any, apart: Any, step: Any, dy: Any, winners: Any, columns: Any,
-    channels: Any, tall: Any, wide: Any,
+    channels: Any, kernel_height: Any, kernel_width: Any,
 ) -> None:  # fmt: skip
     """The gradient of `pool_windows`, added to ``dx``, whose pixels are ``apart`` numbers apart."""
 
@@ -160,9 +160,9 @@ def add_to_winners(
             source = builder.mul(column, channels)
             gradient = emit.load(emit.moved(dy, source, place))
             winner = emit.load_bytes(emit.moved(winners, source, place))
-            with emit.repeat(tall) as i:
-                row, number = emit.moved(window, builder.mul(i, line)), builder.mul(i, wide)
-                with emit.repeat(wide) as j:
+            with emit.repeat(kernel_height) as i:
+                row, number = emit.moved(window, builder.mul(i, line)), builder.mul(i, kernel_width)
+                with emit.repeat(kernel_width) as j:
                     pixel = emit.moved(row, builder.mul(j, apart))
                     won = emit.equal_bytes(winner, emit.same_bytes(builder.add(number, j)))
                     part = emit.chosen(won, gradient, emit.zero)
@@ -174,7 +174,7 @@ def add_to_winners(
 @emitted
 def take_winners(
     emit: Emitter, y: Any, x: Any, line: Any, step: Any, winners: Any, columns: Any, channels: Any,
-    tall: Any, wide: Any,
+    kernel_height: Any, kernel_width: Any,
 ) -> None:  # fmt: skip
     """What the windows of `pool_windows` hold, in another array ``x``, at the winners."""
 
@@ -185,9 +185,9 @@ def take_winners(
             target = builder.mul(column, channels)
             winner = emit.load_bytes(emit.moved(winners, target, place))
             held = emit.variable(emit.load(window).value)
-            with emit.repeat(tall) as i:
-                row, number = emit.moved(window, builder.mul(i, line)), builder.mul(i, wide)
-                with emit.repeat(wide) as j:
+            with emit.repeat(kernel_height) as i:
+                row, number = emit.moved(window, builder.mul(i, line)), builder.mul(i, kernel_width)
+                with emit.repeat(kernel_width) as j:
                     value = emit.load(emit.moved(row, builder.mul(j, channels)))
                     won = emit.equal_bytes(winner, emit.same_bytes(builder.add(number, j)))
                     builder.store(emit.chosen(won, value, emit.held(held)).value, held)
