@@ -249,7 +249,7 @@ def _rules_of_cuda(request: pytest.FixtureRequest) -> Iterator[None]:
     assert host_driver.state().faults == ()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")  # or fixtures of a module would be made before it skips
 def driver(request: pytest.FixtureRequest) -> ModuleType:
     """tests/host_driver, where this process has it in place of a device."""
     if not request.config.getoption("--host-driver"):

@@ -38,7 +38,7 @@ def check_close(actual, expected):
 
 
 @pytest.fixture(scope="module")
-def expected():
+def expected(driver):
     """Of steps that run kernel by kernel."""
     return trained(graph=False)
 
