@@ -344,7 +344,7 @@ def describe(name, device):
     library = LIBRARIES[name]
     if library == "arraycnn":
         import arraycnn
-        from arraycnn.backends.cupy import probe
+        from arraycnn.backends.cuda_probe import probe
 
         if device == "cpu":
             return {"arraycnn": arraycnn.__version__, "device": "CPU"}

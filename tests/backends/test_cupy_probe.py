@@ -18,7 +18,7 @@ from arraycnn import (
     available_backends,
     get_backend,
 )
-from arraycnn.backends.cupy import _import_cupy, probe
+from arraycnn.backends.cuda_probe import import_cupy, probe
 
 
 class CUDARuntimeError(RuntimeError):
@@ -102,7 +102,7 @@ def cupy(monkeypatch):
 
 
 def forget():
-    for function in (probe, _import_cupy):
+    for function in (probe, import_cupy):
         function.cache_clear()
 
 

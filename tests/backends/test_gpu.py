@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from arraycnn import SGD, CuPy, Model
-from arraycnn.backends.cupy import probe
+from arraycnn.backends.cuda_probe import probe
 from arraycnn.errors import BackendUnavailableError, InvalidTypeError
 from arraycnn.execution import recorded
 from arraycnn.execution.fusion import fuse_network

@@ -252,16 +252,25 @@ def test_the_callers_parameters_are_left_alone():
         np.testing.assert_array_equal(array, copy[name])
 
 
-def test_a_set_on_the_host_is_sent_part_by_part(monkeypatch):
-    monkeypatch.setattr(recorded, "_SENT_BYTES", 8 * 90 * 16)  # 16 steps of 8 images
+@pytest.mark.parametrize("steps_sent", [16, 17, 3, 1, 0.5])
+def test_a_set_on_the_host_is_sent_part_by_part(monkeypatch, steps_sent):
+    """As many steps as are allowed, or those of the longer graph; or one, where that is more."""
+    most = int(8 * 90 * steps_sent)
+    monkeypatch.setattr(recorded, "_SENT_BYTES", most)
     images, _ = images_and_labels()
-    plan, expected = plans(OF_KERNELS["basic"], OPTIMIZERS[0], Recorder(), MappedImages(images))
+    launcher = Recorder()
+    sizes = []
+    launcher.sender = lambda shape, dtype: sizes.append(int(np.prod(shape))) or Sender()
+    # One with dropout, whose bits go by an image's place in the set, not among those sent.
+    network = OF_KERNELS["basic" if steps_sent == 3 else "scratch"]
+    plan, expected = plans(network, OPTIMIZERS[0], launcher, MappedImages(images))
     batches, rates = batches_of([8] * 37 + [5]), np.full(38, 0.05)
     losses, hits = plan.run(0, batches, rates)
     expected_losses, expected_hits = expected.run(0, batches, rates)
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-10)
     np.testing.assert_array_equal(hits, expected_hits)
     assert_same(plan, expected)
+    assert 0.5 * most < sizes[0] <= max(most, 8 * 90)
 
 
 class Counting(Recorder):

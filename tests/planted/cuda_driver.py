@@ -58,5 +58,5 @@ FAULTS = [
     ("execution/recorded.py", "lengths = (self._unrolled, 1)", "lengths = (self._unrolled * 2, 1)", CAPTURE),
     ("execution/recorded.py", "                    self._replay(self._graph(recordings, length))", "                    self._replay(self._graph(recordings, length))\n                    self._launcher.to_numpy(tables.cursor)", CAPTURE),
     ("execution/recorded_inference.py", "if kind not in self._recorded:", "if True:", CAPTURE),
-    ("backends/cupy.py", "@cache\ndef _import_cupy()", "def _import_cupy()", CAPTURE),
+    ("backends/cuda_probe.py", "@cache\ndef import_cupy()", "def import_cupy()", CAPTURE),
 ]  # fmt: skip

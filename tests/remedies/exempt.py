@@ -14,22 +14,22 @@ _LARGE = "needs an array of 2^31 numbers; tests of the kernel provoke the messag
 _SYSTEM = "is about the machine: other programs, its disk, its network"
 
 EXEMPT: dict[Remedy, str] = {
-    Remedy("backends/cupy.py", "end other programs on it (nvidia-smi)"): _HARDWARE,
-    Remedy("backends/cupy.py", "check the driver and the device with nvidia-smi"): _HARDWARE,
-    Remedy("backends/cupy.py", "pip uninstall -y {}, then {}"): _INSTALL,
-    Remedy("backends/cupy.py", "reinstall it: pip uninstall -y {}, then {}"): _INSTALL,
-    Remedy("backends/cupy.py", "unset it or name a device, for example 0"): _HARDWARE,
+    Remedy("backends/cuda_probe.py", "end other programs on it (nvidia-smi)"): _HARDWARE,
+    Remedy("backends/cuda_probe.py", "check the driver and the device with nvidia-smi"): _HARDWARE,
+    Remedy("backends/cuda_probe.py", "pip uninstall -y {}, then {}"): _INSTALL,
+    Remedy("backends/cuda_probe.py", "reinstall it: pip uninstall -y {}, then {}"): _INSTALL,
+    Remedy("backends/cuda_probe.py", "unset it or name a device, for example 0"): _HARDWARE,
     Remedy(
-        "backends/cupy.py", 'install one (nvidia-smi shows it), or use backend="numpy"'
+        "backends/cuda_probe.py", 'install one (nvidia-smi shows it), or use backend="numpy"'
     ): _HARDWARE,
-    Remedy("backends/cupy.py", "update the driver{}"): _HARDWARE,
+    Remedy("backends/cuda_probe.py", "update the driver{}"): _HARDWARE,
     Remedy(
-        "backends/cupy.py", 'check that nvidia-smi lists one, or use backend="numpy"'
+        "backends/cuda_probe.py", 'check that nvidia-smi lists one, or use backend="numpy"'
     ): _HARDWARE,
-    Remedy("backends/cupy.py", "nvidia-smi lists them"): _HARDWARE,
-    Remedy("backends/cupy.py", "install CUDA's compiler with CuPy: {}"): _INSTALL,
+    Remedy("backends/cuda_probe.py", "nvidia-smi lists them"): _HARDWARE,
+    Remedy("backends/cuda_probe.py", "install CUDA's compiler with CuPy: {}"): _INSTALL,
     Remedy(
-        "backends/cupy.py", 'check the driver with nvidia-smi, or use backend="numpy"'
+        "backends/cuda_probe.py", 'check the driver with nvidia-smi, or use backend="numpy"'
     ): _HARDWARE,
     Remedy("backends/cupy.py", "use fp32"): _HARDWARE,
     Remedy("ops/conv2d/cuda.py", "use smaller images"): _LARGE,

@@ -35,7 +35,7 @@ _CAPACITY = 1024
 """Steps the tables hold: more come in turns."""
 
 _SENT_BYTES = 64 * 2**20
-"""About how much of a data set on the host is sent at a time."""
+"""How much of a data set on the host is sent at a time, or one batch where that is more."""
 
 
 class Launcher(Protocol):
@@ -121,8 +121,9 @@ class _Part:
             shape = self._source.shape[1:]
             bytes_a_step = max(1, batch * math.prod(shape) * np.dtype(dtype).itemsize)
             if launcher.sends:
-                wanted = _SENT_BYTES // bytes_a_step // UNROLLED * UNROLLED
-                self.steps = min(max(UNROLLED, wanted), _CAPACITY)
+                wanted = _SENT_BYTES // bytes_a_step
+                whole = wanted // UNROLLED * UNROLLED  # of the longer graph
+                self.steps = min(whole or max(1, wanted), _CAPACITY)
             else:
                 self.steps = 1  # nothing is won by reading ahead
             rows = self.steps * batch
@@ -240,12 +241,13 @@ class RecordedTraining:
             return self._measured_memory()
         one = whole_step_memory(self._task, self._carry, columns=False)
         tables = 4 * _CAPACITY * np.dtype(np.int32).itemsize  # order and rows, and as they are sent
-        sent = 0
-        if self._task.images.resident is None:
+        sent, image = 0, 0
+        if self._task.images.resident is None:  # the part that is read, and two on their way
             pixels = math.prod(self._task.images.shape[1:])
-            sent = 3 * UNROLLED * pixels * np.dtype(self._task.images.dtype).itemsize
+            image = 3 * pixels * np.dtype(self._task.images.dtype).itemsize
+            sent = 3 * _SENT_BYTES
         # The step that loads the kernels has its memory, and so has each of the two recordings.
-        return StepMemory(3 * one.fixed, 3 * one.per_image + tables + sent)
+        return StepMemory(3 * one.fixed + sent, 3 * one.per_image + tables + image)
 
     def _run_equal(
         self, size: int, progress: _Progress, batches: list[np.ndarray], rates: np.ndarray
