@@ -24,7 +24,7 @@ from arraycnn import (
     available_backends,
     get_backend,
 )
-from arraycnn.backends import cupy
+from arraycnn.backends.cuda_probe import import_cupy
 from arraycnn.backends.numpy import LLVMLITE
 from arraycnn.layers import Dense, Flatten
 
@@ -39,9 +39,9 @@ NETWORK = Sequential(Flatten(), Dense(3))
 @pytest.fixture(autouse=True)
 def _cupy_is_looked_for():
     """In each test: once it was found it is not looked for again, and here it is taken away."""
-    cupy._import_cupy.cache_clear()
+    import_cupy.cache_clear()
     yield
-    cupy._import_cupy.cache_clear()
+    import_cupy.cache_clear()
 
 
 @pytest.fixture(params=["numpy", "device1", "torch", "jax"])
