@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from arraycnn.ops import Window
+from arraycnn.ops import GENERIC, Window
 from numpy_records import RECORDS
 from test_kernel_sizes import LANES, convolution_by_windows, gradients_by_windows, needs_llvm
 
@@ -29,7 +29,8 @@ def drawn(number):
     stride = tuple(int(n) for n in rng.choice([1, 1, 2, 3], 2))
     padding = tuple(int(n) for n in rng.integers(0, 3, 4)) if number % 3 else (0, 0, 0, 0)
     channels = int(rng.integers(1, lanes // 2 + 2))  # one more has too many
-    filters = int(rng.choice([1, 2, 5, lanes - 1, lanes, lanes + 1, 2 * lanes + 3]))
+    many = [lanes + 1, 2 * lanes + 3]  # of so many winners are not summed
+    filters = int(rng.choice([1, 2, 3, 5, lanes // 2, lanes - 1, lanes, *many]))
     images = int(rng.choice([1, 2, 5, 16, 17, 33]))
     extra = [int(n) for n in rng.integers(0, 12, 2)]  # besides two outputs
     if number % 10 == 0:  # so wide that the patches of one row are more than many take together
@@ -49,6 +50,40 @@ def test_gradients_of_a_convolution(number):
     found = record.conv2d_backward(record, x, weight, dy, window, True)
     for array, expected in zip(found, gradients_by_windows(x, weight, dy, window), strict=True):
         np.testing.assert_array_equal(array, expected)
+
+
+@pytest.mark.parametrize("bad", [np.inf, np.nan])
+@pytest.mark.parametrize("number", range(0, CASES, 3))
+def test_a_gradient_that_is_not_finite_reaches_what_its_window_saw(number, bad):
+    x, weight, _, window = drawn(number)
+    record, rng = RECORDS["compiled"], np.random.default_rng(number)
+    dy = rng.integers(-3, 4, convolution_by_windows(x, weight, window).shape).astype(x.dtype)
+    dy[tuple(rng.integers(0, dy.shape))] = bad
+    found = record.conv2d_backward(record, x, weight, dy, window, True)
+    with np.errstate(invalid="ignore"):
+        expected = gradients_by_windows(x, weight, dy, window)
+    for array, wanted in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(np.isfinite(array), np.isfinite(wanted))
+
+
+def test_a_padded_pool_has_no_kernel():
+    """No program joins one to a convolution; whoever calls for it is given what is right."""
+    x, weight, bias, _ = drawn(3)
+    window, pool = Window((1, 1), (1, 1)), Window((2, 2), (2, 2), (1, 0, 1, 1))
+    weight = weight[:1, :1].copy()
+    record, y = RECORDS["compiled"], GENERIC.conv2d(GENERIC, x, weight, bias, window)
+    found = record.conv2d_max_pool2d(record, x, weight, bias, window, False, pool)
+    expected = GENERIC.max_pool2d(y, pool, "first")
+    np.testing.assert_array_equal(found[0], expected[0])
+    dy = np.ones(found[0].shape, x.dtype)
+    gradients = record.conv2d_max_pool2d_backward(
+        *(record, x, weight, *found, dy, window, False, pool, True)
+    )
+    dconv = GENERIC.max_pool2d_backward(dy, expected[1], y.shape, pool, "first")
+    for array, wanted in zip(
+        gradients, gradients_by_windows(x, weight, dconv, window), strict=True
+    ):
+        np.testing.assert_array_equal(array, wanted)
 
 
 def pooled(y):

@@ -19,6 +19,8 @@ FAULTS = [
     ("ops/conv2d/compiled_few_channels_pooled.py", "firsts[place] = 2 * (i * down + j * right)", "firsts[place] = 2 * i * down + j * right", FEW),
     ("ops/conv2d/compiled_few_channels_pooled.py", "    carray(total, filters * kernel_height * row)[:] = 0.0\n", "", FEW),
     ("ops/conv2d/compiled_few_channels_pooled.py", "    carray(outputs, outputs_size)[:] = 0.0\n", "", FEW),
+    ("ops/conv2d/compiled_few_channels.py", "emit.moved(source, here, place), mask)", "emit.moved(source, here, place))", FEW),
+    ("ops/max_pool2d/compiled.py", "size <= 256 and not any(window.padding)", "size <= 256", FEW),
     ("ops/conv2d/compiled_shapes.py", "2 * self.channels <= self.lanes", "self.channels <= self.lanes", FEW),
     ("ops/conv2d/compiled_shapes.py", "3 * self._in_vectors(size)", "2 * self._in_vectors(size)", FEW),
     ("ops/conv2d/compiled_shapes.py", "max(few_channels.NEAR, columns * self.taps_in_rows)", "few_channels.NEAR", FEW),

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.ops import generic
+from arraycnn.ops.aligned_memory import LINE
 from arraycnn.ops.compiled.kernels.links import NO_LINKS
 from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher
 from arraycnn.ops.conv2d import compiled_few_channels as few_channels
@@ -14,10 +15,10 @@ from arraycnn.ops.conv2d import compiled_few_channels_pooled as few_pooled
 from arraycnn.ops.conv2d import compiled_kernels as convolution
 from arraycnn.ops.conv2d import compiled_phases as phases
 from arraycnn.ops.conv2d import compiled_winograd as winograd
-from arraycnn.ops.conv2d.compiled_shapes import LINE_BYTES, Convolution, odd_lines
+from arraycnn.ops.conv2d.compiled_shapes import Convolution, odd_lines
 from arraycnn.ops.dense import compiled_kernels as dense
 from arraycnn.ops.kernels import Kernels
-from arraycnn.ops.max_pool2d.compiled import fits_byte
+from arraycnn.ops.max_pool2d.compiled import has_kernel
 from arraycnn.ops.window import Window
 
 
@@ -108,7 +109,7 @@ def _backward(
         launcher.launch(
             winograd.backward, groups * parts, launch_of_parts, like=x, room=room, by=by
         )
-    elif winners is not None and shape.has_few_channels and shape.has_four_to_a_winner:
+    elif winners is not None and shape.sums_over_winners:
         sums = launcher.empty((groups, filters, shape.taps_in_rows), x.dtype)
         launch_of_winners = few_pooled.Backward(
             before=NO_LINKS, after=NO_LINKS,
@@ -174,7 +175,7 @@ def _transformed_filters(launcher: Launcher, weight: np.ndarray, turned: bool) -
     u = launcher.empty((16, odd_lines(rows * columns, weight.itemsize)), weight.dtype)
     block_rows = max(1, ELEMENTS // 64 // columns)
     if turned:  # a cache line of each row of the weight is read at a time
-        block_rows = max(block_rows, LINE_BYTES // weight.itemsize)
+        block_rows = max(block_rows, LINE // weight.itemsize)
     launch = winograd.TransformFilters(
         weight=weight, u=u, turned=turned, channels=channels, filters=filters,
         block_rows=block_rows, u_stride=u.shape[1],
@@ -252,7 +253,7 @@ def conv2d_max_pool2d(
     launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray,
     bias: np.ndarray | None, window: Window, relu: bool, pool: Window,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    if not fits_byte(pool.kernel_size):
+    if not has_kernel(pool):
         y = _forward(launcher, "conv2d_max_pool2d", x, weight, bias, window, relu, None)[0]
         return generic.max_pool2d(y, pool, "first")
     return _forward(launcher, "conv2d_max_pool2d", x, weight, bias, window, relu, pool)  # type: ignore[return-value]
@@ -263,7 +264,7 @@ def conv2d_max_pool2d_backward(
     winners: np.ndarray, dy: np.ndarray, window: Window, relu: bool, pool: Window, need_dx: bool,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
     owner = "conv2d_max_pool2d_backward"
-    if not fits_byte(pool.kernel_size):
+    if not has_kernel(pool):
         gradient = np.where(y > 0.0, dy, 0.0) if relu else dy
         shape = (*window.output_shape(*x.shape[1:3]), weight.shape[3])
         dconv = generic.max_pool2d_backward(gradient, winners, (x.shape[0], *shape), pool, "first")

@@ -33,7 +33,10 @@ def row_of(numbers, x):  # type: ignore[no-untyped-def]
 
 
 class FiltersInRows(LaunchStruct):
-    """``weight``, (KH, KW, C, F), and the same as ``rows``, (F, KH, row) with KW * C = ``row_size``."""
+    """``weight``, (KH, KW, C, F), and the same as ``rows``, (F, KH, row) with KW * C = ``row_size``:
+
+    either is made of the other.
+    """
 
     weight: Reals
     rows: Reals
@@ -73,11 +76,12 @@ def filters_from_rows(block, launch: FiltersInRows, scratch):  # type: ignore[no
 @emitted
 def _add_patches(
     emit: Emitter, image: Any, line: Any, step: Any, patches: Any, count: Any, patch_rows: Any,
-    row: Any,
+    row: Any, row_size: Any,
 ) -> None:  # fmt: skip
     """Add ``count`` patches next to each other; each begins ``step`` numbers after the one before.
 
     The rows of the image are ``line`` numbers apart. One that was just written is not read at once.
+    What fills up a patch's row is zero times dy, which need not be zero: it is not added.
     """
     builder = emit.builder
     vectors = builder.udiv(row, emit.integer(emit.lanes))
@@ -88,8 +92,10 @@ def _add_patches(
             there, here = builder.mul(i, line), builder.mul(i, row)
             with emit.repeat(vectors) as vector:
                 place = emit.times(emit.lanes, vector)
+                mask = emit.first_lanes(builder.sub(row_size, place))
+                added = emit.load(emit.moved(source, here, place), mask)
                 pixel = emit.moved(target, there, place)
-                emit.store(emit.load(pixel) + emit.load(emit.moved(source, here, place)), pixel)
+                emit.store(emit.load(pixel) + added, pixel)
 
 
 @compiled
@@ -103,7 +109,8 @@ def image_gradient_of_few(  # type: ignore[no-untyped-def]
     """
     height, width, channels, filters = sizes.height, sizes.width, sizes.channels, sizes.filters
     rows, columns, kernel_height = sizes.output_height, sizes.output_width, sizes.kernel_height
-    row, line = row_of(sizes.kernel_width * channels, dx), sizes.padded_width * channels
+    row_size, line = sizes.kernel_width * channels, sizes.padded_width * channels
+    row = row_of(row_size, dx)
     patch = kernel_height * row
     framed = carray(room, size)
     framed[:] = 0.0
@@ -120,7 +127,7 @@ def image_gradient_of_few(  # type: ignore[no-untyped-def]
             _add_patches(
                 after(room, (first + i) * sizes.stride_height * line), line,
                 sizes.stride_width * channels, after(patches, i * columns * patch), columns,
-                kernel_height, row,
+                kernel_height, row, row_size,
             )  # fmt: skip
     result = carray(dx, (height, width * channels))
     for i in range(height):

@@ -2,7 +2,7 @@
 
 The pixels of an output row are rows of a matrix product whose left operand is the image itself: no
 columns are built. The gradient for the image is made of convolutions again (`compiled_phases.py`), of
-dy in a frame of zeros.
+dy in a frame of zeros, or of few channels of patches (`compiled_few_channels.py`).
 """
 
 from __future__ import annotations
@@ -174,7 +174,7 @@ def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
     dbias[:] = 0.0
     pooled = winners is not None
     need_dx = dx is not None
-    # Where a gradient for the image is wanted, dy has a frame.
+    # Where a gradient for the image is wanted, dy has a frame, unless channels are few.
     frame_rows, frame_columns = 0, 0
     few = are_few(channels, x)
     if need_dx and not few:

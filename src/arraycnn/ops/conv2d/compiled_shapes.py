@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from arraycnn.ops.aligned_memory import LINE
 from arraycnn.ops.compiled.kernels.vectors import BYTES
 from arraycnn.ops.conv2d import compiled_few_channels as few_channels
 from arraycnn.ops.conv2d.compiled_phases import Sizes
@@ -22,8 +23,8 @@ MOST_GROUPS = 16
 BAND_BYTES = 256 * 1024
 """What the transformed tiles of a band may take: they are to stay in a core's second cache."""
 
-LINE_BYTES = 64
-"""Of a cache."""
+_NEAR_BYTES = 2**15
+"""Of the nearest cache, for what is read again for each filter."""
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,24 @@ class Convolution:
         return 2 * self.channels <= self.lanes
 
     @property
-    def has_four_to_a_winner(self) -> bool:
-        """Whether the gradient for the filters is a sum over winners, a quarter of the outputs."""
+    def sums_over_winners(self) -> bool:
+        """Whether the gradient for the filters is a sum over winners, a quarter of the outputs.
+
+        Of many filters whole vectors are multiplied faster, and winners that leave the nearest
+        cache are read anew for each filter.
+        """
         nine_taps = (
             self.channels == 1 and self.window.kernel_size == (3, 3) and self.window.stride[1] == 1
         )
-        return self.pool == Window((2, 2), (2, 2)) and not nine_taps
+        most = self.lanes // 2 if self.channels == 1 else self.lanes
+        return (
+            self.pool == Window((2, 2), (2, 2))
+            and self.has_few_channels
+            and self.filters <= most
+            and self.window.kernel_size[1] > 1
+            and not nine_taps
+            and 2 * math.prod(self.y_shape[1:]) * self.x.itemsize <= _NEAR_BYTES
+        )
 
     @property
     def row_size(self) -> int:
@@ -174,5 +187,5 @@ class Convolution:
 
 def odd_lines(count: int, size: int) -> int:
     """At least ``count`` numbers of ``size`` bytes, in an odd number of cache lines."""
-    line = LINE_BYTES // size
+    line = LINE // size
     return (-(-count // line) | 1) * line

@@ -10,14 +10,14 @@ from arraycnn.ops import generic
 from arraycnn.ops.compiled.launcher import Launcher
 from arraycnn.ops.host_launcher import check_arrays
 from arraycnn.ops.max_pool2d import compiled_kernels as kernels
-from arraycnn.ops.window import Pair, Window, pair
+from arraycnn.ops.window import Window, pair
 
 
 def max_pool2d(
     launcher: Launcher, x: np.ndarray, window: Window, ties: str
 ) -> tuple[np.ndarray, np.ndarray]:
     (x,) = launcher.floating("max_pool2d", x)
-    if ties != "first" or not fits_byte(window.kernel_size) or any(window.padding):
+    if ties != "first" or not has_kernel(window):
         return generic.max_pool2d(x, window, ties)
     images, height, width, channels = x.shape
     shape = (images, *window.output_shape(height, width), channels)
@@ -89,6 +89,7 @@ NO_POOL = kernels.PoolWindow(
 """Where none follows."""
 
 
-def fits_byte(kernel_size: Pair) -> bool:
-    """Whether a place in a window of this size can be told by one byte."""
-    return math.prod(pair("MaxPool2d", "kernel_size", kernel_size)) <= 256
+def has_kernel(window: Window) -> bool:
+    """Whether kernels pool so: without padding, and a place in a window can be told by one byte."""
+    size = math.prod(pair("MaxPool2d", "kernel_size", window.kernel_size))
+    return size <= 256 and not any(window.padding)
