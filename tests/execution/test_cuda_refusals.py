@@ -1,5 +1,6 @@
 """What a user's layer cannot do on CUDA, and what is said of it. Injected, in CuPy's own words."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -168,3 +169,19 @@ def test_other_errors_of_a_layer_stay_what_they_are(launcher, error):
     with pytest.raises(type(error)) as caught:
         model.predict(IMAGES)
     assert caught.value is error
+
+
+def test_a_refusal_holds_nothing_of_what_the_step_had_made(launcher):
+    """Memory of a recording is given back before the error has reached anybody."""
+    seen = []
+
+    def product(context, a, b):
+        if launcher.launches is not None:
+            seen.append(weakref.ref(a))
+            raise NotImplementedError(NO_CAPTURE)
+        return np.matmul(a, b)
+
+    with pytest.raises(InvalidValueError) as caught:
+        model_with(OnCUDA(launcher), product, ours).fit(IMAGES, LABELS, batch_size=8)
+    assert [array() for array in seen] == [None]
+    check_refusal(caught)

@@ -149,3 +149,21 @@ def test_a_batch_that_is_more_than_fits_is_brought_all_the_same(name):
     assert found[0][-1] == found[1][-1]
     for one, other in zip(*(of[:-1] for of in found), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_what_is_read_is_of_the_networks_dtype():
+    model = cnn.Model(OF_FLOATS, SHAPE, backend=Tiny(Recorder()))
+    images = BYTES / 255.0
+    left = model.intake.images(images)
+    assert left.resident is None
+    assert left.dtype == "float32"
+    for read in (left.read(np.array([7, 3])), left.read_part(slice(7, 2, -4))):
+        np.testing.assert_array_equal(read, images[[7, 3]].astype("float32"), strict=True)
+
+
+def test_each_batch_of_a_prediction_is_brought():
+    backend = Tiny(Recorder(), records=False)
+    model = cnn.Model(OF_BYTES, SHAPE, backend=backend)
+    backend.placed.clear()
+    model.predict(BYTES)
+    assert sum(backend.placed) == BYTES.nbytes
