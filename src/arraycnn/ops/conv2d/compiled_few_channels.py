@@ -84,18 +84,30 @@ def _add_patches(
     What fills up a patch's row is zero times dy, which need not be zero: it is not added.
     """
     builder = emit.builder
-    vectors = builder.udiv(row, emit.integer(emit.lanes))
+    whole = builder.udiv(row_size, emit.integer(emit.lanes))
+    done = emit.times(emit.lanes, whole)
+    mask = emit.first_lanes(builder.sub(row_size, done))
     with emit.repeat(count) as j:
         target = emit.moved(image, builder.mul(j, step))
         source = emit.moved(patches, builder.mul(j, builder.mul(patch_rows, row)))
         with emit.repeat(patch_rows) as i:
-            there, here = builder.mul(i, line), builder.mul(i, row)
-            with emit.repeat(vectors) as vector:
+            pixels = emit.moved(target, builder.mul(i, line))
+            ours = emit.moved(source, builder.mul(i, row))
+            with emit.repeat(whole) as vector:
                 place = emit.times(emit.lanes, vector)
-                mask = emit.first_lanes(builder.sub(row_size, place))
-                added = emit.load(emit.moved(source, here, place), mask)
-                pixel = emit.moved(target, there, place)
+                added, pixel = emit.load(emit.moved(ours, place)), emit.moved(pixels, place)
                 emit.store(emit.load(pixel) + added, pixel)
+            with builder.if_then(emit.flag(builder.sub(row_size, done))):
+                added, pixel = emit.load(emit.moved(ours, done), mask), emit.moved(pixels, done)
+                emit.store(emit.load(pixel) + added, pixel)
+
+
+@emitted
+def _copy(emit: Emitter, target: Any, source: Any, count: Any) -> None:
+    def work(emit: Emitter, place: Any) -> None:
+        emit.store(emit.load(emit.moved(source, place)), emit.moved(target, place))
+
+    emit.by_parts(count, work)
 
 
 @compiled
@@ -110,6 +122,8 @@ def image_gradient_of_few(  # type: ignore[no-untyped-def]
     height, width, channels, filters = sizes.height, sizes.width, sizes.channels, sizes.filters
     rows, columns, kernel_height = sizes.output_height, sizes.output_width, sizes.kernel_height
     row_size, line = sizes.kernel_width * channels, sizes.padded_width * channels
+    stride_height, stride_width = sizes.stride_height, sizes.stride_width
+    padding_top, padding_left = sizes.padding_top, sizes.padding_left
     row = row_of(row_size, dx)
     patch = kernel_height * row
     framed = carray(room, size)
@@ -125,13 +139,9 @@ def image_gradient_of_few(  # type: ignore[no-untyped-def]
         )  # fmt: skip
         for i in range(count):
             _add_patches(
-                after(room, (first + i) * sizes.stride_height * line), line,
-                sizes.stride_width * channels, after(patches, i * columns * patch), columns,
-                kernel_height, row, row_size,
+                after(room, (first + i) * stride_height * line), line, stride_width * channels,
+                after(patches, i * columns * patch), columns, kernel_height, row, row_size,
             )  # fmt: skip
-    result = carray(dx, (height, width * channels))
     for i in range(height):
-        for n in range(width * channels):
-            result[i, n] = framed[
-                (sizes.padding_top + i) * line + sizes.padding_left * channels + n
-            ]
+        start = (padding_top + i) * line + padding_left * channels
+        _copy(after(dx, i * width * channels), after(room, start), width * channels)
