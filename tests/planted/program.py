@@ -265,7 +265,7 @@ FAULTS = [
     ("ops/compiled/chains.py", "last += step[place + 1 :]", "first += step[place + 1 :]", _RENDER),
     ("ops/compiled/launcher.py", "self._chain.held.append(array)", "pass", _RENDER),
     (
-        "ops/conv2d/compiled_winograd.py",
+        "ops/conv2d/compiled_winograd_gradients.py",
         "run_links(launch.before, image, scratch)",
         "pass",
         _RENDER,

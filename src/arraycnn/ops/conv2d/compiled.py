@@ -15,6 +15,7 @@ from arraycnn.ops.conv2d import compiled_few_channels_pooled as few_pooled
 from arraycnn.ops.conv2d import compiled_kernels as convolution
 from arraycnn.ops.conv2d import compiled_phases as phases
 from arraycnn.ops.conv2d import compiled_winograd as winograd
+from arraycnn.ops.conv2d import compiled_winograd_gradients as winograd_gradients
 from arraycnn.ops.conv2d.compiled_shapes import Convolution, odd_lines
 from arraycnn.ops.dense import compiled_kernels as dense
 from arraycnn.ops.kernels import Kernels
@@ -96,7 +97,7 @@ def _backward(
     if shape.suits_winograd:
         turned = _transformed_filters(launcher, weight, turned=True) if need_dx else None
         v_stride, dm_stride = shape.place_stride(channels // parts), shape.place_stride(filters)
-        launch_of_parts = winograd.Backward(
+        launch_of_parts = winograd_gradients.Backward(
             before=NO_LINKS, after=NO_LINKS,
             x=x, u_transposed=turned, dy=dy, y=y, winners=winners, dx=dx,
             dweights=dweights, dbiases=dbiases,
@@ -107,7 +108,7 @@ def _backward(
         room = 2 * shape.lanes + 8 * filters + 16 * (channels * filters + v_stride + dm_stride)
         by = "loop" if parts == 1 else ""
         launcher.launch(
-            winograd.backward, groups * parts, launch_of_parts, like=x, room=room, by=by
+            winograd_gradients.backward, groups * parts, launch_of_parts, like=x, room=room, by=by
         )
     elif winners is not None and shape.sums_over_winners:
         sums = launcher.empty((groups, filters, shape.taps_in_rows), x.dtype)
