@@ -163,7 +163,7 @@ FAULTS = [
     ("ops/conv2d/compiled_nine_taps.py", "emit.load(target).value) for target", "emit.zero.value) for target"),
     ("ops/conv2d/compiled_kernels.py", "after(image, i * stride_height * padded_width * channels)", "after(image, i * padded_width * channels)"),
     ("ops/conv2d/compiled_kernels.py", "source, stride_height * padded_width, padded_width, start", "source, padded_width, padded_width, start"),
-    ("ops/conv2d/compiled_kernels.py", "return nine and sizes.stride_width == 1", "return nine"),
+    ("ops/conv2d/compiled_shapes.py", "kernel_size == (3, 3) and stride_width == 1", "kernel_size == (3, 3)"),
     ("ops/conv2d/compiled_phases.py", "range(last_column, -1, -stride_width)", "range(left, last_column + 1, stride_width)"),
     ("ops/conv2d/compiled_phases.py", "stride_height > kernel_height or stride_width > kernel_width", "stride_height > kernel_height"),
     ("ops/conv2d/compiled_phases.py", "output_width - 1 + across - before", "output_width + across - before"),

@@ -22,6 +22,6 @@ FAULTS = [
     ("cli/bench.py", 'config.get("optimizer")', 'config.get("network")', COMMAND),
     ("cli/bench.py", "except RunFolderError:", "except KeyError:", COMMAND),
     ("profiling/profile.py", "and part.operations is not None", "", COMMAND),
-    ("profiling/torch_twin.py", "weight_decay=optimizer.weight_decay", "weight_decay=0.0", COMMAND),
+    ("profiling/torch_twin.py", "weight_decay=decay, nesterov", "weight_decay=0.0, nesterov", COMMAND),
     ("profiling/torch_twin.py", "optimizer.epsilon, optimizer.weight_decay", "optimizer.epsilon, 0.0", COMMAND),
 ]  # fmt: skip

@@ -126,8 +126,10 @@ def _rule(torch: Any, optimizer: Optimizer, module: Any) -> Any:
     """The optimizer with its settings, but of a rate of 0 as ours has here."""
     parameters = [one for one in module.parameters() if one.requires_grad]
     if type(optimizer) is SGD:
-        settings = {name: getattr(optimizer, name) for name in ("momentum", "nesterov")}
-        return torch.optim.SGD(parameters, 0.0, weight_decay=optimizer.weight_decay, **settings)
+        nesterov, decay = optimizer.nesterov, optimizer.weight_decay
+        return torch.optim.SGD(
+            parameters, 0.0, optimizer.momentum, weight_decay=decay, nesterov=nesterov
+        )
     if isinstance(optimizer, Adam) and type(optimizer) in (Adam, AdamW):
         rule = getattr(torch.optim, type(optimizer).__name__)
         return rule(parameters, 0.0, optimizer.betas, optimizer.epsilon, optimizer.weight_decay)

@@ -91,9 +91,22 @@ def _backward(
     shape = Convolution(x, weight, window, pool)
     images, channels, filters, groups = shape.images, shape.channels, shape.filters, shape.groups
     dx = launcher.empty(x.shape, x.dtype) if need_dx else None
-    dweights = launcher.empty((groups, *weight.shape), x.dtype)
     parts = shape.parts if shape.suits_winograd else 1
     dbiases = launcher.empty((groups * parts, filters), x.dtype)
+    if winners is not None and shape.sums_over_winners:
+        sums = launcher.empty((groups, filters, shape.taps_in_rows), x.dtype)
+        launch_of_winners = few_pooled.Backward(
+            before=NO_LINKS, after=NO_LINKS,
+            x=x, filter_rows=_filters_in_rows(launcher, shape) if need_dx else None,
+            dy=dy, y=y, winners=winners, dx=dx, sizes=shape.sizes, relu=relu,
+            images=images, groups=groups, sums=sums, dbiases=dbiases, pool=shape.pool_window,
+        )  # fmt: skip
+        room = sum(shape.rooms_of_few(need_dx).values())
+        launcher.launch(
+            few_pooled.backward, groups, launch_of_winners, like=x, room=room, by="loop"
+        )
+        return dx, _from_rows(launcher, shape, _sum(launcher, sums)), _sum(launcher, dbiases)
+    dweights = launcher.empty((groups, *weight.shape), x.dtype)
     if shape.suits_winograd:
         turned = _transformed_filters(launcher, weight, turned=True) if need_dx else None
         v_stride, dm_stride = shape.place_stride(channels // parts), shape.place_stride(filters)
@@ -110,19 +123,6 @@ def _backward(
         launcher.launch(
             winograd_gradients.backward, groups * parts, launch_of_parts, like=x, room=room, by=by
         )
-    elif winners is not None and shape.sums_over_winners:
-        sums = launcher.empty((groups, filters, shape.taps_in_rows), x.dtype)
-        launch_of_winners = few_pooled.Backward(
-            before=NO_LINKS, after=NO_LINKS,
-            x=x, filter_rows=_filters_in_rows(launcher, shape) if need_dx else None,
-            dy=dy, y=y, winners=winners, dx=dx, sizes=shape.sizes, relu=relu,
-            images=images, groups=groups, sums=sums, dbiases=dbiases, pool=shape.pool_window,
-        )  # fmt: skip
-        room = sum(shape.rooms_of_few(need_dx).values())
-        launcher.launch(
-            few_pooled.backward, groups, launch_of_winners, like=x, room=room, by="loop"
-        )
-        return dx, _from_rows(launcher, shape, _sum(launcher, sums)), _sum(launcher, dbiases)
     else:
         (rows, columns), (kernel_height, kernel_width) = shape.outputs, window.kernel_size
         few, turned, frame = shape.has_few_channels, None, (0, 0)

@@ -21,12 +21,6 @@ NEAR = 4096
 
 
 @compiled
-def are_few(channels, x):  # type: ignore[no-untyped-def]
-    """Whether twice the channels fit into a vector of such numbers."""
-    return 2 * channels <= lanes_of(x)
-
-
-@compiled
 def row_of(numbers, x):  # type: ignore[no-untyped-def]
     """What the ``numbers`` of a patch's row take, in whole vectors."""
     return -(-numbers // lanes_of(x)) * lanes_of(x)

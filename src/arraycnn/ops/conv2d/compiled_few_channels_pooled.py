@@ -73,89 +73,78 @@ def _spread(
     emit.by_parts(filters, work)
 
 
-def _taking(rows: int, vectors: int) -> Any:
-    """What adds the patches of filter ``f`` times their gradients: so many rows, vectors of each.
+def _add_rows(
+    emit: Emitter, rows: int, vectors: int, total: Any, row: Any, x: Any, line: Any, starts: Any,
+    gradients: Any, filters: Any, f: Any, windows: Any, numbers: Any,
+) -> None:  # fmt: skip
+    """So many ``rows``, and ``vectors`` of each, of the patches of filter ``f`` times their gradients.
 
-    Of the last vector of a row only ``width`` numbers are there.
+    Of a row at most ``numbers`` numbers are there.
     """
-
-    def take(
-        emit: Emitter, total: Any, row: Any, x: Any, line: Any, starts: Any, gradients: Any,
-        filters: Any, f: Any, windows: Any, width: Any,
-    ) -> None:  # fmt: skip
-        builder = emit.builder
-        masks = [None] * (vectors - 1) + [emit.first_lanes(width)]
-        columns = [(emit.integer(n * emit.lanes), mask) for n, mask in enumerate(masks)]
-        places = [
-            (i, column, mask, emit.moved(total, emit.times(i, row), column))
-            for i in range(rows)
-            for column, mask in columns
-        ]
-        sums = [emit.variable(emit.load(place).value) for *_, place in places]
-        lines = [emit.times(i, line) for i in range(rows)]
-        with emit.repeat(windows) as window:
-            place = builder.add(builder.mul(window, filters), f)
-            gradient = emit.spread(emit.moved(gradients, place))
-            patch = emit.moved(x, emit.load_integer(starts, place))
-            for (i, column, mask, _), held in zip(places, sums, strict=True):
-                pixels = emit.load(emit.moved(patch, lines[i], column), mask)
-                added = emit.multiply_add(gradient, pixels, emit.held(held))
-                builder.store(added.value, held)
-        for (*_, place), held in zip(places, sums, strict=True):
-            emit.store(emit.held(held), place)
-
-    return emitted(take)
+    builder = emit.builder
+    left = builder.sub(numbers, emit.integer((vectors - 1) * emit.lanes))
+    masks = [None] * (vectors - 1) + [emit.first_lanes(left)]
+    columns = [(emit.integer(n * emit.lanes), mask) for n, mask in enumerate(masks)]
+    places = [
+        (i, column, mask, emit.moved(total, emit.times(i, row), column))
+        for i in range(rows)
+        for column, mask in columns
+    ]
+    sums = [emit.variable(emit.load(place).value) for *_, place in places]
+    lines = [emit.times(i, line) for i in range(rows)]
+    with emit.repeat(windows) as window:
+        place = builder.add(builder.mul(window, filters), f)
+        gradient = emit.spread(emit.moved(gradients, place))
+        patch = emit.moved(x, emit.load_integer(starts, place))
+        for (i, column, mask, _), held in zip(places, sums, strict=True):
+            pixels = emit.load(emit.moved(patch, lines[i], column), mask)
+            builder.store(emit.multiply_add(gradient, pixels, emit.held(held)).value, held)
+    for (*_, place), held in zip(places, sums, strict=True):
+        emit.store(emit.held(held), place)
 
 
-_five_by_two = _taking(5, 2)
-_five_by_one = _taking(5, 1)
-_three_by_two = _taking(3, 2)
-_three_by_one = _taking(3, 1)
-_one_by_two = _taking(1, 2)
-_one_by_one = _taking(1, 1)
+_AT_ONCE = (5, 3, 1)
+"""Rows whose sums, two vectors each, stay in registers: those of windows that are usual, or one."""
+
+
+@emitted
+def _add_two_vectors(
+    emit: Emitter, total: Any, row: Any, x: Any, line: Any, starts: Any, gradients: Any,
+    filters: Any, f: Any, windows: Any, numbers: Any, rows: Any,
+) -> None:  # fmt: skip
+    """`_add_rows` of the two vectors from ``x`` on, or of one where that holds all ``numbers``.
+
+    ``rows`` is how many there are at once, of `_AT_ONCE`.
+    """
+    builder = emit.builder
+    arguments = total, row, x, line, starts, gradients, filters, f, windows, numbers
+    is_one = builder.icmp_signed("<=", numbers, emit.integer(emit.lanes))
+    for count in _AT_ONCE:
+        wanted = builder.icmp_signed("==", rows, emit.integer(count))
+        with builder.if_then(wanted), builder.if_else(is_one) as (one, two):
+            with one:
+                _add_rows(emit, count, 1, *arguments)
+            with two:
+                _add_rows(emit, count, 2, *arguments)
 
 
 @compiled
-def _add_patches(total, kernel_height, row_size, x, line, starts, gradients, filters, windows):  # type: ignore[no-untyped-def]
+def _add_to_filters(total, sizes, x, line, starts, gradients, windows):  # type: ignore[no-untyped-def]
     """To the gradient of each filter, (F, KH, row), what one image gives."""
-    lanes, row = lanes_of(x), row_of(row_size, x)
+    filters, kernel_height = sizes.filters, sizes.kernel_height
+    row_size, step = sizes.kernel_width * sizes.channels, 2 * lanes_of(x)
+    row = row_of(row_size, x)
     for f in range(filters):
         i = 0
         while i < kernel_height:
             left = kernel_height - i
-            for n in range(0, row, 2 * lanes):
-                ours, seen, numbers = (
-                    after(total, (f * kernel_height + i) * row + n),
-                    after(x, i * line + n),
-                    row_size - n,
-                )
-                if numbers > lanes:
-                    width = min(numbers - lanes, lanes)
-                    if left >= 5:
-                        _five_by_two(
-                            ours, row, seen, line, starts, gradients, filters, f, windows, width
-                        )
-                    elif left >= 3:
-                        _three_by_two(
-                            ours, row, seen, line, starts, gradients, filters, f, windows, width
-                        )
-                    else:
-                        _one_by_two(
-                            ours, row, seen, line, starts, gradients, filters, f, windows, width
-                        )
-                elif left >= 5:
-                    _five_by_one(
-                        ours, row, seen, line, starts, gradients, filters, f, windows, numbers
-                    )
-                elif left >= 3:
-                    _three_by_one(
-                        ours, row, seen, line, starts, gradients, filters, f, windows, numbers
-                    )
-                else:
-                    _one_by_one(
-                        ours, row, seen, line, starts, gradients, filters, f, windows, numbers
-                    )
-            i += 5 if left >= 5 else 3 if left >= 3 else 1
+            rows = 5 if left >= 5 else 3 if left >= 3 else 1
+            for n in range(0, row, step):
+                _add_two_vectors(
+                    after(total, (f * kernel_height + i) * row + n), row, after(x, i * line + n),
+                    line, starts, gradients, filters, f, windows, row_size - n, rows,
+                )  # fmt: skip
+            i += rows
 
 
 @compiled
@@ -224,9 +213,7 @@ def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
         )  # fmt: skip
         _add_up(dbias, gradients, windows, filters)
         source = padded_image(sizes, x, image, room)
-        _add_patches(
-            total, kernel_height, row_size, source, line, starts, gradients, filters, windows
-        )
+        _add_to_filters(total, sizes, source, line, starts, gradients, windows)
         if dx is not None:
             for i in range(pool.output_height):
                 for j in range(pool.output_width):

@@ -11,7 +11,7 @@ from arraycnn.ops.compiled.kernels.links import LoopOverImages, run_links
 from arraycnn.ops.compiled.kernels.pointers import after, at, carray
 from arraycnn.ops.compiled.launch_struct import Bytes, LaunchStruct, Reals
 from arraycnn.ops.compiled.translation.functions import compiled
-from arraycnn.ops.conv2d.compiled_few_channels import are_few, image_gradient_of_few, row_of
+from arraycnn.ops.conv2d.compiled_few_channels import image_gradient_of_few, row_of
 from arraycnn.ops.conv2d.compiled_nine_taps import nine_tap_gradients, nine_taps
 from arraycnn.ops.conv2d.compiled_phases import Sizes, image_gradient, taps_of
 from arraycnn.ops.dense.compiled_products import multiply
@@ -33,13 +33,6 @@ _NEAR = 6144
 
 _PIXELS = 96
 """Where they do not, so many pixels of dy at a time are summed into the gradient of the filters."""
-
-
-@compiled
-def _has_nine_taps(sizes: Sizes):  # type: ignore[no-untyped-def]
-    """Whether an output's window is 3x3 numbers, and its neighbour's begins a number later."""
-    nine = sizes.channels == 1 and sizes.kernel_height == 3 and sizes.kernel_width == 3
-    return nine and sizes.stride_width == 1
 
 
 @compiled
@@ -88,7 +81,7 @@ def forward(block, launch: Forward, scratch):  # type: ignore[no-untyped-def]
         outputs = after(room, sizes.padded_height * padded_width * channels)
     else:
         outputs = after(launch.y, block * output_height * output_width * filters)
-    nine = _has_nine_taps(sizes)
+    nine = sizes.has_nine_taps != 0
     for i in range(output_height):
         row = after(outputs, i * output_width * filters)
         source = after(image, i * stride_height * padded_width * channels)
@@ -176,7 +169,7 @@ def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
     need_dx = dx is not None
     # Where a gradient for the image is wanted, dy has a frame, unless channels are few.
     frame_rows, frame_columns = 0, 0
-    few = are_few(channels, x)
+    few = sizes.has_few_channels != 0
     if need_dx and not few:
         frame_rows = taps_of(kernel_height, stride_height, 0) - 1
         frame_columns = taps_of(kernel_width, stride_width, 0) - 1
@@ -194,7 +187,7 @@ def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
     size, size_of_x = dy_height * dy_width * filters, sizes.height * sizes.width * channels
     passed = after(framed, framed_height * line)
     by_fours = pooled and has_fours(launch.pool)
-    nine = _has_nine_taps(sizes)
+    nine = sizes.has_nine_taps != 0
     together = output_height
     if output_height * output_width * filters + padded_height * padded_width * channels > _NEAR:
         together = max(1, _PIXELS // output_width)

@@ -15,7 +15,10 @@ from arraycnn.ops.dense.compiled_products import multiply
 
 
 class Sizes(LaunchStruct):
-    """Of one image, the window that moves over it, the image with its padding, and the output."""
+    """Of one image, the window that moves over it, the image with its padding, and the output.
+
+    ``has_few_channels`` and ``has_nine_taps`` are as `compiled_shapes.Convolution` has them.
+    """
 
     height: int
     width: int
@@ -31,6 +34,8 @@ class Sizes(LaunchStruct):
     padded_width: int
     output_height: int
     output_width: int
+    has_few_channels: bool
+    has_nine_taps: bool
 
 
 @compiled

@@ -77,8 +77,14 @@ class Convolution:
 
     @property
     def has_few_channels(self) -> bool:
-        """Whether a vector of the channels of one pixel would be half empty, as `are_few` says."""
+        """Whether a vector of the channels of one pixel would be half empty at least."""
         return 2 * self.channels <= self.lanes
+
+    @property
+    def has_nine_taps(self) -> bool:
+        """Whether an output's window is 3x3 numbers, and its neighbour's begins a number later."""
+        kernel_size, (_, stride_width) = self.window.kernel_size, self.window.stride
+        return self.channels == 1 and kernel_size == (3, 3) and stride_width == 1
 
     @property
     def sums_over_winners(self) -> bool:
@@ -87,16 +93,13 @@ class Convolution:
         Of many filters whole vectors are multiplied faster, and winners that leave the nearest
         cache are read anew for each filter.
         """
-        nine_taps = (
-            self.channels == 1 and self.window.kernel_size == (3, 3) and self.window.stride[1] == 1
-        )
         most = self.lanes // 2 if self.channels == 1 else self.lanes
         return (
             self.pool == Window((2, 2), (2, 2))
             and self.has_few_channels
             and self.filters <= most
             and self.window.kernel_size[1] > 1
-            and not nine_taps
+            and not self.has_nine_taps
             and 2 * math.prod(self.y_shape[1:]) * self.x.itemsize <= _NEAR_BYTES
         )
 
@@ -165,6 +168,7 @@ class Convolution:
             padding_top=self.window.padding[0], padding_left=self.window.padding[2],
             padded_height=padded_height, padded_width=padded_width,
             output_height=output_height, output_width=output_width,
+            has_few_channels=self.has_few_channels, has_nine_taps=self.has_nine_taps,
         )  # fmt: skip
 
     @property

@@ -13,13 +13,12 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
+from arraycnn.ops.aligned_memory import LINE
 from arraycnn.program.access import Access, dense, sliced
 from arraycnn.program.nodes import Node, Program
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step, expression_of, loops
 from arraycnn.program.passes.recompute import recompute
-
-_ALIGNMENT = 64
 
 _LARGE = 2**20
 """Bytes of a gradient that is not kept for long."""
@@ -93,7 +92,7 @@ def scheduled(program: Program, carried: dict[str, str] | None = None) -> Schedu
 
 
 def aligned_bytes(node: Node) -> int:
-    return -(-max(node.nbytes, 1) // _ALIGNMENT) * _ALIGNMENT
+    return -(-max(node.nbytes, 1) // LINE) * LINE
 
 
 def _without_aliases(program: Program, carried: dict[str, str]) -> Program:

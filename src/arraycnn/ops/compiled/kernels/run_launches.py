@@ -13,7 +13,7 @@ from arraycnn.ops.compiled.launch_struct import LaunchStruct
 from arraycnn.ops.compiled.translation.functions import instruction, linked
 from arraycnn.ops.compiled.translation.values import Arithmetic, Number, Pointer, Struct, View
 
-WORDS = 38
+WORDS = 40
 """Of a launch: those of an `Entry`, and of the kernel's own struct, 64 bits each."""
 
 DONE = 8
