@@ -88,6 +88,19 @@ __global__ void turned_around(const float* x, float* y) {{
     __syncthreads();
     y[threadIdx.x] = held[blockDim.x - 1 - threadIdx.x];
 }}
+
+// Each block leaves its sum of 64 numbers; the last of them adds these up.
+__global__ void sum_by_last_block(const int* x, int* sums, int* counter, int* total) {{
+    if (threadIdx.x == 0) {{
+        int sum = 0;
+        for (int i = 0; i < 64; ++i) sum += x[blockIdx.x * 64 + i];
+        sums[blockIdx.x] = sum;
+    }}
+    if (!is_last_block(counter) || threadIdx.x > 0) return;
+    int sum = 0;
+    for (int block = 0; block < gridDim.x; ++block) sum += sums[block];
+    *total = sum;
+}}
 """
 
 
@@ -186,6 +199,17 @@ def check_dynamic_shared(cuda) -> None:
     np.testing.assert_array_equal(cuda.to_numpy(y), x[::-1])
 
 
+def check_is_last_block(cuda) -> None:
+    x = np.arange(37 * 64, dtype=np.int32)
+    counter = cuda.asarray(np.zeros(1, np.int32))
+    for _ in range(2):  # the counter is 0 again
+        total = cuda.asarray(np.array([-1], np.int32))
+        sums = cuda.empty((37,), "int32")
+        _launch(cuda, "sum_by_last_block", 37, 64, cuda.asarray(x), sums, counter, total)
+        assert cuda.to_numpy(total)[0] == x.sum()
+        assert cuda.to_numpy(counter)[0] == 0
+
+
 CHECKS: dict[str, Callable] = {
     "to_tf32": check_to_tf32,
     "pack_bf16": check_pack_bf16,
@@ -193,4 +217,5 @@ CHECKS: dict[str, Callable] = {
     "mma_bf16": check_mma_bf16,
     "copy_async": check_copy_async,
     "DYNAMIC_SHARED": check_dynamic_shared,
+    "is_last_block": check_is_last_block,
 }

@@ -4,7 +4,9 @@
 // place of the sanitizers' libraries. For every four bytes of memory (one, for arrays of bytes) it is
 // noted who wrote and who read them last, and when. Two accesses of different threads to the same bytes,
 // one of them a write and not both atomic, are a race unless a barrier lies between them, or, within
-// a warp, __syncwarp; between blocks nothing orders them. Shuffles and mma order no memory.
+// a warp, __syncwarp. Shuffles and mma order no memory. Between blocks it takes what the manual asks for:
+// the first changes a counter atomically once each of its threads that wrote has called __threadfence,
+// the other one then changes the same counter and calls __threadfence itself.
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -100,13 +102,65 @@ const char* verb(bool write, bool atomic) {
          address < nearest->start ? "before the start of" : "beyond the end of", what, nearest->bytes);
 }
 
+// A block that has changed `counter` after its threads' fences: what it did until then.
+struct Release {
+    unsigned first, last;  // intervals
+    const void* counter;
+};
+
+std::vector<Release> releases;  // in the order of the blocks
+// Of the block at work: who has written since its last fence, and what it has changed atomically.
+bool unfenced[MOST_THREADS];
+const void* changed[MOST_THREADS];
+unsigned state_of;  // the block, by its first interval
+// Where it sees what others have released: the counter, by which thread's fence, and when.
+struct Acquire {
+    const void* counter;
+    unsigned short thread;
+    unsigned interval;
+};
+std::vector<Acquire> acquires;
+
+void begin_block() {
+    if (state_of == block_start) return;
+    state_of = block_start;
+    memset(unfenced, 0, sizeof unfenced);
+    memset(changed, 0, sizeof changed);
+    acquires.clear();
+}
+
+void note_atomic(const void* counter) {
+    changed[current->number] = counter;
+    for (bool waits : unfenced)
+        if (waits) return;
+    if (!releases.empty() && releases.back().first == block_start && releases.back().counter == counter)
+        releases.back().last = interval;
+    else
+        releases.push_back({block_start, interval, counter});
+}
+
+bool is_released(const Mark& before) {
+    for (const Acquire& acquire : acquires) {
+        if (acquire.thread != current->number && acquire.interval == interval) continue;  // no barrier yet
+        Size low = 0, high = releases.size();
+        while (low < high) {  // the last that begins before it
+            const Size middle = (low + high) / 2;
+            if (releases[middle].first <= before.interval) low = middle + 1;
+            else high = middle;
+        }
+        for (; low > 0 && releases[low - 1].last >= before.interval; --low)
+            if (releases[low - 1].counter == acquire.counter) return true;
+    }
+    return false;
+}
+
 bool ordered(const Mark& before) {
     if (before.interval == interval) {
         if (before.thread == current->number) return true;
         return before.thread / 32 == current->number / 32 &&
                before.warp_epoch != (unsigned short)warp_epoch[current->number / 32];
     }
-    return before.interval >= block_start;
+    return before.interval >= block_start || is_released(before);
 }
 
 void compare(const Mark& before, bool before_writes, unsigned bytes, bool write, bool atomic, Site site,
@@ -148,6 +202,7 @@ void access(const unsigned char* address, int bytes, bool write, bool atomic, Si
     if (write && region->buffer && !region->buffer->writeable)
         fail(site, pc, nullptr, "writes to argument %d, which is read-only", region->buffer->argument);
     const unsigned short number = (unsigned short)current->number;
+    begin_block();
     const Mark now = {interval, pc ? (unsigned)((const unsigned char*)pc - __ehdr_start) : 0,
                       (unsigned short)warp_epoch[number / 32], number, atomic, 0};
     const Size grain = region->grain, first = (Size)address / grain * grain;
@@ -178,12 +233,17 @@ void access(const unsigned char* address, int bytes, bool write, bool atomic, Si
             note_reader(cell, mark);
         }
     }
+    if (!region->buffer) return;
+    if (atomic) note_atomic(address);
+    else if (write) unfenced[number] = true;
 }
 
 }  // namespace
 
 void begin_checks() {
     regions.clear();
+    releases.clear();
+    state_of = 0;
     latest = nullptr;
     if (__start_cuda_shared)
         regions.push_back(
@@ -212,6 +272,14 @@ void check_in_flight(const void* address, int bytes, bool in_flight) {
         cell.in_flight = in_flight ? 0xf : 0;
         if (in_flight) cell.initialised = 0;
     }
+}
+
+void check_fence() {
+    begin_block();
+    const unsigned short number = (unsigned short)current->number;
+    unfenced[number] = false;
+    if (changed[number]) acquires.push_back({changed[number], number, interval});
+    changed[number] = nullptr;
 }
 
 }  // namespace hc

@@ -51,6 +51,7 @@ void issue_copy(void* shared, const void* global, int bytes, bool valid, Site si
 void commit_copies();
 void wait_for_copies(int pending);
 void about_to_change_atomically(void* target, int bytes, Site site);
+void fence();
 void must_be_tf32(const unsigned* numbers, int count, Site site);
 [[noreturn]] void trap(Site site);
 
@@ -116,7 +117,7 @@ inline int __syncthreads_and(int predicate, HC_SITE) {
 inline void __syncwarp(unsigned mask = 0xffffffffu, HC_SITE) {
     hc::exchange(hc::Stop::sync_warp, mask, &mask, sizeof mask, HC_HERE);
 }
-inline void __threadfence() {}
+inline void __threadfence() { hc::fence(); }
 inline void __threadfence_block() {}
 inline void __trap(HC_SITE) { hc::trap(HC_HERE); }
 

@@ -301,6 +301,10 @@ void about_to_change_atomically(void* target, int bytes, Site site) {
     if (check_access) check_access(target, bytes, true, true, site);
 }
 
+void fence() {
+    if (check_fence) check_fence();
+}
+
 void must_be_tf32(const unsigned* numbers, int count, Site site) {
     if (!check_access) return;
     for (int i = 0; i < count; ++i)

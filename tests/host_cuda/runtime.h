@@ -49,5 +49,6 @@ void begin_checks() HC_WEAK;
 void end_checks() HC_WEAK;
 void check_access(const void* address, int bytes, bool write, bool atomic, Site site) HC_WEAK;
 void check_in_flight(const void* address, int bytes, bool in_flight) HC_WEAK;
+void check_fence() HC_WEAK;
 
 }  // namespace hc

@@ -137,6 +137,28 @@ __global__ void kernel(const float* x, float* y) {
     y[blockIdx.x * 64 + i] = (float)all;
 }
 """
+LAST = """\
+__global__ void kernel(const float* x, int* counter, float* y) {
+    __shared__ bool is_last;
+    y[64 * blockIdx.x + threadIdx.x] = x[threadIdx.x];
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        is_last = atomicAdd(counter, 1) == gridDim.x - 1;
+        __threadfence();
+    }
+    __syncthreads();
+    if (!is_last) return;
+    float sum = 0.0f;
+    for (int block = 0; block < gridDim.x; ++block) sum += y[64 * block + 63 - threadIdx.x];
+    y[256 + threadIdx.x] = sum;
+    if (threadIdx.x == 0) *counter = 0;
+}
+"""
+
+WRITTEN = "    y[64 * blockIdx.x + threadIdx.x] = x[threadIdx.x];\n"
+FENCE = "    __threadfence();\n"
+
 CLEAN = {
     "meeting": MEETING,
     "reversed": REVERSED,
@@ -233,6 +255,35 @@ def test_margins_are_watched_without_the_checker(old, new, said):
     y = HostLauncher().empty((256,), np.float32)
     assert said in fault_of(DYNAMIC.replace(old, new), numbers(), y, grid=(4,), shared=256)
     run(DYNAMIC, numbers(), y, grid=(4,), shared=256)
+
+
+def sums_of_blocks(text, **settings):
+    y = HostLauncher().empty((320,), np.float32)
+    run(text, numbers(), np.zeros(1, np.int32), y, grid=(4,), **settings)
+    return y[256:]
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse", "random"])
+def test_the_last_block_may_read_what_the_others_released(order):
+    expected = 4 * np.arange(64, dtype=np.float32)[::-1]
+    np.testing.assert_array_equal(sums_of_blocks(LAST, checked=True, order=order), expected)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (WRITTEN + FENCE, WRITTEN, "of another block wrote in test.cu:3"),
+        ("        __threadfence();\n", "", "of another block wrote in test.cu:3"),
+        (WRITTEN + FENCE, FENCE + WRITTEN, "of another block wrote in test.cu:4"),
+        ("    __syncthreads();\n    if (!is", "    if (!is", "shared memory"),
+        ("== gridDim.x - 1", ">= 1", "of another block"),
+        ("atomicAdd(counter, 1)", "(*counter)++", "of another block"),
+    ],
+)
+def test_what_is_not_released_is_a_race(old, new, said):
+    assert LAST.count(old) == 1
+    with pytest.raises(KernelFault, match=said):
+        sums_of_blocks(LAST.replace(old, new), checked=True)
 
 
 def test_what_a_kernel_does_not_write_is_not_a_number():

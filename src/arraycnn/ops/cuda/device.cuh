@@ -96,3 +96,20 @@ DEVICE void copy_async_wait() {}
 
 #endif
 #endif
+
+// Whether this block is the last of its grid to come here: it may read what all of them have written
+// before, through pointers that are not __restrict__. All threads of a block call it together, once a
+// launch. The counter is 0 before the launch, and again after it.
+DEVICE bool is_last_block(int* counter) {
+    __shared__ bool is_last;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0 && threadIdx.y == 0 && threadIdx.z == 0) {
+        const int blocks = (int)(gridDim.x * gridDim.y * gridDim.z);
+        is_last = atomicAdd(counter, 1) == blocks - 1;
+        __threadfence();
+        if (is_last) *counter = 0;
+    }
+    __syncthreads();
+    return is_last;
+}
