@@ -36,7 +36,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraycnn.ops.cuda.launcher import Launcher, source
+from arraycnn.ops.cuda.launcher import Launcher
+from arraycnn.ops.cuda.sources import source
 from host_cuda.build import KernelFault
 from host_cuda.library import ORDERS, arrays_of, lazy_memory, library
 

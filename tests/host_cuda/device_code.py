@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 
 from arraycnn.ops.cuda.cupy import OPTIONS
-from arraycnn.ops.cuda.launcher import source
+from arraycnn.ops.cuda.sources import source
 from host_cuda.build import cache_folder
 
 ARCHITECTURES = (80, 90, 100)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from arraycnn.ops.cuda import launcher
+from arraycnn.ops.cuda.sources import source
 from cuda_primitives import TEXT
 from cuda_table import Launches, listed, wrong_with
 from host_cuda.device_code import ARCHITECTURES, DoesNotCompile, figures, figures_everywhere
@@ -65,7 +66,7 @@ def by_name(kernels):
 
 @pytest.mark.parametrize("file", FILES)
 def test_every_kernel_of_a_file_is_listed(file):
-    code = re.sub(r"//.*", "", launcher.source(file))
+    code = re.sub(r"//.*", "", source(file))
     names = set(re.findall(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)", code))
     assert len(names) == code.count("__global__")
     assert set(by_name(listed()[file])) == names

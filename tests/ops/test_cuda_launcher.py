@@ -15,8 +15,9 @@ import pytest
 from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import GENERIC
 from arraycnn.ops.cuda.cupy import OPTIONS, CuPyLauncher
-from arraycnn.ops.cuda.launcher import Addresses, NotRecordedError, source
+from arraycnn.ops.cuda.launcher import Addresses, NotRecordedError
 from arraycnn.ops.cuda.record import cuda_kernels
+from arraycnn.ops.cuda.sources import source
 from cuda_table import listed
 from host_cuda import HostLauncher
 from host_cuda.device_code import AS_CUPY

@@ -10,8 +10,9 @@ import numpy as np
 
 from arraycnn.errors import ArraycnnError, one_line
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import Addresses, Launcher, NotRecordedError, Sender, Size, source
+from arraycnn.ops.cuda.launcher import Addresses, Launcher, NotRecordedError, Sender, Size
 from arraycnn.ops.cuda.record import cuda_kernels
+from arraycnn.ops.cuda.sources import source
 from arraycnn.ops.kernels import Kernels
 
 OPTIONS = ("-std=c++17",)
