@@ -6,63 +6,60 @@ description, by tests/ops/test_cuda_primitives.py, and on a device by tests/back
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 
-from arraycnn.ops.cuda import launcher
+TEXT = """
+#include "device.cuh"
 
-_HEADER = (Path(launcher.__file__).parent / "device.cuh").read_text().replace("#pragma once", "")
-
-TEXT = f"""{_HEADER}
-__global__ void round_to_tf32(const float* x, unsigned* y) {{
+__global__ void round_to_tf32(const float* x, unsigned* y) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     y[i] = to_tf32(x[i]);
-}}
+}
 
-__global__ void round_to_bf16(const float* low, const float* high, unsigned* y) {{
+__global__ void round_to_bf16(const float* low, const float* high, unsigned* y) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     y[i] = pack_bf16(low[i], high[i]);
-}}
+}
 
 // d += a b, a product for each block: (16, 8) times (8, 8).
-__global__ void products_of_tf32(const float* a, const float* b, float* d) {{
+__global__ void products_of_tf32(const float* a, const float* b, float* d) {
     a += blockIdx.x * 128; b += blockIdx.x * 64; d += blockIdx.x * 128;
     const int group = threadIdx.x / 4, place = threadIdx.x % 4;
-    const unsigned left[4] = {{
+    const unsigned left[4] = {
         to_tf32(a[group * 8 + place]), to_tf32(a[(group + 8) * 8 + place]),
-        to_tf32(a[group * 8 + place + 4]), to_tf32(a[(group + 8) * 8 + place + 4])}};
-    const unsigned right[2] = {{to_tf32(b[place * 8 + group]), to_tf32(b[(place + 4) * 8 + group])}};
+        to_tf32(a[group * 8 + place + 4]), to_tf32(a[(group + 8) * 8 + place + 4])};
+    const unsigned right[2] = {to_tf32(b[place * 8 + group]), to_tf32(b[(place + 4) * 8 + group])};
     float sums[4];
     for (int i = 0; i < 4; ++i) sums[i] = d[(group + i / 2 * 8) * 8 + 2 * place + i % 2];
     mma_tf32(sums, left, right);
     for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * 8 + 2 * place + i % 2] = sums[i];
-}}
+}
 
-DEVICE unsigned neighbours(const float* low, int stride) {{ return pack_bf16(low[0], low[stride]); }}
+DEVICE unsigned neighbours(const float* low, int stride) { return pack_bf16(low[0], low[stride]); }
 
 // d += a b, a product for each block: (16, 16) times (16, 8).
-__global__ void products_of_bf16(const float* a, const float* b, float* d) {{
+__global__ void products_of_bf16(const float* a, const float* b, float* d) {
     a += blockIdx.x * 256; b += blockIdx.x * 128; d += blockIdx.x * 128;
     const int group = threadIdx.x / 4, place = threadIdx.x % 4;
-    const unsigned left[4] = {{
+    const unsigned left[4] = {
         neighbours(a + group * 16 + 2 * place, 1), neighbours(a + (group + 8) * 16 + 2 * place, 1),
         neighbours(a + group * 16 + 2 * place + 8, 1),
-        neighbours(a + (group + 8) * 16 + 2 * place + 8, 1)}};
-    const unsigned right[2] = {{neighbours(b + 2 * place * 8 + group, 8),
-                               neighbours(b + (2 * place + 8) * 8 + group, 8)}};
+        neighbours(a + (group + 8) * 16 + 2 * place + 8, 1)};
+    const unsigned right[2] = {neighbours(b + 2 * place * 8 + group, 8),
+                               neighbours(b + (2 * place + 8) * 8 + group, 8)};
     float sums[4];
     for (int i = 0; i < 4; ++i) sums[i] = d[(group + i / 2 * 8) * 8 + 2 * place + i % 2];
     mma_bf16(sums, left, right);
     for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * 8 + 2 * place + i % 2] = sums[i];
-}}
+}
 
 // Each thread copies BYTES to shared memory twice, in two groups of copies, and what it finds there
 // after waiting for the first, and then for both, to `early` and `late`. Where `valid` is 0 the address
 // is null: it must not be read.
 template <int BYTES>
 __global__ void copies(const unsigned char* x, const int* valid, unsigned char* early,
-                       unsigned char* late) {{
+                       unsigned char* late) {
     __shared__ __align__(16) unsigned char first[64 * BYTES];
     __shared__ __align__(16) unsigned char second[64 * BYTES];
     const int mine = threadIdx.x * BYTES, half = 64 * BYTES;
@@ -79,33 +76,33 @@ __global__ void copies(const unsigned char* x, const int* valid, unsigned char* 
     copy_async_wait<0>();
     __syncthreads();
     for (int i = 0; i < BYTES; ++i) late[other + i] = second[other + i];
-}}
+}
 
 // The threads fill dynamic shared memory and read it from the other end.
-__global__ void turned_around(const float* x, float* y) {{
+__global__ void turned_around(const float* x, float* y) {
     DYNAMIC_SHARED(float, held);
     held[threadIdx.x] = x[threadIdx.x];
     __syncthreads();
     y[threadIdx.x] = held[blockDim.x - 1 - threadIdx.x];
-}}
+}
 
 // Each block leaves its sum of 64 numbers; the last of them adds these up.
-__global__ void sum_by_last_block(const int* x, int* sums, int* counter, int* total) {{
-    if (threadIdx.x == 0) {{
+__global__ void sum_by_last_block(const int* x, int* sums, int* counter, int* total) {
+    if (threadIdx.x == 0) {
         int sum = 0;
         for (int i = 0; i < 64; ++i) sum += x[blockIdx.x * 64 + i];
         sums[blockIdx.x] = sum;
-    }}
+    }
     if (!is_last_block(counter) || threadIdx.x > 0) return;
     int sum = 0;
     for (int block = 0; block < gridDim.x; ++block) sum += sums[block];
     *total = sum;
-}}
+}
 """
 
 
 def _launch(cuda, kernel, blocks, threads, *args, shared=0):
-    cuda.launch("primitives", kernel, (blocks,), (threads,), args, shared)
+    cuda.launch_source(TEXT, kernel, (blocks,), (threads,), args, shared)
 
 
 def _rounded(x: np.ndarray, bits: int, to_even: bool) -> np.ndarray:

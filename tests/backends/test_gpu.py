@@ -21,10 +21,10 @@ from arraycnn.execution import recorded
 from arraycnn.execution.fusion import fuse_network
 from arraycnn.layers import Context, Randomness
 from arraycnn.ops import GENERIC
-from arraycnn.ops.cuda.cupy import OPTIONS, CuPyLauncher, cupy_kernels, cupy_launcher
+from arraycnn.ops.cuda.cupy import CuPyLauncher, cupy_kernels, cupy_launcher
 from arraycnn.tree import map_leaves
 from cases import CASES
-from cuda_primitives import CHECKS, TEXT
+from cuda_primitives import CHECKS
 from kernel_cases import KERNEL_CASES, TOLERANCES, check_case
 from sanitizer_parts import PARTS, SECONDS, selection
 from test_across_backends import BATCH, IMAGES, LABELS, NETWORK, trained
@@ -103,20 +103,9 @@ def test_kernels_repeat_to_the_last_bit(case, precision, launcher):
                 )
 
 
-class OfText(CuPyLauncher):
-    """Compiles the kernels of tests/cuda_primitives.py."""
-
-    def _compile(self, file, kernel):
-        import cupy
-
-        module = cupy.RawModule(code=TEXT, options=OPTIONS, name_expressions=(kernel,))
-        self._functions[file, kernel] = module.get_function(kernel)
-        return self._functions[file, kernel]
-
-
 @pytest.mark.parametrize("name", CHECKS)
 def test_functions_of_the_device_header_do_what_the_manual_says(name):
-    CHECKS[name](OfText(0))
+    CHECKS[name](cupy_launcher(0))
 
 
 # -- layers ------------------------------------------------------------------------------------------

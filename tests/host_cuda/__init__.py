@@ -37,7 +37,7 @@ import numpy as np
 import pytest
 
 from arraycnn.ops.cuda.launcher import Launcher
-from arraycnn.ops.cuda.sources import source
+from arraycnn.ops.cuda.sources import is_generated, source
 from host_cuda.build import KernelFault
 from host_cuda.library import ORDERS, arrays_of, lazy_memory, library
 
@@ -147,7 +147,7 @@ class HostLauncher(Launcher):
         return np.array(array)
 
     def text(self, file: str) -> str:
-        """The source of ``file``.cu."""
+        """The source of ``file``.cu, or of a generated text."""
         return source(file)
 
     def start(
@@ -160,7 +160,7 @@ class HostLauncher(Launcher):
         shared: int,
     ) -> None:
         self.last_kernel = f"{file}.{kernel}"
-        if LAUNCHES and type(self).text is HostLauncher.text:
+        if LAUNCHES and type(self).text is HostLauncher.text and not is_generated(file):
             _note_launch(file, kernel, block, shared)
         compiled = library(self.text(file), kernel, self.mode)
         compiled.check(self.last_kernel, args)

@@ -46,16 +46,16 @@ class Figures:
     most_threads: int
 
 
-def figures(
-    file: str, kernels: tuple[str, ...], architecture: int, text: str | None = None
-) -> dict[str, Figures]:
+def figures(file: str, kernels: tuple[str, ...], architecture: int) -> dict[str, Figures]:
     """The figures of ``kernels`` of ``file``.cu, compiled as one program, and kept on disk.
+
+    ``file`` may be the name of a `generated` text, too.
 
     Raises `DoesNotCompile` with NVRTC's message.
     """
     from cupy_backends.cuda.libs import nvrtc
 
-    text = source(file) if text is None else text
+    text = source(file)
     key = (text, *kernels, str(architecture), *_OPTIONS, str(nvrtc.getVersion()))
     path = cache_folder() / f"{hashlib.sha256('|'.join(key).encode()).hexdigest()[:32]}.json"
     if not path.exists():

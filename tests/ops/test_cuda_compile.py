@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from arraycnn.ops.cuda import launcher
-from arraycnn.ops.cuda.sources import source
+from arraycnn.ops.cuda.sources import generated, source
 from cuda_primitives import TEXT
 from cuda_table import Launches, listed, wrong_with
 from host_cuda.device_code import ARCHITECTURES, DoesNotCompile, figures, figures_everywhere
@@ -78,7 +78,7 @@ def test_the_header_compiles(architecture):
         *(f"{what}_{kind}" for what in ("round_to", "products_of") for kind in ("tf32", "bf16")),
         *("turned_around", *(f"copies<{size}>" for size in (4, 8, 16))),
     )
-    for row in figures("primitives", kernels, architecture, TEXT).values():
+    for row in figures(generated(TEXT), kernels, architecture).values():
         assert wrong_with(row, Launches()) == []
 
 
@@ -104,7 +104,7 @@ def test_a_spill_is_noticed():
         for (int i = 0; i < 64; ++i) x[i * 1024 + threadIdx.x] = held[63 - i] * held[i];
     }
     """
-    row = figures("test", ("kernel",), 90, text)["kernel"]
+    row = figures(generated(text), ("kernel",), 90)["kernel"]
     assert row.registers == 32
     assert wrong_with(row, Launches()) == [f"spills {row.spilled} bytes"]
     assert row.spilled > 0
@@ -119,7 +119,7 @@ def test_a_launch_that_no_device_takes_is_noticed():
         x[threadIdx.x] = part[127 - threadIdx.x];
     }
     """
-    row = figures("test", ("kernel",), 80, text)["kernel"]
+    row = figures(generated(text), ("kernel",), 80)["kernel"]
     assert wrong_with(row, Launches(1, threads=128, shared=44 * 1024)) == []
     assert wrong_with(row, Launches(1, threads=256, shared=45 * 1024)) == [
         "is launched with 256 threads, takes at most 128",
@@ -128,5 +128,6 @@ def test_a_launch_that_no_device_takes_is_noticed():
 
 
 def test_what_does_not_compile_is_said():
+    text = generated("__global__ void kernel(float* x) { x[0] = missing; }")
     with pytest.raises(DoesNotCompile, match='identifier "missing" is undefined'):
-        figures("test", ("kernel",), 80, "__global__ void kernel(float* x) { x[0] = missing; }")
+        figures(text, ("kernel",), 80)

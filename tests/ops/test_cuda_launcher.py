@@ -5,6 +5,7 @@ their views, the packing of arguments, and the compiler are CuPy's.
 """
 
 import ctypes
+import re
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from types import SimpleNamespace
@@ -12,14 +13,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from arraycnn.errors import InvalidTypeError
+from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import GENERIC
 from arraycnn.ops.cuda.cupy import OPTIONS, CuPyLauncher
 from arraycnn.ops.cuda.launcher import Addresses, NotRecordedError
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.cuda.sources import source
 from cuda_table import listed
-from host_cuda import HostLauncher
+from host_cuda import HostLauncher, KernelFault
 from host_cuda.device_code import AS_CUPY
 from kernel_cases import KERNEL_CASES, check_case
 from optional import Late, needs
@@ -132,6 +133,81 @@ def test_views_are_read_as_they_lie():
     x, weight = rng.normal(size=(9, 5)), rng.normal(size=(9, 7))
     product = cuda_kernels(launcher).matmul(launcher.asarray(x).T, launcher.asarray(weight))
     np.testing.assert_allclose(launcher.to_numpy(product), x.T @ weight, atol=1e-12)
+
+
+# -- generated text ---------------------------------------------------------------------------------
+
+SCALED = """
+#include "device.cuh"
+
+template <class Real>
+__global__ void scaled(const Real* x, Real by, Real* y, long long count) {
+    const long long i = blockIdx.x * static_cast<long long>(blockDim.x) + threadIdx.x;
+    if (i < count) y[i] = by * x[i];
+}
+"""
+BEYOND = SCALED.replace("if (i < count) ", "")
+
+
+def scaled(launcher, text=SCALED, grid=(3,), block=(32,), shared=0):
+    """2.5 times the numbers from 0 to 70."""
+    x = launcher.asarray(np.arange(71, dtype=np.float32))
+    y = launcher.empty((71,), "float32")
+    args = x, np.float32(2.5), y, 71
+    launcher.launch_source(text, "scaled<float>", grid, block, args, shared)
+    return launcher.to_numpy(y)
+
+
+@pytest.mark.parametrize(
+    "launcher", [HostLauncher, lambda: HostLauncher(checked=True), lambda: OnHost()]
+)
+def test_a_kernel_of_a_text_runs_as_one_of_a_file(launcher):
+    np.testing.assert_array_equal(scaled(launcher()), np.arange(71, dtype=np.float32) * 2.5)
+
+
+def test_a_text_is_known_by_its_content():
+    launcher, compiled = OnHost(), []
+    compile_one = launcher._compile
+    launcher._compile = lambda *key: (compiled.append(key), compile_one(*key))[1]
+    same = "".join(SCALED)
+    results = [scaled(launcher, text) for text in (SCALED, same, SCALED.replace("by *", "by +"))]
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[2], np.arange(71, dtype=np.float32) + 2.5)
+    files = [file for file, _ in compiled]
+    assert len(files) == len(set(files)) == 2
+    assert all(re.fullmatch(r"generated_[0-9a-f]{16}", file) for file in files)
+
+
+def test_what_a_text_does_wrong_is_found_as_in_a_file():
+    with pytest.raises(
+        KernelFault, match=r"generated_\w+\.scaled<float>: block .* generated_\w+:7"
+    ):
+        scaled(HostLauncher(checked=True), BEYOND)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"block": (31,)}, r"generated_\w+\.scaled<float>: a block must be whole warps"),
+        ({"grid": (2**31,)}, "a grid may have"),
+        ({"shared": 48 * 1024 + 1}, "dynamic shared memory is at most"),
+        ({"text": '#include "other.cuh"\n'}, "includes 'other.cuh', must be one of device.cuh, "),
+        ({"text": b"bytes"}, "the text of CUDA kernels: must be a string, got bytes"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_a_text_and_its_launch_are_checked(wrong, message):
+    for launcher in (HostLauncher(), OnHost()):
+        with pytest.raises((InvalidValueError, InvalidTypeError), match=message):
+            scaled(launcher, **wrong)
+
+
+def test_arrays_for_a_text_must_lie_in_order():
+    launcher = OnHost()
+    x = launcher.asarray(np.zeros((4, 4), np.float32)).T
+    args = x, np.float32(1.0), launcher.empty((4, 4), "float32"), 16
+    with pytest.raises(InvalidValueError, match="arrays must lie in C order"):
+        launcher.launch_source(SCALED, "scaled<float>", (1,), (32,), args)
 
 
 # -- recordings --------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ FAULTS = [
     ("ops/cuda/cupy.py", "        with self._device:\n            return self._cupy.empty(shape, dtype)", "        return self._cupy.empty(shape, dtype)", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            return self._cupy.ascontiguousarray(array)", "        return self._cupy.ascontiguousarray(array)", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            return self._cupy.asarray(array)", "        return self._cupy.asarray(array)", DEVICES),
-    ("ops/cuda/cupy.py", "        with self._device:\n            function =", "        if True:\n            function =", DEVICES),
+    ("ops/cuda/cupy.py", "        with self._device:\n            if (file", "        if True:\n            if (file", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            return _PinnedSender", "        if True:\n            return _PinnedSender", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            stream =", "        if True:\n            stream =", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            self.graph.launch()", "        if True:\n            self.graph.launch()", DEVICES),
@@ -51,7 +51,7 @@ FAULTS = [
     ("execution/recorded.py", "        _overwrite(carry, new)\n", "        self._launcher.to_numpy(loss_sum)\n        _overwrite(carry, new)\n", CAPTURE),
     ("execution/recorded.py", "        _overwrite(carry, new)\n", "        self._launcher.asarray(np.zeros(3))\n        _overwrite(carry, new)\n", CAPTURE),
     ("execution/recorded.py", "                self._rehearse(recordings)\n", "                pass\n", CAPTURE),
-    ("ops/cuda/cupy.py", "self._functions.get((file, kernel)) or self._compile", "self._compile", CAPTURE),
+    ("ops/cuda/cupy.py", "if (file, kernel) not in self._functions:", "if True:", CAPTURE),
     ("backends/cupy.py", "self.precision, in_place=True)", "self.precision)", CAPTURE),
     # Work that is done again and again.
     ("execution/recorded.py", "if steps not in recordings.graphs:", "if True:", CAPTURE),

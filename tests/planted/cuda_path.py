@@ -4,10 +4,19 @@ OWNERS = "execution/test_cuda_recordings.py"
 PRODUCTS = "ops/test_cuda_matmul.py -k number_by_number_take"
 PLACING = "model/test_placing.py"
 REFUSALS = "execution/test_cuda_refusals.py"
+TEXTS = "ops/test_cuda_launcher.py -k text"
 PROBE = "backends/test_cupy_probe.py"
 LAUNCHER = "ops/test_cuda_launcher.py -k 'recording or memory'"
 
 FAULTS = [
+    ("ops/cuda/sources.py", "return _generated.get(file) or _of_file(file)", "return _of_file(file)", TEXTS),
+    ("ops/cuda/sources.py", "hashlib.sha256(text.encode())", "hashlib.sha256(text[:40].encode())", TEXTS),
+    ("ops/cuda/sources.py", "hashlib.sha256(text.encode()).hexdigest()[:16]", "id(text)", TEXTS),
+    ("ops/cuda/sources.py", "if not isinstance(text, str):", "if False:", TEXTS),
+    ("ops/cuda/sources.py", "if header not in _files():", "if False:", TEXTS),
+    ("ops/cuda/sources.py", "_generated[name] = _with_headers(text, name, set())", "_generated[name] = text", TEXTS),
+    ("ops/cuda/launcher.py", "self.launch(generated(text), kernel, grid, block, args, shared)", "self.start(generated(text), kernel, grid, block, args, shared)", TEXTS),
+    ("ops/cuda/launcher.py", "self.launch(generated(text), kernel, grid, block, args, shared)", "self.launch(generated(text), kernel, grid, block, args)", TEXTS),
     ("ops/cuda/cupy.py", "        self._recordings.append((pool, weakref.ref(recording)))\n", "", LAUNCHER),
     ("ops/cuda/cupy.py", "recording.is_released = True", "pass", LAUNCHER),
     ("ops/cuda/cupy.py", "pool.free_all_blocks()", "pass", LAUNCHER),

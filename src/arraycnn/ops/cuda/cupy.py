@@ -61,7 +61,9 @@ class CuPyLauncher(Launcher):
         self, file: str, kernel: str, grid: Size, block: Size, args: tuple[Any, ...], shared: int
     ) -> None:
         with self._device:
-            function = self._functions.get((file, kernel)) or self._compile(file, kernel)
+            if (file, kernel) not in self._functions:
+                self._functions[file, kernel] = self._compile(file, kernel)
+            function = self._functions[file, kernel]
             function(grid, block, tuple(map(_by_value, args)), shared_mem=shared)
 
     def sender(self, shape: tuple[int, ...], dtype: Any) -> Sender:
@@ -124,8 +126,7 @@ class CuPyLauncher(Launcher):
         module = self._cupy.RawModule(
             code=source(file), options=OPTIONS, name_expressions=(kernel,)
         )
-        self._functions[file, kernel] = module.get_function(kernel)
-        return self._functions[file, kernel]
+        return module.get_function(kernel)
 
 
 class _Recording:

@@ -14,6 +14,7 @@ import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops.arrays import Array
+from arraycnn.ops.cuda.sources import generated
 
 WARP = 32
 MOST_THREADS = 1024
@@ -92,7 +93,7 @@ class Launcher(ABC):
     def start(
         self, file: str, kernel: str, grid: Size, block: Size, args: tuple[Any, ...], shared: int
     ) -> None:
-        """Start a kernel whose launch has been checked."""
+        """Start a kernel whose launch has been checked; `source` has the text of ``file``."""
 
     def asarray(self, array: np.ndarray) -> Array:
         """A copy of ``array`` in this launcher's memory."""
@@ -150,6 +151,22 @@ class Launcher(ABC):
                 message = f"{file}.{kernel}: arrays must lie in C order; use launcher.contiguous"
                 raise InvalidValueError(message)
         self.start(file, kernel, grid, block, args, shared)
+
+    def launch_source(
+        self,
+        text: str,
+        kernel: str,
+        grid: Size,
+        block: Size,
+        args: tuple[Argument, ...],
+        shared: int = 0,
+    ) -> None:
+        """`launch` of a kernel that is in no file: of generated ``text``, compiled once.
+
+        ``text`` is CUDA C++ as of a .cu file, and may include our headers; from there on it is
+        known by its digest, as a file by its name.
+        """
+        self.launch(generated(text), kernel, grid, block, args, shared)
 
     def floating(self, owner: str, *arrays: Array) -> tuple[Array, ...]:
         """``arrays`` in C order; InvalidTypeError unless ours and all float32 or all float64."""
