@@ -47,6 +47,7 @@ from arraycnn.errors import (
     RunFolderError,
 )
 from arraycnn.layers import (
+    ELU,
     Activation,
     AvgPool2d,
     BatchNorm2d,
@@ -57,6 +58,7 @@ from arraycnn.layers import (
     GELUTanh,
     GlobalAvgPool2d,
     GroupNorm,
+    Hardswish,
     Layer,
     LeakyReLU,
     MaxPool2d,
@@ -64,8 +66,10 @@ from arraycnn.layers import (
     Rescale,
     Residual,
     Sequential,
+    Sigmoid,
     SiLU,
     Softmax,
+    Tanh,
     TorchModule,
 )
 from arraycnn.losses import (
@@ -92,6 +96,7 @@ __version__ = "0.1.0"
 _serve_former_names()
 
 __all__ = [
+    "ELU",
     "JAX",
     "SGD",
     "Activation",
@@ -126,6 +131,7 @@ __all__ = [
     "GELUTanh",
     "GlobalAvgPool2d",
     "GroupNorm",
+    "Hardswish",
     "History",
     "Huber",
     "ImageSource",
@@ -154,10 +160,12 @@ __all__ = [
     "RunFolderError",
     "Sequential",
     "SiLU",
+    "Sigmoid",
     "Softmax",
     "SoftmaxCrossEntropy",
     "StepDecay",
     "StepLog",
+    "Tanh",
     "TensorBoard",
     "TimeLimit",
     "Torch",

@@ -9,6 +9,7 @@ import pytest
 import cases
 from arraycnn.errors import ArraycnnError, InvalidTypeError, InvalidValueError
 from arraycnn.layers import (
+    ELU,
     LAYERS,
     AvgPool2d,
     BatchNorm2d,
@@ -20,14 +21,17 @@ from arraycnn.layers import (
     GELUTanh,
     GlobalAvgPool2d,
     GroupNorm,
+    Hardswish,
     LeakyReLU,
     MaxPool2d,
     ReLU,
     Rescale,
     Residual,
     Sequential,
+    Sigmoid,
     SiLU,
     Softmax,
+    Tanh,
 )
 from arraycnn.ops import GENERIC
 from arraycnn.tree import flatten, map_leaves
@@ -374,16 +378,25 @@ def test_relu_has_no_gradient_at_zero(xp):
     xp.check_equal(dx, np.array([[0.0, 0.0, 0.0, 1.0]]))
 
 
-@pytest.mark.parametrize("layer", [SiLU(), GELUTanh(), LeakyReLU()], ids=repr)
-def test_activations_of_huge_numbers(layer):
+@pytest.mark.parametrize(
+    ("layer", "values", "slopes"),
+    [
+        (SiLU(), (0.0, 0.0, 0.0, 800.0, 1e6), (0.0, 0.0, 0.5, 1.0, 1.0)),
+        (GELUTanh(), (0.0, 0.0, 0.0, 800.0, 1e6), (0.0, 0.0, 0.5, 1.0, 1.0)),
+        (LeakyReLU(), (-1e4, -8.0, 0.0, 800.0, 1e6), (0.01, 0.01, 0.01, 1.0, 1.0)),
+        (Hardswish(), (0.0, 0.0, 0.0, 800.0, 1e6), (0.0, 0.0, 0.5, 1.0, 1.0)),
+        (ELU(0.3), (-0.3, -0.3, 0.0, 800.0, 1e6), (0.0, 0.0, 0.3, 1.0, 1.0)),
+        (Sigmoid(), (0.0, 0.0, 0.5, 1.0, 1.0), (0.0, 0.0, 0.25, 0.0, 0.0)),
+        (Tanh(), (-1.0, -1.0, 0.0, 1.0, 1.0), (0.0, 0.0, 1.0, 0.0, 0.0)),
+    ],
+)
+def test_activations_of_huge_numbers(layer, values, slopes):
     x = np.array([[-1e6, -800.0, 0.0, 800.0, 1e6]], np.float32)
     with np.errstate(over="raise", invalid="raise"):
         y, _, residuals = layer.forward({}, {}, x, INFER)
         dx, _ = layer.backward({}, residuals, np.ones_like(x), INFER, need_dx=True)
-    slope = 0.01 if layer == LeakyReLU() else 0.0
-    np.testing.assert_allclose(y, np.maximum(x, slope * x), rtol=1e-6, atol=1e-30)
-    at_zero = slope if slope else 0.5
-    np.testing.assert_allclose(dx, [[slope, slope, at_zero, 1.0, 1.0]], rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(y, [values], rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(dx, [slopes], rtol=1e-6, atol=1e-30)
 
 
 def test_softmax_of_huge_logits(xp):
@@ -495,6 +508,8 @@ def test_sequential_asks_the_first_learning_layer_for_no_dx():
         (lambda: BatchNorm2d(epsilon=None), TypeError, "epsilon must be a number"),
         (lambda: LeakyReLU("0.1"), TypeError, "LeakyReLU: slope must be a number, got '0.1'"),
         (lambda: LeakyReLU(float("inf")), ValueError, "LeakyReLU: slope must be finite, got inf"),
+        (lambda: ELU("1"), TypeError, "ELU: alpha must be a number, got '1'"),
+        (lambda: ELU(float("nan")), ValueError, "ELU: alpha must be finite, got nan"),
         (lambda: GroupNorm(0), ValueError, "GroupNorm: groups must be at least 1, got 0"),
         (lambda: GroupNorm(2.0), TypeError, "GroupNorm: groups must be an int, got 2.0"),
         (lambda: GroupNorm(2, 0.0), ValueError, "GroupNorm: epsilon must be above 0"),

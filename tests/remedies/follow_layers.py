@@ -226,8 +226,9 @@ def a_chain_cannot_be_initialised(here: Here) -> None:
 )
 def softmax_at_the_end(here: Here) -> None:
     for loss in (cnn.SoftmaxCrossEntropy(), cnn.BinaryCrossEntropy()):
-        with here.refused():
-            cnn.Model(cnn.Sequential(making.small(), cnn.Softmax()), (8, 8), loss=loss)
+        for last in (cnn.Softmax(), cnn.Sigmoid()):
+            with here.refused():
+                cnn.Model(cnn.Sequential(making.small(), last), (8, 8), loss=loss)
     model = cnn.Model(cnn.Sequential(making.small()), (8, 8))
     np.testing.assert_allclose(model.predict(making.some()[0]).sum(axis=1), 1, rtol=1e-6)
 

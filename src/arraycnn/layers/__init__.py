@@ -6,11 +6,13 @@ from arraycnn.layers.batch_norm2d import BatchNorm2d
 from arraycnn.layers.conv2d import Conv2d
 from arraycnn.layers.dense import Dense
 from arraycnn.layers.dropout import Dropout
+from arraycnn.layers.elu import ELU
 from arraycnn.layers.export_forms import OnnxGraph, TorchModule
 from arraycnn.layers.flatten import Flatten
 from arraycnn.layers.gelu_tanh import GELUTanh
 from arraycnn.layers.global_avg_pool2d import GlobalAvgPool2d
 from arraycnn.layers.group_norm import GroupNorm
+from arraycnn.layers.hardswish import Hardswish
 from arraycnn.layers.layer import Context, Layer, Randomness
 from arraycnn.layers.leaky_relu import LeakyReLU
 from arraycnn.layers.max_pool2d import MaxPool2d
@@ -18,8 +20,10 @@ from arraycnn.layers.relu import ReLU
 from arraycnn.layers.rescale import Rescale
 from arraycnn.layers.residual import Residual
 from arraycnn.layers.sequential import Sequential
+from arraycnn.layers.sigmoid import Sigmoid
 from arraycnn.layers.silu import SiLU
 from arraycnn.layers.softmax import Softmax
+from arraycnn.layers.tanh import Tanh
 
 LAYERS: dict[str, type] = {
     layer.__name__: layer
@@ -29,22 +33,27 @@ LAYERS: dict[str, type] = {
         Conv2d,
         Dense,
         Dropout,
+        ELU,
         Flatten,
         GELUTanh,
         GlobalAvgPool2d,
         GroupNorm,
+        Hardswish,
         LeakyReLU,
         MaxPool2d,
         ReLU,
         Rescale,
         Residual,
         Sequential,
+        Sigmoid,
         SiLU,
         Softmax,
+        Tanh,
     )
 }
 
 __all__ = [
+    "ELU",
     "LAYERS",
     "Activation",
     "AvgPool2d",
@@ -57,6 +66,7 @@ __all__ = [
     "GELUTanh",
     "GlobalAvgPool2d",
     "GroupNorm",
+    "Hardswish",
     "Layer",
     "LeakyReLU",
     "MaxPool2d",
@@ -67,6 +77,8 @@ __all__ = [
     "Residual",
     "Sequential",
     "SiLU",
+    "Sigmoid",
     "Softmax",
+    "Tanh",
     "TorchModule",
 ]

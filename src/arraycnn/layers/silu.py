@@ -6,6 +6,7 @@ from typing import Any
 from arraycnn.layers.activation import Activation
 from arraycnn.layers.export_forms import OnnxGraph, TorchModule
 from arraycnn.layers.layer import Shape
+from arraycnn.layers.sigmoid import sigmoid
 from arraycnn.ops import Array
 
 
@@ -17,10 +18,10 @@ class SiLU(Activation):
     """
 
     def function(self, xp: Any, x: Array) -> Array:
-        return x * _sigmoid(xp, x)
+        return x * sigmoid(xp, x)
 
     def derivative(self, xp: Any, x: Array) -> Array:
-        s = _sigmoid(xp, x)
+        s = sigmoid(xp, x)
         return s + x * s * (1.0 - s)
 
     def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
@@ -28,9 +29,3 @@ class SiLU(Activation):
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("nn.SiLU()")
-
-
-def _sigmoid(xp: Any, x: Array) -> Array:
-    # The exponential of no positive number: none overflows, and small results keep their digits.
-    shrunk = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0.0, 1.0, shrunk) / (1.0 + shrunk)

@@ -12,7 +12,7 @@ from arraycnn.data.array_rules import BrokenRule, plain_array
 from arraycnn.data.image_source import ImageSource
 from arraycnn.data.label_rules import class_numbers, in_range
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.layers import Layer, Sequential, Softmax
+from arraycnn.layers import Layer, Sequential, Sigmoid, Softmax
 from arraycnn.layers.layer import with_n
 from arraycnn.losses import ClassificationLoss, Loss, MultiLabelLoss
 from arraycnn.model.class_names import match_classes
@@ -321,7 +321,9 @@ def check_output(network: Layer, output_shape: tuple[int, ...], loss: Loss) -> i
     while isinstance(last, Sequential):
         last = last.layers[-1]
     name = type(last).__name__
-    if isinstance(last, Softmax) and isinstance(loss, ClassificationLoss | MultiLabelLoss):
+    if isinstance(last, Softmax | Sigmoid) and isinstance(
+        loss, ClassificationLoss | MultiLabelLoss
+    ):
         end = "softmax" if isinstance(loss, ClassificationLoss) else "sigmoid"
         message = (
             f"Model: the network must end with logits, got {name} as its last layer; leave it out: "
