@@ -17,8 +17,7 @@ FAULTS = [
     (CU, "(row * width + column) * channels + place.low;", "(row * height + column) * channels + place.low;", "a stride"),
     (CU, "return (long long)begin.high * (height * width * channels) + in_image;", "return (int)((unsigned)begin.high * (unsigned)(height * width * channels)) + in_image;", "an int overflow"),
     # Forward.
-    (CU, "y + blockIdx.y * pixels * filters, bias, pixels", "y, bias, pixels", "parts that are written twice"),
-    (CU, "bias, pixels, filters, relu != 0};", "bias, pixels, filters, false};", "a lost ReLU"),
+    (CU, "y + blockIdx.y * pixels * filters, pixels", "y, pixels", "parts that are written twice"),
     (CU, "const Windows<T, true, 1> windows{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,\n        (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right};", "const Windows<T, true, 1> windows{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,\n        (int)out_width, (int)tall, (int)wide, -(int)left, -(int)top, (int)down, (int)right};", "arguments swapped"),
     # Gradient of the weights.
     (CU, "const Windows<T, false, 1> windows{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,\n        (int)out_width, (int)tall", "const Windows<T, false, 1> windows{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_width,\n        (int)out_height, (int)tall", "arguments swapped"),
@@ -26,14 +25,14 @@ FAULTS = [
     (CU, "gradient{dy, gate, filters, pixels};", "gradient{dy, dy, filters, pixels};", "a lost gate"),
     (CU, "dweight + blockIdx.y * places * filters", "dweight + blockIdx.y * places", "a stride"),
     (CU, "dbias + blockIdx.y * filters);", "dbias);", "parts that are written twice"),
-    (CU, "conv2d_dweight(const T* x, const T* dy, const T* gate, const T* bias, T* dweight, T* dbias,\n               long long images, long long height, long long width, long long channels,", "conv2d_dweight(const T* x, const T* dy, const T* gate, const T* bias, T* dweight, T* dbias,\n               long long images, long long width, long long height, long long channels,", "arguments swapped"),
+    (CU, "T* dbias, long long images,\n               long long height, long long width, ", "T* dbias, long long images,\n               long long width, long long height, ", "arguments swapped"),
     # Gradient of the image.
     (CU, "const int place = (first_row + down * k.high) * full_width + first_column + right * k.middle;", "const int place = (first_row + down * k.high) * wide + first_column + right * k.middle;", "a stride"),
     (CU, "const int place = (first_row + down * k.high) * full_width + first_column + right * k.middle;", "const int place = (first_row + k.high) * full_width + first_column + right * k.middle;", "a stride"),
     (CU, "return channel < channels && k.high < tall;", "return channel <= channels && k.high < tall;", "a bound"),
     (CU, "(long long)(place * channels + channel) * filters + k.low;", "(long long)(place * channels + channel) * channels + k.low;", "a stride"),
-    (CU, "((pixel.high * height + h) * width + w) * columns;", "((pixel.high * (int)height + h) * (int)width + w) * columns;", "an int overflow"),
-    (CU, "if (row >= rows) return nullptr;", "if (row > rows) return nullptr;", "a bound"),
+    (CU, "return (pixel.high * height + h) * width + w;", "return (pixel.high * (int)height + h) * (int)width + w;", "an int overflow"),
+    (CU, "if (row >= rows) return -1;", "if (row > rows) return -1;", "a bound"),
     (CU, "first = phase >= pad ? 0 : (pad - phase + stride - 1) / stride;", "first = phase >= pad ? 0 : (pad - phase) / stride;", "a rounding"),
     (CU, "count = (size + pad - phase + stride - 1) / stride - first;", "count = (size + pad - phase) / stride - first;", "a rounding"),
     (CU, "start = first * stride + phase - pad;", "start = first * stride + phase;", "an index"),
@@ -48,5 +47,5 @@ FAULTS = [
     (PY, "top, _, left, _ = window.padding", "_, top, _, left = window.padding", "arguments swapped"),
     (PY, "return form(launcher, width_of_copy(launcher, images, gate) > 1, images, gate)", "return form(launcher, True, images, None)", "a lost gate"),
     (PY, "if largest >= _MOST:", "if False:", "a check"),
-    (PY, "Result(y, bias=bias, relu=relu),", "Result(y, bias=bias),", "a lost ReLU"),
+    (PY, "epilogue or bias_relu(bias, relu)", "epilogue or bias_relu(bias)", "a lost ReLU"),
 ]  # fmt: skip

@@ -1,8 +1,9 @@
 """Faults of the products' tiles, of matmul.cu, of tiles.cu, and of their launch code."""
 
-TESTS = ("ops/test_cuda_matmul.py",)
+TESTS = ("ops/test_cuda_matmul.py", "ops/test_cuda_epilogues.py")
 
 TILES, MATMUL, SPLITS = "cuda/tiles.cuh", "dense/matmul.cu", "cuda/tiles.cu"
+EPILOGUE = "cuda/epilogue.cuh"
 FAULTS = [
     # Tiles: sources and targets.
     (TILES, "return outer < outers && k < steps;", "return outer < outers && k <= steps;", "a bound"),
@@ -10,14 +11,17 @@ FAULTS = [
     (TILES, "return ALONG_K ? outer * steps + k : k * outers + outer;", "return ALONG_K ? (int)outer * (int)steps + k : k * outers + outer;", "an int overflow"),
     (TILES, "return ALONG_K ? outer * steps + k : k * outers + outer;", "return ALONG_K ? outer * steps + k : (int)k * (int)outers + outer;", "an int overflow"),
     (TILES, "return ALONG_K ? outer * steps + k : k * outers + outer;", "return ALONG_K ? outer * steps + k : k * steps + outer;", "a stride"),
-    (TILES, "return row < rows ? data + row * columns : nullptr;", "return row <= rows ? data + row * columns : nullptr;", "a bound"),
-    (TILES, "return row < rows ? data + row * columns : nullptr;", "return row < rows ? data + (int)row * (int)columns : nullptr;", "an int overflow"),
+    (TILES, "return row < rows ? row : -1;", "return row <= rows ? row : -1;", "a bound"),
+    (TILES, "target.data + line * target.columns + column;", "target.data + (int)line * (int)target.columns + column;", "an int overflow"),
     # What is stored.
     (TILES, "    if (column >= target.columns) return;", "    if (column > target.columns) return;", "a bound"),
     (TILES, "if (!whole && column + i >= target.columns) break;", "", "a bound"),
     (TILES, "const bool whole = target.columns % COUNT == 0;", "const bool whole = target.columns % COUNT != 1;", "an address that is not aligned"),
-    (TILES, "value += target.bias[column + i];", "value += target.bias[i];", "an index"),
-    (TILES, "sums.at[i] = target.relu && value < 0 ? T(0) : value;", "sums.at[i] = target.relu && !(value > 0) ? T(0) : value;", "a lost NaN"),
+    (TILES, "epilogue(sums.at[i], line, column + i);", "epilogue(sums.at[i], line, column);", "an index"),
+    (TILES, "epilogue(sums.at[i], line, column + i);", "epilogue(sums.at[i], 0, column + i);", "an index"),
+    (EPILOGUE, "if (bias) value += bias[column];", "", "a lost bias"),
+    (EPILOGUE, "relu && value < 0 ? T(0) : value;", "relu && !(value > 0) ? T(0) : value;", "a lost NaN"),
+    (EPILOGUE, "return relu && value < 0 ?", "return value < 0 ?", "a ReLU nobody asked for"),
     # Copies.
     (TILES, "copy_async<sizeof(Values)>(target(tile, i), source.data + offset, valid);", "if (valid) copy_async<sizeof(Values)>(target(tile, i), source.data + offset, valid);", "a missing zero-fill"),
     (TILES, "values[i] = gates[i] = Values{};", "gates[i] = Values{}; for (auto& g : gates[i].at) g = 1; values[i] = gates[i];", "a missing zero-fill"),
@@ -54,10 +58,8 @@ FAULTS = [
     (MATMUL, "right{b, gate, columns, depth};", "right{b, gate, rows, depth};", "arguments swapped"),
     (MATMUL, "right{b, gate, columns, depth};", "right{b, b, columns, depth};", "a lost gate"),
     (MATMUL, "left{a, gate, rows, depth};", "left{a, a, rows, depth};", "a lost gate"),
-    (MATMUL, "y + blockIdx.y * rows * columns, bias", "y, bias", "parts that are written twice"),
-    (MATMUL, "y + blockIdx.y * rows * columns, bias", "y + blockIdx.y * rows, bias", "a stride"),
-    (MATMUL, "bias, rows, columns, relu != 0};", "bias, rows, columns, false};", "a lost ReLU"),
-    (MATMUL, "bias, rows, columns, relu != 0};", "nullptr, rows, columns, relu != 0};", "a lost bias"),
+    (MATMUL, "y + blockIdx.y * rows * columns, rows", "y, rows", "parts that are written twice"),
+    (MATMUL, "y + blockIdx.y * rows * columns, rows", "y + blockIdx.y * rows, rows", "a stride"),
     (MATMUL, "column_sums ? column_sums + blockIdx.y * columns : nullptr", "column_sums", "parts that are written twice"),
     # Adding parts.
     (SPLITS, "(long long)blockIdx.x * 32 + threadIdx.x;", "(long long)blockIdx.x * 31 + threadIdx.x;", "an index"),
@@ -70,13 +72,14 @@ FAULTS = [
     (SPLITS, "__syncthreads();", "", "a barrier"),
     (SPLITS, "for (int group = 1; group < 8; ++group)", "for (int group = 0; group < 8; ++group)", "a part counted twice"),
     (SPLITS, "for (int group = 1; group < 8; ++group)", "for (int group = 1; group < 7; ++group)", "a lost group"),
-    (SPLITS, "bias[element % columns]", "bias[element / columns]", "an index"),
-    (SPLITS, "y[element] = relu && sum < 0 ? T(0) : sum;", "y[element] = relu && !(sum > 0) ? T(0) : sum;", "a lost NaN"),
+    (SPLITS, "epilogue(sum, element / columns, element % columns);", "epilogue(sum, 0, element % columns);", "an index"),
+    (SPLITS, "epilogue(sum, element / columns, element % columns);", "epilogue(sum, element / columns, element);", "an index"),
     (SPLITS, "column_sums[element - size] = sum;", "", "an unwritten output"),
     # Launch code.
     ("cuda/tiles.py", "per_split = max(1, blocks(blocks(depth, _DEPTH), splits)) * _DEPTH", "per_split = max(1, depth // splits)", "a rounding"),
-    ("cuda/tiles.py", "None if split else result.bias", "result.bias", "a bias added by each split"),
-    ("cuda/tiles.py", "0 if split else int(result.relu)", "int(result.relu)", "ReLU of parts"),
+    ("cuda/tiles.py", "bias_relu() if split else result.epilogue,", "result.epilogue,", "an epilogue of each split"),
+    ("cuda/tiles.py", "{epilogue.text}", "{sorted(vars(epilogue))}", "a lost text"),
+    ("cuda/launcher.py", "for argument in flat(args):", "for argument in args:", "a check"),
     ("cuda/tiles.py", "rows = shape[0] if column_sums is None else max(1, shape[0])", "rows = shape[0]", "an unwritten output"),
     ("cuda/tiles.py", "if whole and aligned else 1", "if whole else 1", "an address that is not aligned"),
     ("cuda/tiles.py", "if whole and aligned else 1", "if aligned else 1", "an address that is not aligned"),

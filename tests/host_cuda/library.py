@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.ops.cuda.launcher import MOST_THREADS, Addresses
+from arraycnn.ops.cuda.launcher import MOST_THREADS, Struct, flat
 from host_cuda.build import KernelFault, compiled
 
 ORDERS = ("forward", "reverse", "random")
@@ -92,7 +92,7 @@ _C_TYPES = {
 }
 _KINDS = {
     "p": "an array or None",
-    "s": "Addresses",
+    "s": "a Struct",
     "l": "an int",
     "f": "np.float32",
     "d": "np.float64",
@@ -188,13 +188,12 @@ class Library:
 
 def arrays_of(args: tuple[Any, ...]) -> list[tuple[int, np.ndarray]]:
     """Each array among ``args`` with the place of its argument."""
-    found = []
-    for number, argument in enumerate(args):
-        if isinstance(argument, np.ndarray):
-            found.append((number, argument))
-        elif isinstance(argument, Addresses):
-            found += [(number, array) for array in argument.arrays]
-    return found
+    return [
+        (number, array)
+        for number, argument in enumerate(args)
+        for array in flat((argument,))
+        if isinstance(array, np.ndarray)
+    ]
 
 
 @cache
@@ -234,10 +233,11 @@ def _wrong(argument: Any, kind: str, element: str, is_const: bool, size: int) ->
             return "is read-only, the kernel writes to it"
         return ""
     if kind == "s":
-        if not isinstance(argument, Addresses):
+        if not isinstance(argument, Struct):
             return f"{got}, the kernel takes {_KINDS[kind]}"
-        if size != 8 * argument.length:
-            return f"has {argument.length} addresses, the kernel takes {size // 8}"
+        given = ctypes.sizeof(_by_value(argument))
+        if size != given:
+            return f"has members of {given} bytes, the kernel takes {size}"
         return ""
     expected = {"l": int, "f": np.float32, "d": np.float64}[kind]
     if type(argument) is not expected:
@@ -251,9 +251,10 @@ def _by_value(argument: Any) -> Any:
     """``argument`` as the kernel reads it."""
     if isinstance(argument, np.ndarray):
         return ctypes.c_void_p(argument.ctypes.data)
-    if isinstance(argument, Addresses):
-        addresses = [array.ctypes.data for array in argument.arrays]
-        return (ctypes.c_longlong * argument.length)(*addresses)
+    if isinstance(argument, Struct):
+        members = [_by_value(member) for member in argument.members]
+        fields = [(f"member{i}", type(member)) for i, member in enumerate(members)]
+        return type("Members", (ctypes.Structure,), {"_fields_": fields})(*members)
     if isinstance(argument, np.float32):
         return ctypes.c_float(argument)
     if isinstance(argument, np.float64):

@@ -395,8 +395,8 @@ def test_arguments_arrive():
         (3, np.float64(2), "is float64, the kernel takes np.float32"),
         (3, 1.0, "is float, the kernel takes np.float32"),
         (4, np.float32(2), "is float32, the kernel takes np.float64"),
-        (5, Addresses((), 4), "has 4 addresses, the kernel takes 3"),
-        (5, None, "is NoneType, the kernel takes Addresses"),
+        (5, Addresses((), 4), "has members of 32 bytes, the kernel takes 24"),
+        (5, None, "is NoneType, the kernel takes a Struct"),
     ],
 )
 def test_a_wrong_argument_is_named(place, argument, said):

@@ -16,7 +16,7 @@ import pytest
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import GENERIC
 from arraycnn.ops.cuda.cupy import OPTIONS, CuPyLauncher
-from arraycnn.ops.cuda.launcher import Addresses, NotRecordedError
+from arraycnn.ops.cuda.launcher import NotRecordedError, Struct
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.cuda.sources import source
 from cuda_table import listed
@@ -48,14 +48,19 @@ def seen(address, shape, dtype):
     return np.ndarray(shape, dtype, (ctypes.c_char * max(1, size)).from_address(address or 1))
 
 
+def member_of(value):
+    """An integer of a struct is an address, if it can be one."""
+    if not isinstance(value, np.int64) or 0 < value < 2**20:
+        return int(value) if isinstance(value, np.int64) else value
+    return seen(int(value), (1,), "uint8") if value else None
+
+
 def unpacked(argument):
     """What our launch code gave for what CuPy is given."""
     if isinstance(argument, cupy.ndarray):
         return seen(argument.data.ptr, argument.shape, argument.dtype)
     if isinstance(argument, np.ndarray):
-        addresses = argument["address"].tolist()
-        arrays = tuple(seen(address, (1,), "uint8") for address in addresses if address)
-        return Addresses(arrays, len(addresses))
+        return Struct(tuple(member_of(argument[name][()]) for name in argument.dtype.names))
     return int(argument) if isinstance(argument, np.int64) else argument
 
 

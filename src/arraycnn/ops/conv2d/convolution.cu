@@ -54,12 +54,13 @@ struct Windows {
 // y[n, oh, ow, f] = sum over kh, kw, c of x[n, oh down + kh - top, ow right + kw - left, c]
 //                                         weight[kh, kw, c, f] + bias[f],
 // of N OH OW pixels times KH KW C places.
-template <typename Math, typename FormX, typename FormWeight, typename T = typename Math::Number>
+template <typename Math, typename FormX, typename FormWeight,
+          typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
 __global__ void __launch_bounds__(Math::THREADS, 1)
-conv2d(const T* x, const T* weight, const T* bias, T* y, T* column_sums, long long images,
-       long long height, long long width, long long channels, long long out_height,
-       long long out_width, long long filters, long long tall, long long wide, long long down,
-       long long right, long long top, long long left, long long per_split, long long relu) {
+conv2d(const T* x, const T* weight, T* y, T* /* no sums */, long long images, long long height,
+       long long width, long long channels, long long out_height, long long out_width,
+       long long filters, long long tall, long long wide, long long down, long long right,
+       long long top, long long left, long long per_split, Epilogue epilogue) {
     const Windows<T, true, 1> windows{
         x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,
         (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right};
@@ -67,20 +68,20 @@ conv2d(const T* x, const T* weight, const T* bias, T* y, T* column_sums, long lo
     const long long first = blockIdx.y * per_split;
     const long long last = first + per_split < places ? first + per_split : places;
     const Matrix<T, false> right_side{weight, nullptr, filters, places};
-    const Rows<T> target{y + blockIdx.y * pixels * filters, bias, pixels, filters, relu != 0};
-    tile_product<Math, FormX, FormWeight>(windows, right_side, target, first, last, column_sums);
+    const Rows<T> target{y + blockIdx.y * pixels * filters, pixels, filters};
+    tile_product<Math, FormX, FormWeight>(windows, right_side, target, epilogue, first, last, nullptr);
 }
 
 // dweight[kh, kw, c, f] = sum over n, oh, ow of x[n, oh down + kh - top, ow right + kw - left, c]
 //                                               dy[n, oh, ow, f],
 // and dbias[f], the sum of dy: KH KW C places times N OH OW pixels.
-template <typename Math, typename FormX, typename FormDy, typename T = typename Math::Number>
+template <typename Math, typename FormX, typename FormDy,
+          typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
 __global__ void __launch_bounds__(Math::THREADS, 1)
-conv2d_dweight(const T* x, const T* dy, const T* gate, const T* bias, T* dweight, T* dbias,
-               long long images, long long height, long long width, long long channels,
-               long long out_height, long long out_width, long long filters, long long tall,
+conv2d_dweight(const T* x, const T* dy, const T* gate, T* dweight, T* dbias, long long images,
+               long long height, long long width, long long channels, long long out_height, long long out_width, long long filters, long long tall,
                long long wide, long long down, long long right, long long top, long long left,
-               long long per_split, long long relu) {
+               long long per_split, Epilogue epilogue) {
     const Windows<T, false, 1> windows{
         x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,
         (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right};
@@ -88,8 +89,8 @@ conv2d_dweight(const T* x, const T* dy, const T* gate, const T* bias, T* dweight
     const long long first = blockIdx.y * per_split;
     const long long last = first + per_split < pixels ? first + per_split : pixels;
     const Matrix<T, false> gradient{dy, gate, filters, pixels};
-    const Rows<T> target{dweight + blockIdx.y * places * filters, bias, places, filters, relu != 0};
-    tile_product<Math, FormX, FormDy>(windows, gradient, target, first, last,
+    const Rows<T> target{dweight + blockIdx.y * places * filters, places, filters};
+    tile_product<Math, FormX, FormDy>(windows, gradient, target, epilogue, first, last,
                                       dbias + blockIdx.y * filters);
 }
 
@@ -122,17 +123,15 @@ struct PhaseWeights {
 template <typename T>
 struct PhasePixels {
     T* data;
-    const T* bias;
     long long rows, columns;
-    bool relu;
     long long height, width;
     int tall, wide, top, left, down, right;
 
-    DEVICE T* line(long long row) const {
-        if (row >= rows) return nullptr;
+    DEVICE long long line(long long row) const {
+        if (row >= rows) return -1;
         const Digits pixel = digits(row, tall, wide);
         const int h = top + down * pixel.middle, w = left + right * pixel.low;
-        return data + ((pixel.high * height + h) * width + w) * columns;
+        return (pixel.high * height + h) * width + w;
     }
 };
 
@@ -156,13 +155,14 @@ struct Phase {
 // dx[n, h, w, c] = sum of dy[n, oh, ow, f] weight[kh, kw, c, f] over f and all oh down + kh = h + top,
 // ow right + kw = w + left. Blocks z are the phases: in each, strides no longer matter, and the
 // pixels of dx times places and filters are a product of windows on dy.
-template <typename Math, typename FormDy, typename FormWeight, typename T = typename Math::Number>
+template <typename Math, typename FormDy, typename FormWeight,
+          typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
 __global__ void __launch_bounds__(Math::THREADS, 1)
-conv2d_dx(const T* dy, const T* weight, const T* gate, const T* bias, T* dx, T* column_sums,
-          long long images, long long height, long long width, long long channels,
+conv2d_dx(const T* dy, const T* weight, const T* gate, T* dx, T* /* no sums */, long long images,
+          long long height, long long width, long long channels,
           long long out_height, long long out_width, long long filters, long long tall,
           long long wide, long long down, long long right, long long top, long long left,
-          long long per_split, long long relu) {
+          long long per_split, Epilogue epilogue) {
     const int row_phase = blockIdx.z / (int)right, column_phase = blockIdx.z % (int)right;
     const Phase rows(row_phase, (int)height, (int)tall, (int)down, (int)top);
     const Phase columns(column_phase, (int)width, (int)wide, (int)right, (int)left);
@@ -173,11 +173,11 @@ conv2d_dx(const T* dy, const T* weight, const T* gate, const T* bias, T* dx, T* 
                                   rows.places, columns.places, row_phase, column_phase,
                                   (int)down, (int)right};
     const PhasePixels<T> target{
-        dx + blockIdx.y * images * height * width * channels, bias,
-        images * rows.count * columns.count, channels, relu != 0, height, width, rows.count,
-        columns.count, rows.start, columns.start, (int)down, (int)right};
+        dx + blockIdx.y * images * height * width * channels,
+        images * rows.count * columns.count, channels, height, width, rows.count, columns.count,
+        rows.start, columns.start, (int)down, (int)right};
     const long long places = (long long)rows.places * columns.places * filters;
     const long long first = blockIdx.y * per_split;
     const long long last = first + per_split < places ? first + per_split : places;
-    tile_product<Math, FormDy, FormWeight>(windows, weights, target, first, last, column_sums);
+    tile_product<Math, FormDy, FormWeight>(windows, weights, target, epilogue, first, last, nullptr);
 }

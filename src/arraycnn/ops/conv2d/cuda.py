@@ -13,7 +13,9 @@ from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.checks import check_shape
 from arraycnn.ops.cuda.launcher import Launcher, blocks
 from arraycnn.ops.cuda.tiles import (
+    Epilogue,
     Result,
+    bias_relu,
     form,
     kind,
     launch_product,
@@ -39,7 +41,21 @@ def conv2d(
     *,
     precision: str,
 ) -> Array:
-    return _forward(launcher, "conv2d", x, weight, bias, window, precision, relu=False)
+    return _forward(launcher, "conv2d", x, weight, bias, window, precision)
+
+
+def conv2d_with_epilogue(
+    launcher: Launcher,
+    x: Array,
+    weight: Array,
+    window: Window,
+    epilogue: Epilogue,
+    *,
+    precision: str,
+) -> Array:
+    """`conv2d` without a bias, each number of it as the epilogue has it."""
+    owner = "conv2d_with_epilogue"
+    return _forward(launcher, owner, x, weight, None, window, precision, epilogue=epilogue)
 
 
 def conv2d_relu(
@@ -96,7 +112,8 @@ def _forward(
     bias: Array | None,
     window: Window,
     precision: str,
-    relu: bool,
+    relu: bool = False,
+    epilogue: Epilogue | None = None,
 ) -> Array:
     sizes = _sizes(owner, x, weight, window)
     filters = weight.shape[3]
@@ -117,7 +134,7 @@ def _forward(
         chosen,
         shape,
         (x, weight),
-        Result(y, bias=bias, relu=relu),
+        Result(y, epilogue=epilogue or bias_relu(bias, relu)),
         sizes,
     )
     return y

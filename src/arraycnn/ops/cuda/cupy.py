@@ -10,7 +10,7 @@ import numpy as np
 
 from arraycnn.errors import ArraycnnError, one_line
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import Addresses, Launcher, NotRecordedError, Sender, Size
+from arraycnn.ops.cuda.launcher import Launcher, NotRecordedError, Sender, Size, Struct
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.cuda.sources import source
 from arraycnn.ops.kernels import Kernels
@@ -181,11 +181,18 @@ def _by_value(argument: Any) -> Any:
     """``argument`` as CuPy passes it to a kernel: an int in 64 bits, a struct by its bytes."""
     if isinstance(argument, int):
         return np.int64(argument)
-    if isinstance(argument, Addresses):
-        table = np.zeros((), dtype=[("address", np.int64, (argument.length,))])
-        table["address"][: len(argument.arrays)] = [a.data.ptr for a in argument.arrays]
-        return table
+    if isinstance(argument, Struct):
+        members = [_word(member) for member in argument.members]
+        fields = [(f"member{i}", member.dtype) for i, member in enumerate(members)]
+        return np.array(tuple(members), np.dtype(fields, align=True))  # as C++ aligns them
     return argument
+
+
+def _word(member: Any) -> np.generic:
+    """A member of a struct as NumPy has it: an array's address, 0 for None."""
+    if isinstance(member, np.generic):
+        return member
+    return np.int64(0 if member is None else member if isinstance(member, int) else member.data.ptr)
 
 
 @cache

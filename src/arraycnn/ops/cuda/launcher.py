@@ -6,7 +6,7 @@ source on the CPU (`tests/host_cuda`). So what the tests prove is what a device 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -31,20 +31,32 @@ _C_NAMES = {
 }
 
 
+Argument: TypeAlias = Any
+"""Array, int, np.float32, np.float64, `Struct` or None."""
+
+
 @dataclass(frozen=True)
-class Addresses:
-    """Arrays whose addresses a kernel takes by value, as ``struct { long long address[length]; }``.
+class Struct:
+    """Arguments, one at least and no structs, that a kernel takes as one: by value, in this order."""
+
+    members: tuple[Argument, ...]
+
+    def __post_init__(self) -> None:
+        if not self.members:  # an empty struct has a byte in C++, and none in NumPy
+            message = "Struct: a struct needs a member at least, got none; pass an int"
+            raise InvalidValueError(message)
+
+
+class Addresses(Struct):
+    """Arrays whose addresses a kernel takes as ``struct { long long address[length]; }``.
 
     For kernels over a list of tensors, so that no table need be sent to the device first. Entries
     past the end are 0.
     """
 
-    arrays: tuple[Array, ...]
-    length: int
+    def __init__(self, arrays: tuple[Array, ...], length: int) -> None:
+        super().__init__((*arrays, *(None,) * (length - len(arrays))))
 
-
-Argument: TypeAlias = Any
-"""Array, int, np.float32, np.float64, `Addresses` or None."""
 
 Size: TypeAlias = tuple[int, ...]
 
@@ -64,7 +76,7 @@ class Launcher(ABC):
     """Makes arrays and starts kernels on one kind of memory.
 
     The kernel's side of the agreement: a pointer for an array or None (null), ``long long`` for an
-    int, ``float`` or ``double`` for a NumPy scalar of that size, a struct for `Addresses`.
+    int, ``float`` or ``double`` for a NumPy scalar of that size, a struct of such for a `Struct`.
     """
 
     sends = True
@@ -146,7 +158,7 @@ class Launcher(ABC):
         if 0 in grid:
             return
         _check_launch(f"{file}.{kernel}", grid, block, shared)
-        for argument in args:
+        for argument in flat(args):
             if self.owns(argument) and not argument.flags.c_contiguous:
                 message = f"{file}.{kernel}: arrays must lie in C order; use launcher.contiguous"
                 raise InvalidValueError(message)
@@ -197,6 +209,12 @@ def c_name(array: Array) -> str:
 def blocks(count: int, per_block: int) -> int:
     """How many blocks cover ``count`` things."""
     return -(-count // per_block)
+
+
+def flat(args: tuple[Argument, ...]) -> Iterator[Argument]:
+    """``args`` with the members of structs in their places."""
+    for argument in args:
+        yield from argument.members if isinstance(argument, Struct) else (argument,)
 
 
 def _check_launch(name: str, grid: Size, block: Size, shared: int) -> None:

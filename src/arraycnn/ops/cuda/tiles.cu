@@ -1,16 +1,16 @@
 // What is left to do where several blocks shared the sum over k of a product.
-#include "device.cuh"
+#include "epilogue.cuh"
 
 // Each of the `size` numbers of y, rows of `columns`, is the sum of those at its place in `splits`
-// parts, added in the same order always; bias and ReLU as in tiles.cuh. Likewise column_sums (null:
-// there are none), of `columns` numbers, from its own parts.
+// parts, added in the same order always, and then the epilogue's. Likewise column_sums (null: there
+// are none), of `columns` numbers, from its own parts, without an epilogue.
 //
 //   thread.x   32 neighbouring numbers            Each thread adds every 8th part;
 //   thread.y   8 groups of parts                  the first group adds the groups.
-template <typename T>
+template <typename T, typename Epilogue = BiasRelu<T>>
 __global__ void __launch_bounds__(256)
-sum_splits(const T* parts, const T* column_parts, const T* bias, T* y, T* column_sums,
-           long long splits, long long size, long long columns, long long relu) {
+sum_splits(const T* parts, const T* column_parts, T* y, T* column_sums, long long splits,
+           long long size, long long columns, Epilogue epilogue) {
     __shared__ T groups[8][32];
     const long long element = (long long)blockIdx.x * 32 + threadIdx.x;
     const bool of_y = element < size;
@@ -29,6 +29,5 @@ sum_splits(const T* parts, const T* column_parts, const T* bias, T* y, T* column
         column_sums[element - size] = sum;
         return;
     }
-    if (bias) sum += bias[element % columns];
-    y[element] = relu && sum < 0 ? T(0) : sum;
+    y[element] = epilogue(sum, element / columns, element % columns);
 }

@@ -17,9 +17,10 @@
 //     step(count)      what `advance(k, step)` needs to go on by count
 //     holds(outer, k)  whether there is such a number; if not, it is 0
 //     offset(outer, k) its place in data; where it is held, so are the WIDTH - 1 that follow it
-// - a target: where row m of y is stored, see `Rows`.
+// - a target: where row m of y is stored, see `Rows`;
+// - an epilogue: what becomes of a number before it is stored, see `BiasRelu`.
 #pragma once
-#include "device.cuh"
+#include "epilogue.cuh"
 
 constexpr int SHARED_BYTES = 48 * 1024;
 
@@ -78,30 +79,28 @@ struct Matrix {
     }
 };
 
-// Rows of y, of `columns` numbers, one after another. Before a number is stored, its column's bias
-// is added (null: none); then, if `relu`, a negative one becomes 0.
+// Rows of y, of `columns` numbers, one after another: row m is line m of `data`; -1: there is none.
 template <typename T>
 struct Rows {
     T* data;
-    const T* bias;
     long long rows, columns;
-    bool relu;
 
-    DEVICE T* line(long long row) const { return row < rows ? data + row * columns : nullptr; }
+    DEVICE long long line(long long row) const { return row < rows ? row : -1; }
 };
 
-template <typename T, typename Target, int COUNT>
-DEVICE void store(const Target& target, T* line, long long column, Pack<T, COUNT> sums) {
+template <typename T, typename Target, typename Epilogue, int COUNT>
+DEVICE void store(const Target& target, const Epilogue& epilogue, long long line, long long column,
+                  Pack<T, COUNT> sums) {
     if (column >= target.columns) return;
     const bool whole = target.columns % COUNT == 0;
+    T* place = target.data + line * target.columns + column;
+#pragma unroll
     for (int i = 0; i < COUNT; ++i) {
         if (!whole && column + i >= target.columns) break;
-        T value = sums.at[i];
-        if (target.bias) value += target.bias[column + i];
-        sums.at[i] = target.relu && value < 0 ? T(0) : value;  // keeps NaN
-        if (!whole) line[column + i] = sums.at[i];
+        sums.at[i] = epilogue(sums.at[i], line, column + i);
+        if (!whole) place[i] = sums.at[i];
     }
-    if (whole) *reinterpret_cast<Pack<T, COUNT>*>(line + column) = sums;
+    if (whole) *reinterpret_cast<Pack<T, COUNT>*>(place) = sums;
 }
 
 // One thread's share of copying the tiles of one operand.
@@ -245,20 +244,22 @@ struct Fma {
             }
         }
 
-        template <typename Target>
-        DEVICE void write(const Target& target, long long row, long long column, int thread) const {
+        template <typename Target, typename Epilogue>
+        DEVICE void write(const Target& target, const Epilogue& epilogue, long long row,
+                          long long column, int thread) const {
             constexpr int RUN = B_ALONG_K ? 1 : PACK;  // columns side by side
 #pragma unroll
             for (int i = 0; i < TALL; ++i) {
-                T* line = target.line(row + position<A_ALONG_K, DOWN>(thread / ACROSS, i));
-                if (!line) continue;
+                const int down = position<A_ALONG_K, DOWN>(thread / ACROSS, i);
+                const long long line = target.line(row + down);
+                if (line < 0) continue;
 #pragma unroll
                 for (int j = 0; j < WIDE; j += RUN) {
                     Pack<T, RUN> run;
 #pragma unroll
                     for (int p = 0; p < RUN; ++p) run.at[p] = sums[i][j + p];
                     const int place = position<B_ALONG_K, ACROSS>(thread % ACROSS, j);
-                    store(target, line, column + place, run);
+                    store(target, epilogue, line, column + place, run);
                 }
             }
         }
@@ -359,8 +360,9 @@ struct Mma {
             }
         }
 
-        template <typename Target>
-        DEVICE void write(const Target& target, long long row, long long column, int thread) const {
+        template <typename Target, typename Epilogue>
+        DEVICE void write(const Target& target, const Epilogue& epilogue, long long row,
+                          long long column, int thread) const {
             const int group = thread % 32 / 4, place = thread % 4, warp = thread / 32;
             row += warp / ACROSS * TALL + group;
             column += warp % ACROSS * WIDE + 2 * place;
@@ -368,12 +370,13 @@ struct Mma {
             for (int i = 0; i < TALL / 16; ++i)
 #pragma unroll
                 for (int below = 0; below < 2; ++below) {
-                    float* line = target.line(row + 16 * i + 8 * below);
-                    if (!line) continue;
+                    const long long line = target.line(row + 16 * i + 8 * below);
+                    if (line < 0) continue;
 #pragma unroll
                     for (int j = 0; j < WIDE / 8; ++j) {
                         const float* run = sums[i][j] + 2 * below;
-                        store(target, line, column + 8 * j, Pack<float, 2>{{run[0], run[1]}});
+                        store(target, epilogue, line, column + 8 * j,
+                              Pack<float, 2>{{run[0], run[1]}});
                     }
                 }
         }
@@ -384,9 +387,10 @@ struct Mma {
 //
 // Blocks x run over the tiles of a row of y first, so that blocks at work together share rows of a.
 // With `column_sums`, the blocks of the first row also store there the sums of b's columns.
-template <typename Math, typename FormA, typename FormB, typename A, typename B, typename Target>
-DEVICE void tile_product(const A& a, const B& b, const Target& target, long long first_k,
-                         long long last_k, typename Math::Number* column_sums) {
+template <typename Math, typename FormA, typename FormB, typename A, typename B, typename Target,
+          typename Epilogue>
+DEVICE void tile_product(const A& a, const B& b, const Target& target, const Epilogue& epilogue,
+                         long long first_k, long long last_k, typename Math::Number* column_sums) {
     using T = typename Math::Number;
     using TileA = typename Math::template Tile<FormA::ALONG_K, Math::ROWS>;
     using TileB = typename Math::template Tile<FormB::ALONG_K, Math::COLUMNS>;
@@ -441,7 +445,7 @@ DEVICE void tile_product(const A& a, const B& b, const Target& target, long long
             next = next + 1 == STAGES ? 0 : next + 1;
         }
     }
-    sums.write(target, row, column, thread);
+    sums.write(target, epilogue, row, column, thread);
     if constexpr (!FormB::ALONG_K) {
         __shared__ T parts[Math::THREADS];
         if (!summing) return;

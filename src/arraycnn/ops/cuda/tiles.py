@@ -1,11 +1,13 @@
 """Launch code that every product of tiles.cuh shares: which tiles, and how many blocks to a sum."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
+import numpy as np
+
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import Launcher, blocks, c_name
+from arraycnn.ops.cuda.launcher import Argument, Launcher, Size, Struct, blocks, c_name
 
 _DEPTH = 16
 """Steps of k that a block has in shared memory at once; splits begin at multiples of it."""
@@ -145,8 +147,32 @@ def _plan(tile: Tile, rows: int, columns: int, depth: int, products: int) -> tup
 
 
 @dataclass(frozen=True)
+class Epilogue:
+    """What is done to each number of a product before it is stored: a struct of epilogue.cuh's kind.
+
+    Attributes
+    ----------
+    name : str
+        The C++ type; "" stands for BiasRelu of the product's numbers.
+    members : tuple of arrays in C order, None, int, np.float32 or np.float64
+        Of the struct, in order: one at least.
+    text : str
+        The struct's definition, where epilogue.cuh has none.
+    """
+
+    name: str
+    members: tuple[Argument, ...]
+    text: str = ""
+
+
+def bias_relu(bias: Array | None = None, relu: bool = False) -> Epilogue:
+    """Adds ``bias``, (columns,), to each row; then, if ``relu``, negative numbers become 0."""
+    return Epilogue("", (bias, int(relu)))
+
+
+@dataclass(frozen=True)
 class Result:
-    """Where a product goes.
+    """Where a product goes, and how.
 
     Attributes
     ----------
@@ -154,16 +180,13 @@ class Result:
         All of it is written.
     column_sums : array, (columns,), optional
         Where the sums of the second operand's columns go.
-    bias : array, (columns,), optional
-        What is added to each row of y.
-    relu : bool
-        Whether negative numbers then become 0.
+    epilogue : Epilogue
+        What becomes of a number of y before it is stored.
     """
 
     y: Array
     column_sums: Array | None = None
-    bias: Array | None = None
-    relu: bool = False
+    epilogue: Epilogue = field(default_factory=bias_relu)
 
 
 def launch_product(
@@ -179,7 +202,8 @@ def launch_product(
 ) -> None:
     """Start a kernel on tiles of ``shape``, and add up its parts where it is split.
 
-    The kernel takes (*operands, bias, y, column_sums, *sizes, per_split, relu).
+    The kernel takes (*operands, y, column_sums, *sizes, per_split, epilogue); ``kernel`` names it
+    without an epilogue's type.
     """
     y, column_sums = result.y, result.column_sums
     split = chosen.splits > 1
@@ -189,19 +213,14 @@ def launch_product(
             column_sums = launcher.empty((chosen.splits, *column_sums.shape), y.dtype)
     rows = shape[0] if column_sums is None else max(1, shape[0])  # which no row has
     tiles = blocks(rows, chosen.tile.rows) * blocks(shape[1], chosen.tile.columns)
-    launcher.launch(
+    _launch(
+        launcher,
+        bias_relu() if split else result.epilogue,  # which is done to whole sums
         file,
         kernel,
         (tiles, chosen.splits, products),
         (chosen.tile.threads,),
-        (
-            *operands,
-            None if split else result.bias,
-            *(y, column_sums),
-            *sizes,
-            chosen.per_split,
-            0 if split else int(result.relu),
-        ),
+        (*operands, y, column_sums, *sizes, chosen.per_split),
     )
     if split:
         _sum_splits(launcher, chosen.splits, y, column_sums, shape[1], result)
@@ -217,16 +236,38 @@ def _sum_splits(
 ) -> None:
     size = parts.shape[1]
     total = size if column_parts is None else size + columns
-    launcher.launch(
+    _launch(
+        launcher,
+        result.epilogue,
         "tiles",
         f"sum_splits<{c_name(parts)}>",
         (blocks(total, 32),),
         (32, 8),
-        (
-            *(parts, column_parts, result.bias, result.y, result.column_sums),
-            *(splits, size, columns, int(result.relu)),
-        ),
+        (parts, column_parts, result.y, result.column_sums, splits, size, columns),
     )
+
+
+def _launch(
+    launcher: Launcher,
+    epilogue: Epilogue,
+    file: str,
+    kernel: str,
+    grid: Size,
+    block: Size,
+    args: tuple[Argument, ...],
+) -> None:
+    """Start ``kernel`` with an epilogue as its last argument."""
+    if epilogue.name:
+        kernel = f"{kernel.removesuffix('>')}, {epilogue.name}>"
+    simple = (int, np.generic, type(None))
+    arrays = [member for member in epilogue.members if not isinstance(member, simple)]
+    launcher.ours("an epilogue", *arrays)
+    args = (*args, Struct(epilogue.members))
+    if epilogue.text:
+        text = f'#include "{file}.cu"\n{epilogue.text}\n'
+        launcher.launch_source(text, kernel, grid, block, args)
+    else:
+        launcher.launch(file, kernel, grid, block, args)
 
 
 def form(launcher: Launcher, along_k: bool, operand: Array, gate: Array | None = None) -> str:

@@ -11,7 +11,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.checks import check_shape
 from arraycnn.ops.cuda.launcher import Launcher
-from arraycnn.ops.cuda.tiles import Result, form, kind, launch_product, tiling
+from arraycnn.ops.cuda.tiles import Epilogue, Result, bias_relu, form, kind, launch_product, tiling
 
 if TYPE_CHECKING:
     from arraycnn.ops.kernels import Kernels
@@ -31,6 +31,13 @@ def dense(
     precision: str,
 ) -> Array:
     return _product(launcher, "dense", x, weight, precision, bias=bias)[0]
+
+
+def dense_with_epilogue(
+    launcher: Launcher, x: Array, weight: Array, epilogue: Epilogue, *, precision: str
+) -> Array:
+    """``x @ weight``, each number of it as the epilogue has it."""
+    return _product(launcher, "dense_with_epilogue", x, weight, precision, epilogue=epilogue)[0]
 
 
 def dense_relu(
@@ -94,6 +101,7 @@ def _product(
     gate_a: Array | None = None,
     gate_b: Array | None = None,
     sums: bool = False,
+    epilogue: Epilogue | None = None,
 ) -> tuple[Array, Array]:
     """(``a @ b``, sums of the columns of ``b`` or None).
 
@@ -115,8 +123,7 @@ def _product(
     result = Result(
         launcher.empty((rows, columns), a.dtype),
         launcher.empty((columns,), a.dtype) if sums else None,
-        bias,
-        relu,
+        epilogue or bias_relu(bias, relu),
     )
     gate = gate_b if gate_a is None else gate_a
     forms = form(launcher, not a_turned, a, gate_a), form(launcher, b_turned, b, gate_b)
