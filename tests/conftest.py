@@ -26,6 +26,7 @@ from contextlib import (
     redirect_stdout,
 )
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -257,6 +258,17 @@ def driver(request: pytest.FixtureRequest) -> ModuleType:
     import host_driver
 
     return host_driver
+
+
+@pytest.fixture(scope="session")
+def device_compiler() -> None:
+    """NVRTC and nvdisasm, of the extra cuda-test: they compile for a device, without one."""
+    nvrtc = import_optional("cupy_backends.cuda.libs.nvrtc")
+    try:
+        nvrtc.getVersion()
+        metadata.distribution("nvidia-cuda-nvdisasm")
+    except (RuntimeError, metadata.PackageNotFoundError) as error:
+        pytest.skip(f"the extra cuda-test is not installed: {error}")
 
 
 @pytest.fixture

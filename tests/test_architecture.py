@@ -207,6 +207,7 @@ def test_what_the_two_passes_watch_for_is_every_other_package():
         "mypy",
         "atheris",
         "nvidia-cuda-nvrtc",
+        "nvidia-cuda-nvdisasm",
         "cuda-toolkit",
         "arraycnn",
     }

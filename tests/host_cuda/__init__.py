@@ -23,7 +23,8 @@ It takes g++ and binutils on x86-64 Linux. What is compiled is kept in a folder 
 one that ARRAYCNN_HOST_CUDA_CACHE names.
 
 host.h: CUDA C++ for g++. runtime.cpp: fibers, barriers, warps. checker.cpp: the access checker.
-build.py: compiling. library.py: a compiled kernel. device_code.py: NVRTC, for tests that compile.
+build.py: compiling. library.py: a compiled kernel. device_code.py: NVRTC, for tests that compile;
+machine_code.py: the instructions it makes of a kernel.
 """
 
 import math

@@ -4,9 +4,11 @@ import hashlib
 import json
 import os
 import re
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 from arraycnn.ops.cuda.cupy import OPTIONS
 from arraycnn.ops.cuda.sources import source
@@ -46,8 +48,17 @@ class Figures:
     most_threads: int
 
 
-def figures(file: str, kernels: tuple[str, ...], architecture: int) -> dict[str, Figures]:
-    """The figures of ``kernels`` of ``file``.cu, compiled as one program, and kept on disk.
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel as NVRTC compiles it: its figures, its name in the code, and the file with that."""
+
+    figures: Figures
+    name: str
+    cubin: Path
+
+
+def compiled(file: str, kernel: str, architecture: int) -> Compiled:
+    """``kernel`` of ``file``.cu, compiled as a program of its own, and kept on disk.
 
     ``file`` may be the name of a `generated` text, too.
 
@@ -56,31 +67,47 @@ def figures(file: str, kernels: tuple[str, ...], architecture: int) -> dict[str,
     from cupy_backends.cuda.libs import nvrtc
 
     text = source(file)
-    key = (text, *kernels, str(architecture), *_OPTIONS, str(nvrtc.getVersion()))
+    key = ("one", text, kernel, str(architecture), *_OPTIONS, str(nvrtc.getVersion()))
     path = cache_folder() / f"{hashlib.sha256('|'.join(key).encode()).hexdigest()[:32]}.json"
+    cubin = path.with_suffix(".cubin")
     if not path.exists():
-        found = _compile(nvrtc, file, kernels, architecture, text)
-        content = json.dumps({kernel: asdict(row) for kernel, row in found.items()})
-        unfinished = path.with_suffix(f".{os.getpid()}")
-        unfinished.write_text(content)
-        unfinished.rename(path)
-    return {kernel: Figures(**row) for kernel, row in json.loads(path.read_text()).items()}
+        found, name, code = _compile(nvrtc, file, kernel, architecture, text)
+        keep(cubin, code)
+        # Last: where it is, the other is.
+        keep(path, json.dumps({"name": name, "figures": asdict(found)}).encode())
+    kept = json.loads(path.read_text())
+    return Compiled(Figures(**kept["figures"]), kept["name"], cubin)
+
+
+def figures(file: str, kernels: tuple[str, ...], architecture: int) -> dict[str, Figures]:
+    """The figures of ``kernels`` of ``file``.cu; those not kept are compiled at the same time.
+
+    Raises `DoesNotCompile` with NVRTC's message.
+    """
+    of_one = partial(compiled, file, architecture=architecture)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = pool.map(of_one, kernels)
+        return {kernel: row.figures for kernel, row in zip(kernels, found, strict=True)}
 
 
 def figures_everywhere(file: str, kernels: tuple[str, ...]) -> dict[int, dict[str, Figures]]:
-    """`figures` for each of the architectures, which are compiled at the same time."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(partial(figures, file, kernels), ARCHITECTURES)
-        return dict(zip(ARCHITECTURES, found, strict=True))
+    """`figures` for each of the architectures."""
+    return {architecture: figures(file, kernels, architecture) for architecture in ARCHITECTURES}
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write ``path`` whole, whatever other processes write it at the same time."""
+    unfinished = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+    unfinished.write_bytes(content)
+    unfinished.rename(path)
 
 
 def _compile(
-    nvrtc, file: str, kernels: tuple[str, ...], architecture: int, text: str
-) -> dict[str, Figures]:
+    nvrtc, file: str, kernel: str, architecture: int, text: str
+) -> tuple[Figures, str, bytes]:
     program = nvrtc.createProgram(text, f"{file}.cu", [], [])
     try:
-        for kernel in kernels:
-            nvrtc.addNameExpression(program, kernel)
+        nvrtc.addNameExpression(program, kernel)
         try:
             nvrtc.compileProgram(program, [f"--gpu-architecture=sm_{architecture}", *_OPTIONS])
         except nvrtc.NVRTCError as error:
@@ -88,10 +115,12 @@ def _compile(
             raise DoesNotCompile(message) from error
         log = nvrtc.getProgramLog(program)
         code = nvrtc.getPTX(program).decode()
-        names = {kernel: nvrtc.getLoweredName(program, kernel) for kernel in kernels}
+        name = nvrtc.getLoweredName(program, kernel)
+        # CuPy takes the last byte for the end of a string and drops it.
+        cubin = nvrtc.getCUBIN(program) + b"\0"
     finally:
         nvrtc.destroyProgram(program)
-    return {kernel: _read(log, code, name) for kernel, name in names.items()}
+    return _read(log, code, name), name, cubin
 
 
 def _read(log: str, ptx: str, name: str) -> Figures:

@@ -6,7 +6,6 @@ the tests ran, and prints the figures.
 
 import re
 from collections import defaultdict
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -18,17 +17,8 @@ from cuda_table import Launches, listed, wrong_with
 from host_cuda.device_code import ARCHITECTURES, DoesNotCompile, figures, figures_everywhere
 from optional import needs
 
-pytestmark = needs("cupy")
+pytestmark = [needs("cupy"), pytest.mark.usefixtures("device_compiler")]
 FILES = sorted(path.stem for path in Path(launcher.__file__).parent.parent.rglob("*.cu"))
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _compiler():
-    nvrtc = import_module("cupy_backends.cuda.libs.nvrtc")
-    try:
-        nvrtc.getVersion()
-    except RuntimeError:
-        pytest.skip("nvidia-cuda-nvrtc is not installed")
 
 
 @pytest.mark.parametrize("file", FILES)
