@@ -182,17 +182,21 @@ def _by_value(argument: Any) -> Any:
     if isinstance(argument, int):
         return np.int64(argument)
     if isinstance(argument, Struct):
-        members = [_word(member) for member in argument.members]
-        fields = [(f"member{i}", member.dtype) for i, member in enumerate(members)]
-        return np.array(tuple(members), np.dtype(fields, align=True))  # as C++ aligns them
+        members: list[Any] = []  # no function for each: of a list of tensors there are many
+        for member in argument.members:
+            if isinstance(member, np.generic):
+                members.append(member)
+            else:
+                is_array = member is not None and not isinstance(member, int)
+                members.append(np.int64(member.data.ptr if is_array else member or 0))
+        return np.array(tuple(members), _aligned(*[member.dtype for member in members]))
     return argument
 
 
-def _word(member: Any) -> np.generic:
-    """A member of a struct as NumPy has it: an array's address, 0 for None."""
-    if isinstance(member, np.generic):
-        return member
-    return np.int64(0 if member is None else member if isinstance(member, int) else member.data.ptr)
+@cache
+def _aligned(*dtypes: np.dtype) -> np.dtype:
+    """A struct of such members, as C++ aligns them."""
+    return np.dtype([(f"member{i}", dtype) for i, dtype in enumerate(dtypes)], align=True)
 
 
 @cache

@@ -6,7 +6,7 @@ source on the CPU (`tests/host_cuda`). So what the tests prove is what a device 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -159,7 +159,7 @@ class Launcher(ABC):
             return
         _check_launch(f"{file}.{kernel}", grid, block, shared)
         for argument in flat(args):
-            if self.owns(argument) and not argument.flags.c_contiguous:
+            if argument is not None and self.owns(argument) and not argument.flags.c_contiguous:
                 message = f"{file}.{kernel}: arrays must lie in C order; use launcher.contiguous"
                 raise InvalidValueError(message)
         self.start(file, kernel, grid, block, args, shared)
@@ -211,10 +211,12 @@ def blocks(count: int, per_block: int) -> int:
     return -(-count // per_block)
 
 
-def flat(args: tuple[Argument, ...]) -> Iterator[Argument]:
+def flat(args: tuple[Argument, ...]) -> list[Argument]:
     """``args`` with the members of structs in their places."""
+    found: list[Argument] = []
     for argument in args:
-        yield from argument.members if isinstance(argument, Struct) else (argument,)
+        found += argument.members if isinstance(argument, Struct) else (argument,)
+    return found
 
 
 def _check_launch(name: str, grid: Size, block: Size, shared: int) -> None:
