@@ -113,12 +113,12 @@ def fit(epochs):
 
 
 def test_budget_of_a_fit(driver):
-    """What is sent, recorded and fetched once."""
+    """What is traced, sent, recorded and fetched once: of calls of Python, tracing makes half."""
     fit(1)
     cuda, python = counted(driver, lambda: fit(1))
     assert cuda["cudaGraphInstantiate"] == 1
     assert sum(cuda.values()) <= 225
-    assert python <= 4000
+    assert python <= 7500
 
 
 def test_budget_of_an_epoch(driver):

@@ -133,6 +133,17 @@ class HostLauncher(Launcher):
         memory.inner = slice(start, start + size)
         return np.ndarray(shape, dtype, memory[memory.inner])
 
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        array = self.empty(shape, dtype)
+        array[...] = 0
+        return array
+
+    def view(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def call(self, function: Callable[[], None]) -> None:
+        function()
+
     def contiguous(self, array: np.ndarray) -> np.ndarray:
         return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 

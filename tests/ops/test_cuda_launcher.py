@@ -101,7 +101,7 @@ def test_cupy_refuses_what_it_cannot_pack(argument):
         check_arguments((1,), (32,), (argument,), 0)
 
 
-NOT_OURS = ("relu", "relu_backward", "batch_norm", "batch_norm_backward", "at_winners")
+NOT_OURS = ("relu", "relu_backward", "batch_norm", "batch_norm_backward")
 """CuPy's own operations compute these."""
 
 

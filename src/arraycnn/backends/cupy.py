@@ -17,14 +17,9 @@ from arraycnn.errors import (
     MissingPackageError,
     one_line,
 )
-from arraycnn.execution import (
-    InferencePlan,
-    RecordedInference,
-    RecordedTraining,
-    Task,
-    TrainingPlan,
-)
+from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.execution.at_work import layer_at_work
+from arraycnn.execution.device import DevicePlans
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
@@ -32,7 +27,7 @@ from arraycnn.ops.cuda import steps
 from arraycnn.ops.cuda.cupy import cupy_kernels, cupy_launcher
 from arraycnn.ops.cuda.launcher import NotRecordedError
 from arraycnn.ops.cuda.record import PRECISIONS
-from arraycnn.training.step import CROSS_ENTROPY, Carry, predicts_by_kernel
+from arraycnn.training.step import CROSS_ENTROPY, Carry
 
 _RESIDENT_SHARE = 0.5
 """The share of the device's free memory that a data set may take to be kept there."""
@@ -171,10 +166,9 @@ class CuPy(Backend):
         return self._library().asnumpy(array)
 
     def training_plan(self, task: Task, carry: Carry) -> TrainingPlan:
-        if not self.graph or not task.is_plain:
+        if not self.graph:
             return super().training_plan(task, carry)
-        kernels = cupy_kernels(self.device, self.precision, in_place=True)
-        return RecordedTraining(cupy_launcher(self.device), steps, kernels, task, carry)
+        return self._plans().training_plan(self, task, carry)
 
     def inference_plan(
         self,
@@ -184,10 +178,12 @@ class CuPy(Backend):
         dtype: str,
         loss: Loss = CROSS_ENTROPY,
     ) -> InferencePlan:
-        if not self.graph or not predicts_by_kernel(loss):
+        if not self.graph:
             return super().inference_plan(network, params, state, dtype, loss)
-        launcher = cupy_launcher(self.device)
-        return RecordedInference(launcher, self.kernels, network, params, state, dtype, loss)
+        return self._plans().inference_plan(self, network, params, state, dtype, loss)
+
+    def _plans(self) -> DevicePlans:
+        return DevicePlans(cupy_launcher(self.device), self.precision, steps, self.name)
 
     def _library(self) -> Any:
         return import_cupy()

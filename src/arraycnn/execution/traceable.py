@@ -33,6 +33,7 @@ def program_plan(
     screened: Callable[[Supported | None], Screened],
     plan: Callable[[Layer], Plan],
     render: Render,
+    backend: str = "numpy",
 ) -> Plan | None:
     """``plan`` of the screened network; None, once it was said, where that is no program.
 
@@ -58,9 +59,12 @@ def program_plan(
             cause = one_line(error)
             continue
         for layer in opaque_layers(found.network):
-            say(f"{what} calls a layer as it is written, the rest is one program: {layer.cause}")
+            say(
+                f"{what} calls a layer as it is written, the rest is one program: {layer.cause}",
+                backend,
+            )
         return made
-    say(f"{what} runs layer by layer{how}: {cause}")
+    say(f"{what} runs layer by layer{how}: {cause}", backend)
     return None
 
 

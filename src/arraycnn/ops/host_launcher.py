@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,6 +60,11 @@ class HostLauncher(ABC):
 
     def owns(self, array: Any) -> bool:
         return isinstance(array, np.ndarray)
+
+    def view(self, array: np.ndarray) -> np.ndarray:
+        """The memory of ``array``, in C order, without a hold on it."""
+        memory = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
+        return np.ndarray(array.shape, array.dtype, memory)  # type: ignore[arg-type]
 
     def asarray(self, array: np.ndarray) -> np.ndarray:
         """A copy of ``array``, in C order."""

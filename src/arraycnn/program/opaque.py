@@ -15,7 +15,7 @@ import numpy as np
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
 from arraycnn.layers.sequential import with_position
-from arraycnn.ops import Array, Kernels
+from arraycnn.ops import Array, Kernels, array_namespace
 from arraycnn.program.trace import Traced, recorder
 from arraycnn.tree import leaves, map_leaves, with_leaves
 
@@ -146,8 +146,8 @@ class Call:
         return f"{self.name} {'.'.join(self._context.path)} {self.direction}"
 
     @np.errstate(over="ignore", invalid="ignore", divide="ignore")  # as the eager plan does
-    def __call__(self, inputs: Sequence[Any], ops: Kernels) -> list[np.ndarray]:
-        given = iter([np.array(array, order="C") for array in inputs])
+    def __call__(self, inputs: Sequence[Any], ops: Kernels) -> list[Array]:
+        given = iter([_copy(array) for array in inputs])
         x = next(given)
         params = map_leaves(lambda _: next(given), self._params)
         state = map_leaves(lambda _: next(given), self._state)
@@ -155,7 +155,8 @@ class Call:
         context = replace(self._context, ops=ops, randomness=random)
         run = self._forward if self.direction == "forward" else self._backward
         results = run(params, state, x, context)
-        return [*map(self._checked, results, self.results), np.zeros(1, _TOKEN)]
+        found = [*map(self._checked, results, self.results)]
+        return [*found, array_namespace(x).zeros(1, dtype=_TOKEN)]
 
     def _forward(self, params: Tree, state: Tree, x: np.ndarray, context: Context) -> list[Any]:
         try:
@@ -173,10 +174,10 @@ class Call:
         dx, gradients = self._layer.backward(params, kept, dy, context, self._need_dx)
         return [*([dx] if self._need_dx else []), *leaves(in_order_of(self._params, gradients))]
 
-    def _checked(self, result: Any, wanted: _Form) -> np.ndarray:
+    def _checked(self, result: Any, wanted: _Form) -> Array:
         found = form(result)
         if found == wanted:
-            return np.asarray(result)
+            return np.asarray(result) if isinstance(result, np.generic) else result
         (shape, dtype), name = wanted, f"layer {'.'.join(self._context.path)}, {self.name}"
         got = type(result).__name__ if found is None else f"{found[1]} {found[0]}"
         message = (
@@ -187,9 +188,16 @@ class Call:
 
 
 def form(result: Any) -> _Form | None:
-    """Shape and dtype of an array of NumPy's; None for anything else."""
-    is_array = isinstance(result, np.ndarray | np.generic)
-    return (result.shape, result.dtype) if is_array else None
+    """Shape and dtype of an array that NumPy or CuPy made; None for anything else."""
+    is_array = isinstance(getattr(result, "dtype", None), np.dtype) and hasattr(result, "shape")
+    return (tuple(result.shape), result.dtype) if is_array else None
+
+
+def _copy(array: Array) -> Array:
+    """A copy in C order, which a layer may keep."""
+    if isinstance(array, np.ndarray):
+        return np.array(array, order="C")
+    return array_namespace(array).asarray(array, copy=True)
 
 
 def in_order_of(tree: Tree, values: Tree) -> Tree:

@@ -76,7 +76,7 @@ def screened_training(
         Judges a layer's program, too.
     """
     known = type(optimizer) in OPTIMIZERS and type(objective.loss) in LOSSES.values()
-    trusted = known and _is_of_the_library(network)
+    trusted = known and is_of_the_library(network)
 
     def cause(of: Layer, kind: str) -> str | None:
         whole = objective, trusted
@@ -96,7 +96,7 @@ def screened_inference(
     unsupported: Supported | None = None,
 ) -> Screened:
     """The same for a pass forward."""
-    trusted = _is_of_the_library(network)
+    trusted = is_of_the_library(network)
 
     def cause(of: Layer, kind: str) -> str | None:
         return cause_against_inference(of, params, state, image, uint8, kind, trusted)
@@ -105,7 +105,7 @@ def screened_inference(
     return _screened(network, carry, image, uint8, "infer", dtype, cause, unsupported)
 
 
-def _is_of_the_library(network: Layer) -> bool:
+def is_of_the_library(network: Layer) -> bool:
     """Whether every layer is one of arraycnn's, which compute and do nothing else.
 
     The tests compare each with its program; here it need but be traced.

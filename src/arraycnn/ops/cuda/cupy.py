@@ -1,5 +1,6 @@
 """CuPy's side of the CUDA kernels: compiles them when first used, starts them, records graphs."""
 
+import threading
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
@@ -31,6 +32,8 @@ class CuPyLauncher(Launcher):
         self._number = device
         self._device = cupy.cuda.Device(device)
         self._functions: dict[tuple[str, str], Any] = {}
+        self._at_work = threading.local()
+        """The recording that this thread makes, if any."""
         self._recordings: list[tuple[Any, weakref.ref[_Recording]]] = []
         """The memory of each recording that has some."""
 
@@ -40,6 +43,15 @@ class CuPyLauncher(Launcher):
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         with self._device:
             return self._cupy.empty(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        with self._device:
+            return self._cupy.zeros(shape, dtype)
+
+    def view(self, array: Array) -> Array:
+        memory = self._cupy.cuda.UnownedMemory(array.data.ptr, array.nbytes, None, self._number)
+        pointer = self._cupy.cuda.MemoryPointer(memory, 0)
+        return self._cupy.ndarray(array.shape, array.dtype, pointer)
 
     def contiguous(self, array: Array) -> Array:
         if array.flags.c_contiguous:  # asked first, since CuPy makes one axis of none
@@ -93,18 +105,31 @@ class CuPyLauncher(Launcher):
             stream = cupy.cuda.Stream(non_blocking=True)
             with stream, cupy.cuda.using_allocator(recording.pool.malloc):
                 stream.begin_capture()
+                self._at_work.recording = recording
                 try:
                     work()
                 except BaseException:
                     with suppress(Exception):
                         stream.end_capture()
                     raise
-                recording.graph = stream.end_capture()
+                finally:
+                    self._at_work.recording = None
+                recording.parts.append(stream.end_capture().launch)
+
+    def call(self, function: Callable[[], None]) -> None:
+        recording = getattr(self._at_work, "recording", None)
+        if recording is None:
+            function()
+            return
+        stream = self._cupy.cuda.get_current_stream()
+        recording.parts.append(stream.end_capture().launch)
+        recording.parts.append(function)
+        stream.begin_capture()
 
     def release(self, recording: Any) -> None:
         recording.is_released = True
         self.reclaim()
-        recording.graph = None
+        recording.parts = []
 
     def reclaim(self) -> None:
         """Free the memory of recordings that are released, or that nobody holds any more.
@@ -130,12 +155,13 @@ class CuPyLauncher(Launcher):
 
 
 class _Recording:
-    """A graph, and the memory and kernels it uses, which it does not keep alive by itself."""
+    """Graphs with calls between them, and the memory and kernels they use, which they do not keep alive
+    by themselves."""
 
-    graph: Any = None
     is_released = False
 
     def __init__(self, device: Any, pool: Any, launcher: CuPyLauncher) -> None:
+        self.parts: list[Callable[[], None]] = []
         self.pool = pool
         self._device, self._launcher = device, launcher
 
@@ -144,7 +170,8 @@ class _Recording:
             message = "a recording of CUDA kernels: was released, and is started again"
             raise RuntimeError(message)
         with self._device:
-            self.graph.launch()
+            for part in self.parts:
+                part()
 
 
 class _PinnedSender:

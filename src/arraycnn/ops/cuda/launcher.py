@@ -6,7 +6,8 @@ source on the CPU (`tests/host_cuda`). So what the tests prove is what a device 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -85,6 +86,20 @@ class Launcher(ABC):
     atomic = False
     """Whether a recording whose replay was begun is run to its end, whatever signals come."""
 
+    is_rehearsing = False
+    """Whether what runs is for the sake of kernels and memory: opaque calls are left out."""
+
+    is_calling = False
+    """Whether an opaque call is under way, or was when an error ended what ran."""
+
+    @contextmanager
+    def rehearsing(self) -> Iterator[None]:
+        before, self.is_rehearsing = self.is_rehearsing, True
+        try:
+            yield
+        finally:
+            self.is_rehearsing = before
+
     @abstractmethod
     def owns(self, array: Any) -> bool:
         """Whether ``array`` lies in this launcher's memory."""
@@ -106,6 +121,18 @@ class Launcher(ABC):
         self, file: str, kernel: str, grid: Size, block: Size, args: tuple[Any, ...], shared: int
     ) -> None:
         """Start a kernel whose launch has been checked; `source` has the text of ``file``."""
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+        """A new array of zeros; in a recording, of zeros whenever that is started."""
+        raise NotImplementedError
+
+    def view(self, array: Array) -> Array:
+        """The memory of ``array`` without a hold on it."""
+        raise NotImplementedError
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call ``function`` between what is started before and after, or note that in a recording."""
+        raise NotImplementedError
 
     def asarray(self, array: np.ndarray) -> Array:
         """A copy of ``array`` in this launcher's memory."""

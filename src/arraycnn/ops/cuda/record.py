@@ -59,6 +59,7 @@ def cuda_kernels(launcher: Launcher, precision: str = "fp32", in_place: bool = F
         conv2d_relu_backward=product(convolution.conv2d_relu_backward),
         conv2d_max_pool2d=plain(direct_convolution.conv2d_max_pool2d),
         conv2d_max_pool2d_backward=plain(direct_convolution.conv2d_max_pool2d_backward),
+        at_winners=plain(windows.at_winners),
         max_pool2d=plain(windows.max_pool2d),
         max_pool2d_backward=plain(windows.max_pool2d_backward),
         avg_pool2d=plain(windows.avg_pool2d),

@@ -73,6 +73,16 @@ def max_pool2d_backward(
     return dx
 
 
+def at_winners(launcher: Launcher, x: Array, winners: Array, window: Window) -> Array:
+    (x,) = launcher.floating("at_winners", x)
+    (winners,) = of_dtype(launcher, "at_winners", ("uint8",), winners)
+    check_shape("at_winners: winners", winners, _pooled_shape("at_winners", x.shape, window))
+    y = launcher.empty(winners.shape, x.dtype)
+    kernel = f"at_winners<{c_name(x)}, {c_name(winners)}, {_edge(window)}>"
+    _launch(launcher, kernel, y, (x, winners, y), x.shape, window, x)
+    return y
+
+
 def avg_pool2d(launcher: Launcher, x: Array, window: Window) -> Array:
     (x,) = launcher.floating("avg_pool2d", x)
     y = launcher.empty(_pooled_shape("avg_pool2d", x.shape, window), x.dtype)

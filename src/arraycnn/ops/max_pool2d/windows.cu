@@ -182,6 +182,20 @@ __global__ void max_pool2d_backward(const T* __restrict__ dy,
             });
 }
 
+// y[n, oh, ow, c] = what x holds where the window has its winner.
+template <typename T, typename Winner, int EDGE>
+__global__ void at_winners(const T* __restrict__ x, const Winner* __restrict__ winners,
+                           T* __restrict__ y, SIZE_PARAMETERS) {
+    const Sizes s = sizes_of<EDGE>(SIZE_ARGUMENTS);
+    if (my_element() >= s.output()) return;
+    const int corner = corner_of((unsigned)my_element(), s);
+    for (long long n = blockIdx.y; n < s.images; n += gridDim.y) {
+        const long long output = n * s.output() + my_element();
+        const int place = (int)winners[output];
+        y[output] = x[n * s.image() + corner + s.pixel(place / s.wide, place % s.wide, 0)];
+    }
+}
+
 // y = the mean of each window.
 template <typename T, int EDGE>
 __global__ void avg_pool2d(const T* __restrict__ x, T* __restrict__ y, SIZE_PARAMETERS) {

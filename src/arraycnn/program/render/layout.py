@@ -164,7 +164,7 @@ def layout(step: Step, held: Set[Node], apart: bool = False) -> Layout:
         message = "a loop over no numbers"
         raise UnsupportedError(message)
     axes = _reduced(step)
-    targets = [_target(root) if root.op == "write" else None for root in roots]
+    targets = [target_access(root) if root.op == "write" else None for root in roots]
     accesses = [*(i.access for i in instructions), *targets]
     one_by_one = any(root.op in ("argmax", "argmin") for root in roots)
     groups = collapsed(space, axes, [a for a in accesses if a is not None], apart)
@@ -207,7 +207,7 @@ def layout(step: Step, held: Set[Node], apart: bool = False) -> Layout:
     )
 
 
-def _target(root: Root) -> Access:
+def target_access(root: Root) -> Access:
     """Where a root writes each point of its space."""
     whole = dense(root.target.shape)
     if root.index is not None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-import numpy as np
-
-from arraycnn.ops import Kernels
+from arraycnn.ops import Array, Kernels
 from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Step
@@ -20,9 +17,11 @@ class Launcher(Protocol):
     is_rehearsing: bool
     is_calling: bool
 
+    def view(self, array: Array) -> Array: ...
+
 
 def calling(
-    step: Step, launcher: Launcher, ops: Kernels, held: Mapping[Node, np.ndarray]
+    step: Step, launcher: Launcher, ops: Kernels, held: Mapping[Node, Array]
 ) -> Callable[[], None]:
     """What makes the call of ``step``, between arrays that lie in memory.
 
@@ -30,8 +29,8 @@ def calling(
     """
     node = step.head
     assert node is not None
-    inputs = [_view(held[base(n)]).reshape(n.shape) for n in node.operands]
-    places = [(part.attrs[0], _view(held[part])) for part in step.writes]
+    inputs = [launcher.view(held[base(n)]).reshape(n.shape) for n in node.operands]
+    places = [(part.attrs[0], launcher.view(held[part])) for part in step.writes]
     call = node.attrs[0]
 
     def work() -> None:
@@ -46,9 +45,3 @@ def calling(
             place[...] = results[number]
 
     return work
-
-
-def _view(array: np.ndarray) -> np.ndarray:
-    """The memory of ``array``, in C order, without a hold on it."""
-    memory = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)
-    return np.ndarray(array.shape, array.dtype, memory)  # type: ignore[arg-type]

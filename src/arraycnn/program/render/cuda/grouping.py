@@ -1,0 +1,128 @@
+"""Which steps of a schedule share a kernel: a node of a graph costs about a microsecond each.
+
+Steps keep their order. Loops that need nothing of each other run side by side, on blocks of their own;
+small loops that follow run in the last block of the kernel before, one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from arraycnn.program.nodes import Node
+from arraycnn.program.passes.loops import Step
+from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.render.cuda.moments import moments
+
+SMALL = 2**12
+"""Points of a loop that a single block may well run."""
+
+SMALL_ALONE = 2**14
+"""The same where a kernel has no other work, and so a larger block."""
+
+_MOST_SIDE_BY_SIDE, _MOST_FOLLOWING = 64, 12
+
+
+@dataclass
+class Group:
+    """Steps that are one kernel, or a head, or a call.
+
+    Attributes
+    ----------
+    alone : Step or None
+        The head or call.
+    beside : list of Step
+        Loops that share the grid.
+    following : list of Step
+        Loops for one block, after all of these.
+    covered : list of Step
+        Steps of the schedule for which one of ``beside`` stands.
+    """
+
+    alone: Step | None = None
+    beside: list[Step] = field(default_factory=list)
+    following: list[Step] = field(default_factory=list)
+    covered: list[Step] = field(default_factory=list)
+
+    @property
+    def loops(self) -> list[Step]:
+        return self.beside + self.following
+
+    @property
+    def steps(self) -> list[Step]:
+        """Of the schedule, and those that stand for some."""
+        return [self.alone] if self.alone is not None else self.loops + self.covered
+
+
+def groups(schedule: Schedule) -> Iterator[Group]:
+    """All steps of the schedule, in its order."""
+    open_: Group | None = None
+    for step in schedule.steps:
+        if step.head is not None:
+            if open_ is not None:
+                yield open_
+            open_ = None
+            yield Group(alone=step)
+        elif open_ is None or not _joined(open_, step, schedule):
+            if open_ is not None:
+                yield open_
+            small = points(step) <= SMALL_ALONE
+            open_ = Group(following=[step]) if small else Group(beside=[step])
+    if open_ is not None:
+        yield open_
+
+
+def points(step: Step) -> int:
+    return math.prod(step.roots[0].space)
+
+
+def place_of(node: Node, schedule: Schedule) -> Node:
+    """The node in whose memory ``node`` lies."""
+    while node in schedule.memory_of:
+        node = schedule.memory_of[node]
+    return node
+
+
+def touched(step: Step, schedule: Schedule) -> tuple[set[Node], set[Node]]:
+    """Where a step reads and where it writes."""
+    reads, writes = (
+        {place_of(node, schedule) for node in nodes} for nodes in (step.reads, step.writes)
+    )
+    return reads, writes
+
+
+def _joined(group: Group, step: Step, schedule: Schedule) -> bool:
+    """Whether ``step`` could be added to the group, and was."""
+    if len(group.beside) == 1:
+        both = moments(group.beside[0], step, schedule.held)
+        if both is not None:
+            group.covered += [group.beside[0], step]
+            group.beside = [both]
+            return True
+    if not any(_depend(other, step, schedule) for other in group.loops):
+        room = len(group.loops) < _MOST_SIDE_BY_SIDE and not (group.beside and group.following)
+        if room and _are_apart(group.following, schedule):
+            # What began as small loops for one block may as well have a block each.
+            group.beside, group.following = [*group.loops, step], []
+            return True
+    most = SMALL if group.beside else SMALL_ALONE
+    if points(step) <= most and len(group.following) < _MOST_FOLLOWING:
+        group.following.append(step)
+        return True
+    return False
+
+
+def _are_apart(steps: list[Step], schedule: Schedule) -> bool:
+    return not any(
+        _depend(one, other, schedule)
+        for number, other in enumerate(steps)
+        for one in steps[:number]
+    )
+
+
+def _depend(one: Step, other: Step, schedule: Schedule) -> bool:
+    """Whether two steps touch what one of them writes."""
+    reads, writes = touched(one, schedule)
+    other_reads, other_writes = touched(other, schedule)
+    return bool(writes & (other_reads | other_writes) or reads & other_writes)

@@ -1,0 +1,159 @@
+"""The text of one kernel: loops side by side on the grid, and loops that its last block runs."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from arraycnn.program.nodes import Node
+from arraycnn.program.passes.loops import Step
+from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.render.cuda.grouping import Group, place_of
+from arraycnn.program.render.cuda.loop_text import LoopText, parts_of
+from arraycnn.program.render.cuda.parameters import Parameters, Value
+from arraycnn.program.render.cuda.walk import Walk, walked
+
+THREADS = 256
+THREADS_ALONE = 512
+"""Of the block of a kernel that has one only."""
+
+_TAKEN = "const int thread, const long long block, const long long blocks, unsigned char* shared"
+"""What the function of each loop takes before its own parameters."""
+
+
+@dataclass(frozen=True)
+class KernelText:
+    """A kernel and how it is launched.
+
+    Attributes
+    ----------
+    text : str
+        With an include of pointwise.cuh; kernels of several texts have different names.
+    name : str
+    blocks, threads : int
+    values : tuple of Value
+        What it takes, in order.
+    aligned : tuple of (Node, int)
+        Buffers that must begin at a multiple of so many bytes.
+    """
+
+    text: str
+    name: str
+    blocks: int
+    threads: int
+    values: tuple[Value, ...]
+    aligned: tuple[tuple[Node, int], ...]
+
+
+def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
+    """The kernel of a group of loops; with ``wide``, threads move several numbers at once."""
+    writes = {place_of(node, schedule) for step in group.loops for node in step.writes}
+    known = {node for step in group.loops for node in (*step.reads, *step.writes)}
+    written = {node for node in known if place_of(node, schedule) in writes}
+    held = set(schedule.held)
+    walks = {step: walked(step.roots, held - step.recomputed, wide) for step in group.loops}
+    body = _Body(walks, written, THREADS if group.beside else THREADS_ALONE)
+    blocks = body.add_beside(group.beside)
+    body.add_following(group)
+    return KernelText(
+        *body.text(), blocks, body.threads, tuple(body.parameters.values), _aligned(walks.values())
+    )
+
+
+class _Body:
+    """A kernel as it grows: functions of loops, and calls of them."""
+
+    def __init__(self, walks: dict[Step, Walk], written: set[Node], threads: int) -> None:
+        self._walks, self._written = walks, written
+        self.threads, self.parameters = threads, Parameters(written)
+        self._parts = {step: parts_of(walk, threads) for step, walk in walks.items()}
+        is_far = any(walk.is_wide for walk in walks.values())
+        self._index = f"using Index = {'long long' if is_far else 'int'};"
+        self._functions: dict[str, list[int]] = {}
+        """What each is made of, and how often it is called: loops of equal texts share one."""
+        self._lines: list[str] = []
+        self._sizes: dict[str, None] = {}
+
+    def add_beside(self, steps: list[Step]) -> int:
+        """Loops that share the grid; how many blocks it has."""
+        counts = [self._walks[step].blocks(self.threads) for step in steps]
+        if len(steps) == 1:
+            self._call(steps[0], LoopText.on_grid, "blockIdx.x", "gridDim.x")
+        elif steps:
+            self._lines.append("long long block = blockIdx.x;")
+            for step, count in zip(steps, counts, strict=True):
+                own = self.parameters.whole(count)
+                self._lines.append(f"if (block >= 0 && block < {own})")
+                self._call(step, LoopText.on_grid, "block", own)
+                self._lines.append(f"block -= {own};")
+        return sum(counts) or 1
+
+    def add_following(self, group: Group) -> None:
+        """What the last block does: sums of blocks, and the loops that follow."""
+        reducing = [step for step in group.beside if self._walks[step].reductions]
+        if reducing or (group.beside and group.following):
+            parts = [part.bytes for step in reducing for part in self._parts[step].values()]
+            waits = self.parameters.whole(int(bool(group.following) or any(parts)))
+            counter = self.parameters.counter()
+            self._lines.append(f"if (!{waits} || !is_last_block({counter})) return;")
+        for step in reducing:
+            self._call(step, LoopText.combining, "0", "1")
+        for number, step in enumerate(group.following):
+            if number or reducing:
+                self._lines.append("__syncthreads();")
+            self._call(step, LoopText.in_block, "0", "1")
+
+    def text(self) -> tuple[str, str]:
+        """The kernel's text and name."""
+        functions = []
+        for number, (body, (calls,)) in enumerate(self._functions.items()):
+            how = "static __device__ __noinline__" if calls > 1 else "DEVICE"
+            functions.append(f"{how} void loop{number}_KERNEL({_TAKEN}{body}")
+        shared = "unsigned char* const shared = nullptr;"
+        if self._sizes:
+            shared = (
+                f"__shared__ __align__(16) unsigned char shared[most({', '.join(self._sizes)})];"
+            )
+        kernel = [
+            f"__global__ void __launch_bounds__({self.threads})",
+            f"fused_KERNEL({', '.join(self.parameters.declarations)})",
+            *("{", "const int thread = (int)threadIdx.x;", shared, *self._lines, "}\n"),
+        ]
+        text = "\n".join(['#include "pointwise.cuh"\n', *functions, *kernel])
+        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+        return text.replace("KERNEL", digest), f"fused_{digest}"
+
+    def _call(
+        self, step: Step, part: Callable[[LoopText], list[str]], block: str, blocks: str
+    ) -> None:
+        loop = LoopText(self._walks[step], self._written, self.threads, self._parts[step])
+        lines = part(loop)
+        takes = "".join(f", {declared}" for declared in loop.parameters.declarations)
+        body = "\n".join([f"{takes})", "{", self._index, *lines, "}"])
+        self._functions.setdefault(body, [0])[0] += 1
+        number = list(self._functions).index(body)
+        given = [
+            self.parameters.add(declared.rpartition(" ")[0], value)
+            for declared, value in zip(
+                loop.parameters.declarations, loop.parameters.values, strict=True
+            )
+        ]
+        arguments = ", ".join(["thread", block, blocks, "shared", *given])
+        self._lines.append(f"loop{number}_KERNEL({arguments});")
+        self._sizes |= dict.fromkeys(loop.shared_sizes())
+
+
+def _aligned(walks: Iterable[Walk]) -> tuple[tuple[Node, int], ...]:
+    """What must begin at whole packs."""
+    found: dict[tuple[Node, int], None] = {}
+    for walk in walks:
+        if walk.lanes == 1:
+            continue
+        for number, one in enumerate(walk.instructions):
+            if one.buffer is not None and walk.varies[number]:
+                found[one.buffer, one.dtype.itemsize * walk.lanes] = None
+        for root, target in zip(walk.roots, walk.targets, strict=True):
+            if target is not None:
+                found[root.target, root.target.dtype.itemsize * walk.lanes] = None
+    return tuple(found)

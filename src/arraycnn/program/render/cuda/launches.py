@@ -1,0 +1,170 @@
+"""A schedule on a CUDA launcher: groups of loops as kernels made for them, heads as the kernels
+written by hand; opaque calls are made between two parts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from arraycnn.ops import Array, Kernels
+from arraycnn.ops.cuda.launcher import Launcher
+from arraycnn.program.nodes import Node
+from arraycnn.program.passes.buffers import base
+from arraycnn.program.passes.loops import Root, Step
+from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.render.arrays import head_result, outputs_of
+from arraycnn.program.render.cuda.grouping import Group, groups
+from arraycnn.program.render.cuda.kernel_text import KernelText, kernel_text
+from arraycnn.program.render.cuda.parameters import COUNTER, Parts
+from arraycnn.program.render.opaque_calls import calling
+
+
+class CudaLaunches:
+    """The launches of a schedule, ready to be made for arrays of its inputs.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    dtype : str
+        Of the step: as of other renderers.
+
+    Raises
+    ------
+    UnsupportedError
+        An operation that there is no code for.
+    """
+
+    def __init__(self, schedule: Schedule, dtype: str) -> None:
+        self._schedule = schedule
+        self._groups = list(groups(schedule))
+        copies = [
+            Step(roots=[Root(place, base(node))], reads={base(node)}, writes=[place])
+            for node, place in schedule.copies()
+        ]
+        self._copies = Group(beside=copies) if copies else None
+        self._texts: dict[tuple[int, bool], KernelText] = {}
+        for group in self._all_groups():
+            if group.alone is None:
+                self._text(group, wide=True)
+        self._constants: dict[Any, dict[Node, Array]] = {}
+
+    def __call__(
+        self, launcher: Launcher, ops: Kernels, arrays: Mapping[str, Array]
+    ) -> tuple[dict[str, Array], list[Any]]:
+        """Launch all for ``arrays``, C order, by the names of the inputs.
+
+        Carried outputs end in the arrays of their inputs.
+
+        Returns
+        -------
+        outputs : dict of str to array
+        kept : list
+            To be held as long as the launches may be made again.
+        """
+        schedule = self._schedule
+        program = schedule.program
+        held = dict(self._constants_on(launcher))
+        held |= {node: arrays[name] for name, node in program.inputs.items()}
+        freed = dict(zip(schedule.steps, schedule.freed, strict=True))
+        counters = self._counters(launcher)
+        for group in self._groups:
+            self._run(group, launcher, ops, held, counters)
+            for node in (node for step in group.steps for node in freed.get(step, ())):
+                for other in self._lying_at(node):
+                    held.pop(other, None)
+        if self._copies is not None:
+            self._launch(self._copies, launcher, held, counters)
+        return outputs_of(schedule, held), [self]
+
+    def _all_groups(self) -> list[Group]:
+        return self._groups + ([self._copies] if self._copies is not None else [])
+
+    def _text(self, group: Group, wide: bool) -> KernelText:
+        key = id(group), wide
+        if key not in self._texts:
+            self._texts[key] = kernel_text(group, self._schedule, wide)
+        return self._texts[key]
+
+    def _constants_on(self, launcher: Launcher) -> dict[Node, Array]:
+        """The program's own arrays, sent when first needed: not while a recording is made."""
+        if launcher not in self._constants:
+            self._constants[launcher] = {
+                node: launcher.asarray(node.attrs[0].array)
+                for node in self._schedule.program.nodes
+                if node.op == "constant"
+            }
+        return self._constants[launcher]
+
+    def _counters(self, launcher: Launcher) -> list[Array]:
+        """One counter for each kernel that asks for one, in order."""
+        made = [group for group in self._all_groups() if group.alone is None]
+        count = sum(COUNTER in self._text(group, wide=True).values for group in made)
+        if not count:
+            return []
+        zeros = launcher.zeros((count,), "int32")
+        return [zeros[number : number + 1] for number in range(count)]
+
+    def _run(
+        self,
+        group: Group,
+        launcher: Launcher,
+        ops: Kernels,
+        held: dict[Node, Array],
+        counters: list[Array],
+    ) -> None:
+        step = group.alone
+        if step is None or step.is_call:
+            for node in dict.fromkeys(node for one in group.steps for node in one.writes):
+                if node not in held:
+                    held[node] = self._memory(node, held, launcher)
+            if step is None:
+                self._launch(group, launcher, held, counters)
+            else:
+                launcher.call(calling(step, launcher, ops, held))
+            return
+        head = step.head
+        assert head is not None
+        result = head_result(head, ops, held)
+        for part in step.writes:
+            held[part] = result if part is head else result[part.attrs[0]]
+
+    def _launch(
+        self,
+        group: Group,
+        launcher: Launcher,
+        held: Mapping[Node, Array],
+        counters: list[Array],
+    ) -> None:
+        text = self._text(group, wide=True)
+        if any(launcher.address(held[node]) % size for node, size in text.aligned):
+            text = self._text(group, wide=False)
+        counter = counters.pop(0) if COUNTER in text.values else None
+        args: list[Any] = []
+        for value in text.values:
+            if isinstance(value, Node):
+                args.append(held[value])
+            elif isinstance(value, Parts):
+                args.append(launcher.empty((value.bytes // 4,), "float32") if value.bytes else None)
+            elif isinstance(value, str):
+                args.append(counter)
+            else:
+                args.append(value)
+        grid, block = (text.blocks,), (text.threads,)
+        launcher.launch_source(text.text, text.name, grid, block, tuple(args))
+
+    def _memory(self, node: Node, held: Mapping[Node, Array], launcher: Launcher) -> Array:
+        place = self._schedule.memory_of.get(node)
+        if place is not None:
+            return held[place].reshape(node.shape)
+        return launcher.empty(node.shape, node.dtype)
+
+    def _lying_at(self, place: Node) -> list[Node]:
+        """A buffer and all that lie in its memory."""
+        found = [place]
+        for node, other in self._schedule.memory_of.items():
+            if other in found:
+                found.append(node)
+        return found
+
+
+__all__ = ["CudaLaunches"]

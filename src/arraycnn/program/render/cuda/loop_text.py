@@ -1,0 +1,219 @@
+"""A loop of a program as C++ in the body of a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+
+from arraycnn.program.nodes import Node
+from arraycnn.program.render.cuda.lines import EACH_LANE, Lines
+from arraycnn.program.render.cuda.moments import MomentsRoot
+from arraycnn.program.render.cuda.parameters import Parameters, Parts
+from arraycnn.program.render.cuda.pointwise import c_type
+from arraycnn.program.render.cuda.walk import Walk
+
+_OPERATIONS = {
+    "sum": "Sum", "prod": "Prod", "max": "Max", "min": "Min",
+    "argmax": "ArgMax", "argmin": "ArgMin", "any": "Any", "all": "All",
+    "moments": "Moments",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """A reduction of a loop.
+
+    Attributes
+    ----------
+    root : int
+    operation : str
+        The C++ type, as in pointwise.cuh.
+    """
+
+    root: int
+    operation: str
+
+
+def reductions_of(walk: Walk) -> list[Reduced]:
+    found = []
+    for number in walk.reductions:
+        root, value = walk.roots[number], walk.instructions[walk.numbers[number]]
+        name = _OPERATIONS[root.op]
+        typed = name if name in ("Any", "All") else f"{name}<{c_type(value.dtype)}>"
+        found.append(Reduced(number, typed))
+    return found
+
+
+def parts_of(walk: Walk, threads: int) -> dict[int, Parts]:
+    """What blocks of so many threads leave of each reduction, by its root."""
+    if not walk.reductions:
+        return {}
+    splits = walk.splits(threads)[0]
+    size = 0 if splits == 1 else splits * walk.kept_points * _STATE_BYTES
+    return {number: Parts(size) for number in walk.reductions}
+
+
+class LoopText:
+    """Writes one loop, as the body of a function of (thread, block, blocks, shared).
+
+    Parameters
+    ----------
+    walk : Walk
+    written : set of Node
+        As of `Parameters`.
+    threads : int
+        Of a block.
+    parts : dict of int to Parts
+        As `parts_of` gives them.
+
+    Attributes
+    ----------
+    parameters : Parameters
+        What the function takes besides.
+    """
+
+    def __init__(
+        self, walk: Walk, written: Set[Node], threads: int, parts: Mapping[int, Parts]
+    ) -> None:
+        self._walk, self._threads = walk, threads
+        self.parameters = Parameters(written)
+        self._lines = Lines(walk, self.parameters)
+        self._reduced = reductions_of(walk)
+        self._splits: str | None = None
+        self._parts = parts
+
+    def shared_sizes(self) -> list[str]:
+        """Bytes of shared memory that the loop needs, as C++: the most of these."""
+        lanes = 1 if self._walk.last_is_reduced else self._walk.lanes
+        count = self._threads * lanes
+        return [f"{count} * sizeof({one.operation}::State)" for one in self._reduced]
+
+    def on_grid(self) -> list[str]:
+        """The share of ``block`` among the ``blocks`` that work on the loop."""
+        walk, whole = self._walk, self.parameters.whole
+        if not self._reduced:
+            first = f"(Index)block * {self._threads} + thread"
+            return self._writing(first, f"(Index)blocks * {self._threads}")
+        splits, per = walk.splits(self._threads)
+        tiles, share = whole(walk.tiles(self._threads)), whole(per)
+        self._splits = whole(splits)
+        return [
+            f"const Index tile = (Index)(block % {tiles}), split = (Index)(block / {tiles});",
+            f"const Index first = split * (Index){share};",
+            *self._reducing("first", f"first + (Index){share}"),
+        ]
+
+    def in_block(self) -> list[str]:
+        """All of the loop by the threads of one block."""
+        if not self._reduced:
+            return self._writing("(Index)thread", str(self._threads))
+        tiles = self.parameters.whole(self._walk.tiles(self._threads))
+        return [
+            f"for (Index tile = 0; tile < (Index){tiles}; ++tile) {{",
+            *self._reducing("0", "units"),
+            "}",
+        ]
+
+    def combining(self) -> list[str]:
+        """What the blocks of `on_grid` have left, added up by one of them."""
+        walk, whole = self._walk, self.parameters.whole
+        kept, splits = whole(walk.kept_points), whole(walk.splits(self._threads)[0])
+        lanes = 1 if walk.last_is_reduced else walk.lanes
+        across = min(walk.across(self._threads) * lanes, self._threads)
+        lines = [f"if ({splits} == 1) return;"]
+        for one in self._reduced:
+            state = f"{one.operation}::State"
+            lines += [
+                f"combine<{one.operation}, {self._threads}, {across}>(",
+                f"    {self.parameters.parts(state, self._parts[one.root])}, {kept}, {splits},",
+                f"    reinterpret_cast<{state}*>(shared),",
+                f"    [&](long long place, {state} total) {{ {self._keep(one, 'total')} }});",
+            ]
+        return lines
+
+    def _writing(self, first: str, step: str) -> list[str]:
+        units = self.parameters.whole(self._walk.kept_units)
+        return [
+            f"constexpr int LANES = {self._walk.lanes};",
+            f"for (Index unit = {first}; unit < (Index){units}; unit += {step}) {{",
+            *self._lines.indices("unit", self._walk.kept, "i"),
+            *self._lines.values(),
+            *self._lines.writes(),
+            "}",
+        ]
+
+    def _reducing(self, first: str, last: str) -> list[str]:
+        """One tile of kept points."""
+        walk, across = self._walk, self._walk.across(self._threads)
+        ranks, along = self._threads // across, self._walk.last_is_reduced
+        kept = self.parameters.whole(walk.kept_units)
+        units = self.parameters.whole(walk.reduced_units)
+        lines = [
+            f"constexpr int LANES = {walk.lanes}, ACROSS = {across}, RANKS = {ranks};",
+            f"const int rank = {'thread % RANKS' if along else 'thread / ACROSS'};",
+            f"const Index units = (Index){units}, last = smaller(({last}), units);",
+            f"const Index unit = tile * ACROSS + {'thread / RANKS' if along else 'thread % ACROSS'};",
+            f"const bool works = unit < (Index){kept};",
+        ]
+        for one in self._reduced:
+            state = f"s{one.root}"
+            lines.append(f"{one.operation}::State {state}[LANES];")
+            lines.append(f"{EACH_LANE} {state}[l] = {one.operation}::start();")
+        lines += ["if (works) {", *self._lines.indices("unit", walk.kept, "i")]
+        lines += [
+            f"for (Index row = ({first}) + rank; row < last; row += RANKS) {{",
+            *self._lines.indices("row", walk.reduced, "j"),
+            *self._lines.values(),
+            *self._lines.writes(),
+        ]
+        place = f"(long long)row{' * LANES + l' if along else ''}"
+        for one in self._reduced:
+            value = self._lines.of(walk.numbers[one.root])
+            lines.append(f"{EACH_LANE} {one.operation}::add(s{one.root}[l], {value}, {place});")
+        lines += ["}", "}"]
+        for one in self._reduced:
+            lines += self._left(one)
+        return lines
+
+    def _left(self, one: Reduced) -> list[str]:
+        """What the threads of a tile have found, as one state for each kept point, and kept."""
+        along, name, operation = self._walk.last_is_reduced, f"s{one.root}", one.operation
+        lines = []
+        if along:
+            first = f"t{one.root}"
+            merged = f"{operation}::merged({first}[0], {name}[l])"
+            lines.append(f"{operation}::State {first}[1] = {{{name}[0]}};")
+            lines.append(f"for (int l = 1; l < LANES; ++l) {first}[0] = {merged};")
+            name = first
+        shape = f"{self._threads}, RANKS, {'1, 1' if along else 'ACROSS, LANES'}"
+        lines.append(
+            f"reduce_over_threads<{operation}, {shape}>({name}, "
+            f"reinterpret_cast<{operation}::State*>(shared), thread, rank);"
+        )
+        keep = self._keep(one, f"{name}[l]")
+        if self._splits is not None:
+            points = self.parameters.whole(self._walk.kept_points)
+            parts = self.parameters.parts(f"{operation}::State", self._parts[one.root])
+            part = f"({parts})[split * {points} + place] = {name}[l];"
+            keep = f"if ({self._splits} > 1) {part} else {{ {keep} }}"
+        lanes, place = ("1", "unit") if along else ("LANES", "unit * LANES + l")
+        return [
+            *lines,
+            "if (rank == 0 && works) {",
+            f"for (int l = 0; l < {lanes}; ++l) {{ const long long place = {place}; {keep} }}",
+            "}",
+        ]
+
+    def _keep(self, one: Reduced, state: str) -> str:
+        """The statements that write what is reduced of one kept point, ``place``."""
+        root = self._walk.roots[one.root]
+        target, kind = self.parameters.buffer(root.target), c_type(root.target.dtype)
+        if isinstance(root, MomentsRoot):
+            squares = self.parameters.buffer(root.squares)
+            total = f"({state}).mean * ({state}).count"
+            return f"{target}[place] = {total}; {squares}[place] = ({state}).squares;"
+        return f"{target}[place] = ({kind}){one.operation}::result({state});"
+
+
+_STATE_BYTES = 32
+"""Room for the state of any reduction."""

@@ -1,0 +1,158 @@
+"""Steps as programs on real CuPy: what is a node of a graph, what is called between two of them."""
+
+import logging
+import re
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+import arraycnn as cnn
+from arraycnn import SGD, CuPy, Model, NumPy
+from arraycnn.execution import traceable
+from arraycnn.ops import array_namespace
+from cuda_table import listed
+from optional import Late
+from program_cases import block
+
+pytestmark = pytest.mark.usefixtures("driver")
+cupy = Late("cupy")
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (22, 8, 8, 2), np.uint8)
+LABELS = RNG.integers(0, 3, len(IMAGES))
+
+
+@dataclass(frozen=True)
+class Product:
+    """A user's dense layer, of the standard's own products."""
+
+    features: int
+
+    def init(self, rng, input_shape):
+        weight = rng.normal(0.0, 0.1, (input_shape[0], self.features))
+        return {"weight": weight}, {}, (self.features,)
+
+    def forward(self, params, state, x, context):
+        return array_namespace(x).matmul(x, params["weight"]), state, x
+
+    def backward(self, params, residuals, dy, context, need_dx):
+        dx = dy @ params["weight"].T if need_dx else None
+        return dx, {"weight": residuals.T @ dy}
+
+
+@dataclass(frozen=True)
+class Clipped:
+    """A user's activation that reads a value: no program says what it does."""
+
+    def init(self, rng, input_shape):
+        return {"scale": np.ones(input_shape[-1])}, {"most": np.array(0.0)}, input_shape
+
+    def forward(self, params, state, x, context):
+        xp = array_namespace(x)
+        most = 0.9 * float(xp.max(xp.abs(x)))
+        if context.mode == "train":
+            state = {"most": xp.asarray(most, dtype=x.dtype)}
+        inside = xp.abs(x) <= most
+        return xp.clip(x, -most, most) * params["scale"], state, (x, inside, most)
+
+    def backward(self, params, residuals, dy, context, need_dx):
+        x, inside, most = residuals
+        xp = array_namespace(x)
+        gradients = {"scale": xp.sum(dy * xp.clip(x, -most, most), axis=(0, 1, 2))}
+        return (xp.where(inside, dy * params["scale"], 0.0) if need_dx else None), gradients
+
+
+NETWORKS = {
+    "residual": cnn.Sequential(
+        cnn.Rescale(), cnn.Conv2d(4, 3, padding=(1, 1), bias=False), cnn.BatchNorm2d(), cnn.ReLU(),
+        *block(4), *block(8, 2), cnn.GlobalAvgPool2d(), cnn.Dense(3),
+    ),
+    "norms": cnn.Sequential(
+        cnn.Rescale(), cnn.Conv2d(6, 3), cnn.GroupNorm(2), cnn.SiLU(), cnn.MaxPool2d(2),
+        cnn.Conv2d(5, 2), cnn.LeakyReLU(), cnn.AvgPool2d(2), cnn.Flatten(), cnn.Dropout(0.2),
+        cnn.Dense(3),
+    ),
+    "product": cnn.Sequential(cnn.Rescale(), cnn.Flatten(), Product(9), cnn.ReLU(), Product(3)),
+    "clipped": cnn.Sequential(
+        cnn.Rescale(), cnn.Conv2d(4, 3), Clipped(), cnn.MaxPool2d(2), Clipped(), cnn.Flatten(),
+        cnn.Dense(3),
+    ),
+}  # fmt: skip
+
+
+def trained(name, backend, **options):
+    model = Model(NETWORKS[name], (8, 8, 2), backend=backend, seed=3, dtype="float64", **options)
+    history = model.fit(IMAGES, LABELS, epochs=2, batch_size=8, optimizer=SGD(0.05, 0.9))
+    return model, [history.step_losses, *model.parameters.values(), *map(model.predict, (IMAGES,))]
+
+
+def check_close(actual, expected):
+    for one, other in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10)
+
+
+def ours():
+    return {kernel.split("<")[0] for kernels in listed().values() for kernel in kernels}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_step_is_the_eager_one_and_all_its_nodes_are_ours(name, driver):
+    model, found = trained(name, CuPy())
+    nodes = driver.state().nodes
+    check_close(found, trained(name, NumPy(fast=False))[1])
+    names = {node.removeprefix("kernel ").split("<")[0] for node in nodes if node != "set"}
+    unknown = {n for n in names if n not in ours() and not re.fullmatch(r"fused_[0-9a-f]{16}", n)}
+    assert not unknown
+    again = [model.predict(IMAGES[:5]) for _ in range(4)]
+    for other in again[1:]:
+        np.testing.assert_array_equal(other, again[0])
+
+
+def test_a_layer_that_reads_values_is_called_between_graphs(driver, caplog):
+    traceable.say.cache_clear()  # which says a line once a process
+    before = driver.state()
+    with caplog.at_level(logging.WARNING, "arraycnn"):
+        _, found = trained("clipped", CuPy())
+    calls = driver.state().calls_since(before)
+    steps = len(found[0])
+    said = [record.getMessage() for record in caplog.records]
+    assert any("calls a layer as it is written" in line and "layer 2, Clipped" in line
+               for line in said)  # fmt: skip
+    # Two layers, forward and backward, are four calls: five graphs of each of the recordings.
+    assert calls["cudaGraphInstantiate"] % 5 == 0
+    assert calls["cudaGraphLaunch"] >= 5 * (steps - 2)
+
+
+def test_an_error_in_a_layer_between_graphs_leaves_the_step_undone():
+    """What a step changes, it changes after its last call."""
+    failing = []
+
+    @dataclass(frozen=True)
+    class Failing(Clipped):
+        def backward(self, *arguments):
+            failing.append(None)
+            if len(failing) == 9:
+                raise ValueError("mine")
+            return super().backward(*arguments)
+
+    network = cnn.Sequential(
+        *NETWORKS["clipped"].layers[:2], Failing(), cnn.Flatten(), cnn.Dense(3)
+    )
+    backend = CuPy()
+    model = Model(network, (8, 8, 2), backend=backend, seed=3, dtype="float64")
+    with pytest.raises(ValueError, match="mine"):
+        model.fit(IMAGES, LABELS, epochs=4, batch_size=8, optimizer=SGD(0.05))
+    assert all(np.isfinite(array).all() for array in model.parameters.values())
+
+
+def test_memory_of_recordings_with_calls_is_given_back(driver):
+    trained("clipped", CuPy())
+    cupy.get_default_memory_pool().free_all_blocks()
+    before = driver.state().live
+    for _ in range(3):
+        trained("clipped", CuPy())
+    cupy.get_default_memory_pool().free_all_blocks()
+    after = driver.state().live
+    assert after["graphs"] <= before["graphs"]
+    assert after["bytes0"] <= before["bytes0"]
