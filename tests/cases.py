@@ -1,21 +1,25 @@
 """The layers under test, and what each of them should give, in plain loops."""
 
 import math
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 
 from arraycnn.layers import (
+    Add,
     AvgPool2d,
+    BatchNorm,
     BatchNorm2d,
+    Concatenate,
     Context,
     Conv2d,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool2d,
+    Identity,
     Layer,
+    LayerNorm,
     MaxPool2d,
     Randomness,
     ReLU,
@@ -28,8 +32,7 @@ from arraycnn.ops import GENERIC
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.tree import map_leaves
 from layer_rows import ROW_OF, ROWS
-
-SEED, STEP, FIRST_INDEX = 0x0123456789ABCDEF, 7, 100
+from random_words import FIRST_INDEX, SEED, STEP, words_by_integers
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,10 @@ CASES = [
     Case(BatchNorm2d(), (3, 4, 2), images=3),
     Case(BatchNorm2d(momentum=0.3, epsilon=0.01), (2, 2, 1)),
     Case(BatchNorm2d(epsilon=0.1), (3, 4, 2), mode="infer"),
+    Case(BatchNorm(momentum=0.3), (5,), images=4),
+    Case(BatchNorm(epsilon=0.1), (3,), mode="infer"),
+    Case(LayerNorm(), (5,)),
+    Case(Identity(), (2, 3, 2)),
     Case(Softmax(), (5,), images=3),
     Case(Softmax(), (2, 3, 4)),
     Case(Sequential(Conv2d(2, 3), ReLU(), MaxPool2d(2), Flatten(), Dense(3)), (6, 6, 1)),
@@ -153,6 +160,10 @@ CASES = [
         ),
         (5, 4, 2),
     ),
+    Case(Concatenate(Identity(), Conv2d(3, 3, padding="same"), BatchNorm()), (4, 3, 2)),
+    Case(Concatenate(Dense(2), Dropout(0.2)), (5,)),
+    Case(Add(Conv2d(2, 2), Conv2d(2, 2, bias=False), MaxPool2d(2, stride=1)), (3, 4, 2)),
+    Case(Add(Sequential(ReLU(), Dense(4))), (4,)),
     *(Case(row.layer, (3, 2, 4), images=3) for row in ROWS),
 ]
 
@@ -230,30 +241,6 @@ def max_pool_gradient_by_loops(x, dy, kernel, stride, ties):
     return dx
 
 
-def threefry_by_integers(key, counter, rounds):
-    """Threefry-2x32 of Salmon et al., 2011, on Python's unsigned integers."""
-    word = 2**32
-    keys = (*key, key[0] ^ key[1] ^ 0x1BD11BDA)
-    x, y = (counter[0] + keys[0]) % word, (counter[1] + keys[1]) % word
-    for number in range(rounds):
-        distance = (13, 15, 26, 6, 17, 29, 16, 24)[number % 8]
-        x = (x + y) % word
-        y = x ^ ((y << distance) % word | y >> (32 - distance))
-        if (number + 1) % 4 == 0:
-            group = (number + 1) // 4
-            x = (x + keys[group % 3]) % word
-            y = (y + keys[(group + 1) % 3] + group) % word
-    return x, y
-
-
-def words_by_integers(seed, step, path, index, count):
-    """The documented words of one image: those of all first outputs, then of all second ones."""
-    layer = zlib.crc32("/".join(path).encode())
-    key = threefry_by_integers((seed % 2**32, seed >> 32), (step, layer), 13)
-    pairs = [threefry_by_integers(key, (index, k), 13) for k in range(math.ceil(count / 2))]
-    return [*(x for x, _ in pairs), *(y for _, y in pairs)][:count]
-
-
 def forward_by_loops(layer, params, state, x, mode, path=()):
     """(y, new state) of ``layer``, from its definition."""
     match layer:
@@ -275,6 +262,16 @@ def forward_by_loops(layer, params, state, x, mode, path=()):
                 )
                 total = total + y
             return total, new_state
+        case Concatenate() | Add():
+            outputs, new_state = [], {}
+            for position, part in enumerate(layer.layers):
+                name = str(position)
+                y, new_state[name] = forward_by_loops(
+                    part, params[name], state[name], x, mode, (*path, name)
+                )
+                outputs.append(y)
+            join = sum if type(layer) is Add else lambda parts: np.concatenate(parts, axis=-1)
+            return join(outputs), new_state
         case BatchNorm2d():
             return _batch_norm_by_loops(layer, params, state, x, mode)
         case _:
@@ -306,6 +303,8 @@ def _simple_by_loops(layer, params, x, mode, path):
             return pool_by_loops(np.pad(x, sides, constant_values=value), kernel, stride, reduce)
         case GlobalAvgPool2d():
             return np.array([[np.mean(image[:, :, c]) for c in range(x.shape[3])] for image in x])
+        case Identity():
+            return x
         case Flatten():
             return np.array([image.ravel() for image in x])
         case Dense():
@@ -336,7 +335,7 @@ def _dropout_by_loops(layer, x, path):
 
 def _batch_norm_by_loops(layer, params, state, x, mode):
     y, new_state = np.zeros_like(x), {name: value.copy() for name, value in state.items()}
-    for c in range(x.shape[3]):
+    for c in range(x.shape[-1]):
         values = x[..., c]
         mean, variance = state["mean"][c], state["variance"][c]
         if mode == "train":

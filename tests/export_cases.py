@@ -5,18 +5,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from arraycnn import (
+    Add,
     AvgPool2d,
+    BatchNorm,
     BatchNorm2d,
+    Concatenate,
     Conv2d,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool2d,
+    Identity,
     InvalidValueError,
     MaxPool2d,
     Model,
     ReLU,
     Rescale,
+    Reshape,
     Residual,
     Sequential,
     Softmax,
@@ -40,6 +45,8 @@ EVERY_LAYER = Sequential(
     AvgPool2d(2, stride=1),
     Softmax(),
     MaxPool2d((2, 1)),
+    Concatenate(Identity(), Conv2d(2, (1, 3), padding="same")),
+    Add(Conv2d(6, 1), Sequential(ReLU(), Conv2d(6, 3, padding="same", bias=False))),
     Residual(Sequential(GlobalAvgPool2d(), Dense(6)), shortcut=GlobalAvgPool2d()),
     Dense(48),
     Softmax(),
@@ -61,10 +68,9 @@ def convolved(layer, *after):
 def takes_rows(layer):
     """Whether ``layer`` takes what a Flatten gives."""
     try:
-        layer.init(np.random.default_rng(0), (24,))
+        return len(layer.init(np.random.default_rng(0), (24,))[2]) == 1
     except InvalidValueError:
         return False
-    return True
 
 
 # Network and input shape; images of two or three channels, of sizes that are not square.
@@ -92,6 +98,39 @@ SMALL = {
     "average pool pads unevenly": (convolved(AvgPool2d(2, padding="same")), (6, 6, 2)),
     "average pool overlaps": (convolved(AvgPool2d(3, stride=1)), (5, 6, 3)),
     "batch norm": (convolved(BatchNorm2d(epsilon=0.5)), (4, 3, 2)),
+    "batch norm of rows": (convolved(Flatten(), BatchNorm(0.2, 0.5), Dense(3)), (2, 3, 4)),
+    "batch norm behind dense": (
+        Sequential(Flatten(), Dense(5), BatchNorm(), Dense(3)),
+        (2, 3, 4),
+    ),
+    "concatenation of rows": (
+        Sequential(
+            Concatenate(
+                Sequential(Conv2d(3, 2), Flatten()),
+                Sequential(ReLU(), Flatten()),
+                Sequential(Flatten(), Dense(4)),
+            ),
+            Dense(3),
+        ),
+        (3, 4, 2),
+    ),
+    "concatenation of one row": (
+        Sequential(Flatten(), Concatenate(Identity(), ReLU()), Dense(3)),
+        (3, 4, 2),
+    ),
+    "a sum of one flatten": (
+        Sequential(Flatten(), Add(Identity(), ReLU(), Dropout(0.1)), Dense(3)),
+        (3, 4, 2),
+    ),
+    "a sum of flatten and dense": (
+        Sequential(Flatten(), Add(Identity(), Dense(24)), Dense(3)),
+        (3, 4, 2),
+    ),
+    "rows become images": (
+        Sequential(Flatten(), Reshape((3, 2, 4)), Conv2d(3, 2), Flatten(), Dense(3)),
+        (3, 4, 2),
+    ),
+    "images become rows": (Sequential(Conv2d(4, 2), Reshape((-1,)), Dense(3)), (3, 4, 2)),
     "softmax of channels": (convolved(Softmax()), (4, 3, 3)),
     "rescale": (Sequential(Rescale(), Flatten(), Dense(3)), (4, 3, 2)),
     "rescale by mean and std": (

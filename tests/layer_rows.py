@@ -15,11 +15,12 @@ import numpy as np
 import arraycnn as cnn
 import outside
 from arraycnn.layers import LAYERS
+from random_words import FIRST_INDEX, SEED, STEP, words_by_integers
 
 
 @dataclass(frozen=True)
 class Row:
-    """A layer that takes images of 4 channels.
+    """A layer that takes images of 4 channels; what changes their shape stands at the end.
 
     Attributes
     ----------
@@ -60,6 +61,66 @@ def group_norm(layer, params, x):
     return y
 
 
+def layer_norm(layer, params, x):
+    y = np.zeros_like(x)
+    for place in np.ndindex(x.shape[:-1]):
+        normal = (x[place] - np.mean(x[place])) / math.sqrt(np.var(x[place]) + layer.epsilon)
+        y[place] = normal * params["weight"] + params["bias"]
+    return y
+
+
+def dropped(count):
+    """The first ``count(image)`` words of each image decide, one for each of its last axis."""
+
+    def by_loops(layer, params, x):
+        y = np.zeros_like(x)
+        for n, image in enumerate(x):
+            words = words_by_integers(SEED, STEP, (), FIRST_INDEX + n, count(image))
+            signed = [word - 2**32 if word >= 2**31 else word for word in words]
+            for word, channel in zip(
+                signed * (image.shape[-1] // count(image)), range(image.shape[-1]), strict=True
+            ):
+                if (word + 2**31) / 2**32 >= layer.rate:
+                    y[n, ..., channel] = image[..., channel] / (1 - layer.rate)
+        return y
+
+    return by_loops
+
+
+def zero_padded(layer, params, x):
+    top, bottom, left, right = layer.padding
+    images, height, width, channels = x.shape
+    y = np.zeros((images, top + height + bottom, left + width + right, channels))
+    for n, i, j, c in np.ndindex(x.shape):
+        y[n, top + i, left + j, c] = x[n, i, j, c]
+    return y
+
+
+def upsampled(layer, params, x):
+    """Each new pixel from its own place in the old image, clamped to the pixels' centres."""
+    down, right = (layer.scale,) * 2 if isinstance(layer.scale, int) else layer.scale
+    images, height, width, channels = x.shape
+    y = np.zeros((images, height * down, width * right, channels))
+    for n, i, j, c in np.ndindex(y.shape):
+        if layer.method == "nearest":
+            y[n, i, j, c] = x[n, i // down, j // right, c]
+            continue
+        row = min(max((i + 0.5) / down - 0.5, 0.0), height - 1.0)
+        column = min(max((j + 0.5) / right - 0.5, 0.0), width - 1.0)
+        for a, b in np.ndindex(height, width):
+            share = max(0.0, 1 - abs(row - a)) * max(0.0, 1 - abs(column - b))
+            y[n, i, j, c] += share * x[n, a, b, c]
+    return y
+
+
+def reshaped(layer, params, x):
+    return np.array([list(image.flat) for image in x]).reshape(len(x), *layer.shape)
+
+
+def largest(layer, params, x):
+    return np.array([[max(image[..., c].flat) for c in range(x.shape[3])] for image in x])
+
+
 ROWS = [
     Row(cnn.LeakyReLU(0.2), each(lambda layer, v: v if v > 0 else layer.slope * v)),
     Row(cnn.GELUTanh(), each(gelu_tanh)),
@@ -69,8 +130,16 @@ ROWS = [
     Row(cnn.Tanh(), each(lambda layer, v: math.tanh(v))),
     Row(cnn.Sigmoid(), each(lambda layer, v: 1 / (1 + math.exp(-v)))),
     Row(cnn.GroupNorm(2), group_norm),
+    Row(cnn.LayerNorm(1e-3), layer_norm),
+    Row(cnn.Dropout2d(0.4), dropped(lambda image: image.shape[-1])),
+    Row(cnn.StochasticDepth(0.4), dropped(lambda image: 1)),
     Row(outside.Squareplus(2.0), each(lambda layer, v: (v + math.hypot(v, layer.b**0.5)) / 2)),
     Row(outside.RMSNorm(), rms_norm),
+    Row(cnn.Reshape((2, -1, 4)), reshaped),
+    Row(cnn.ZeroPad2d((1, 0, 2, 1)), zero_padded),
+    Row(cnn.Upsample2d((1, 2)), upsampled),
+    Row(cnn.Upsample2d((3, 2), "bilinear"), upsampled),
+    Row(cnn.GlobalMaxPool2d(), largest),
 ]
 ROW_OF = {type(row.layer): row for row in ROWS}
 USERS = [type(row.layer) for row in ROWS if type(row.layer) not in LAYERS.values()]

@@ -13,13 +13,16 @@ from arraycnn.optimizers import OPTIMIZERS
 from layer_rows import ROWS
 
 OF_LAYERS = {
+    "Add": [cnn.Add(cnn.Conv2d(2, 3, padding="same"), cnn.Identity())],
     "AvgPool2d": [cnn.AvgPool2d(2)],
-    "BatchNorm2d": [cnn.BatchNorm2d()],
+    "BatchNorm": [cnn.BatchNorm()],
+    "Concatenate": [cnn.Concatenate(cnn.Conv2d(2, 3, padding="same"), cnn.Identity())],
     "Conv2d": [cnn.Conv2d(3, 2)],
     "Dense": [cnn.Flatten(), cnn.Dense(4)],
     "Dropout": [cnn.Dropout(0.3)],
     "Flatten": [cnn.Flatten()],
     "GlobalAvgPool2d": [cnn.GlobalAvgPool2d()],
+    "Identity": [cnn.Identity()],
     "MaxPool2d": [cnn.MaxPool2d(2)],
     "ReLU": [cnn.ReLU()],
     "Rescale": [],  # begins each

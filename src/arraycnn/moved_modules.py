@@ -32,6 +32,7 @@ FORMER_NAMES = {
     "image_inputs": "model.image_inputs",
     "inputs": "model.inputs",
     "label_inputs": "model.label_inputs",
+    "layers.batch_norm2d": "layers.batch_norm",
     "layers.twins": "layers.export_forms",
     "locks": "storage.file_lock",
     "logits": "model.log_probabilities",

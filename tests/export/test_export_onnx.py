@@ -111,5 +111,5 @@ def test_unknown_layers_are_refused():
 
 def test_a_sum_of_raw_pixels_is_refused():
     model = Model(Sequential(Residual(Rescale()), Flatten(), Dense(3)), (4, 4))
-    with pytest.raises(InvalidValueError, match="Residual at 0 must not add pixels"):
+    with pytest.raises(InvalidValueError, match="Residual at 0 must not join pixels"):
         to_onnx(model)

@@ -11,28 +11,39 @@ from arraycnn.errors import ArraycnnError, InvalidTypeError, InvalidValueError
 from arraycnn.layers import (
     ELU,
     LAYERS,
+    Add,
     AvgPool2d,
+    BatchNorm,
     BatchNorm2d,
+    Concatenate,
     Context,
     Conv2d,
     Dense,
     Dropout,
+    Dropout2d,
     Flatten,
     GELUTanh,
     GlobalAvgPool2d,
     GroupNorm,
     Hardswish,
+    Identity,
+    LayerNorm,
     LeakyReLU,
     MaxPool2d,
     ReLU,
     Rescale,
+    Reshape,
     Residual,
     Sequential,
     Sigmoid,
     SiLU,
     Softmax,
+    StochasticDepth,
     Tanh,
+    Upsample2d,
+    ZeroPad2d,
 )
+from arraycnn.layers.config import network_from_config, network_to_config
 from arraycnn.ops import GENERIC
 from arraycnn.tree import flatten, map_leaves
 from cases import CASES, Case
@@ -217,6 +228,12 @@ def torch_forward(torch, layer, params, state, x, mode):
                 return x + y
             around = params["shortcut"], state["shortcut"]
             return y + torch_forward(torch, layer.shortcut, *around, x, mode)
+        case Concatenate() | Add():
+            outputs = [
+                torch_forward(torch, part, params[str(n)], state[str(n)], x, mode)
+                for n, part in enumerate(layer.layers)
+            ]
+            return sum(outputs) if type(layer) is Add else torch.cat(outputs, -1)
         case Conv2d():
             x = functional.pad(x, sides(layer.kernel_size, layer.stride))
             weight = params["weight"].permute(3, 2, 0, 1)
@@ -230,7 +247,8 @@ def torch_forward(torch, layer, params, state, x, mode):
         case GlobalAvgPool2d():
             return functional.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), 1).flatten(1)
         case BatchNorm2d():
-            return channels_first(
+            of_rows = lambda function, *given, **settings: function(x, *given, **settings)  # noqa: E731
+            return (of_rows if x.ndim == 2 else channels_first)(
                 functional.batch_norm,
                 *(state["mean"], state["variance"], params["weight"], params["bias"]),
                 training=mode == "train",
@@ -251,7 +269,7 @@ def torch_forward(torch, layer, params, state, x, mode):
 
 
 def twin_forward(torch, layer, arrays, x, mode):
-    """The module that ``layer`` names, with ``arrays``, on channels-last images."""
+    """The module that ``layer`` names, with ``arrays``, on channels-last images or on rows."""
     twin = layer.torch_module(tuple(x.shape[1:]))
     names = {"torch": torch, "nn": torch.nn}
     exec(twin.source, names)
@@ -261,12 +279,13 @@ def twin_forward(torch, layer, arrays, x, mode):
         twin.names.get(name, name): array.permute(twin.axes.get(name, tuple(range(array.ndim))))
         for name, array in arrays.items()
     }
-    y = torch.func.functional_call(module, given, (x.permute(0, 3, 1, 2),))
-    return y.permute(0, 2, 3, 1)
+    y = torch.func.functional_call(module, given, (x.permute(0, 3, 1, 2) if x.ndim == 4 else x,))
+    return y.permute(0, 2, 3, 1) if y.ndim == 4 else y
 
 
 def draws_random_bits(case: Case) -> bool:
-    return case.mode == "train" and "Dropout" in repr(case.layer) and case.layer != Dropout(0.0)
+    drawing = re.search("Dropout|StochasticDepth", repr(case.layer))
+    return case.mode == "train" and drawing is not None and case.layer != Dropout(0.0)
 
 
 @pytest.mark.parametrize(
@@ -422,6 +441,40 @@ def test_glorot_uniform_fills_its_interval():
     assert not params["bias"].any()
 
 
+def test_global_max_pool_gives_the_gradient_to_the_first(xp):
+    layer, x = LAYERS["GlobalMaxPool2d"](), np.zeros((1, 2, 2, 1))
+    run = forward_and_backward(Case(layer, (2, 2, 1)), xp.dtype)
+    arrays = {}, {}, xp.asarray(x), xp.asarray(np.full((1, 1), 5.0))
+    _, _, dx, *_ = xp.run(run, *arrays, *[xp.asarray(np.zeros(1, dtype=np.int32))] * 3)
+    xp.check_equal(dx, np.array([[[[5.0], [0.0]], [[0.0], [0.0]]]]))
+
+
+def test_layer_norm_of_another_width():
+    params, _, _ = LayerNorm().init(np.random.default_rng(0), (4,))
+    with pytest.raises(InvalidValueError, match=r"the last axis must be 4, got shape \(2, 5\)"):
+        LayerNorm().forward(params, {}, np.zeros((2, 5)), INFER)
+
+
+def test_batch_norm_goes_on_under_its_former_name():
+    assert BatchNorm2d is BatchNorm
+    old = {"class": "BatchNorm2d", "momentum": 0.2, "epsilon": 1e-3}
+    assert network_from_config(old) == BatchNorm(0.2, 1e-3)
+    assert network_to_config(BatchNorm(0.2, 1e-3)) == {**old, "class": "BatchNorm"}
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Concatenate(Identity(), Add(Dense(3), Sequential(ReLU(), Dense(3)))),
+        Residual(Concatenate(Dense(2), Dense(3)), Dense(5)),
+    ],
+)
+def test_branches_are_written_in_short_and_read_again(network):
+    assert network_from_config(network_to_config(network)) == network
+    assert eval(repr(network)) == network
+    assert network.with_layers([part for _, part in network.named_layers()]) == network
+
+
 # Parts of the protocol
 
 
@@ -499,6 +552,8 @@ def test_sequential_asks_the_first_learning_layer_for_no_dx():
         (lambda: Dropout(float("nan")), ValueError, "must be in [0, 1), got nan"),
         (lambda: Dropout("0.5"), TypeError, "Dropout: rate must be a number"),
         (lambda: Dropout(True), TypeError, "Dropout: rate must be a number"),
+        (lambda: Dropout2d(1.0), ValueError, "Dropout2d: rate, the probability of dropping, must"),
+        (lambda: StochasticDepth("1"), TypeError, "StochasticDepth: rate must be a number"),
         (lambda: BatchNorm2d(momentum=0.0), ValueError, "momentum must be in (0, 1], got 0.0"),
         (lambda: BatchNorm2d(momentum=1.5), ValueError, "momentum must be in (0, 1], got 1.5"),
         (lambda: BatchNorm2d(momentum=float("nan")), ValueError, "momentum must be in (0, 1]"),
@@ -514,6 +569,22 @@ def test_sequential_asks_the_first_learning_layer_for_no_dx():
         (lambda: GroupNorm(2.0), TypeError, "GroupNorm: groups must be an int, got 2.0"),
         (lambda: GroupNorm(2, 0.0), ValueError, "GroupNorm: epsilon must be above 0"),
         (lambda: GroupNorm(2, "1"), TypeError, "GroupNorm: epsilon must be a number"),
+        (lambda: LayerNorm(-1.0), ValueError, "LayerNorm: epsilon must be above 0"),
+        (lambda: LayerNorm("1"), TypeError, "LayerNorm: epsilon must be a number"),
+        (lambda: ZeroPad2d(-1), ValueError, "ZeroPad2d: padding must be at least 0, got -1"),
+        (lambda: ZeroPad2d((0, 1, 0, -1)), ValueError, "ZeroPad2d: padding must be at least 0"),
+        (lambda: ZeroPad2d((1, 2, 3)), TypeError, "ZeroPad2d: padding must be an int, (pad_h,"),
+        (lambda: ZeroPad2d(1.5), TypeError, "ZeroPad2d: padding must be an int"),
+        (lambda: ZeroPad2d(()), TypeError, "ZeroPad2d: padding must be an int"),
+        (lambda: Upsample2d(0), ValueError, "Upsample2d: scale must be at least 1, got 0"),
+        (lambda: Upsample2d(1.5), TypeError, "Upsample2d: scale must be an int or a pair"),
+        (lambda: Upsample2d(2, "cubic"), ValueError, 'must be "nearest" or "bilinear", got'),
+        (lambda: Reshape(4), TypeError, "Reshape: shape must be a tuple of ints, without N, got 4"),
+        (lambda: Reshape(()), TypeError, "Reshape: shape must be a tuple of ints"),
+        (lambda: Reshape((2, 0)), ValueError, "must be of sizes of at least 1, one of them -1"),
+        (lambda: Reshape((-1, 2, -1)), ValueError, "one of them -1 at most, got (-1, 2, -1)"),
+        (lambda: Concatenate(), ValueError, "Concatenate: needs at least one branch, got none"),
+        (lambda: Add(ReLU), TypeError, "Add: branch 0 must be a layer object"),
         (lambda: Sequential(), ValueError, "Sequential: needs at least one layer"),
         (lambda: Sequential(Flatten(), ReLU), TypeError, "layer 1 must be a layer object"),
         (lambda: Sequential(ReLU), TypeError, "write for example ReLU(), with parentheses"),
@@ -538,7 +609,23 @@ def test_bad_settings(make, error, message):
         (MaxPool2d(3), (2, 2, 1), "the 3x3 window must fit into the image, got 2x2 pixels"),
         (AvgPool2d(2), (1, 5, 1), "AvgPool2d: the 2x2 window must fit into the image"),
         (GlobalAvgPool2d(), (5,), "GlobalAvgPool2d: input must have 4 axes"),
-        (BatchNorm2d(), (5,), "BatchNorm2d: input must have 4 axes"),
+        (BatchNorm(), (5, 2), "BatchNorm: input must be images, (N, H, W, C), or rows"),
+        (LayerNorm(), (), "LayerNorm: input must have a last axis, got (N)"),
+        (Dropout2d(0.1), (6,), "Dropout2d: input must have 4 axes"),
+        (ZeroPad2d(1), (6,), "ZeroPad2d: input must have 4 axes"),
+        (Upsample2d(2), (6,), "Upsample2d: input must have 4 axes"),
+        (Reshape((4, 2)), (3, 3), "the 9 numbers of an image (N, 3, 3) must fill (N, 4, 2)"),
+        (Reshape((4, -1)), (3, 3), "the 9 numbers of an image (N, 3, 3) must fill (N, 4, -1)"),
+        (
+            Concatenate(Identity(), Conv2d(2, 3)),
+            (5, 5, 1),
+            "equal but for the last axis, got (N, 5, 5, 1), (N, 3, 3, 2)",
+        ),
+        (
+            Add(Identity(), Conv2d(2, 1)),
+            (5, 5, 1),
+            "Add: the branches must give one shape, got (N, 5, 5, 1), (N, 5, 5, 2)",
+        ),
         (GroupNorm(2), (6,), "GroupNorm: input must have 4 axes"),
         (
             GroupNorm(3),

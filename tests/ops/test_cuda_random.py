@@ -9,8 +9,8 @@ from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import GENERIC
 from arraycnn.ops.random_bits import layer_key, seed_words
 from arraycnn.ops.random_bits.cuda import dropout, dropout_backward, random_bits
-from cases import threefry_by_integers, words_by_integers
 from host_cuda import HostLauncher, check, lazy_zeros
+from random_words import threefry_by_integers, words_by_integers
 
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 

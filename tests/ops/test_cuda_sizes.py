@@ -21,9 +21,9 @@ from arraycnn.ops.random_bits import layer_key, seed_words
 from arraycnn.ops.relu import cuda as elementwise
 from arraycnn.ops.step_tables import StepTables
 from arraycnn.ops.window import Window
-from cases import words_by_integers
 from host_cuda import HostLauncher, check
 from kernel_cases import around
+from random_words import words_by_integers
 
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 

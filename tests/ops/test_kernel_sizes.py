@@ -19,9 +19,9 @@ from arraycnn.ops.dense import numpy_products as products
 from arraycnn.ops.numpy import launcher
 from arraycnn.ops.numpy import record as plain
 from arraycnn.ops.random_bits import layer_key, seed_words
-from cases import words_by_integers
 from kernel_cases import around
 from numpy_records import RECORDS, records
+from random_words import words_by_integers
 
 if HAS_LLVM := find_spec("llvmlite") is not None:
     from arraycnn.ops.compiled.kernels import vectors

@@ -9,7 +9,7 @@ import pytest
 from arraycnn.layers import Context, Dropout, Randomness, Sequential
 from arraycnn.ops import GENERIC
 from arraycnn.ops.random_bits import layer_key, random_bits, seed_words, threefry2x32
-from cases import threefry_by_integers, words_by_integers
+from random_words import threefry_by_integers, words_by_integers
 
 ONES = (0xFFFFFFFF, 0xFFFFFFFF)
 PI_KEY, PI_COUNTER = (0x13198A2E, 0x03707344), (0x243F6A88, 0x85A308D3)

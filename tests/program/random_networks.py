@@ -24,6 +24,7 @@ launching = Late("arraycnn.program.render.launching")
 launchers = Late("arraycnn.ops.compiled.launcher")
 compiled = Late("arraycnn.ops.compiled.record")
 
+BRANCHES = ["residual", "add", "concatenate"]
 OPTIMIZERS = list(program_cases.OPTIMIZERS.values())[:4]
 
 
@@ -50,7 +51,7 @@ def pointwise_layers():
             cnn.Softmax(),
             Outside(),
             Alternating(),
-            *(row.layer for row in ROWS),
+            *(row.layer for row in ROWS if type(row.layer) is not cnn.GlobalMaxPool2d),
         ]
     )
 
@@ -58,7 +59,7 @@ def pointwise_layers():
 @st.composite
 def image_layers(draw, depth=0):
     """A layer for images; it may not fit their size."""
-    kind = draw(st.sampled_from(["conv", "pool", "any", "any", "inner", "residual"]))
+    kind = draw(st.sampled_from(["conv", "pool", "any", "any", "inner", *BRANCHES]))
     if kind == "conv":
         return cnn.Conv2d(
             draw(st.sampled_from([1, 2, 3, 5, 16, 17])),
@@ -79,8 +80,12 @@ def image_layers(draw, depth=0):
     inner = cnn.Sequential(*draw(st.lists(image_layers(depth=depth + 1), min_size=1, max_size=3)))
     if kind == "inner":
         return inner
-    body = cnn.Sequential(cnn.Conv2d(draw(st.integers(1, 4)), 3, padding=(1, 1)), cnn.BatchNorm2d())
-    filters = body.layers[0].filters
+    filters = draw(st.integers(1, 4))
+    body = cnn.Sequential(cnn.Conv2d(filters, 3, padding=(1, 1)), cnn.BatchNorm())
+    if kind == "concatenate":
+        return cnn.Concatenate(cnn.Identity(), body, draw(pointwise_layers()))
+    if kind == "add":
+        return cnn.Add(cnn.Conv2d(filters, 1), body, cnn.Conv2d(filters, (1, 3), padding="same"))
     return cnn.Residual(body, cnn.Conv2d(filters, 1))
 
 
@@ -97,7 +102,8 @@ def networks(draw):
         except cnn.InvalidValueError:
             continue
         layers.append(layer)
-    layers.append(draw(st.sampled_from([cnn.Flatten(), cnn.GlobalAvgPool2d()])))
+    ends = [cnn.Flatten(), cnn.GlobalAvgPool2d(), cnn.GlobalMaxPool2d()]
+    layers.append(draw(st.sampled_from(ends)))
     if draw(st.booleans()):
         layers += [
             cnn.Dense(draw(st.integers(1, 20))),

@@ -216,7 +216,7 @@ def test_batch_norm_and_relu_become_one_loop():
     ops = [step.head.op if step.head else len(step.roots) for step in schedule.steps]
     assert ops[:3] == ["conv2d", 1, "max_pool2d"]
     text = description(schedule)
-    assert "1 BatchNorm2d, forward, 2 ReLU, forward" in text
+    assert "1 BatchNorm, forward, 2 ReLU, forward" in text
     assert "head conv2d" in text
 
 

@@ -248,7 +248,7 @@ def _refuses(xp, x):
         ),
         (cnn.Residual(Does(_refuses)), "0.body, Does: x must be small; divide it"),
         (cnn.Conv2d(2, 3), "0, Conv2d: input must be float32 or float64, got uint8; "),
-        (cnn.Sequential(cnn.BatchNorm2d()), "0.0, BatchNorm2d: input must be float32 or float64, "),
+        (cnn.Sequential(cnn.BatchNorm2d()), "0.0, BatchNorm: input must be float32 or float64, "),
     ],
 )
 def test_a_layer_that_names_itself_is_named_once(layer, said):

@@ -152,6 +152,43 @@ def groups_that_do_not_divide_the_channels(here: Here) -> None:
         _init(cnn.GroupNorm(groups), 8, 8, 4)
 
 
+@follows("layers/batch_norm.py", "put Flatten() before it")
+def batch_norm_of_other_axes(here: Here) -> None:
+    layers = cnn.Reshape((4, 4)), cnn.BatchNorm()
+    with here.refused():
+        _init(cnn.Sequential(*layers), 4, 4, 1)
+    _init(cnn.Sequential(layers[0], cnn.Flatten(), layers[1]), 4, 4, 1)
+
+
+@follows("layers/reshape.py", "give sizes whose product is {}, or one of them as -1")
+def numbers_that_do_not_fill_a_shape(here: Here) -> None:
+    with here.refused():
+        _init(cnn.Reshape((2, 5, 4)), 6, 8)
+    assert "product is 48" in here.message
+    for shape in ((2, 6, 4), (2, -1, 4)):
+        assert _init(cnn.Reshape(shape), 6, 8)[2] == (2, 6, 4)
+
+
+@follows("layers/concatenate.py", 'use padding="same" and one stride in all')
+def branches_of_several_sizes(here: Here) -> None:
+    with here.refused():
+        _init(cnn.Concatenate(cnn.Conv2d(2, 3), cnn.Conv2d(3, 5)), 8, 8, 1)
+    same = (cnn.Conv2d(2, 3, padding="same"), cnn.Conv2d(3, 5, padding="same"))
+    _init(cnn.Concatenate(*same), 8, 8, 1)
+
+
+@follows(
+    "layers/add.py",
+    "give each the same filters, strides and padding, or join them with Concatenate",
+)
+def a_sum_of_several_shapes(here: Here) -> None:
+    branches = cnn.Conv2d(2, 3), cnn.Conv2d(5, 3)
+    with here.refused():
+        _init(cnn.Add(*branches), 8, 8, 1)
+    _init(cnn.Add(branches[0], branches[0]), 8, 8, 1)
+    _init(cnn.Concatenate(*branches), 8, 8, 1)
+
+
 @follows("optimizers/sgd.py", "set momentum=0.9")
 def nesterov_needs_momentum(here: Here) -> None:
     with here.refused():

@@ -4,13 +4,14 @@ A rewrite of the network that a plan runs, and of nothing else: parameters, path
 files stay those of the network as the user wrote it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers import Conv2d, Dense, MaxPool2d, ReLU, Residual, Sequential
+from arraycnn.layers import Conv2d, Dense, MaxPool2d, ReLU, Sequential
+from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.layer import Context, Layer, Shape, Tree, check_images
 from arraycnn.layers.sequential import NamedLayers, backward_chain, forward_chain
 from arraycnn.ops import Array, Kernels
@@ -149,12 +150,11 @@ class Chain(WithLoss):
 def fuse_network(network: Layer, ops: Kernels) -> Layer:
     """``network`` with every run of layers that ``ops`` has a kernel for as one layer.
 
-    What is inside a Sequential or a Residual is fused, too; a user's own layers are left alone.
+    What is inside a Sequential or a branch is fused, too; a user's own layers are left alone.
     State and parameters of the result are ordered as its layers are, under the names of old.
     """
-    if type(network) is Residual:
-        shortcut = network.shortcut and fuse_network(network.shortcut, ops)
-        return replace(network, body=fuse_network(network.body, ops), shortcut=shortcut)
+    if is_of_branches(network):
+        return network.with_layers([fuse_network(part, ops) for _, part in network.named_layers()])
     if type(network) is not Sequential:
         return network
     inner = [(name, fuse_network(layer, ops)) for name, layer in network.named_layers()]

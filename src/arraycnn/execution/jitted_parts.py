@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from arraycnn.execution.fusion import Chain
-from arraycnn.layers import Residual, Sequential
+from arraycnn.layers import Sequential
+from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
 from arraycnn.layers.sequential import NamedLayers
 from arraycnn.ops import Array, Kernels
@@ -31,10 +32,9 @@ def parted(network: Layer, eager: Collection[Path], path: Path = ()) -> Layer:
         return Jitted(network)
     if path in inside:
         return network
-    if type(network) is Residual:
-        body = parted(network.body, inside, (*path, "body"))
-        shortcut = network.shortcut and parted(network.shortcut, inside, (*path, "shortcut"))
-        return replace(network, body=body, shortcut=shortcut)
+    if is_of_branches(network):
+        layers = network.named_layers()
+        return network.with_layers([parted(one, inside, (*path, name)) for name, one in layers])
     if type(network) is not Sequential:
         return network
 

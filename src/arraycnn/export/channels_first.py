@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.layers import Dense, Flatten, Rescale, Residual, Sequential
+from arraycnn.layers import Dense, Flatten, Identity, Rescale, Sequential
+from arraycnn.layers.branches import Branches, is_of_branches
 from arraycnn.layers.export_forms import TwinMethod, twin_method
 from arraycnn.layers.layer import Layer, Shape
 
@@ -46,13 +47,13 @@ def plan(network: Layer, input_shape: Shape, twin: TwinMethod) -> Plan:
     InvalidTypeError
         A layer does not say what it is there: it has no ``twin``.
     InvalidValueError
-        A `Residual` adds raw pixels.
+        A `Residual`, or another layer of branches, takes up raw pixels.
     """
     walk = _Walk(twin)
     walk.keep_order(walk.follow(network, "", _Value(input_shape, raw=True)))
-    if walk.takes_pixels and walk.raw_sums:
+    if walk.takes_pixels and walk.raw_joins:
         message = (
-            f"export: Residual at {walk.raw_sums[0] or 'the top'} must not add pixels of one byte; "
+            f"export: {walk.raw_joins[0]} must not join pixels of one byte with numbers; "
             "put Rescale() before it"
         )
         raise InvalidValueError(message)
@@ -84,7 +85,7 @@ class _Walk:
     twin: TwinMethod
     input_shapes: dict[str, Shape] = field(default_factory=dict)
     takes_pixels: bool = False
-    raw_sums: list[str] = field(default_factory=list)
+    raw_joins: list[str] = field(default_factory=list)
     ordered: set[str] = field(default_factory=set)
     flattened: dict[str, tuple[str, Shape]] = field(default_factory=dict)
 
@@ -94,8 +95,6 @@ class _Walk:
             for name, part in layer.named_layers():
                 x = self.follow(part, inside(path, name), x)
             return x
-        if type(layer) is Residual:
-            return self._join(layer, path, x)
         if twin_method(layer, self.twin) is None:
             name = type(layer).__name__
             message = (
@@ -104,6 +103,10 @@ class _Walk:
                 f"give class {name} a method {self.twin}"
             )
             raise InvalidTypeError(message)
+        if is_of_branches(layer):
+            return self._join(layer, path, x)
+        if isinstance(layer, Identity):
+            return x
         _, _, shape = layer.init(np.random.default_rng(0), x.shape)
         if isinstance(layer, Rescale):
             self.takes_pixels = True
@@ -127,15 +130,18 @@ class _Walk:
         if x.flattened is not None:
             self.ordered.add(x.flattened[0])
 
-    def _join(self, layer: Residual, path: str, x: _Value) -> _Value:
-        body = self.follow(layer.body, inside(path, "body"), x)
-        around = x
-        if layer.shortcut is not None:
-            around = self.follow(layer.shortcut, inside(path, "shortcut"), x)
-        if body.raw or around.raw:
-            self.raw_sums.append(path)
-        if body.flattened == around.flattened:
-            return body
-        self.keep_order(body)
-        self.keep_order(around)
-        return _Value(body.shape)
+    def _join(self, layer: Branches, path: str, x: _Value) -> _Value:
+        outputs = [
+            x if part is None else self.follow(part, inside(path, name), x)
+            for name, part in layer.named_branches()
+        ]
+        if len(outputs) > 1 and any(output.raw for output in outputs):
+            self.raw_joins.append(f"{type(layer).__name__} at {path or 'the top'}")
+        shape = layer.joined_shape([output.shape for output in outputs])
+        first = outputs[0]
+        alike = all(output.flattened == first.flattened for output in outputs)
+        if alike and getattr(layer, "any_order", False):
+            return _Value(shape, first.raw, first.flattened)
+        for output in outputs:
+            self.keep_order(output)
+        return _Value(shape)

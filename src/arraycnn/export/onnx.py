@@ -19,7 +19,8 @@ import numpy as np
 from arraycnn.errors import InvalidTypeError
 from arraycnn.export.channels_first import Plan, inside, plan
 from arraycnn.export.tensors import tensors
-from arraycnn.layers import Layer, Residual, Sequential
+from arraycnn.layers import Layer, Sequential
+from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.layer import Shape
 from arraycnn.losses import ClassificationLoss, MultiLabelLoss, RegressionLoss
 from arraycnn.model.model import Model
@@ -138,15 +139,17 @@ class _Graph:
             for name, part in layer.named_layers():
                 x = self.add(part, inside(path, name), x)
             return x
-        if type(layer) is Residual:
-            body = self.add(layer.body, inside(path, "body"), x)
-            if layer.shortcut is not None:
-                x = self.add(layer.shortcut, inside(path, "shortcut"), x)
-            return self.node("Add", [body, x], path)
+        made: Any = layer  # `plan` has seen that it has the method
+        graph = _OfLayer(self, path, self._layout.input_shapes[path])
+        if is_of_branches(layer):
+            outputs = [
+                x if part is None else self.add(part, inside(path, name), x)
+                for name, part in layer.named_branches()
+            ]
+            return made.onnx_nodes(graph, *outputs)
         if path in self._layout.ordered:  # a Flatten
             x = self.node("Transpose", [x], path, perm=[0, 2, 3, 1])
-        made: Any = layer  # `plan` has seen that it has the method
-        return made.onnx_nodes(_OfLayer(self, path, self._layout.input_shapes[path]), x)
+        return made.onnx_nodes(graph, x)
 
     def constant(self, name: str, value: np.ndarray) -> str:
         """Add an array, unless it is there; the name it has."""

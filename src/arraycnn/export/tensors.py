@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from arraycnn.export.channels_first import Plan, inside
-from arraycnn.layers import Layer, Residual, Sequential
+from arraycnn.layers import Layer, Sequential
+from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.export_forms import torch_module
 from arraycnn.layers.layer import Shape
 from arraycnn.tree import flatten
@@ -56,14 +57,9 @@ class Tensor:
 
 def tensors(network: Layer, plan: Plan, path: str = "") -> list[Tensor]:
     """Every array of the layer at ``path``, in the order of its layers."""
-    if type(network) is Sequential:
+    if type(network) is Sequential or is_of_branches(network):
         parts = network.named_layers()
         return [t for name, part in parts for t in tensors(part, plan, inside(path, name))]
-    if type(network) is Residual:
-        found = tensors(network.body, plan, inside(path, "body"))
-        if network.shortcut is not None:
-            found += tensors(network.shortcut, plan, inside(path, "shortcut"))
-        return found
     input_shape = plan.input_shapes[path]
     module = torch_module(network, input_shape)
     params, state, _ = network.init(np.random.default_rng(0), input_shape)

@@ -15,7 +15,8 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.export import torch_parts
 from arraycnn.export.channels_first import Plan, inside, plan
 from arraycnn.export.safetensors import to_safetensors
-from arraycnn.layers import Layer, Residual, Sequential
+from arraycnn.layers import Layer, Sequential
+from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.export_forms import torch_module
 from arraycnn.losses import MultiLabelLoss, RegressionLoss
 from arraycnn.model.model import Model
@@ -125,13 +126,11 @@ def _expression(
 
     if type(layer) is Sequential:
         return f"nn.Sequential{parts(layer.named_layers())}"
-    if type(layer) is Residual:
-        sources[torch_parts.RESIDUAL] = None
-        shortcut = [] if layer.shortcut is None else [("shortcut", layer.shortcut)]
-        return f"Residual{parts([('body', layer.body), *shortcut])}"
     if path in layout.ordered:
         sources[torch_parts.FLATTEN_CHANNELS_LAST] = None
         return "FlattenChannelsLast()"
     module = torch_module(layer, layout.input_shapes[path])
     sources[module.source] = None
+    if is_of_branches(layer):
+        return f"{module.expression}{parts(layer.named_layers())}"
     return module.expression

@@ -52,16 +52,3 @@ class FlattenChannelsLast(nn.Module):
     def forward(self, x):
         return x.permute(0, 2, 3, 1).flatten(1)
 '''
-
-RESIDUAL = '''
-class Residual(nn.Module):
-    """body(x) + shortcut(x), the shortcut being x itself unless given."""
-
-    def __init__(self, body, shortcut=None):
-        super().__init__()
-        self.body = body
-        self.shortcut = nn.Identity() if shortcut is None else shortcut
-
-    def forward(self, x):
-        return self.body(x) + self.shortcut(x)
-'''

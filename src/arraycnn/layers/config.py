@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import ArraycnnError, CheckpointError, InvalidTypeError, one_line
-from arraycnn.layers import LAYERS, Sequential
+from arraycnn.layers import FORMER_LAYERS, LAYERS, Sequential
+from arraycnn.layers.branches import NumberedBranches
 from arraycnn.layers.layer import Layer
 
 _DEEPEST = 100
@@ -25,7 +26,7 @@ def network_to_config(layer: Layer) -> dict[str, Any]:
     if not dataclasses.is_dataclass(layer):
         message = f"{name}: a layer must be a frozen dataclass to be saved, got {type(layer)!r}"
         raise InvalidTypeError(message)
-    if LAYERS.get(name, type(layer)) is not type(layer):
+    if (FORMER_LAYERS | LAYERS).get(name, type(layer)) is not type(layer):
         message = (
             f"{name}: a layer to be saved must not have the name of a layer of arraycnn, "
             f"got {type(layer)!r}; rename the class"
@@ -45,7 +46,7 @@ def network_from_config(config: Any, user_layers: Iterable[type] = ()) -> Any:
     Raises CheckpointError, without the name of the file, for an unknown class, settings the class
     refuses, or more than 100 levels.
     """
-    known = {**LAYERS, **{layer.__name__: layer for layer in user_layers}}
+    known = {**FORMER_LAYERS, **LAYERS, **{layer.__name__: layer for layer in user_layers}}
     return _from_plain(config, known, _DEEPEST)
 
 
@@ -56,7 +57,7 @@ def check_parameter_count(network: Layer, input_shape: Sequence[int], most: int)
     more memory than there is.
     """
     counting = _Counting(most)
-    # The parameters of a layer such as BatchNorm2d are as many as its channels, and not drawn.
+    # The parameters of a layer such as BatchNorm are as many as its channels, and not drawn.
     counting.count(max(input_shape[-1] - _FEW_CHANNELS, 0))
     network.init(counting, tuple(input_shape))
 
@@ -112,9 +113,10 @@ def _from_plain(value: Any, known: dict[str, type], levels: int) -> Any:
         message = f"unknown layer {name!r}; hand its class over, as layers=[{one_line(name)}]"
         raise CheckpointError(message)
     try:
-        if known[name] is Sequential:
-            return Sequential(*settings["layers"])
-        return known[name](**settings)
+        kind = known[name]
+        if isinstance(kind, type) and issubclass(kind, Sequential | NumberedBranches):
+            return kind(*settings["layers"])
+        return kind(**settings)
     except (ArraycnnError, TypeError, ValueError, KeyError) as error:
         message = f"{name} cannot be built from the saved settings: {one_line(error)}"
         raise CheckpointError(message) from error

@@ -30,12 +30,7 @@ class Dropout:
     any_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_number("Dropout: rate", self.rate)
-        if not 0.0 <= self.rate < 1.0:
-            message = (
-                f"Dropout: rate, the probability of dropping, must be in [0, 1), got {self.rate!r}"
-            )
-            raise InvalidValueError(message)
+        check_rate("Dropout", self.rate)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
         return {}, {}, input_shape
@@ -73,3 +68,11 @@ class Dropout:
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule(f"nn.Dropout({self.rate})")
+
+
+def check_rate(owner: str, rate: float) -> None:
+    """Refuse what is no probability below 1."""
+    check_number(f"{owner}: rate", rate)
+    if not 0.0 <= rate < 1.0:
+        message = f"{owner}: rate, the probability of dropping, must be in [0, 1), got {rate!r}"
+        raise InvalidValueError(message)

@@ -1,17 +1,31 @@
 """Residual: a layer and a way around it."""
 
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.layer import Context, Layer, Shape, Tree, check_layer
+from arraycnn.layers.branches import Branches
+from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.layer import Layer, Shape, check_layer
 from arraycnn.ops import Array
+
+_TORCH = '''
+class Residual(nn.Module):
+    """body(x) + shortcut(x), the shortcut being x itself unless given."""
+
+    def __init__(self, body, shortcut=None):
+        super().__init__()
+        self.body = body
+        self.shortcut = nn.Identity() if shortcut is None else shortcut
+
+    def forward(self, x):
+        return self.body(x) + self.shortcut(x)
+'''
 
 
 @dataclass(frozen=True)
-class Residual:
+class Residual(Branches):
     """body(x) + shortcut(x), the shortcut being x itself unless given.
 
     He et al., "Deep residual learning for image recognition", 2016.
@@ -31,53 +45,38 @@ class Residual:
     body: Layer
     shortcut: Layer | None = None
 
+    any_order: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         check_layer("Residual", "body", self.body)
         if self.shortcut is not None:
             check_layer("Residual", "shortcut", self.shortcut)
 
-    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
-        params, state = {}, {}
-        params["body"], state["body"], shape = self.body.init(rng, input_shape)
-        around = input_shape
-        if self.shortcut is not None:
-            params["shortcut"], state["shortcut"], around = self.shortcut.init(rng, input_shape)
-        if shape != around:
+    def named_branches(self) -> list[tuple[str, Layer | None]]:
+        return [("body", self.body), ("shortcut", self.shortcut)]
+
+    def with_layers(self, layers: Sequence[Layer]) -> Self:
+        return replace(self, **dict(zip(("body", "shortcut"), layers, strict=False)))
+
+    def joined_shape(self, shapes: list[Shape]) -> Shape:
+        body, around = shapes
+        if body != around:
             message = (
-                f"Residual: body and shortcut must give one shape, got {shape} and {around}; "
+                f"Residual: body and shortcut must give one shape, got {body} and {around}; "
                 'use padding="same" in the body, or a shortcut such as Conv2d(filters, 1, stride)'
             )
             raise InvalidValueError(message)
-        return params, state, shape
+        return body
 
-    def forward(
-        self, params: Tree, state: Tree, x: Array, context: Context
-    ) -> tuple[Array, Tree, Any]:
-        new_state, residuals = {}, {}
-        y, new_state["body"], residuals["body"] = self.body.forward(
-            params["body"], state["body"], x, context.inside("body")
-        )
-        around = x
-        if self.shortcut is not None:
-            around, new_state["shortcut"], residuals["shortcut"] = self.shortcut.forward(
-                params["shortcut"], state["shortcut"], x, context.inside("shortcut")
-            )
-        return y + around, new_state, residuals
+    def join(self, outputs: list[Array]) -> Array:
+        body, around = outputs
+        return body + around
 
-    def backward(
-        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
-    ) -> tuple[Array | None, Tree]:
-        gradients = {}
-        dx, gradients["body"] = self.body.backward(
-            params["body"], residuals["body"], dy, context.inside("body"), need_dx
-        )
-        around: Array | None = dy
-        if self.shortcut is not None:
-            around, gradients["shortcut"] = self.shortcut.backward(
-                params["shortcut"],
-                residuals["shortcut"],
-                dy,
-                context.inside("shortcut"),
-                need_dx,
-            )
-        return (None if dx is None or around is None else dx + around), gradients
+    def split(self, dy: Array, outputs: list[Array]) -> list[Array]:
+        return [dy, dy]
+
+    def onnx_nodes(self, graph: OnnxGraph, *outputs: str) -> str:
+        return graph.node("Add", *outputs)
+
+    def torch_module(self, input_shape: Shape) -> TorchModule:
+        return TorchModule("Residual", source=_TORCH)

@@ -74,7 +74,7 @@ def traffic(step: Step) -> int:
 
 
 def places(schedule: Schedule, step: Step) -> list[str]:
-    """The layers whose work a step does, as "3 BatchNorm2d, forward"."""
+    """The layers whose work a step does, as "3 BatchNorm, forward"."""
     held = set(schedule.held)
     found: dict[str, None] = {}
     waiting: list[Node] = [step.head] if step.head else [root.value for root in step.roots]

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from arraycnn.layers import Residual, Sequential
+from arraycnn.layers import Sequential
+from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, array_namespace
@@ -187,10 +188,9 @@ def rebuilt(
     if type(network) is Sequential:
         layers = network.named_layers()
         return Sequential(*(rebuilt(layer, change, (*path, name)) for name, layer in layers))
-    if type(network) is Residual:
-        shortcut = network.shortcut and rebuilt(network.shortcut, change, (*path, "shortcut"))
-        body = rebuilt(network.body, change, (*path, "body"))
-        return replace(network, body=body, shortcut=shortcut)
+    if is_of_branches(network):
+        layers = network.named_layers()
+        return network.with_layers([rebuilt(one, change, (*path, name)) for name, one in layers])
     return change(path, network)
 
 
@@ -214,9 +214,8 @@ def located(layer: Layer) -> Layer:
     """``layer`` with every part of it telling the recorder when it is at work."""
     if type(layer) is Sequential:
         return Sequential(*map(located, layer.layers))
-    if type(layer) is Residual:
-        shortcut = layer.shortcut and located(layer.shortcut)
-        return _Located(replace(layer, body=located(layer.body), shortcut=shortcut))
+    if is_of_branches(layer):
+        return _Located(layer.with_layers([located(part) for _, part in layer.named_layers()]))
     return _Located(layer)
 
 

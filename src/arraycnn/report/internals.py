@@ -16,6 +16,7 @@ import numpy.typing as npt
 from arraycnn.backends.backend import on_its_device
 from arraycnn.execution.blas import single_threaded_blas
 from arraycnn.layers import Layer, Sequential
+from arraycnn.layers.branches import NumberedBranches
 from arraycnn.layers.layer import Context, Shape
 from arraycnn.model.model import Model
 from arraycnn.ops import Array
@@ -203,8 +204,8 @@ def layer_times(
 
 def describe(layer: Any) -> str:
     """``layer`` in short: what has no default by value, the rest where it differs from it."""
-    if isinstance(layer, Sequential):
-        return f"Sequential({', '.join(map(describe, layer.layers))})"
+    if isinstance(layer, Sequential | NumberedBranches):
+        return f"{type(layer).__name__}({', '.join(map(describe, layer.layers))})"
     if not is_dataclass(layer):
         return repr(layer)
     words = []

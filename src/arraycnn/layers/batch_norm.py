@@ -1,4 +1,4 @@
-"""BatchNorm2d: each channel gets mean 0 and variance 1, then a learned scale and shift."""
+"""BatchNorm: each channel gets mean 0 and variance 1, then a learned scale and shift."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +11,16 @@ from arraycnn.layers.layer import (
     Context,
     Shape,
     Tree,
-    check_image_shape,
     check_images,
+    with_n,
 )
-from arraycnn.ops import Array
+from arraycnn.ops import Array, array_namespace
 from arraycnn.setting_checks import check_number
 
 
 @dataclass(frozen=True)
-class BatchNorm2d:
-    """Normalise each channel over images and pixels: (N, H, W, C) to the same shape.
+class BatchNorm:
+    """Normalise each channel over images and their pixels: (N, H, W, C) or (N, C), the same shape.
 
     Ioffe and Szegedy, "Batch normalization", 2015. While training, the batch's own mean and
     variance are used; their running averages, kept in the state, serve in inference.
@@ -40,17 +40,23 @@ class BatchNorm2d:
     epsilon: float = 1e-5
 
     def __post_init__(self) -> None:
-        check_number("BatchNorm2d: momentum", self.momentum)
-        check_number("BatchNorm2d: epsilon", self.epsilon)
+        check_number("BatchNorm: momentum", self.momentum)
+        check_number("BatchNorm: epsilon", self.epsilon)
         if not 0.0 < self.momentum <= 1.0:
-            message = f"BatchNorm2d: momentum must be in (0, 1], got {self.momentum!r}"
+            message = f"BatchNorm: momentum must be in (0, 1], got {self.momentum!r}"
             raise InvalidValueError(message)
         if not 0.0 < self.epsilon < float("inf"):
-            message = f"BatchNorm2d: epsilon must be above 0 and finite, got {self.epsilon!r}"
+            message = f"BatchNorm: epsilon must be above 0 and finite, got {self.epsilon!r}"
             raise InvalidValueError(message)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
-        _, _, channels = check_image_shape("BatchNorm2d", input_shape)
+        if len(input_shape) not in (1, 3):
+            message = (
+                f"BatchNorm: input must be images, (N, H, W, C), or rows, (N, C), "
+                f"got {with_n(input_shape)}; put Flatten() before it"
+            )
+            raise InvalidValueError(message)
+        channels = input_shape[-1]
         params = {"weight": np.ones(channels), "bias": np.zeros(channels)}
         state = {"mean": np.zeros(channels), "variance": np.ones(channels)}
         return params, state, input_shape
@@ -58,21 +64,25 @@ class BatchNorm2d:
     def forward(
         self, params: Tree, state: Tree, x: Array, context: Context
     ) -> tuple[Array, Tree, Any]:
-        check_images("BatchNorm2d", x, channels=params["weight"].shape[0])
+        shape = x.shape
+        x = _as_images(x)
+        check_images("BatchNorm", x, channels=params["weight"].shape[0])
         running, trains = (state["mean"], state["variance"]), context.mode == "train"
         y, running, residuals = context.ops.batch_norm(
             x, params["weight"], params["bias"], running, self.momentum, self.epsilon, trains
         )
         if trains:
             state = dict(zip(("mean", "variance"), running, strict=True))
-        return y, state, residuals
+        return array_namespace(y).reshape(y, shape), state, residuals
 
     def backward(
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
     ) -> tuple[Array | None, Tree]:
         dx, dweight, dbias = context.ops.batch_norm_backward(
-            dy, params["weight"], residuals, context.mode == "train", need_dx
+            _as_images(dy), params["weight"], residuals, context.mode == "train", need_dx
         )
+        if dx is not None:
+            dx = array_namespace(dx).reshape(dx, dy.shape)
         return dx, {"weight": dweight, "bias": dbias}
 
     def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
@@ -80,6 +90,18 @@ class BatchNorm2d:
         return graph.node("BatchNormalization", x, *arrays, epsilon=self.epsilon)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
-        settings = f"{input_shape[2]}, eps={self.epsilon}, momentum={self.momentum}"
+        settings = f"{input_shape[-1]}, eps={self.epsilon}, momentum={self.momentum}"
         names = {"mean": "running_mean", "variance": "running_var"}
-        return TorchModule(f"nn.BatchNorm2d({settings})", names=names)
+        kind = "BatchNorm2d" if len(input_shape) == 3 else "BatchNorm1d"
+        return TorchModule(f"nn.{kind}({settings})", names=names)
+
+
+BatchNorm2d = BatchNorm
+"""The name it had while it took images only."""
+
+
+def _as_images(x: Array) -> Array:
+    """Rows, (N, C), as images of one pixel: what the kernels take."""
+    if len(x.shape) != 2:
+        return x
+    return array_namespace(x).reshape(x, (x.shape[0], 1, 1, x.shape[1]))
