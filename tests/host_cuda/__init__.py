@@ -114,6 +114,7 @@ class HostLauncher(Launcher):
         self.mode = "sanitized" if SANITIZED else "checked" if checked else "fast"
         self.blocks = slice(None) if blocks is None else blocks
         self.last_kernel = ""
+        self._counter: np.ndarray | None = None
 
     def __repr__(self) -> str:
         return f"HostLauncher({self.mode}, {self.order} {self.seed})"
@@ -133,10 +134,11 @@ class HostLauncher(Launcher):
         memory.inner = slice(start, start + size)
         return np.ndarray(shape, dtype, memory[memory.inner])
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        array = self.empty(shape, dtype)
-        array[...] = 0
-        return array
+    def counter(self) -> np.ndarray:
+        if self._counter is None:
+            self._counter = self.asarray(np.zeros(1, np.int32))
+        assert self._counter[0] == 0, f"{self.last_kernel} left its counter at {self._counter[0]}"
+        return self._counter
 
     def view(self, array: np.ndarray) -> np.ndarray:
         return array

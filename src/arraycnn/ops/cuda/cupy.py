@@ -34,6 +34,8 @@ class CuPyLauncher(Launcher):
         self._functions: dict[tuple[str, str], Any] = {}
         self._at_work = threading.local()
         """The recording that this thread makes, if any."""
+        self._counters: dict[int, Any] = {}
+        """By stream."""
         self._recordings: list[tuple[Any, weakref.ref[_Recording]]] = []
         """The memory of each recording that has some."""
 
@@ -44,9 +46,15 @@ class CuPyLauncher(Launcher):
         with self._device:
             return self._cupy.empty(shape, dtype)
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
+    def counter(self) -> Array:
+        recording = getattr(self._at_work, "recording", None)
+        if recording is not None:
+            return recording.counter
         with self._device:
-            return self._cupy.zeros(shape, dtype)
+            stream = self._cupy.cuda.get_current_stream().ptr
+            if stream not in self._counters:
+                self._counters[stream] = self._cupy.zeros((1,), "int32")
+            return self._counters[stream]
 
     def view(self, array: Array) -> Array:
         memory = self._cupy.cuda.UnownedMemory(array.data.ptr, array.nbytes, None, self._number)
@@ -103,6 +111,9 @@ class CuPyLauncher(Launcher):
         cupy = self._cupy
         with self._device:
             stream = cupy.cuda.Stream(non_blocking=True)
+            with stream:
+                recording.counter = cupy.zeros((1,), "int32")
+                stream.synchronize()  # the recording may be started on another one
             with stream, cupy.cuda.using_allocator(recording.pool.malloc):
                 stream.begin_capture()
                 self._at_work.recording = recording
@@ -129,7 +140,7 @@ class CuPyLauncher(Launcher):
     def release(self, recording: Any) -> None:
         recording.is_released = True
         self.reclaim()
-        recording.parts = []
+        recording.parts, recording.counter = [], None
 
     def reclaim(self) -> None:
         """Free the memory of recordings that are released, or that nobody holds any more.
@@ -159,6 +170,7 @@ class _Recording:
     by themselves."""
 
     is_released = False
+    counter: Any = None
 
     def __init__(self, device: Any, pool: Any, launcher: CuPyLauncher) -> None:
         self.parts: list[Callable[[], None]] = []

@@ -122,8 +122,11 @@ class Launcher(ABC):
     ) -> None:
         """Start a kernel whose launch has been checked; `source` has the text of ``file``."""
 
-    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """A new array of zeros; in a recording, of zeros whenever that is started."""
+    def counter(self) -> Array:
+        """An int32, (1,), that is 0 before a kernel, and that a kernel must leave at 0.
+
+        One for all kernels that run one after the other: of a stream, or of a recording.
+        """
         raise NotImplementedError
 
     def view(self, array: Array) -> Array:

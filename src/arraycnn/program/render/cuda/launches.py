@@ -15,7 +15,7 @@ from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.arrays import head_result, outputs_of
 from arraycnn.program.render.cuda.grouping import Group, groups
 from arraycnn.program.render.cuda.kernel_text import KernelText, kernel_text
-from arraycnn.program.render.cuda.parameters import COUNTER, Parts
+from arraycnn.program.render.cuda.parameters import Parts
 from arraycnn.program.render.opaque_calls import calling
 
 
@@ -43,7 +43,7 @@ class CudaLaunches:
         ]
         self._copies = Group(beside=copies) if copies else None
         self._texts: dict[tuple[int, bool], KernelText] = {}
-        for group in self._all_groups():
+        for group in (*self._groups, *([self._copies] if self._copies is not None else [])):
             if group.alone is None:
                 self._text(group, wide=True)
         self._constants: dict[Any, dict[Node, Array]] = {}
@@ -66,18 +66,14 @@ class CudaLaunches:
         held = dict(self._constants_on(launcher))
         held |= {node: arrays[name] for name, node in program.inputs.items()}
         freed = dict(zip(schedule.steps, schedule.freed, strict=True))
-        counters = self._counters(launcher)
         for group in self._groups:
-            self._run(group, launcher, ops, held, counters)
+            self._run(group, launcher, ops, held)
             for node in (node for step in group.steps for node in freed.get(step, ())):
                 for other in self._lying_at(node):
                     held.pop(other, None)
         if self._copies is not None:
-            self._launch(self._copies, launcher, held, counters)
+            self._launch(self._copies, launcher, held)
         return outputs_of(schedule, held), [self]
-
-    def _all_groups(self) -> list[Group]:
-        return self._groups + ([self._copies] if self._copies is not None else [])
 
     def _text(self, group: Group, wide: bool) -> KernelText:
         key = id(group), wide
@@ -95,22 +91,12 @@ class CudaLaunches:
             }
         return self._constants[launcher]
 
-    def _counters(self, launcher: Launcher) -> list[Array]:
-        """One counter for each kernel that asks for one, in order."""
-        made = [group for group in self._all_groups() if group.alone is None]
-        count = sum(COUNTER in self._text(group, wide=True).values for group in made)
-        if not count:
-            return []
-        zeros = launcher.zeros((count,), "int32")
-        return [zeros[number : number + 1] for number in range(count)]
-
     def _run(
         self,
         group: Group,
         launcher: Launcher,
         ops: Kernels,
         held: dict[Node, Array],
-        counters: list[Array],
     ) -> None:
         step = group.alone
         if step is None or step.is_call:
@@ -118,7 +104,7 @@ class CudaLaunches:
                 if node not in held:
                     held[node] = self._memory(node, held, launcher)
             if step is None:
-                self._launch(group, launcher, held, counters)
+                self._launch(group, launcher, held)
             else:
                 launcher.call(calling(step, launcher, ops, held))
             return
@@ -133,12 +119,10 @@ class CudaLaunches:
         group: Group,
         launcher: Launcher,
         held: Mapping[Node, Array],
-        counters: list[Array],
     ) -> None:
         text = self._text(group, wide=True)
         if any(launcher.address(held[node]) % size for node, size in text.aligned):
             text = self._text(group, wide=False)
-        counter = counters.pop(0) if COUNTER in text.values else None
         args: list[Any] = []
         for value in text.values:
             if isinstance(value, Node):
@@ -146,7 +130,7 @@ class CudaLaunches:
             elif isinstance(value, Parts):
                 args.append(launcher.empty((value.bytes // 4,), "float32") if value.bytes else None)
             elif isinstance(value, str):
-                args.append(counter)
+                args.append(launcher.counter())
             else:
                 args.append(value)
         grid, block = (text.blocks,), (text.threads,)
