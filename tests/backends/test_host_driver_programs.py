@@ -156,3 +156,27 @@ def test_memory_of_recordings_with_calls_is_given_back(driver):
     after = driver.state().live
     assert after["graphs"] <= before["graphs"]
     assert after["bytes0"] <= before["bytes0"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "labels"),
+    [
+        (cnn.MeanSquaredError(), RNG.normal(size=(22, 3))),
+        (cnn.BinaryCrossEntropy(), RNG.integers(0, 2, (22, 3)).astype(float)),
+        (cnn.SoftmaxCrossEntropy(label_smoothing=0.1), LABELS),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_loss_without_a_kernel_is_recorded_with_its_measures(loss, labels, driver):
+    weights = RNG.uniform(0.5, 2.0, 22)
+    found = []
+    for backend in (CuPy(), NumPy(fast=False)):
+        network = cnn.Sequential(cnn.Rescale(), cnn.Conv2d(4, 3), cnn.Flatten(), cnn.Dense(3))
+        model = Model(network, (8, 8, 2), backend=backend, seed=3, dtype="float64", loss=loss)
+        how = {"epochs": 2, "batch_size": 8, "optimizer": SGD(0.05)}
+        history = model.fit(IMAGES, labels, sample_weight=weights, **how)
+        measured = model.evaluate(IMAGES, labels)
+        found.append([history.step_losses, measured.loss, *model.parameters.values()])
+        if backend.name == "cupy":
+            assert all(node.startswith("kernel ") for node in driver.state().nodes)
+    check_close(*found)

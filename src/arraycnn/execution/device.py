@@ -25,8 +25,35 @@ from arraycnn.program.screening import (
     screened_inference,
     screened_training,
 )
+from arraycnn.program.steps import named
 from arraycnn.training.step import CROSS_ENTROPY, Carry, predicts_by_kernel
 from arraycnn.tree import map_leaves
+
+
+class TabledTraining(TracedTraining):
+    """A `TracedTraining` whose program reads and writes the tables itself: no kernel begins or ends a
+    step."""
+
+    def _step(self, recordings: Any) -> None:
+        task, tables = self._task, recordings.tables
+        count = tables.steps.shape[0]
+        measures = tables.correct_counts if tables.measures is None else tables.measures
+        arrays = {
+            "images": recordings.part.images,
+            "rows": tables.rows.reshape(count, tables.batch),
+            "indices": tables.order.reshape(count, tables.batch),
+            "labels": self._labels,
+            "rate": tables.rates,
+            "seed": self._seed,
+            "step": tables.steps,
+            "cursor": tables.cursor,
+            "losses": tables.losses,
+            "measures": measures,
+            **named(self._carry),
+        }
+        if self._objective.weighted:
+            arrays["weights"] = task.weights
+        self._run_program(recordings, arrays, tables=count)
 
 
 class DevicePlans:
@@ -63,7 +90,7 @@ class DevicePlans:
             own = replace(task, network=network)
             kernels = cuda_kernels(self._launcher, self._precision)
             trees = Carry(*map(self._in_order, carry))
-            return TracedTraining(
+            return TabledTraining(
                 *(self._launcher, self._steps, kernels, own, trees), render=CudaLaunches
             )
 

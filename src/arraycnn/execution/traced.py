@@ -96,9 +96,8 @@ class TracedTraining(RecordedTraining):
     def _step(self, recordings: Any) -> None:
         task, tables, launcher = self._task, recordings.tables, self._launcher
         indices, rows, labels, step, rate = self._steps.begin_step(launcher, tables, self._numbers)
-        images = recordings.part.images
         arrays = {
-            "images": images,
+            "images": recordings.part.images,
             "rows": rows,
             "labels": labels if self._objective.are_numbers else self._labels,
             "indices": indices,
@@ -111,21 +110,31 @@ class TracedTraining(RecordedTraining):
             arrays["weights"] = task.weights
         if self._no_correct is not None:
             arrays |= {"cursor": tables.cursor, "measures": tables.measures}
-        if tables.batch not in self._rendered:
-            schedule = training_schedule(
-                *(task.network, task.optimizer, self._carry, images, tables.batch, task.dtype),
-                gather=True,
-                objective=self._objective,
-                whole=task.labels.shape[0],
-                noted=0 if self._no_correct is None else tables.measures.shape[0],
-            )
-            self._rendered[tables.batch] = _rendered(self._render, schedule, task.dtype)
-        outputs, kept = self._rendered[tables.batch](launcher, self._kernels, arrays)
-        self._kept.append(kept)  # what recordings point to
+        noted = 0 if self._no_correct is None else tables.measures.shape[0]
+        outputs = self._run_program(recordings, arrays, noted=noted)
         # The program's loss is a mean already.
         mean = replace(tables, batch=1)
         correct = outputs["correct"] if self._no_correct is None else self._no_correct
         self._steps.finish_step(launcher, mean, outputs["loss"], correct)
+
+    def _run_program(
+        self, recordings: Any, arrays: dict[str, Array], noted: int = 0, tables: int = 0
+    ) -> dict[str, Any]:
+        """The outputs by name; ``noted`` and ``tables`` as of `training_program`."""
+        task, batch = self._task, recordings.tables.batch
+        if batch not in self._rendered:
+            schedule = training_schedule(
+                *(task.network, task.optimizer, self._carry, arrays["images"], batch, task.dtype),
+                gather=True,
+                objective=self._objective,
+                whole=task.labels.shape[0],
+                noted=noted,
+                tables=tables,
+            )
+            self._rendered[batch] = _rendered(self._render, schedule, task.dtype)
+        outputs, held = self._rendered[batch](self._launcher, self._kernels, arrays)
+        self._kept.append(held)  # what recordings point to
+        return outputs
 
     def _new_tables(self, batch: int) -> StepTables:
         tables = super()._new_tables(batch)

@@ -39,12 +39,15 @@ def training_schedule(
     objective: Objective = CLASSIFICATION,
     whole: int = 0,
     noted: int = 0,
+    tables: int = 0,
 ) -> Schedule:
-    """`training_program`, scheduled: the new carry takes the place of the old."""
+    """`training_program`, scheduled: the new carry takes the place of the old, and so do tables."""
     program = training_program(
-        *(network, optimizer, carry, images, batch_size, dtype, gather, objective, whole, noted)
+        *(network, optimizer, carry, images, batch_size, dtype, gather, objective, whole, noted),
+        tables=tables,
     )
-    return schedule_of(program, (*named(carry), *(("measures",) if noted else ())))
+    kept = [name for name in ("measures", "losses", "cursor") if name in program.outputs]
+    return schedule_of(program, (*named(carry), *kept))
 
 
 def inference_schedule(

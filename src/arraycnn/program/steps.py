@@ -53,6 +53,7 @@ def training_program(
     objective: Objective = CLASSIFICATION,
     whole: int = 0,
     noted: int = 0,
+    tables: int = 0,
 ) -> Program:
     """One training step.
 
@@ -68,6 +69,10 @@ def training_program(
         so many images, of which the step takes ``indices``.
     noted : int
         How many steps' measures, of a loss without a kernel, are kept: the step writes its own.
+    tables : int
+        Where above 0, what differs from step to step comes as tables of so many steps, of which the
+        step takes its own at the input ``cursor``, and where it leaves its results; ``whole`` is then
+        given, and ``noted`` is not.
 
     Returns
     -------
@@ -77,32 +82,42 @@ def training_program(
         ``weights``, (N,), where weighted.
         Outputs: ``loss``, the mean, (); ``correct``, () int32, or what else is measured; the new
         carry. With ``noted`` there is an input ``cursor``, (1,) int32, and an input and output
-        ``measures``, (noted,), where ``correct`` is written at the cursor.
+        ``measures``, (noted,), where ``correct`` is written at the cursor. With ``tables``, K, the
+        inputs ``rows``, ``indices``, ``step`` and ``rate`` have an axis more, of K, in front, labels
+        are the whole set's, and the outputs are the carry, ``cursor`` moved on by one, and
+        ``losses`` and ``measures``, (K,), as the inputs are but at the cursor.
     """
 
     def step(note: Recorder) -> dict[str, Traced]:
         batch = note.input("images", images.shape, images.dtype)
+        cursor = note.input("cursor", (1,), np.int32) if tables or noted else None
+
+        def of_step(name: str, shape: Shape, kind: Any) -> Traced:
+            if not tables:
+                return note.input(name, shape, kind)
+            table = (tables,) if shape == (1,) else (tables, *shape)
+            row = HEADS.gather(note.input(name, table, kind), cursor)
+            return array_namespace(row).reshape(row, shape)
+
         if gather:
-            batch = HEADS.gather(batch, note.input("rows", (batch_size,), np.int32))
-        labels = weights = None
-        if objective.are_numbers:
-            labels = note.input("labels", (batch_size,), np.int32)
+            batch = HEADS.gather(batch, of_step("rows", (batch_size,), np.int32))
         random = Randomness(
             note.input("seed", (2,), np.int32),
-            note.input("step", (1,), np.int32),
-            note.input("indices", (batch_size,), np.int32),
+            of_step("step", (1,), np.int32),
+            of_step("indices", (batch_size,), np.int32),
         )
 
         def of_batch(name: str, shape: Shape, kind: Any) -> Traced:
             given = note.input(name, (whole or batch_size, *shape), kind)
             return HEADS.gather(given, random.indices) if whole else given
 
-        if labels is None:
+        if objective.are_numbers and not tables:
+            labels = note.input("labels", (batch_size,), np.int32)
+        else:
             kind = dtype if objective.floating else np.int32
             labels = of_batch("labels", objective.label_shape, kind)
-        if objective.weighted:
-            weights = of_batch("weights", (), dtype)
-        rate = note.input("rate", (), dtype)
+        weights = of_batch("weights", (), dtype) if objective.weighted else None
+        rate = of_step("rate", (), dtype)
         before = Carry(*(inputs_of(note, name, t) for name, t in zip(TREES, carry, strict=True)))
         with note.at("loss and update", f"the loss, or {type(optimizer).__name__}"):
             after, loss, correct = train_step(
@@ -111,18 +126,23 @@ def training_program(
             )
         _check_same_places(named(before), named(after))
         outputs = {"loss": loss, "correct": correct, **named(after)}
-        if noted:
-            outputs["measures"] = _noted(note, correct, noted, dtype)
+        if cursor is not None:
+            known = dtype if noted or not objective.has_kernel else np.int32
+            measures = note.input("measures", (noted or tables,), known)
+            outputs["measures"] = _at(cursor, measures, correct)
+        if tables and cursor is not None:
+            losses = note.input("losses", (tables,), dtype)
+            moved = {"losses": _at(cursor, losses, loss), "cursor": cursor + 1}  # type: ignore[operator]
+            outputs = {**named(after), "measures": outputs["measures"], **moved}
         return outputs
 
     return trace(step)
 
 
-def _noted(note: Recorder, measure: Traced, count: int, dtype: str) -> Traced:
-    xp = array_namespace(measure)
-    cursor = note.input("cursor", (1,), np.int32)
-    measures = note.input("measures", (count,), dtype)
-    return xp.where(xp.arange(count, dtype=np.int32) == cursor, measure, measures)
+def _at(cursor: Traced, table: Traced, value: Traced) -> Traced:
+    """``table`` with ``value`` at the cursor."""
+    xp = array_namespace(table)
+    return xp.where(xp.arange(table.shape[0], dtype=np.int32) == cursor, value, table)
 
 
 def _check_same_places(before: dict[str, Any], after: dict[str, Any]) -> None:
