@@ -54,6 +54,16 @@ __global__ void products_of_bf16(const float* a, const float* b, float* d) {
     for (int i = 0; i < 4; ++i) d[(group + i / 2 * 8) * 8 + 2 * place + i % 2] = sums[i];
 }
 
+// Four blocks of 8 lines of 16 bytes: the lanes of a warp get a word of each.
+__global__ void matrices(const unsigned* x, unsigned* y) {
+    __shared__ __align__(16) unsigned lines[128];
+    for (int i = threadIdx.x; i < 128; i += 32) lines[i] = x[i];
+    __syncthreads();
+    unsigned words[4];
+    load_matrices(words, lines + threadIdx.x * 4);
+    for (int block = 0; block < 4; ++block) y[threadIdx.x * 4 + block] = words[block];
+}
+
 // Each thread copies BYTES to shared memory twice, in two groups of copies, and what it finds there
 // after waiting for the first, and then for both, to `early` and `late`. Where `valid` is 0 the address
 // is null: it must not be read.
@@ -114,6 +124,11 @@ def _rounded(x: np.ndarray, bits: int, to_even: bool) -> np.ndarray:
     return whole * np.exp2(exponent - bits)
 
 
+def _float(x: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):  # the largest are rounded to infinity
+        return x.astype(np.float32)
+
+
 def _numbers_to_round() -> np.ndarray:
     """Numbers of all sizes, and halfway between two of 8 or 11 bits."""
     rng = np.random.default_rng(0)
@@ -121,7 +136,12 @@ def _numbers_to_round() -> np.ndarray:
     ties = [s * np.ldexp(m + 0.5, e - b) for b in (7, 10) for m in range(2**b, 2**b + 40)
             for e in (-3, 0, 5) for s in (-1, 1)]  # fmt: skip
     numbers = np.concatenate([ordinary, ties, [0.0, 1.0, -1.0, np.inf, -np.inf]])
-    return np.resize(numbers, -(-len(numbers) // 64) * 64).astype(np.float32)
+    # What is added to round must not carry over into the sign of NaN, nor be all that it has.
+    nan = [0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0xFFC00000, 0x7F800001, 0xFF800001, 0x7FFFF000]
+    largest = [0x7F7FFFFF, 0xFF7FFFFF]
+    odd = np.array(nan + largest, np.uint32).view(np.float32)
+    numbers = np.concatenate([numbers.astype(np.float32), odd])
+    return np.resize(numbers, -(-len(numbers) // 64) * 64)
 
 
 def check_to_tf32(cuda) -> None:
@@ -130,7 +150,7 @@ def check_to_tf32(cuda) -> None:
     _launch(cuda, "round_to_tf32", x.size // 64, 64, cuda.asarray(x), y)
     actual = (cuda.to_numpy(y) & np.uint32(0xFFFFE000)).view(np.float32)  # the others are ignored
     finite = np.isfinite(x)
-    np.testing.assert_array_equal(actual[finite], _rounded(x[finite], 11, to_even=False))
+    np.testing.assert_array_equal(actual[finite], _float(_rounded(x[finite], 11, to_even=False)))
     np.testing.assert_array_equal(actual[~finite], x[~finite])
 
 
@@ -141,7 +161,7 @@ def check_pack_bf16(cuda) -> None:
     packed = cuda.to_numpy(y)
     for x, bits in ((low, packed << 16), (high, packed & np.uint32(0xFFFF0000))):
         actual, finite = bits.astype(np.uint32).view(np.float32), np.isfinite(x)
-        np.testing.assert_array_equal(actual[finite], _rounded(x[finite], 8, to_even=True))
+        np.testing.assert_array_equal(actual[finite], _float(_rounded(x[finite], 8, to_even=True)))
         np.testing.assert_array_equal(actual[~finite], x[~finite])
 
 
@@ -171,6 +191,15 @@ def check_mma_tf32(cuda) -> None:
 
 def check_mma_bf16(cuda) -> None:
     _check_products(cuda, "products_of_bf16", 16)
+
+
+def check_load_matrices(cuda) -> None:
+    x = np.random.default_rng(3).integers(1, 2**32, 128, dtype=np.uint32)
+    y = cuda.empty((32, 4), "uint32")
+    _launch(cuda, "matrices", 1, 32, cuda.asarray(x), y)
+    # Of block b lane l has word l % 4 of line l / 4.
+    expected = [[x[b * 32 + lane] for b in range(4)] for lane in range(32)]
+    np.testing.assert_array_equal(cuda.to_numpy(y), expected)
 
 
 def check_copy_async(cuda) -> None:
@@ -210,6 +239,7 @@ def check_is_last_block(cuda) -> None:
 CHECKS: dict[str, Callable] = {
     "to_tf32": check_to_tf32,
     "pack_bf16": check_pack_bf16,
+    "load_matrices": check_load_matrices,
     "mma_tf32": check_mma_tf32,
     "mma_bf16": check_mma_bf16,
     "copy_async": check_copy_async,

@@ -1,17 +1,20 @@
 """Faults of the products' tiles, of matmul.cu, of tiles.cu, and of their launch code."""
 
-TESTS = ("ops/test_cuda_matmul.py", "ops/test_cuda_epilogues.py")
+TESTS = ("ops/test_cuda_primitives.py", "ops/test_cuda_matmul.py", "ops/test_cuda_epilogues.py")
 
 TILES, MATMUL, SPLITS = "cuda/tiles.cuh", "dense/matmul.cu", "cuda/tiles.cu"
 EPILOGUE, OPERANDS = "cuda/epilogue.cuh", "cuda/operands.cuh"
-FMA, MMA = "cuda/fma.cuh", "cuda/mma.cuh"
+FMA, MMA, DEVICE = "cuda/fma.cuh", "cuda/mma.cuh", "cuda/device.cuh"
 FAULTS = [
     # Tiles: sources and targets.
-    (OPERANDS, "return outer < outers && k < steps;", "return outer < outers && k <= steps;", "a bound"),
-    (OPERANDS, "return outer < outers && k < steps;", "return outer <= outers && k < steps;", "a bound"),
-    (OPERANDS, "return ALONG_K ? outer * steps + k : k * outers + outer;", "return ALONG_K ? (int)outer * (int)steps + k : k * outers + outer;", "an int overflow"),
-    (OPERANDS, "return ALONG_K ? outer * steps + k : k * outers + outer;", "return ALONG_K ? outer * steps + k : (int)k * (int)outers + outer;", "an int overflow"),
-    (OPERANDS, "return ALONG_K ? outer * steps + k : k * outers + outer;", "return ALONG_K ? outer * steps + k : k * steps + outer;", "a stride"),
+    (OPERANDS, "const bool in_sum = (ALONG_K ? place : line + i * STEP) < left;", "const bool in_sum = (ALONG_K ? place : line + i * STEP) <= left;", "a bound"),
+    (OPERANDS, "index < outers};", "index <= outers};", "a bound"),
+    (OPERANDS, "return outer.exists & in_sum;", "return in_sum;", "a bound"),
+    (OPERANDS, "return outer.exists & in_sum;", "return outer.exists;", "a bound"),
+    (OPERANDS, "(ALONG_K ? index * steps : index)),", "(ALONG_K ? (int)index * (int)steps : index)),", "an int overflow"),
+    (OPERANDS, "(ALONG_K ? index : index * outers);", "(ALONG_K ? index : (int)index * (int)outers);", "an int overflow"),
+    (OPERANDS, "(ALONG_K ? index : index * outers);", "(ALONG_K ? index : index * steps);", "a stride"),
+    (OPERANDS, "moved(number, to_gate)", "number", "a lost gate"),
     (OPERANDS, "return row < rows ? row : -1;", "return row <= rows ? row : -1;", "a bound"),
     (OPERANDS, "target.data + line * target.columns + column;", "target.data + (int)line * (int)target.columns + column;", "an int overflow"),
     # What is stored.
@@ -24,7 +27,7 @@ FAULTS = [
     (EPILOGUE, "relu && value < 0 ? T(0) : value;", "relu && !(value > 0) ? T(0) : value;", "a lost NaN"),
     (EPILOGUE, "return relu && value < 0 ?", "return value < 0 ?", "a ReLU nobody asked for"),
     # Copies.
-    (OPERANDS, "copy_async<sizeof(Values)>(target(tile, i), source.data + offset, valid);", "if (valid) copy_async<sizeof(Values)>(target(tile, i), source.data + offset, valid);", "a missing zero-fill"),
+    (OPERANDS, "copy_async<sizeof(Values)>(target(tile, i), number, valid);", "if (valid) copy_async<sizeof(Values)>(target(tile, i), number, valid);", "a missing zero-fill"),
     (OPERANDS, "values[i] = gates[i] = Values{};", "gates[i] = Values{}; for (auto& g : gates[i].at) g = 1; values[i] = gates[i];", "a missing zero-fill"),
     (OPERANDS, "if (!ALONG_K) source.advance(k, step);", "if (!ALONG_K && i) source.advance(k, step);", "a step left out"),
     (OPERANDS, "step(source.step(ALONG_K ? Math::DEPTH : STEP)),", "step(source.step(Math::DEPTH)),", "a step too long"),
@@ -34,18 +37,28 @@ FAULTS = [
     (OPERANDS, "if (!(gates[i].at[j] > 0)) values[i].at[j] = 0;", "if (!(gates[i].at[j] >= 0)) values[i].at[j] = 0;", "a tie"),
     # Multiplying.
     (FMA, "return ALONG_K ? i * LANES + lane : (i / PACK * LANES + lane) * PACK + i % PACK;", "return ALONG_K ? i * LANES + lane : (i / PACK * LANES + lane) * PACK + i % 2;", "an index"),
-    (MMA, "words[0] = to_tf32(pair.at[0]);", "words[0] = __float_as_uint(pair.at[0]);", "a lost rounding"),
-    (MMA, "{a[half][0][0], a[half][1][0], a[half][0][1], a[half][1][1]};", "{a[half][0][0], a[half][0][1], a[half][1][0], a[half][1][1]};", "swapped fragments"),
-    (MMA, "{a[0][0][0], a[0][1][0], a[1][0][0], a[1][1][0]};", "{a[0][0][0], a[1][0][0], a[0][1][0], a[1][1][0]};", "swapped fragments"),
-    (MMA, "const int step = k + 8 * half + 2 * place;", "const int step = k + 8 * half + place;", "an index"),
-    (MMA, "const float* run = sums[i][j] + 2 * below;", "const float* run = sums[i][j] + below;", "an index"),
+    (MMA, "right[j][i] = to_tf32(b[j][half + i]);", "right[j][i] = __float_as_uint(b[j][half + i]);", "a lost rounding"),
+    (DEVICE, "& 0xff800000u);", "& 0x7f800000u);", "rounding towards one side"),
+    (DEVICE, "1.0f / 2048, x", "1.0f / 1024, x", "rounding by too much"),
+    (MMA, "to_tf32(a[i][half]), to_tf32(a[i + 1][half]),", "to_tf32(a[i + 1][half]), to_tf32(a[i][half]),", "swapped fragments"),
+    (MMA, "pack_bf16(a[i][2], a[i][3]), pack_bf16(a[i + 1][2], a[i + 1][3])", "pack_bf16(a[i + 1][2], a[i + 1][3]), pack_bf16(a[i][2], a[i][3])", "swapped fragments"),
+    (MMA, "pack_bf16(b[j][2 * i], b[j][2 * i + 1])", "pack_bf16(b[j][i], b[j][i + 2])", "steps in another order than the other operand"),
+    (MMA, "line + i * 8 * STRIDE + step * 4", "line + i * 8 * STRIDE + step * 2", "an index"),
+    (MMA, "k + lane / 16 * 4;", "k + lane / 16 * 8;", "an index"),
+    (MMA, "from + step * 4 * STRIDE + i * 8", "from + step * 4 * STRIDE + i * 4", "an index"),
+    (MMA, "return (i / SIDE * 8 + group) * SIDE + i % SIDE;", "return i * 8 + group;", "an index"),
+    (MMA, "[i % 2 * 2 + p / SIDE]", "[i % 2 + p / SIDE * 2]", "an index"),
+    (MMA, "sums[i / 2][j + p % SIDE]", "sums[i / 2][j + p / SIDE]", "an index"),
     # The pipeline.
     (TILES, "__syncthreads();  // this tile is there", "// this tile is there", "a barrier"),
     (TILES, "copy_async_wait<STAGES - 2>();", "copy_async_wait<STAGES - 1>();", "a wait too short"),
-    (TILES, "const bool more = tile + STAGES - 1 < tiles;", "const bool more = tile + STAGES < tiles;", "a lost last tile"),
+    (TILES, "const bool more = left > 0;", "const bool more = left > 1;", "a lost last tile"),
+    (TILES, "left > -(STAGES - 1) * Math::DEPTH;", "left > -(STAGES - 2) * Math::DEPTH;", "a lost last tile"),
+    (TILES, "            free = now;\n", "", "a wrong stage"),
+    (TILES, "column[(k + thread / Math::COLUMNS) * TileB::STRIDE]", "column[k * TileB::STRIDE]", "a sum that counts lines twice"),
     (TILES, "now = now + 1 == STAGES ? 0 : now + 1;", "now = now + 1 >= 2 ? 0 : now + 1;", "a wrong stage"),
-    (TILES, "            if (more) settle(next);\n", "            if (more && tile) settle(next);\n", "an unwritten tile"),
-    (TILES, "const long long tiles = (last_k - first_k + Math::DEPTH - 1) / Math::DEPTH;", "const long long tiles = (last_k - first_k) / Math::DEPTH;", "a rounding"),
+    (TILES, "            if (more) settle(stages[free]);\n", "            if (more && now) settle(stages[free]);\n", "an unwritten tile"),
+    ("cuda/tiles.py", "if chosen.per_split > _MOST_STEPS:", "if chosen.per_split > 2 * _MOST_STEPS:", "a check"),
     (TILES, "(target.columns + Math::COLUMNS - 1) / Math::COLUMNS", "(target.columns + Math::COLUMNS) / Math::COLUMNS", "a grid rounding"),
     (TILES, "const long long row = (long long)(blockIdx.x / across) * Math::ROWS;", "const long long row = (long long)(blockIdx.x / across * (unsigned)Math::ROWS * 32 / 32);", "an int overflow"),
     (TILES, "const bool summing = column_sums && row == 0;", "const bool summing = column_sums && row <= Math::ROWS;", "blocks that write the same"),

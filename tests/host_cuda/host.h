@@ -24,7 +24,7 @@ struct alignas(32) Slot {
     unsigned char bytes[32];
 };
 
-enum class Stop { none, barrier, barrier_count, sync_warp, shuffle, ballot, mma_tf32, mma_bf16, end };
+enum class Stop { none, barrier, barrier_count, sync_warp, shuffle, ballot, load_matrices, mma_tf32, mma_bf16, end };
 
 struct Thread {
     Index index;
@@ -50,8 +50,10 @@ const Slot* exchange(Stop kind, unsigned mask, const void* mine, Size bytes, Sit
 void issue_copy(void* shared, const void* global, int bytes, bool valid, Site site);
 void commit_copies();
 void wait_for_copies(int pending);
+void about_to_read(const void* address, int bytes, Site site);
 void about_to_change_atomically(void* target, int bytes, Site site);
 void fence();
+void must_be_line(const void* line, Site site);
 void must_be_tf32(const unsigned* numbers, int count, Site site);
 [[noreturn]] void trap(Site site);
 
@@ -199,10 +201,9 @@ __attribute__((noinline, no_sanitize_thread)) T atomicCAS(T* target, T expected,
 
 // -- what device.cuh holds ---------------------------------------------------------------------
 
-inline unsigned to_tf32(float x) {
-    if (x != x) return 0x7fffffffu;
-    return (hc::bits_of(x) + 0x1000u) & 0xffffe000u;
-}
+template <class T> const T* computed(const T* address) { return address; }
+
+constexpr unsigned TF32_BITS = 0xffffe000u;  // what is left tells mma_tf32 that a number was not rounded
 
 namespace hc {
 inline unsigned to_bf16(float x) {
@@ -220,6 +221,18 @@ struct Fragments {
 
 inline unsigned pack_bf16(float low, float high) {
     return hc::to_bf16(low) | hc::to_bf16(high) << 16;
+}
+
+__attribute__((noinline, no_sanitize_thread)) inline void load_matrices(unsigned (&words)[4],
+                                                                        const void* shared, HC_SITE) {
+    hc::must_be_line(shared, HC_HERE);
+    const hc::Slot* slots = hc::exchange(hc::Stop::load_matrices, 0xffffffffu, &shared, sizeof shared, HC_HERE);
+    const int lane = hc::current->number % 32;
+    for (int block = 0; block < 4; ++block) {
+        const unsigned* word = hc::value_of<const unsigned*>(slots[block * 8 + lane / 4]) + lane % 4;
+        hc::about_to_read(word, 4, HC_HERE);
+        words[block] = *word;
+    }
 }
 
 // Each lane computes its own four numbers of D, from operands found by the PTX manual's description.

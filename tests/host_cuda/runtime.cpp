@@ -164,8 +164,8 @@ void stop(Stop kind, Site site) {
 
 const char* name(Stop stop) {
     static const char* const names[] = {"nothing", "__syncthreads", "__syncthreads with a predicate",
-                                        "__syncwarp", "a shuffle", "a ballot", "mma_tf32", "mma_bf16",
-                                        "the end"};
+                                        "__syncwarp", "a shuffle", "a ballot", "load_matrices", "mma_tf32",
+                                        "mma_bf16", "the end"};
     return names[(int)stop];
 }
 
@@ -297,12 +297,26 @@ void wait_for_copies(int pending) {
     own.pending.erase(own.pending.begin(), own.pending.begin() + done);
 }
 
+void about_to_read(const void* address, int bytes, Site site) {
+    if (check_access) check_access(address, bytes, false, false, site);
+}
+
 void about_to_change_atomically(void* target, int bytes, Site site) {
     if (check_access) check_access(target, bytes, true, true, site);
 }
 
 void fence() {
     if (check_fence) check_fence();
+}
+
+void must_be_line(const void* line, Site site) {
+    const auto within = [&](const unsigned char* start, Size bytes) {
+        return (const unsigned char*)line >= start && (const unsigned char*)line + 16 <= start + bytes;
+    };
+    const Size bytes = __start_cuda_shared ? __stop_cuda_shared - __start_cuda_shared : 0;
+    if (!within(__start_cuda_shared, bytes) && !within(dynamic_shared, launch->shared))
+        fail(site, nullptr, nullptr, "load_matrices from what is not shared memory");
+    if ((Size)line % 16) fail(site, nullptr, nullptr, "load_matrices from an address that 16 does not divide");
 }
 
 void must_be_tf32(const unsigned* numbers, int count, Site site) {

@@ -66,7 +66,7 @@ def test_every_kernel_of_a_file_is_listed(file):
 def test_the_header_compiles(architecture):
     kernels = (
         *(f"{what}_{kind}" for what in ("round_to", "products_of") for kind in ("tf32", "bf16")),
-        *("turned_around", *(f"copies<{size}>" for size in (4, 8, 16))),
+        *("turned_around", "matrices", *(f"copies<{size}>" for size in (4, 8, 16))),
     )
     for row in figures(generated(TEXT), kernels, architecture).values():
         assert wrong_with(row, Launches()) == []

@@ -113,12 +113,23 @@ __global__ void kernel(const float* x, float* y) {
 """
 ROUNDED = """\
 __global__ void kernel(const float* x, float* y) {
-    const unsigned word = to_tf32(x[threadIdx.x] / 3.0f);
+    const unsigned word = __float_as_uint(x[threadIdx.x] / 3.0f) & TF32_BITS;
     const unsigned a[4] = {word, word, word, word}, b[2] = {word, word};
     float d[4] = {0.0f, 0.0f, 0.0f, 0.0f};
     mma_tf32(d, a, b);
     for (int i = 0; i < 4; ++i) d[i] += d[3 - i];
     y[blockIdx.x * 64 + threadIdx.x] = d[0];
+}
+"""
+TURNED = """\
+__global__ void kernel(const float* x, float* y) {
+    __shared__ __align__(16) float part[128];
+    const int i = threadIdx.x, at = blockIdx.x * 64 + i;
+    part[i] = part[i + 64] = x[at];
+    __syncthreads();
+    unsigned words[4];
+    load_matrices(words, part + i % 32 * 4);
+    y[at] = __uint_as_float(words[0]) + __uint_as_float(words[3]);
 }
 """
 LOCAL = """\
@@ -167,6 +178,7 @@ CLEAN = {
     "counted": COUNTED,
     "dynamic": DYNAMIC,
     "rounded": ROUNDED,
+    "turned": TURNED,
     "local": LOCAL,
 }
 
@@ -204,7 +216,12 @@ FAULTS = {
     "read beside atomics": (COUNTED, "1);\n    __syncthreads();", "1);\n", 7, "race: reads shared memory that thread .* changed atomically"),
     "count not set to zero": (COUNTED, "even = 0", "(void)0", 5, "changes atomically shared memory that no thread has written"),
     "dynamic shared memory too short": (DYNAMIC, "part[i] =", "part[i + 1] =", 4, r"writes 4 bytes, 4 bytes beyond the end of shared memory \(of 256 bytes\)"),
-    "operand not rounded": (ROUNDED, "to_tf32(x[threadIdx.x] / 3.0f)", "__float_as_uint(x[threadIdx.x] / 3.0f)", 5, "an operand of mma_tf32, 0x3eaaaaab, was not rounded by to_tf32"),
+    "lines of global memory": (TURNED, "load_matrices(words, part + i % 32 * 4);", "load_matrices(words, x + i % 32 * 4);", 7, "load_matrices from what is not shared memory"),
+    "lines that are not aligned": (TURNED, "part + i % 32 * 4", "part + i % 32 * 3", 7, "load_matrices from an address that 16 does not divide"),
+    "lines beyond shared memory": (TURNED, "part + i % 32 * 4", "part + i % 32 * 8", 7, "load_matrices from what is not shared memory"),
+    "lines that another is writing": (TURNED, "    __syncthreads();\n", "", 6, "reads shared memory that no thread has written"),
+    "half a warp loads": (TURNED, "    load_matrices(", "    if (i % 32 < 16) load_matrices(", 7, "stand at load_matrices"),
+    "operand not rounded": (ROUNDED, " & TF32_BITS", "", 5, "an operand of mma_tf32, 0x3eaaaaab, was not rounded by to_tf32"),
     "index outside a local array": (LOCAL, "table[at % 4]", "table[at % 5]", 5, "an index outside its array"),
     "overflow": (LOCAL, "2147483647 - 256", "2147483647 - 254", 5, "overflow of a signed addition"),
     "division by zero": (LOCAL, "table[at % 4]", "table[4 / at % 4]", 5, "division by zero"),

@@ -288,6 +288,40 @@ def test_nothing_to_multiply(shape):
     np.testing.assert_array_equal(dbias, np.full(shape[2], float(shape[0])))
 
 
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+@pytest.mark.parametrize(("form_a", "form_b"), FORMS, ids=["NN", "NT", "TN", "TT"])
+def test_what_is_not_finite_stays_so(form_a, form_b, precision):
+    """Each NaN of either sign, which rounding must not turn into a number, and both infinities."""
+    odd = [0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0x7F800000, 0xFF800000]
+    odd = np.array(odd, np.uint32).view("float32")
+    a, b = normal((20, 24), precision), normal((24, 12), precision, seed=1)
+    for place, number in enumerate(odd):
+        a[3 * place, 5 * place % 24] = number
+        b[7 * place % 24, 2 * place] = number
+    with np.errstate(invalid="ignore"):
+        expected = product(a, b, precision)
+    y = check(
+        lambda cuda: matmul.matmul(cuda, form_a(a), form_b(b), precision=precision), checked=False
+    )
+    finite = np.isfinite(expected)
+    assert 0 < finite.sum() < np.isnan(expected).sum() < expected.size
+    np.testing.assert_array_equal(y[~finite], expected[~finite])
+    check_sums(y[finite], expected[finite], 24, precision)
+
+
+def test_sums_that_a_block_cannot_count(monkeypatch):
+    launcher = Noting()
+    row, column = lazy_zeros((1, 2**31), np.float32), lazy_zeros((2**31, 1), np.float32)
+    matmul.matmul(launcher, row, column, precision="fp32")  # which many blocks share
+    monkeypatch.setattr(tiles, "_MOST_STEPS", 95)
+    a, b = np.ones((4, 96), "float32"), np.ones((96, 4), "float32")
+    with pytest.raises(
+        InvalidValueError, match=r"matmul on CUDA: .* at most 95 .* 96; use smaller"
+    ):
+        matmul.matmul(launcher, a, b, precision="fp32")
+    matmul.matmul(launcher, a[:, :80].copy(), b[:80], precision="fp32")
+
+
 class Counting(HostLauncher):
     """Counts the copies it makes."""
 

@@ -44,6 +44,29 @@ def a_grid_too_large(here: Here) -> None:
     _check_launch("none", (1, MOST_BLOCKS[1]), (32,), 0)
 
 
+@follows("ops/cuda/launcher.py", "pass an int")
+def a_struct_of_nothing(here: Here) -> None:
+    from arraycnn.ops.cuda.launcher import Struct
+
+    with here.refused():
+        Struct(())
+    assert Struct((0,)).members == (0,)
+
+
+@follows("ops/cuda/tiles.py", "use smaller arrays")
+def a_sum_too_long_for_a_block(here: Here) -> None:
+    from unittest.mock import patch
+
+    from arraycnn.ops.cuda import tiles
+    from arraycnn.ops.dense.cuda import matmul
+
+    a, b = np.ones((4, 96), "float32"), np.ones((96, 4), "float32")
+    with patch.object(tiles, "_MOST_STEPS", 95):
+        with here.refused():
+            matmul(HostLauncher(), a, b, precision="fp32")
+        matmul(HostLauncher(), a[:, :80].copy(), b[:80], precision="fp32")
+
+
 @follows("ops/host_launcher.py", "copy them before")
 def a_recording_of_another_order(here: Here) -> None:
     from arraycnn.execution.thread_pool import thread_pool

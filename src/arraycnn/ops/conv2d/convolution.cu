@@ -2,52 +2,105 @@
 // in the image while they are copied to shared memory. Axes as in ops/generic.py.
 #include "tiles.cuh"
 
-// A window on an array of images, as one operand of a product. Its other index is
+// A window on an array of images is an operand of a product. Its indices are
 //   a pixel, (n, i, j), of `rows` x `columns` an image, and
 //   a place in the window, (p, q, c), of `tall` x `wide` and all channels:
 //
 //   windows((n, i, j), (p, q, c)) = data[n, top + down i + TURN p, left + right j + TURN q, c],
 //
-// 0 outside of the image. K_IS_PLACE: k runs over places and the other index over pixels; if not, the
-// other way round. ALONG_K only where it is, and then WIDTH numbers of a pixel's channels are copied
-// at once.
-template <typename T, bool K_IS_PLACE, int TURN>
-struct Windows {
+// 0 outside of the image.
+template <typename T>
+struct Images {
     const T* data;
     const T* gate;
     int images, height, width, channels;
     int rows, columns, tall, wide;
     int top, left, down, right;
 
-    DEVICE Digits pixel(long long index) const { return digits(index, rows, columns); }
-    DEVICE Digits place(long long index) const { return digits(index, wide, channels); }
+    // How far in memory (row, column) of image n is from the first number.
+    DEVICE long long offset(long long n, long long row, long long column) const {
+        return ((n * height + row) * width + column) * channels;
+    }
+    DEVICE bool inside(bool in_sum, int row, int column) const {
+        return in_sum & (unsigned)row < (unsigned)height & (unsigned)column < (unsigned)width;
+    }
+};
 
-    // Where the window on a pixel begins: (n, row, column) of data.
-    DEVICE Digits corner(const Digits& pixel) const {
-        return {pixel.high, top + down * pixel.middle, left + right * pixel.low};
+// Of a row or column of the product: what it reads with k = 0, and where that is in an image.
+template <typename T>
+struct Corner {
+    const T* data;
+    int row, column;
+};
+
+// k runs over the places. ALONG_K, WIDTH numbers of a pixel's channels are copied at once.
+template <typename T, int TURN>
+struct Windows : Images<T> {
+    using Images<T>::channels, Images<T>::tall, Images<T>::wide, Images<T>::width;
+
+    DEVICE Corner<T> outer(long long index) const {
+        const Digits pixel = digits(index, this->rows, this->columns);
+        const int row = this->top + this->down * pixel.middle;
+        const int column = this->left + this->right * pixel.low;
+        // Of a pixel that there is not, no place is in the image.
+        return {computed(this->data + this->offset(pixel.high, row, column)),
+                pixel.high < this->images ? row : TURN < 0 ? -1 : -tall, column};
     }
-    DEVICE Digits outer(long long index) const {
-        return K_IS_PLACE ? corner(pixel(index)) : place(index);
-    }
-    DEVICE Digits k(long long index) const { return K_IS_PLACE ? place(index) : pixel(index); }
+    DEVICE Digits k(long long index) const { return digits(index, wide, channels); }
     DEVICE Digits step(int count) const { return k(count); }
     DEVICE void advance(Digits& k, const Digits& step) const {
-        if (K_IS_PLACE)
-            advance_digits(k, step, wide, channels);
-        else
-            advance_digits(k, step, rows, columns);
+        advance_digits(k, step, wide, channels);
     }
-    DEVICE bool holds(const Digits& outer, const Digits& k) const {
-        const Digits begin = K_IS_PLACE ? outer : corner(k), place = K_IS_PLACE ? k : outer;
-        return begin.high < images && place.high < tall &&
-               (unsigned)(begin.middle + TURN * place.high) < (unsigned)height &&
-               (unsigned)(begin.low + TURN * place.middle) < (unsigned)width;
+    DEVICE bool holds(const Corner<T>& outer, const Digits& k, bool in_sum) const {
+        return this->inside(in_sum, outer.row + TURN * k.high,
+                            outer.column + TURN * k.middle);
     }
-    DEVICE long long offset(const Digits& outer, const Digits& k) const {
-        const Digits begin = K_IS_PLACE ? outer : corner(k), place = K_IS_PLACE ? k : outer;
-        const int row = begin.middle + TURN * place.high, column = begin.low + TURN * place.middle;
-        const int in_image = (row * width + column) * channels + place.low;
-        return (long long)begin.high * (height * width * channels) + in_image;
+    DEVICE const T* number(const Corner<T>& outer, const Digits& k) const {
+        // Unsigned, for k past the sum may exceed 31 bits.
+        const unsigned pixel = (unsigned)k.high * width + k.middle;
+        return outer.data + (TURN * (int)(pixel * channels) + k.low);
+    }
+};
+
+// k runs over the pixels.
+template <typename T>
+struct PixelsOfPlaces : Images<T> {
+    using Images<T>::rows, Images<T>::columns, Images<T>::down, Images<T>::right;
+
+    struct K {
+        int row, column;
+        long long bytes;  // from where it is 0
+    };
+
+    DEVICE Corner<T> outer(long long index) const {
+        const Digits place = digits(index, this->wide, this->channels);
+        const int row = this->top + place.high, column = this->left + place.middle;
+        // Of a place that there is not, no pixel is in the image.
+        return {computed(this->data + this->offset(0, row, column) + place.low),
+                place.high < this->tall ? row : -down * rows, column};
+    }
+    DEVICE K k(long long index) const {
+        const Digits pixel = digits(index, rows, columns);
+        return {pixel.middle, pixel.low, bytes(pixel.high, pixel.middle, pixel.low)};
+    }
+    DEVICE long long bytes(long long n, long long i, long long j) const {
+        return (long long)sizeof(T) * this->offset(n, down * i, right * j);
+    }
+    DEVICE K step(int count) const { return k(count); }
+    DEVICE void advance(K& k, const K& step) const {
+        const long long to_next_row = bytes(0, 1, -columns), to_next_image = bytes(1, -rows, 0);
+        k.row += step.row;
+        k.column += step.column;
+        k.bytes += step.bytes;
+        if (k.column >= columns) { k.column -= columns; ++k.row; k.bytes += to_next_row; }
+        if (k.row >= rows) { k.row -= rows; k.bytes += to_next_image; }
+    }
+    DEVICE bool holds(const Corner<T>& outer, const K& k, bool in_sum) const {
+        return this->inside(in_sum, outer.row + down * k.row,
+                            outer.column + right * k.column);
+    }
+    DEVICE const T* number(const Corner<T>& outer, const K& k) const {
+        return moved(outer.data, k.bytes);
     }
 };
 
@@ -61,9 +114,9 @@ conv2d(const T* x, const T* weight, T* y, T* /* no sums */, long long images, lo
        long long width, long long channels, long long out_height, long long out_width,
        long long filters, long long tall, long long wide, long long down, long long right,
        long long top, long long left, long long per_split, Epilogue epilogue) {
-    const Windows<T, true, 1> windows{
+    const Windows<T, 1> windows{{
         x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,
-        (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right};
+        (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right}};
     const long long pixels = images * out_height * out_width, places = tall * wide * channels;
     const long long first = blockIdx.y * per_split;
     const long long last = first + per_split < places ? first + per_split : places;
@@ -82,9 +135,9 @@ conv2d_dweight(const T* x, const T* dy, const T* gate, T* dweight, T* dbias, lon
                long long height, long long width, long long channels, long long out_height, long long out_width, long long filters, long long tall,
                long long wide, long long down, long long right, long long top, long long left,
                long long per_split, Epilogue epilogue) {
-    const Windows<T, false, 1> windows{
+    const PixelsOfPlaces<T> windows{{
         x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,
-        (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right};
+        (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right}};
     const long long pixels = images * out_height * out_width, places = tall * wide * channels;
     const long long first = blockIdx.y * per_split;
     const long long last = first + per_split < pixels ? first + per_split : pixels;
@@ -103,18 +156,20 @@ struct PhaseWeights {
     int full_width, channels, filters;
     int tall, wide, first_row, first_column, down, right;
 
-    DEVICE int outer(long long index) const { return (int)index; }
+    DEVICE Line<T> outer(long long channel) const {
+        return {computed(data + channel * filters), channel < channels};
+    }
     DEVICE Digits k(long long index) const { return digits(index, wide, filters); }
     DEVICE Digits step(int count) const { return k(count); }
     DEVICE void advance(Digits& k, const Digits& step) const {
         advance_digits(k, step, wide, filters);
     }
-    DEVICE bool holds(int channel, const Digits& k) const {
-        return channel < channels && k.high < tall;
+    DEVICE bool holds(const Line<T>& channel, const Digits& k, bool in_sum) const {
+        return channel.exists & in_sum;
     }
-    DEVICE long long offset(int channel, const Digits& k) const {
-        const int place = (first_row + down * k.high) * full_width + first_column + right * k.middle;
-        return (long long)(place * channels + channel) * filters + k.low;
+    DEVICE const T* number(const Line<T>& channel, const Digits& k) const {
+        const unsigned row = first_row + down * k.high, column = first_column + right * k.middle;
+        return channel.data + ((int)((row * full_width + column) * (channels * filters)) + k.low);
     }
 };
 
@@ -166,9 +221,9 @@ conv2d_dx(const T* dy, const T* weight, const T* gate, T* dx, T* /* no sums */, 
     const int row_phase = blockIdx.z / (int)right, column_phase = blockIdx.z % (int)right;
     const Phase rows(row_phase, (int)height, (int)tall, (int)down, (int)top);
     const Phase columns(column_phase, (int)width, (int)wide, (int)right, (int)left);
-    const Windows<T, true, -1> windows{
+    const Windows<T, -1> windows{{
         dy, gate, (int)images, (int)out_height, (int)out_width, (int)filters, rows.count,
-        columns.count, rows.places, columns.places, rows.first, columns.first, 1, 1};
+        columns.count, rows.places, columns.places, rows.first, columns.first, 1, 1}};
     const PhaseWeights<T> weights{weight, nullptr, (int)wide, (int)channels, (int)filters,
                                   rows.places, columns.places, row_phase, column_phase,
                                   (int)down, (int)right};

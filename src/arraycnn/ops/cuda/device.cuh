@@ -15,18 +15,31 @@
 extern __shared__ __align__(16) unsigned char dynamic_shared_bytes[];
 #define DYNAMIC_SHARED(T, name) T* name = reinterpret_cast<T*>(dynamic_shared_bytes)
 
-// Round to nearest, ties away from zero, to the 10 explicit bits of TF32.
-DEVICE unsigned to_tf32(float x) {
-    unsigned bits;
-    asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(bits) : "f"(x));
-    return bits;
+// An address in global memory of which the compiler must not know how it came about: else it keeps the
+// parts of the sum, and adds them again at each use.
+template <typename T>
+DEVICE const T* computed(const T* address) {
+    asm("" : "+l"(address));
+    __builtin_assume(__isGlobal(address));
+    return address;
 }
+
+constexpr unsigned TF32_BITS = 0xffffffffu;  // mma_tf32 itself ignores the last 13
 
 // Two numbers rounded to bfloat16 (to nearest, ties to even): `low` in bits 0-15.
 DEVICE unsigned pack_bf16(float low, float high) {
     unsigned bits;
     asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
     return bits;
+}
+
+// Four blocks of 8 lines of 16 bytes in shared memory: lane l tells where line l % 8 of block l / 8
+// begins, and gets word l % 4 of line l / 4 of each.
+DEVICE void load_matrices(unsigned (&words)[4], const void* line) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+                 : "r"(static_cast<unsigned>(__cvta_generic_to_shared(line)))
+                 : "memory");
 }
 
 // d += a b with A of 16 x 8 and B of 8 x 8 TF32 numbers.
@@ -96,6 +109,14 @@ DEVICE void copy_async_wait() {}
 
 #endif
 #endif
+
+// Round to nearest, ties away from zero, to the 10 explicit bits of TF32: half of the last one's unit is
+// added, and what is then left of it cut off. Unlike a sum of integers, which is what cvt.rna becomes
+// beside a comparison, this keeps NaN, and puts the result in any register. Below 2^-115 it cuts off.
+DEVICE unsigned to_tf32(float x) {
+    const float power = __uint_as_float(__float_as_uint(x) & 0xff800000u);  // of two, with x's sign
+    return __float_as_uint(fmaf(power, 1.0f / 2048, x)) & TF32_BITS;
+}
 
 // Whether this block is the last of its grid to come here: it may read what all of them have written
 // before, through pointers that are not __restrict__. All threads of a block call it together, once a

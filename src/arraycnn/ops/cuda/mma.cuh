@@ -2,43 +2,52 @@
 #pragma once
 #include "operands.cuh"
 
-// How `Mma` rounds pairs of neighbours along k, and multiplies 16 x 16 by 16 x 8 of them:
-// a[half of k][half of rows], b[half of k], WORDS words a pair.
-//
-// The matrix unit's steps `place` and `place + 4` of k are given the numbers of steps 2 place and
-// 2 place + 1. The order within a sum is free, and so both kinds read the same pairs.
+// How `Mma` rounds and multiplies 16 rows by 8 columns, 16 steps of k. A lane has of a row or column the
+// numbers of steps place, place + 4, place + 8 and place + 12: `at[0]` to `at[3]`. Which of them the
+// matrix unit takes for which of its own steps is free, as long as a and b agree: the order in a sum is.
 struct Tf32 {
-    static constexpr int WORDS = 2;
-
-    static DEVICE void round(unsigned (&words)[2], Pack<float, 2> pair) {
-        words[0] = to_tf32(pair.at[0]);
-        words[1] = to_tf32(pair.at[1]);
-    }
-    static DEVICE void multiply(float (&sums)[4], const unsigned (&a)[2][2][2],
-                                const unsigned (&b)[2][2]) {
+    template <int TALL, int WIDE>
+    static DEVICE void multiply(float (&sums)[TALL / 2][WIDE][4], const float (&a)[TALL][4],
+                                const float (&b)[WIDE][4]) {
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-            const unsigned left[4] = {a[half][0][0], a[half][1][0], a[half][0][1], a[half][1][1]};
-            mma_tf32(sums, left, b[half]);
+        for (int half = 0; half < 4; half += 2) {
+            unsigned right[WIDE][2];
+#pragma unroll
+            for (int j = 0; j < WIDE; ++j)
+#pragma unroll
+                for (int i = 0; i < 2; ++i) right[j][i] = to_tf32(b[j][half + i]);
+#pragma unroll
+            for (int i = 0; i < TALL; i += 2) {
+                const unsigned left[4] = {to_tf32(a[i][half]), to_tf32(a[i + 1][half]),
+                                          to_tf32(a[i][half + 1]), to_tf32(a[i + 1][half + 1])};
+#pragma unroll
+                for (int j = 0; j < WIDE; ++j) mma_tf32(sums[i / 2][j], left, right[j]);
+            }
         }
     }
 };
 
 struct Bf16 {
-    static constexpr int WORDS = 1;
-
-    static DEVICE void round(unsigned (&words)[1], Pack<float, 2> pair) {
-        words[0] = pack_bf16(pair.at[0], pair.at[1]);
-    }
-    static DEVICE void multiply(float (&sums)[4], const unsigned (&a)[2][2][1],
-                                const unsigned (&b)[2][1]) {
-        const unsigned left[4] = {a[0][0][0], a[0][1][0], a[1][0][0], a[1][1][0]};
-        const unsigned right[2] = {b[0][0], b[1][0]};
-        mma_bf16(sums, left, right);
+    template <int TALL, int WIDE>
+    static DEVICE void multiply(float (&sums)[TALL / 2][WIDE][4], const float (&a)[TALL][4],
+                                const float (&b)[WIDE][4]) {
+        unsigned right[WIDE][2];
+#pragma unroll
+        for (int j = 0; j < WIDE; ++j)
+#pragma unroll
+            for (int i = 0; i < 2; ++i) right[j][i] = pack_bf16(b[j][2 * i], b[j][2 * i + 1]);
+#pragma unroll
+        for (int i = 0; i < TALL; i += 2) {
+            const unsigned left[4] = {
+                pack_bf16(a[i][0], a[i][1]), pack_bf16(a[i + 1][0], a[i + 1][1]),
+                pack_bf16(a[i][2], a[i][3]), pack_bf16(a[i + 1][2], a[i + 1][3])};
+#pragma unroll
+            for (int j = 0; j < WIDE; ++j) mma_bf16(sums[i / 2][j], left, right[j]);
+        }
     }
 };
 
-// Products on the matrix units, of float numbers rounded to `Rounding`; each warp makes TALL x WIDE
+// Products on the matrix units, of float numbers rounded by `Rounding`; each warp makes TALL x WIDE
 // numbers of the tile.
 template <typename Rounding, int ROWS_, int COLUMNS_, int TALL, int WIDE>
 struct Mma {
@@ -47,52 +56,70 @@ struct Mma {
     static constexpr int ACROSS = COLUMNS / WIDE;  // warps
     static constexpr int THREADS = 32 * ACROSS * (ROWS / TALL);
 
-    // Gaps, so that what a warp reads at once is in 32 banks: 4 pairs of 4 lines along k, or a number
-    // of 8 in each of 4 lines, two apart, of the other kind.
+    // Gaps, so that what is read at once is in 32 banks: 16 bytes of 8 lines along k, or 32 bytes of
+    // each of 4 lines of the other kind.
     template <bool ALONG_K, int OUTER>
-    using Tile = Lines<ALONG_K, OUTER, DEPTH, ALONG_K ? 8 : 4>;
+    using Tile = Lines<ALONG_K, OUTER, DEPTH, ALONG_K ? 4 : 8>;
 
-    template <bool ALONG_K, int OUTER>
-    static DEVICE Pack<float, 2> pair(const float* tile, int outer, int k) {
-        constexpr int STRIDE = Tile<ALONG_K, OUTER>::STRIDE;
-        if constexpr (ALONG_K)
-            return *reinterpret_cast<const Pack<float, 2>*>(tile + outer * STRIDE + k);
-        else
-            return {{tile[k * STRIDE + outer], tile[(k + 1) * STRIDE + outer]}};
+    // How many rows or columns of a lane lie side by side, of COUNT: those that it reads at once.
+    template <bool ALONG_K, int COUNT>
+    static constexpr int PACK = ALONG_K ? 1 : COUNT < 4 ? COUNT : 4;
+
+    // The place, among a warp's, of the i-th row or column of a group of lanes.
+    template <bool ALONG_K, int COUNT>
+    static DEVICE int position(int i, int group) {
+        constexpr int SIDE = PACK<ALONG_K, COUNT>;
+        return (i / SIDE * 8 + group) * SIDE + i % SIDE;
+    }
+
+    // A lane's COUNT rows or columns, of those from `first` on, and its steps of the 16 from k on.
+    template <bool ALONG_K, int OUTER, int COUNT>
+    static DEVICE void read(float (&numbers)[COUNT][4], const float* tile, int first, int k,
+                            int lane) {
+        constexpr int STRIDE = Tile<ALONG_K, OUTER>::STRIDE, SIDE = PACK<ALONG_K, COUNT>;
+        if constexpr (ALONG_K) {
+            // Two blocks of 8 lines, 4 steps of the first, then of the second, then the next 4.
+            const float* line = tile + (first + lane % 16) * STRIDE + k + lane / 16 * 4;
+#pragma unroll
+            for (int i = 0; i < COUNT; i += 2)
+#pragma unroll
+                for (int step = 0; step < 4; step += 2) {
+                    unsigned words[4];
+                    load_matrices(words, line + i * 8 * STRIDE + step * 4);
+                    numbers[i][step] = __uint_as_float(words[0]);
+                    numbers[i + 1][step] = __uint_as_float(words[1]);
+                    numbers[i][step + 1] = __uint_as_float(words[2]);
+                    numbers[i + 1][step + 1] = __uint_as_float(words[3]);
+                }
+        } else {
+            const float* from = tile + (k + lane % 4) * STRIDE + first + lane / 4 * SIDE;
+#pragma unroll
+            for (int step = 0; step < 4; ++step)
+#pragma unroll
+                for (int i = 0; i < COUNT; i += SIDE) {
+                    const auto pack =
+                        *reinterpret_cast<const Pack<float, SIDE>*>(from + step * 4 * STRIDE + i * 8);
+#pragma unroll
+                    for (int p = 0; p < SIDE; ++p) numbers[i + p][step] = pack.at[p];
+                }
+        }
     }
 
     template <bool A_ALONG_K, bool B_ALONG_K>
     struct Sums {
-        float sums[TALL / 16][WIDE / 8][4];
+        static constexpr int BLOCKS_DOWN = TALL / 8, BLOCKS_ACROSS = WIDE / 8;
+        float sums[BLOCKS_DOWN / 2][BLOCKS_ACROSS][4];
 
         DEVICE Sums() : sums{} {}
 
         DEVICE void multiply(const float* a, const float* b, int thread) {
-            const int group = thread % 32 / 4, place = thread % 4, warp = thread / 32;
-            const int row = warp / ACROSS * TALL + group, column = warp % ACROSS * WIDE + group;
+            const int warp = thread / 32, lane = thread % 32;
 #pragma unroll
             for (int k = 0; k < DEPTH; k += 16) {
-                unsigned rows[TALL / 16][2][2][Rounding::WORDS];
-                unsigned columns[WIDE / 8][2][Rounding::WORDS];
-#pragma unroll
-                for (int half = 0; half < 2; ++half) {
-                    const int step = k + 8 * half + 2 * place;
-#pragma unroll
-                    for (int i = 0; i < TALL / 16; ++i)
-#pragma unroll
-                        for (int below = 0; below < 2; ++below)
-                            Rounding::round(rows[i][half][below],
-                                            pair<A_ALONG_K, ROWS>(a, row + 16 * i + 8 * below, step));
-#pragma unroll
-                    for (int j = 0; j < WIDE / 8; ++j)
-                        Rounding::round(columns[j][half],
-                                        pair<B_ALONG_K, COLUMNS>(b, column + 8 * j, step));
-                }
-#pragma unroll
-                for (int i = 0; i < TALL / 16; ++i)
-#pragma unroll
-                    for (int j = 0; j < WIDE / 8; ++j)
-                        Rounding::multiply(sums[i][j], rows[i], columns[j]);
+                float rows[BLOCKS_DOWN][4], columns[BLOCKS_ACROSS][4];
+                read<A_ALONG_K, ROWS>(rows, a, warp / ACROSS * TALL, k, lane);
+                read<B_ALONG_K, COLUMNS>(columns, b, warp % ACROSS * WIDE, k, lane);
+                Rounding::template multiply<BLOCKS_DOWN, BLOCKS_ACROSS>(sums, rows, columns);
             }
         }
 
@@ -100,21 +127,25 @@ struct Mma {
         DEVICE void write(const Target& target, const Epilogue& epilogue, long long row,
                           long long column, int thread) const {
             const int group = thread % 32 / 4, place = thread % 4, warp = thread / 32;
-            row += warp / ACROSS * TALL + group;
-            column += warp % ACROSS * WIDE + 2 * place;
+            constexpr int SIDE = PACK<B_ALONG_K, BLOCKS_ACROSS>;
+            row += warp / ACROSS * TALL;
+            column += warp % ACROSS * WIDE;
 #pragma unroll
-            for (int i = 0; i < TALL / 16; ++i)
+            for (int i = 0; i < BLOCKS_DOWN; ++i) {
+                const long long line =
+                    target.line(row + position<A_ALONG_K, BLOCKS_DOWN>(i, group));
+                if (line < 0) continue;
+                // Of a block a lane has columns 2 place and 2 place + 1: neighbours where SIDE is 1.
 #pragma unroll
-                for (int below = 0; below < 2; ++below) {
-                    const long long line = target.line(row + 16 * i + 8 * below);
-                    if (line < 0) continue;
+                for (int j = 0; j < BLOCKS_ACROSS; j += SIDE) {
+                    Pack<float, 2 * SIDE> run;
 #pragma unroll
-                    for (int j = 0; j < WIDE / 8; ++j) {
-                        const float* run = sums[i][j] + 2 * below;
-                        store(target, epilogue, line, column + 8 * j,
-                              Pack<float, 2>{{run[0], run[1]}});
-                    }
+                    for (int p = 0; p < 2 * SIDE; ++p)
+                        run.at[p] = sums[i / 2][j + p % SIDE][i % 2 * 2 + p / SIDE];
+                    const int first = position<B_ALONG_K, BLOCKS_ACROSS>(j, 2 * place);
+                    store(target, epilogue, line, column + first, run);
                 }
+            }
         }
     };
 };

@@ -41,21 +41,38 @@ DEVICE void advance_digits(Digits& number, const Digits& step, int middle, int l
     if (number.middle >= middle) { number.middle -= middle; ++number.high; }
 }
 
-// A matrix in C order, `steps` numbers along k, `outers` along m or n.
+// A line of an operand, in memory: where it begins, and whether there is such a line.
+template <typename T>
+struct Line {
+    const T* data;
+    bool exists;
+};
+
+// The address `bytes` behind `data`: one addition, where an index is multiplied first.
+template <typename T>
+DEVICE const T* moved(const T* data, long long bytes) {
+    return reinterpret_cast<const T*>(reinterpret_cast<const char*>(data) + bytes);
+}
+
+// A matrix in C order, `steps` numbers along k, `outers` along m or n. Its k is an offset in bytes.
 template <typename T, bool ALONG_K>
 struct Matrix {
     const T* data;
     const T* gate;
     long long outers, steps;
 
-    DEVICE long long outer(long long index) const { return index; }
-    DEVICE long long k(long long index) const { return index; }
-    DEVICE long long step(int count) const { return count; }
-    DEVICE void advance(long long& k, long long step) const { k += step; }
-    DEVICE bool holds(long long outer, long long k) const { return outer < outers && k < steps; }
-    DEVICE long long offset(long long outer, long long k) const {
-        return ALONG_K ? outer * steps + k : k * outers + outer;
+    DEVICE Line<T> outer(long long index) const {
+        return {computed(data + (ALONG_K ? index * steps : index)), index < outers};
     }
+    DEVICE long long k(long long index) const {
+        return (long long)sizeof(T) * (ALONG_K ? index : index * outers);
+    }
+    DEVICE long long step(int count) const { return k(count); }
+    DEVICE void advance(long long& k, long long step) const { k += step; }
+    DEVICE bool holds(const Line<T>& outer, long long k, bool in_sum) const {
+        return outer.exists & in_sum;
+    }
+    DEVICE const T* number(const Line<T>& outer, long long k) const { return moved(outer.data, k); }
 };
 
 // Rows of y, of `columns` numbers, one after another: row m is line m of `data`; -1: there is none.
@@ -104,6 +121,7 @@ struct Loader {
     decltype(source.k(0)) k;
     const decltype(source.step(0)) step;
     const int line, place;
+    const long long to_gate;  // bytes
     Values values[HELD], gates[HELD];
 
     DEVICE Loader(const Source& source, long long first_outer, long long first_k, int thread)
@@ -111,7 +129,8 @@ struct Loader {
           k(source.k(first_k + (ALONG_K ? thread % PER_LINE * Form::WIDTH : thread / PER_LINE))),
           step(source.step(ALONG_K ? Math::DEPTH : STEP)),
           line(thread / PER_LINE),
-          place(thread % PER_LINE * Form::WIDTH) {
+          place(thread % PER_LINE * Form::WIDTH),
+          to_gate(Form::GATED ? (const char*)source.gate - (const char*)source.data : 0) {
 #pragma unroll
         for (int i = 0; i < OUTERS; ++i)
             outer[i] = source.outer(first_outer + (ALONG_K ? line + i * STEP : place));
@@ -121,21 +140,22 @@ struct Loader {
         return tile + (line + copy * STEP) * Tile::STRIDE + place;
     }
 
-    // Begin to copy the next tile; `settle` ends it.
-    DEVICE void fetch(T* tile) {
+    // Begin to copy the next tile, in which `left` steps of k are left; `settle` ends it.
+    DEVICE void fetch(T* tile, int left) {
 #pragma unroll
         for (int i = 0; i < COPIES; ++i) {
             const auto& mine = outer[ALONG_K ? i : 0];
-            const bool valid = source.holds(mine, k);
-            const long long offset = valid ? source.offset(mine, k) : 0;
+            const bool in_sum = (ALONG_K ? place : line + i * STEP) < left;
+            const bool valid = source.holds(mine, k, in_sum);
+            const T* number = source.number(mine, k);  // read only where it is valid
             if constexpr (Form::GATED) {
                 values[i] = gates[i] = Values{};
                 if (valid) {
-                    values[i] = *reinterpret_cast<const Values*>(source.data + offset);
-                    gates[i] = *reinterpret_cast<const Values*>(source.gate + offset);
+                    values[i] = *reinterpret_cast<const Values*>(number);
+                    gates[i] = *reinterpret_cast<const Values*>(moved(number, to_gate));
                 }
             } else {
-                copy_async<sizeof(Values)>(target(tile, i), source.data + offset, valid);
+                copy_async<sizeof(Values)>(target(tile, i), number, valid);
             }
             if (!ALONG_K) source.advance(k, step);  // COPIES steps are DEPTH
         }

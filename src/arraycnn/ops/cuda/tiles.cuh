@@ -15,8 +15,8 @@
 //     data             the array; gate: one of its shape, null where the Form is not GATED
 //     outer(i), k(i)   what the source has to know of an index i
 //     step(count)      what `advance(k, step)` needs to go on by count
-//     holds(outer, k)  whether there is such a number; if not, it is 0
-//     offset(outer, k) its place in data; where it is held, so are the WIDTH - 1 that follow it
+//     holds(outer, k, in_sum)   whether there is such a number, where k is in the sum; if not, it is 0
+//     number(outer, k)          where it lies, if it is held: so are then the WIDTH - 1 that follow it
 // - a target: where row m of y is stored, see `Rows`;
 // - an epilogue: what becomes of a number before it is stored, see `BiasRelu`.
 #pragma once
@@ -36,16 +36,16 @@ DEVICE void tile_product(const A& a, const B& b, const Target& target, const Epi
     using T = typename Math::Number;
     using TileA = typename Math::template Tile<FormA::ALONG_K, Math::ROWS>;
     using TileB = typename Math::template Tile<FormB::ALONG_K, Math::COLUMNS>;
-    constexpr int BYTES = (TileA::SIZE + TileB::SIZE) * sizeof(T);
-    constexpr int STAGES = 3 * BYTES + Math::THREADS * sizeof(T) <= SHARED_BYTES ? 3 : 2;
-    __shared__ __align__(16) T tiles_a[STAGES][TileA::SIZE];
-    __shared__ __align__(16) T tiles_b[STAGES][TileB::SIZE];
+    struct alignas(16) Stage {
+        T a[TileA::SIZE], b[TileB::SIZE];
+    };
+    constexpr int STAGES = 3 * sizeof(Stage) + Math::THREADS * sizeof(T) <= SHARED_BYTES ? 3 : 2;
+    __shared__ Stage stages[STAGES];
 
     const int thread = threadIdx.x;
     const unsigned across = (unsigned)((target.columns + Math::COLUMNS - 1) / Math::COLUMNS);
     const long long row = (long long)(blockIdx.x / across) * Math::ROWS;
     const long long column = (long long)(blockIdx.x % across) * Math::COLUMNS;
-    const long long tiles = (last_k - first_k + Math::DEPTH - 1) / Math::DEPTH;
     const bool summing = column_sums && row == 0;
     if (row >= target.rows && !summing) return;
     typename Math::template Sums<FormA::ALONG_K, FormB::ALONG_K> sums;
@@ -55,36 +55,41 @@ DEVICE void tile_product(const A& a, const B& b, const Target& target, const Epi
     if (first_k < last_k) {
         Loader<Math, FormA, Math::ROWS, A> load_a(a, row, first_k, thread);
         Loader<Math, FormB, Math::COLUMNS, B> load_b(b, column, first_k, thread);
-        auto fetch = [&](int stage) {
-            load_a.fetch(tiles_a[stage]);
-            load_b.fetch(tiles_b[stage]);
+        int left = (int)(last_k - first_k);  // steps that are not on their way
+        auto fetch = [&](Stage& stage) {
+            load_a.fetch(stage.a, left);
+            load_b.fetch(stage.b, left);
         };
-        auto settle = [&](int stage) {
-            load_a.settle(tiles_a[stage]);
-            load_b.settle(tiles_b[stage]);
+        auto settle = [&](Stage& stage) {
+            load_a.settle(stage.a);
+            load_b.settle(stage.b);
         };
         for (int stage = 0; stage < STAGES - 1; ++stage) {
-            if (stage < tiles) {
-                fetch(stage);
-                settle(stage);
+            if (left > 0) {
+                fetch(stages[stage]);
+                settle(stages[stage]);
             }
+            left -= Math::DEPTH;
             copy_async_commit();
         }
-        int now = 0, next = STAGES - 1;
-        for (long long tile = 0; tile < tiles; ++tile) {
+        int now = 0, free = STAGES - 1;  // the one that was read last
+        for (; left > -(STAGES - 1) * Math::DEPTH; left -= Math::DEPTH) {
             copy_async_wait<STAGES - 2>();
             __syncthreads();  // this tile is there, and nobody still reads the one before
-            const bool more = tile + STAGES - 1 < tiles;
-            if (more) fetch(next);
+            const bool more = left > 0;
+            if (more) fetch(stages[free]);
             copy_async_commit();  // an empty group counts, too
-            sums.multiply(tiles_a[now], tiles_b[now], thread);
+            sums.multiply(stages[now].a, stages[now].b, thread);
             if constexpr (!FormB::ALONG_K)
-                if (summing)
-                    for (int k = thread / Math::COLUMNS; k < Math::DEPTH; k += GROUPS)
-                        column_sum += tiles_b[now][k * TileB::STRIDE + thread % Math::COLUMNS];
-            if (more) settle(next);
+                if (summing) {
+                    const T* column = stages[now].b + thread % Math::COLUMNS;
+#pragma unroll
+                    for (int k = 0; k < Math::DEPTH; k += GROUPS)
+                        column_sum += column[(k + thread / Math::COLUMNS) * TileB::STRIDE];
+                }
+            if (more) settle(stages[free]);
+            free = now;
             now = now + 1 == STAGES ? 0 : now + 1;
-            next = next + 1 == STAGES ? 0 : next + 1;
         }
     }
     sums.write(target, epilogue, row, column, thread);

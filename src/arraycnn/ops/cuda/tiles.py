@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.launcher import Argument, Launcher, Size, Struct, blocks, c_name
 
@@ -14,6 +15,9 @@ _DEPTH = 16
 
 _LEAST_STEPS = 8 * _DEPTH
 """Of a split, so that its product takes longer than beginning and ending it."""
+
+_MOST_STEPS = 2**31 - 1024
+"""Of a split: kernels count those of a block in 32 bits."""
 
 _MULTIPROCESSORS = 132
 """Of an H200. A constant, so that the order of a sum depends on its shape and on nothing else."""
@@ -205,6 +209,12 @@ def launch_product(
     The kernel takes (*operands, y, column_sums, *sizes, per_split, epilogue); ``kernel`` names it
     without an epilogue's type.
     """
+    if chosen.per_split > _MOST_STEPS:
+        message = (
+            f"{kernel.partition('<')[0]} on CUDA: a block adds up at most {_MOST_STEPS} products of "
+            f"a sum, got {chosen.per_split}; use smaller arrays"
+        )
+        raise InvalidValueError(message)
     y, column_sums = result.y, result.column_sums
     split = chosen.splits > 1
     if split:
