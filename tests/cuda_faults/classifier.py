@@ -61,14 +61,14 @@ FAULTS = [
     ),
     (
         CU,
-        "for (long long n = 0; n < images; ++n) sum += dlogits",
-        "for (long long n = 1; n < images; ++n) sum += dlogits",
+        "for (int n = 0; n < (int)images; ++n) sum += dlogits",
+        "for (int n = 1; n < (int)images; ++n) sum += dlogits",
         "an index",
     ),
     (
         PY,
-        "blocks(weight.size + classes, _THREADS) + 1,",
-        "(weight.size + classes) // _THREADS + 1,",
+        "blocks(weight.size + classes, _SUM_THREADS) + 1,",
+        "(weight.size + classes) // _SUM_THREADS + 1,",
         "a grid rounding",
     ),
     (PY, "launcher.contiguous(labels)", "labels", "a view"),

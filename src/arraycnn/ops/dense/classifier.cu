@@ -24,7 +24,8 @@ __global__ void classify(const T* x, const T* weight, const T* bias, const int* 
     const T* image = x + blockIdx.x * inputs;
 
     T sum = T(0);
-    for (long long i = thread / count; i < inputs; i += slices)
+#pragma unroll 8  // as many loads are under way
+    for (int i = thread / count; i < (int)inputs; i += slices)
         sum += image[i] * weight[i * count + thread % count];
     partial[thread] = sum;  // what the threads after the last whole slice have is not used
     __syncthreads();
@@ -57,6 +58,7 @@ __global__ void classify(const T* x, const T* weight, const T* bias, const int* 
     if (dx)
         for (long long i = thread; i < inputs; i += THREADS) {
             T gradient = T(0);
+#pragma unroll 8
             for (int k = 0; k < count; ++k) gradient += row[k] * weight[i * count + k];
             dx[blockIdx.x * inputs + i] = gradient;
         }
@@ -84,10 +86,12 @@ __global__ void classify_sums(const T* x, const T* dlogits, const T* losses, con
     T sum = T(0);
     if (element < weights) {
         const unsigned i = element / (unsigned)classes;
-        for (long long n = 0; n < images; ++n) sum += x[n * inputs + i] * dlogits[n * classes + k];
+#pragma unroll 8
+        for (int n = 0; n < (int)images; ++n) sum += x[n * inputs + i] * dlogits[n * classes + k];
         dweight[element] = sum;
     } else {
-        for (long long n = 0; n < images; ++n) sum += dlogits[n * classes + k];
+#pragma unroll 8
+        for (int n = 0; n < (int)images; ++n) sum += dlogits[n * classes + k];
         dbias[k] = sum;
     }
 }

@@ -6,6 +6,7 @@ from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.launcher import Launcher, blocks, c_name
 
 _THREADS = 256  # as in classifier.cu
+_SUM_THREADS = 64  # fewer a block, so that a small layer's sums are on many multiprocessors
 _MOST_CLASSES = 128
 
 _MOST_IMAGES = 256
@@ -53,8 +54,8 @@ def dense_cross_entropy(
     launcher.launch(
         "classifier",
         f"classify_sums<{c_name(x)}>",
-        (blocks(weight.size + classes, _THREADS) + 1,),
-        (_THREADS,),
+        (blocks(weight.size + classes, _SUM_THREADS) + 1,),
+        (_SUM_THREADS,),
         (
             *(x, dlogits, losses, is_correct, dweight, dbias, loss_sum, correct),
             *(images, inputs, classes),
