@@ -14,9 +14,12 @@ import program_cases
 import random_networks
 import test_program_passes
 import test_program_trace
-from arraycnn.ops import array_namespace
+from arraycnn.ops import Window, array_namespace
 from arraycnn.ops.cuda.record import cuda_kernels
+from arraycnn.program.compose import inference_schedule
+from arraycnn.program.heads import HEADS
 from arraycnn.program.interpret import interpret
+from arraycnn.program.passes.epilogues import with_epilogues as with_relus
 from arraycnn.program.passes.schedule import scheduled
 from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.render.cuda.grouping import groups
@@ -421,3 +424,68 @@ def test_kernels_of_a_step(network, nodes):
     values = {name: np.array(value) for name, value in step.values().items()}
     launches(launcher, cuda_kernels(launcher), values)
     assert len(started) <= nodes
+
+
+# -- epilogues ------------------------------------------------------------------------------------
+
+
+def _heads(schedule):
+    return [group for group in CudaLaunches(schedule, "float64")._groups if group.alone is not None]
+
+
+def convolved(after):
+    """A 3x3 convolution with a bias of 5 filters, and what a function makes of it."""
+    rng = np.random.default_rng(8)
+    arrays = rng.normal(size=(4, 6, 5, 3)), rng.normal(size=(3, 3, 3, 5)), rng.normal(size=5)
+    other = rng.normal(size=(4, 4, 3, 5)), rng.normal(size=(4, 1, 1, 1))
+
+    def function(x, weight, bias, *other):
+        y = HEADS.conv2d(HEADS, x, weight, bias, Window((3, 3), (1, 1)))
+        return after(array_namespace(y), y, *other)
+
+    program, values = traced(function, *arrays, *other)
+    return scheduled(with_relus(simplified(program))), values, interpret(program, values)
+
+
+EPILOGUES = {
+    "an activation": lambda xp, y, full, each: y * xp.tanh(y),
+    "a relu before": lambda xp, y, full, each: xp.maximum(y, 0.0) * full,
+    "other arrays": lambda xp, y, full, each: y * full + each - full[0, 0, 0, :],
+    "what others read": lambda xp, y, full, each: (y, xp.exp(y), y > full),
+    "several results": lambda xp, y, full, each: (y * full, y + each, y > 0.0),
+    "places": lambda xp, y, full, each: y * xp.arange(5, dtype=y.dtype),
+}
+
+
+@pytest.mark.parametrize("name", EPILOGUES)
+def test_what_follows_point_by_point_is_an_epilogue(name):
+    schedule, values, expected = convolved(EPILOGUES[name])
+    (head,) = _heads(schedule)
+    assert head.epilogue is not None
+    check_rendered(schedule, values, expected)
+
+
+OTHERS = {
+    "neighbours": lambda xp, y, full, each: y[:, :-1, :, :] + y[:, 1:, :, :],
+    "turned": lambda xp, y, full, each: xp.flip(y, axis=2) * y,
+    "a sum": lambda xp, y, full, each: (xp.sum(y, axis=(0, 1, 2)), y),
+    "two loops": lambda xp, y, full, each: (y[:, :2, :, :] * 2.0, xp.exp(y) + y),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_needs_more_than_its_own_number_is_none(name):
+    schedule, values, expected = convolved(OTHERS[name])
+    (head,) = _heads(schedule)
+    assert head.epilogue is None or name == "two loops"
+    check_rendered(schedule, values, expected)
+
+
+def test_an_inference_folds_its_norms_into_epilogues():
+    network, shape = NETWORKS["resnet"]
+    params, state, _ = network.init(np.random.default_rng(0), shape)
+    images = np.zeros((8, *shape), np.uint8)
+    schedule = inference_schedule(network, params, state, images, "float64")
+    convolutions = [g for g in _heads(schedule) if g.alone.head.op.startswith("conv2d")]
+    # What follows the last two is a mean over pixels.
+    assert [group.epilogue is not None for group in convolutions] == [True] * 4 + [False] * 2

@@ -2,7 +2,7 @@
 it."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from arraycnn.ops.batch import cuda as batch
@@ -12,7 +12,7 @@ from arraycnn.ops.cross_entropy import cuda as loss
 from arraycnn.ops.cuda.launcher import Launcher
 from arraycnn.ops.dense import cuda as matmul
 from arraycnn.ops.dense import cuda_classifier as classifier
-from arraycnn.ops.kernels import GENERIC, Kernels
+from arraycnn.ops.kernels import Kernels
 from arraycnn.ops.max_pool2d import cuda as windows
 from arraycnn.ops.optimizer_updates import cuda as optimizers
 from arraycnn.ops.random_bits import cuda as random_bits
@@ -20,7 +20,17 @@ from arraycnn.ops.random_bits import cuda as random_bits
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 
-def cuda_kernels(launcher: Launcher, precision: str = "fp32", in_place: bool = False) -> Kernels:
+@dataclass(frozen=True)
+class CudaKernels(Kernels):
+    """Besides, what a program's renderer calls: products with an `Epilogue` that is made for them."""
+
+    conv2d_with_epilogue: Callable = convolution.conv2d_with_epilogue
+    dense_with_epilogue: Callable = matmul.dense_with_epilogue
+
+
+def cuda_kernels(
+    launcher: Launcher, precision: str = "fp32", in_place: bool = False
+) -> CudaKernels:
     """The record of kernels that run where ``launcher`` starts them.
 
     Parameters
@@ -41,7 +51,9 @@ def cuda_kernels(launcher: Launcher, precision: str = "fp32", in_place: bool = F
         return partial(function, launcher, in_place=in_place)
 
     return replace(
-        GENERIC,
+        CudaKernels(),
+        conv2d_with_epilogue=product(convolution.conv2d_with_epilogue),
+        dense_with_epilogue=product(matmul.dense_with_epilogue),
         matmul=product(matmul.matmul),
         dense=product(matmul.dense),
         dense_backward=product(matmul.dense_backward),

@@ -38,12 +38,15 @@ class Group:
         Loops for one block, after all of these.
     covered : list of Step
         Steps of the schedule for which one of ``beside`` stands.
+    epilogue : Step or None
+        A loop that the head's kernel runs on each number before it is stored.
     """
 
     alone: Step | None = None
     beside: list[Step] = field(default_factory=list)
     following: list[Step] = field(default_factory=list)
     covered: list[Step] = field(default_factory=list)
+    epilogue: Step | None = None
 
     @property
     def loops(self) -> list[Step]:
@@ -52,13 +55,16 @@ class Group:
     @property
     def steps(self) -> list[Step]:
         """Of the schedule, and those that stand for some."""
-        return [self.alone] if self.alone is not None else self.loops + self.covered
+        if self.alone is None:
+            return self.loops + self.covered
+        return [self.alone] if self.epilogue is None else [self.alone, self.epilogue]
 
 
 def groups(schedule: Schedule) -> Iterator[Group]:
-    """All steps of the schedule, in its order."""
+    """All steps of the schedule, in its order, but for those that can be done beforehand."""
     open_: Group | None = None
-    for step in schedule.steps:
+    first = beforehand(schedule)
+    for step in [*first, *(step for step in schedule.steps if step not in first)]:
         if step.head is not None:
             if open_ is not None:
                 yield open_
@@ -71,6 +77,22 @@ def groups(schedule: Schedule) -> Iterator[Group]:
             open_ = Group(following=[step]) if small else Group(beside=[step])
     if open_ is not None:
         yield open_
+
+
+def beforehand(schedule: Schedule) -> list[Step]:
+    """Small loops of inputs alone, as of a norm's scale: done first, they come between no others."""
+    inputs = {*schedule.program.inputs.values()}
+    lasting = {place_of(node, schedule) for node in inputs}
+    known = inputs | {node for node in schedule.held if node.op == "constant"}
+    found = []
+    for step in schedule.steps:
+        fits = step.head is None and points(step) <= SMALL and step.reads <= known
+        # What several steps write is whole after the last of them.
+        fits = fits and not any(node.op in ("update", "concat") for node in step.writes)
+        if fits and not any(place_of(node, schedule) in lasting for node in step.writes):
+            found.append(step)
+            known.update(step.writes)
+    return found
 
 
 def points(step: Step) -> int:

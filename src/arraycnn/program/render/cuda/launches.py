@@ -13,7 +13,8 @@ from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.arrays import head_result, outputs_of
-from arraycnn.program.render.cuda.grouping import Group, groups
+from arraycnn.program.render.cuda.epilogue import epilogue_text, with_epilogues
+from arraycnn.program.render.cuda.grouping import Group, beforehand, groups
 from arraycnn.program.render.cuda.kernel_text import KernelText, kernel_text
 from arraycnn.program.render.cuda.parameters import Parts
 from arraycnn.program.render.opaque_calls import calling
@@ -36,7 +37,8 @@ class CudaLaunches:
 
     def __init__(self, schedule: Schedule, dtype: str) -> None:
         self._schedule = schedule
-        self._groups = list(groups(schedule))
+        self._beforehand = beforehand(schedule)
+        self._groups = with_epilogues(list(groups(schedule)), schedule)
         copies = [
             Step(roots=[Root(place, base(node))], reads={base(node)}, writes=[place])
             for node, place in schedule.copies()
@@ -46,6 +48,11 @@ class CudaLaunches:
         for group in (*self._groups, *([self._copies] if self._copies is not None else [])):
             if group.alone is None:
                 self._text(group, wide=True)
+        self._epilogues = {
+            group.epilogue: epilogue_text(group.alone.head, group.epilogue, schedule)
+            for group in self._groups
+            if group.alone is not None and group.alone.head is not None and group.epilogue
+        }
         self._constants: dict[Any, dict[Node, Array]] = {}
 
     def __call__(
@@ -66,6 +73,8 @@ class CudaLaunches:
         held = dict(self._constants_on(launcher))
         held |= {node: arrays[name] for name, node in program.inputs.items()}
         freed = dict(zip(schedule.steps, schedule.freed, strict=True))
+        for step in self._beforehand:  # others may read the same later
+            del freed[step]
         for group in self._groups:
             self._run(group, launcher, ops, held)
             for node in (node for step in group.steps for node in freed.get(step, ())):
@@ -110,9 +119,32 @@ class CudaLaunches:
             return
         head = step.head
         assert head is not None
+        if group.epilogue is not None:
+            self._run_with_epilogue(head, group.epilogue, launcher, ops, held)
+            return
         result = head_result(head, ops, held)
         for part in step.writes:
             held[part] = result if part is head else result[part.attrs[0]]
+
+    def _run_with_epilogue(
+        self,
+        head: Node,
+        step: Step,
+        launcher: Launcher,
+        ops: Kernels,
+        held: dict[Node, Array],
+    ) -> None:
+        text = self._epilogues[step]
+        for node in dict.fromkeys(step.writes):
+            if node not in held and node is not text.returned:
+                held[node] = self._memory(node, held, launcher)
+        x, weight = (held[base(node)].reshape(node.shape) for node in head.operands[:2])
+        own: Any = ops  # `CudaKernels`
+        if head.op.startswith("conv2d"):
+            result = own.conv2d_with_epilogue(x, weight, *head.attrs, text.of(held))
+        else:
+            result = own.dense_with_epilogue(x, weight, text.of(held))
+        held[text.returned] = result.reshape(text.returned.shape)
 
     def _launch(
         self,

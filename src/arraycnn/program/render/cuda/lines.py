@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from arraycnn.program.access import Access
 from arraycnn.program.expression import Instruction
+from arraycnn.program.nodes import Node
 from arraycnn.program.render.cuda.parameters import Parameters
 from arraycnn.program.render.cuda.pointwise import c_type, converted, expression, literal, power
 from arraycnn.program.render.cuda.walk import Axis, Walk
@@ -24,10 +25,14 @@ class Lines:
     ----------
     walk : Walk
     parameters : Parameters
+    known : dict of Node to str, optional
+        Buffers whose number at the place is at hand: by which name.
     """
 
-    def __init__(self, walk: Walk, parameters: Parameters) -> None:
-        self._walk, self._parameters = walk, parameters
+    def __init__(
+        self, walk: Walk, parameters: Parameters, known: Mapping[Node, str] | None = None
+    ) -> None:
+        self._walk, self._parameters, self._known = walk, parameters, known or {}
         self._where: dict[int, str] = {}
         """The index along each axis of the space that counts, where the code stands."""
         self._exponents = {
@@ -55,7 +60,7 @@ class Lines:
         return [
             line
             for number, one in enumerate(self._walk.instructions)
-            if one.op != "number"
+            if one.op != "number" and not self._is_known(one)
             for line in self._value(number, one)
         ]
 
@@ -66,14 +71,18 @@ class Lines:
             if one.dtype.kind == "f":
                 return self._parameters.real(one.value, one.dtype)
             return literal(one.value, one.dtype)
+        if self._is_known(one):
+            assert one.buffer is not None
+            return self._known[one.buffer]
         return f"v{number}.at[l]" if self._is_packed(number) else f"v{number}"
 
-    def writes(self) -> list[str]:
-        """The roots that are written."""
+    def writes(self, leave_out: int | None = None) -> list[str]:
+        """The roots that are written, but for one."""
         lines: list[str] = []
         walk = self._walk
-        for root, number, target in zip(walk.roots, walk.numbers, walk.targets, strict=True):
-            if target is None:
+        rows = zip(walk.roots, walk.numbers, walk.targets, strict=True)
+        for place_of_root, (root, number, target) in enumerate(rows):
+            if target is None or place_of_root == leave_out:
                 continue
             place = f"{self._parameters.buffer(root.target)} + {self._offset(target)}"
             if walk.lanes == 1:
@@ -86,6 +95,9 @@ class Lines:
             value = f"v{number}" if self._is_packed(number) else f"w{number}"
             lines.append(f"*reinterpret_cast<{packed}*>({place}) = {value};")
         return lines
+
+    def _is_known(self, one: Instruction) -> bool:
+        return one.buffer is not None and one.buffer in self._known
 
     def _is_packed(self, number: int) -> bool:
         return self._walk.lanes > 1 and self._walk.varies[number]
