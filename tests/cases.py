@@ -13,6 +13,7 @@ from arraycnn.layers import (
     Concatenate,
     Context,
     Conv2d,
+    ConvTranspose2d,
     Dense,
     Dropout,
     Flatten,
@@ -109,6 +110,20 @@ CASES = [
     Case(Conv2d(2, 1, stride=3, padding="same"), (8, 7, 2)),
     Case(Conv2d(2, 3, padding=(1, 2)), (4, 4, 2)),
     Case(Conv2d(2, 3, stride=2, padding=(2, 0), bias=False), (4, 5, 2)),
+    Case(Conv2d(2, 3, dilation=2), (6, 7, 2)),
+    Case(Conv2d(2, (2, 3), stride=2, padding="same", dilation=(3, 2)), (7, 5, 2)),
+    Case(Conv2d(4, 3, padding=(1, 0), groups=2), (4, 4, 4)),
+    Case(Conv2d(6, (1, 2), stride=2, groups=3, bias=False), (4, 5, 6)),
+    Case(Conv2d(3, 3, padding="same", groups=3), (4, 5, 3)),
+    Case(Conv2d(4, (3, 2), stride=(2, 1), dilation=(1, 2), groups=2, bias=False), (6, 5, 2)),
+    Case(Conv2d(4, 2, padding=(1, 1), dilation=2, groups=2), (4, 3, 4)),
+    Case(ConvTranspose2d(3, 2, stride=2), (3, 2, 4)),
+    Case(ConvTranspose2d(2, 3), (3, 4, 2)),
+    Case(ConvTranspose2d(2, 3, stride=2, padding="same", bias=False), (3, 2, 3)),
+    Case(ConvTranspose2d(2, (1, 4), stride=(3, 2), padding="same"), (2, 3, 2)),
+    Case(
+        ConvTranspose2d(2, (4, 3), stride=(3, 2), padding=(2, 1), output_padding=(1, 0)), (3, 4, 2)
+    ),
     Case(MaxPool2d(2), (6, 4, 3)),
     Case(MaxPool2d(2), (5, 7, 1), images=1),
     Case(MaxPool2d(3), (7, 8, 2)),
@@ -198,22 +213,44 @@ def both(value) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
-def convolution_by_loops(x, weight, bias, stride, padding):
-    """Cross-correlation, one product at a time."""
+def convolution_by_loops(x, weight, bias, stride, padding, dilation=(1, 1)):
+    """Cross-correlation, one product at a time; where filters see few channels, in groups."""
     images, height, width, channels = x.shape
-    kernel_height, kernel_width, _, filters = weight.shape
+    kernel_height, kernel_width, own, filters = weight.shape
     top, bottom, left, right = padding
-    rows = (height + top + bottom - kernel_height) // stride[0] + 1
-    columns = (width + left + right - kernel_width) // stride[1] + 1
+    rows = (height + top + bottom - (kernel_height - 1) * dilation[0] - 1) // stride[0] + 1
+    columns = (width + left + right - (kernel_width - 1) * dilation[1] - 1) // stride[1] + 1
     y = np.zeros((images, rows, columns, filters))
     for n, i, j, f in np.ndindex(y.shape):
         total = 0.0 if bias is None else bias[f]
-        for a, b, c in np.ndindex(kernel_height, kernel_width, channels):
-            row, column = i * stride[0] + a - top, j * stride[1] + b - left
+        first = f * (channels // own) // filters * own
+        for a, b, c in np.ndindex(kernel_height, kernel_width, own):
+            row = i * stride[0] + a * dilation[0] - top
+            column = j * stride[1] + b * dilation[1] - left
             if 0 <= row < height and 0 <= column < width:
-                total += x[n, row, column, c] * weight[a, b, c, f]
+                total += x[n, row, column, first + c] * weight[a, b, c, f]
         y[n, i, j, f] = total
     return y
+
+
+def transposed_by_loops(layer, params, x):
+    """A window of numbers for each pixel, added up where they meet, then cut."""
+    (down, right), kernel, weight = both(layer.stride), both(layer.kernel_size), params["weight"]
+    images, height, width, _ = x.shape
+    more = both(layer.output_padding)
+    whole = (height - 1) * down + kernel[0] + more[0], (width - 1) * right + kernel[1] + more[1]
+    if layer.padding == "same":  # the odd pixel at the end; what is missing is zero
+        shape = height * down, width * right
+        cut = [max(kernel[0] - down, 0) // 2, max(kernel[1] - right, 0) // 2]
+    else:
+        cut = (0, 0) if layer.padding == "valid" else layer.padding
+        shape = whole[0] - 2 * cut[0], whole[1] - 2 * cut[1]
+    y = np.zeros((images, *shape, layer.filters))
+    for n, i, j, c, a, b, f in np.ndindex(*x.shape, *kernel, layer.filters):
+        row, column = i * down + a - cut[0], j * right + b - cut[1]
+        if 0 <= row < shape[0] and 0 <= column < shape[1]:
+            y[n, row, column, f] += x[n, i, j, c] * weight[a, b, f, c]
+    return y + params.get("bias", 0.0)
 
 
 def pool_by_loops(x, kernel, stride, reduce):
@@ -291,9 +328,13 @@ def _simple_by_loops(layer, params, x, mode, path):
             return y
         case Conv2d():
             kernel, stride = both(layer.kernel_size), both(layer.stride)
-            padding = padding_of(layer, kernel, stride, *x.shape[1:3])
+            dilation = both(layer.dilation)
+            extent = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+            padding = padding_of(layer, extent, stride, *x.shape[1:3])
             weight, bias = params["weight"], params.get("bias")
-            return convolution_by_loops(x, weight, bias, stride, padding)
+            return convolution_by_loops(x, weight, bias, stride, padding, dilation)
+        case ConvTranspose2d():
+            return transposed_by_loops(layer, params, x)
         case MaxPool2d() | AvgPool2d():
             kernel = both(layer.kernel_size)
             stride = kernel if layer.stride is None else both(layer.stride)

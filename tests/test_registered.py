@@ -18,6 +18,7 @@ OF_LAYERS = {
     "BatchNorm": [cnn.BatchNorm()],
     "Concatenate": [cnn.Concatenate(cnn.Conv2d(2, 3, padding="same"), cnn.Identity())],
     "Conv2d": [cnn.Conv2d(3, 2)],
+    "ConvTranspose2d": [cnn.ConvTranspose2d(2, 2, 2)],
     "Dense": [cnn.Flatten(), cnn.Dense(4)],
     "Dropout": [cnn.Dropout(0.3)],
     "Flatten": [cnn.Flatten()],

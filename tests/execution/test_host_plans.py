@@ -398,6 +398,8 @@ def test_which_runs_are_fused():
     ties = cnn.MaxPool2d(2, ties="all")
     assert fused(numpy, conv, relu, ties) == [("0", "ConvReLU2d"), ("2", "MaxPool2d")]
     assert fused(numpy, conv, ties) == [("0", "Conv2d"), ("1", "MaxPool2d")]
+    for grouped in (cnn.Conv2d(4, 3, groups=2), cnn.Conv2d(4, 3, dilation=2)):
+        assert fused(numpy, grouped, relu) == [("0", "Conv2d"), ("1", "ReLU")]
     padding = cnn.MaxPool2d(2, padding=(1, 1))
     assert fused(numpy, conv, padding) == [("0", "Conv2d"), ("1", "MaxPool2d")]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import cases
-from arraycnn.errors import ArraycnnError, InvalidTypeError, InvalidValueError
+from arraycnn.errors import ArraycnnError, CheckpointError, InvalidTypeError, InvalidValueError
 from arraycnn.layers import (
     ELU,
     LAYERS,
@@ -18,6 +18,7 @@ from arraycnn.layers import (
     Concatenate,
     Context,
     Conv2d,
+    ConvTranspose2d,
     Dense,
     Dropout,
     Dropout2d,
@@ -43,7 +44,8 @@ from arraycnn.layers import (
     Upsample2d,
     ZeroPad2d,
 )
-from arraycnn.layers.config import network_from_config, network_to_config
+from arraycnn.layers.config import check_parameter_count, network_from_config, network_to_config
+from arraycnn.layers.initial_values import INITIAL
 from arraycnn.ops import GENERIC
 from arraycnn.tree import flatten, map_leaves
 from cases import CASES, Case
@@ -211,8 +213,11 @@ def torch_forward(torch, layer, params, state, x, mode):
     def channels_first(function, *arguments, **settings):
         return function(x.permute(0, 3, 1, 2), *arguments, **settings).permute(0, 2, 3, 1)
 
-    def sides(kernel_size, stride):
-        both = cases.both(kernel_size), cases.both(stride)
+    def sides(kernel_size, stride, dilation=(1, 1)):
+        extent = tuple(
+            (k - 1) * d + 1 for k, d in zip(cases.both(kernel_size), dilation, strict=True)
+        )
+        both = extent, cases.both(stride)
         top, bottom, left, right = cases.padding_of(layer, *both, x.shape[1], x.shape[2])
         return 0, 0, left, right, top, bottom
 
@@ -235,9 +240,11 @@ def torch_forward(torch, layer, params, state, x, mode):
             ]
             return sum(outputs) if type(layer) is Add else torch.cat(outputs, -1)
         case Conv2d():
-            x = functional.pad(x, sides(layer.kernel_size, layer.stride))
+            dilation = cases.both(layer.dilation)
+            x = functional.pad(x, sides(layer.kernel_size, layer.stride, dilation))
             weight = params["weight"].permute(3, 2, 0, 1)
-            return channels_first(functional.conv2d, weight, params.get("bias"), layer.stride)
+            settings = layer.stride, 0, dilation, layer.groups
+            return channels_first(functional.conv2d, weight, params.get("bias"), *settings)
         case MaxPool2d() | AvgPool2d():
             is_max = type(layer) is MaxPool2d
             around = sides(layer.kernel_size, layer.stride or layer.kernel_size)
@@ -433,6 +440,59 @@ def test_batch_norm_of_one_number():
     np.testing.assert_allclose([state["mean"][0], state["variance"][0]], [0.5, 0.9], rtol=1e-15)
 
 
+def drawn(initial, layer=None, shape=(9, 9, 10)):
+    layer = Conv2d(20, 3, initial=initial) if layer is None else layer
+    return layer.init(np.random.default_rng(0), shape)[0]["weight"]
+
+
+@pytest.mark.parametrize(
+    ("initial", "variance"),
+    [
+        ("glorot_uniform", 2 / (90 + 180)),
+        ("glorot_normal", 2 / (90 + 180)),
+        ("he_uniform", 2 / 90),
+        ("he_normal", 2 / 90),
+        ("zeros", 0.0),
+    ],
+)
+def test_initial_values_have_the_published_variance(initial, variance):
+    weight = drawn(initial)
+    assert weight.shape == (3, 3, 10, 20)
+    assert abs(weight.mean()) <= 4 * (variance / weight.size) ** 0.5
+    np.testing.assert_allclose(weight.var(), variance, rtol=0.1)
+    largest = (3 * variance) ** 0.5  # of a uniform distribution
+    assert ("uniform" in initial) == (0.99 * largest < np.abs(weight).max() < largest)
+    groups = drawn(initial, Conv2d(20, 3, groups=5, initial=initial))
+    np.testing.assert_allclose(groups.var(), 5 * variance, rtol=0.2)  # each sums a fifth
+    dense = drawn(initial, Dense(180, initial=initial), (90,))
+    np.testing.assert_allclose(dense.var(), variance, rtol=0.1)
+
+
+@pytest.mark.parametrize("initial", INITIAL)
+def test_initial_values_are_counted_before_they_are_drawn(initial):
+    network = Sequential(Flatten(), Dense(10, initial=initial))
+    check_parameter_count(network, (5, 2, 1), 100)
+    with pytest.raises(CheckpointError, match="more parameters than the file's arrays, 99"):
+        check_parameter_count(network, (5, 2, 1), 99)
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(12, 5), (5, 12)])
+def test_orthogonal_initial_values(inputs, outputs):
+    weight = drawn("", Dense(outputs, initial="orthogonal"), (inputs,))
+    short = weight if inputs < outputs else weight.T
+    np.testing.assert_allclose(short @ short.T, np.eye(5), atol=1e-12)
+    filters = drawn("orthogonal").reshape(90, 20)
+    np.testing.assert_allclose(filters.T @ filters, np.eye(20), atol=1e-12)
+    # All rotations are equally likely: no sign is fixed.
+    corners = {
+        np.sign(
+            Dense(2, initial="orthogonal").init(np.random.default_rng(n), (2,))[0]["weight"][0, 0]
+        )
+        for n in range(9)
+    }
+    assert corners == {-1.0, 1.0}
+
+
 def test_glorot_uniform_fills_its_interval():
     params, _, _ = Conv2d(20, 3).init(np.random.default_rng(0), (9, 9, 10))
     limit = (6.0 / (9 * 10 + 9 * 20)) ** 0.5
@@ -531,6 +591,41 @@ def test_sequential_asks_the_first_learning_layer_for_no_dx():
         (lambda: Conv2d(2, 3, padding="full"), ValueError, 'padding must be "valid", "same" or'),
         (lambda: Conv2d(2, 3, padding=1), TypeError, 'padding must be "valid", "same" or'),
         (lambda: Conv2d(2, 3, padding=(-1, 0)), ValueError, "padding must be at least 0"),
+        (
+            lambda: Conv2d(2, 3, dilation=0),
+            ValueError,
+            "Conv2d: dilation must be at least 1, got 0",
+        ),
+        (
+            lambda: Conv2d(2, 3, dilation="2"),
+            TypeError,
+            "Conv2d: dilation must be an int or a pair",
+        ),
+        (lambda: Conv2d(2, 3, groups=0), ValueError, "Conv2d: groups must be at least 1, got 0"),
+        (lambda: Conv2d(4, 3, groups=3), ValueError, "groups must divide the filters, got 3 for 4"),
+        (lambda: Conv2d(2, 3, initial="he"), ValueError, "Conv2d: initial must be one of glorot_"),
+        (
+            lambda: Dense(2, initial=None),
+            ValueError,
+            "Dense: initial must be one of glorot_uniform",
+        ),
+        (lambda: ConvTranspose2d(0, 3), ValueError, "ConvTranspose2d: filters must be at least 1"),
+        (
+            lambda: ConvTranspose2d(2, 3, 0),
+            ValueError,
+            "ConvTranspose2d: stride must be at least 1",
+        ),
+        (lambda: ConvTranspose2d(2, 3, padding=1), TypeError, "ConvTranspose2d: padding must be"),
+        (
+            lambda: ConvTranspose2d(2, 3, (3, 2), output_padding=2),
+            ValueError,
+            "ConvTranspose2d: output_padding must be less than the stride, got 2",
+        ),
+        (
+            lambda: ConvTranspose2d(2, 3, 2, "same", 1),
+            ValueError,
+            'ConvTranspose2d: output_padding must be 0 with "same", got 1',
+        ),
         (lambda: MaxPool2d(0), ValueError, "MaxPool2d: kernel_size must be at least 1, got 0"),
         (lambda: MaxPool2d(2, (1, 0)), ValueError, "MaxPool2d: stride must be at least 1"),
         (lambda: MaxPool2d(2, ties="last"), ValueError, 'ties must be "first" or "all", got'),
@@ -610,6 +705,18 @@ def test_bad_settings(make, error, message):
         (AvgPool2d(2), (1, 5, 1), "AvgPool2d: the 2x2 window must fit into the image"),
         (GlobalAvgPool2d(), (5,), "GlobalAvgPool2d: input must have 4 axes"),
         (BatchNorm(), (5, 2), "BatchNorm: input must be images, (N, H, W, C), or rows"),
+        (
+            Conv2d(2, 3, dilation=3),
+            (6, 9, 1),
+            "Conv2d: the 7x7 window must fit into the image, got 6x9 pixels",
+        ),
+        (Conv2d(4, 3, groups=2), (5, 5, 3), "Conv2d: groups must divide the channels, got 2 for 3"),
+        (ConvTranspose2d(2, 3), (6,), "ConvTranspose2d: input must have 4 axes"),
+        (
+            ConvTranspose2d(2, 3, padding=(2, 0)),
+            (2, 2, 1),
+            "ConvTranspose2d: padding must leave something of the output, got (2, 0) for 2x2 pixels",
+        ),
         (LayerNorm(), (), "LayerNorm: input must have a last axis, got (N)"),
         (Dropout2d(0.1), (6,), "Dropout2d: input must have 4 axes"),
         (ZeroPad2d(1), (6,), "ZeroPad2d: input must have 4 axes"),

@@ -172,6 +172,44 @@ def test_pytorch_draws_the_same_bits(torch, count):
     assert (found > 0).any()
 
 
+# Shape of the images, filters, channels that one filter sees, window.
+GROUPS = {
+    "dilation": ((2, 8, 9, 2), 3, 2, Window((3, 2), (2, 1), (1, 0, 2, 1), (2, 3))),
+    "groups": ((2, 6, 5, 6), 4, 3, Window((3, 2), (1, 2), (0, 1, 1, 0))),
+    "depthwise": ((3, 7, 6, 3), 6, 1, Window((2, 3), (2, 2), (1, 1, 1, 1), (3, 1))),
+    "of one pixel": ((2, 5, 7, 4), 6, 2, Window((1, 1), (2, 3))),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("engine", ["torch", "jax"])
+@pytest.mark.parametrize("name", GROUPS)
+def test_grouped_convolutions_of_other_engines(name, engine, dtype, torch, jax):
+    shape, filters, own, window = GROUPS[name]
+    record = dict(zip(("torch", "jax"), records(torch, jax), strict=True))[engine]
+    place = torch.asarray if engine == "torch" else jax.numpy.asarray
+    x, bias = whole_numbers(shape), whole_numbers((filters,), seed=2)
+    weight = whole_numbers((*window.kernel_size, own, filters), seed=1)
+    dy = whole_numbers((shape[0], *window.output_shape(*shape[1:3]), filters), seed=3)
+
+    def of(record, place, dtype):
+        arrays = [place(array.astype(dtype)) for array in (x, weight, bias, dy)]
+        y = record.grouped_conv2d(record, *arrays[:3], window)
+        gradients = [
+            record.grouped_conv2d_backward(record, *arrays[:2], arrays[3], window, need)
+            for need in (True, False)
+        ]
+        assert gradients[1][0] is None
+        bare = record.grouped_conv2d(record, *arrays[:2], None, window)
+        found = [y, bare, *gradients[0], *gradients[1][1:]]
+        return {str(n): np.asarray(array) for n, array in enumerate(found)}
+
+    found = of(record, place, dtype)
+    settings = window.stride, window.padding, window.dilation
+    np.testing.assert_array_equal(found["0"], convolution_by_loops(x, weight, bias, *settings))
+    same(found, of(GENERIC, np.asarray, "float64"), dtype)
+
+
 def test_they_keep_the_generic_signatures(torch, jax):
     for record in records(torch, jax):
         assert different_signatures(record) == []

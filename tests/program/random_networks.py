@@ -24,6 +24,7 @@ launching = Late("arraycnn.program.render.launching")
 launchers = Late("arraycnn.ops.compiled.launcher")
 compiled = Late("arraycnn.ops.compiled.record")
 
+CONVOLUTIONS = ["grouped", "transposed"]
 BRANCHES = ["residual", "add", "concatenate"]
 OPTIMIZERS = list(program_cases.OPTIMIZERS.values())[:4]
 
@@ -59,7 +60,7 @@ def pointwise_layers():
 @st.composite
 def image_layers(draw, depth=0):
     """A layer for images; it may not fit their size."""
-    kind = draw(st.sampled_from(["conv", "pool", "any", "any", "inner", *BRANCHES]))
+    kind = draw(st.sampled_from(["conv", *CONVOLUTIONS, "pool", "any", "any", "inner", *BRANCHES]))
     if kind == "conv":
         return cnn.Conv2d(
             draw(st.sampled_from([1, 2, 3, 5, 16, 17])),
@@ -67,6 +68,25 @@ def image_layers(draw, depth=0):
             stride=draw(st.integers(1, 2)),
             padding=draw(st.sampled_from(["valid", "same", (1, 1), (0, 2)])),
             bias=draw(st.booleans()),
+        )
+    if kind == "grouped":
+        groups, of_each = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+        return cnn.Sequential(
+            cnn.Conv2d(groups * draw(st.integers(1, 3)), 1),
+            cnn.Conv2d(
+                groups * of_each,
+                (draw(st.integers(1, 3)), draw(st.integers(1, 3))),
+                stride=draw(st.integers(1, 2)),
+                padding=draw(st.sampled_from(["valid", "same", (1, 1)])),
+                dilation=draw(st.integers(1, 2)),
+                groups=groups,
+            ),
+        )
+    if kind == "transposed":
+        stride = draw(st.integers(1, 2))
+        padding = draw(st.sampled_from(["valid", "same", (1, 0)]))
+        return cnn.ConvTranspose2d(
+            draw(st.integers(1, 4)), draw(st.integers(1, 3)), stride, padding
         )
     if kind == "pool":
         size, stride = draw(st.integers(1, 3)), draw(st.sampled_from([None, 1, 2]))

@@ -152,6 +152,28 @@ def groups_that_do_not_divide_the_channels(here: Here) -> None:
         _init(cnn.GroupNorm(groups), 8, 8, 4)
 
 
+@follows("layers/conv2d.py", "choose groups that do")
+def groups_that_do_not_divide_the_convolved_channels(here: Here) -> None:
+    with here.refused():
+        _init(cnn.Conv2d(6, 3, groups=3), 8, 8, 4)
+    for groups in (1, 2):
+        _init(cnn.Conv2d(6, 3, groups=groups), 8, 8, 4)
+
+
+@follows("layers/conv2d.py", "take a multiple of the groups as filters")
+def groups_that_do_not_divide_the_filters(here: Here) -> None:
+    with here.refused():
+        cnn.Conv2d(4, 3, groups=3)
+    cnn.Conv2d(6, 3, groups=3)
+
+
+@follows("layers/conv_transpose2d.py", "use less padding")
+def a_transposed_convolution_of_which_nothing_is_left(here: Here) -> None:
+    with here.refused():
+        _init(cnn.ConvTranspose2d(2, 3, padding=(2, 2)), 2, 2, 1)
+    assert _init(cnn.ConvTranspose2d(2, 3, padding=(1, 1)), 2, 2, 1)[2] == (2, 2, 2)
+
+
 @follows("layers/batch_norm.py", "put Flatten() before it")
 def batch_norm_of_other_axes(here: Here) -> None:
     layers = cnn.Reshape((4, 4)), cnn.BatchNorm()

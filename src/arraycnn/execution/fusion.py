@@ -178,7 +178,7 @@ def _longest_run(first: Layer, following: list[Layer], ops: Kernels) -> tuple[La
     relu = len(following) > 0 and type(following[0]) is ReLU
     if type(first) is Dense and relu and ops.dense_relu is not None:
         return DenseReLU(first), 2
-    if type(first) is not Conv2d:  # a subclass may compute something else
+    if type(first) is not Conv2d or first.is_grouped:  # a subclass may compute something else
         return first, 1
     pool = following[relu] if len(following) > relu else None
     if ops.conv2d_max_pool2d is not None and type(pool) is MaxPool2d and _is_plain(pool):

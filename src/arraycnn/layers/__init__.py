@@ -7,6 +7,7 @@ from arraycnn.layers.batch_norm import BatchNorm, BatchNorm2d
 from arraycnn.layers.branches import Branches
 from arraycnn.layers.concatenate import Concatenate
 from arraycnn.layers.conv2d import Conv2d
+from arraycnn.layers.conv_transpose2d import ConvTranspose2d
 from arraycnn.layers.dense import Dense
 from arraycnn.layers.dropout import Dropout
 from arraycnn.layers.dropout2d import Dropout2d
@@ -44,6 +45,7 @@ LAYERS: dict[str, type] = {
         BatchNorm,
         Concatenate,
         Conv2d,
+        ConvTranspose2d,
         Dense,
         Dropout,
         Dropout2d,
@@ -89,6 +91,7 @@ __all__ = [
     "Concatenate",
     "Context",
     "Conv2d",
+    "ConvTranspose2d",
     "Dense",
     "Dropout",
     "Dropout2d",

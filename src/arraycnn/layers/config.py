@@ -95,6 +95,9 @@ class _Counting(np.random.Generator):
         self.count(math.prod(shape))
         return np.broadcast_to(0.0, shape)
 
+    def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Any:
+        return self.uniform(size=size)
+
 
 def _from_plain(value: Any, known: dict[str, type], levels: int) -> Any:
     if levels == 0:

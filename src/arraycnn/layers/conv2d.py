@@ -5,14 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from arraycnn.errors import InvalidValueError
 from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.initial_values import Initial, check_initial, initial_values
 from arraycnn.layers.layer import (
     Context,
     Shape,
     Tree,
     check_image_shape,
     check_images,
-    glorot_uniform,
+    written_in_short,
 )
 from arraycnn.ops import Array
 from arraycnn.ops.window import (
@@ -53,9 +55,16 @@ class Conv2d:
         each side.
     bias : bool
         Whether a learned number is added to each output channel.
+    dilation : int or (int, int)
+        How far apart the window's own rows and columns are.
+    groups : int
+        Channels and filters are cut into as many groups, each convolved by itself; as many as
+        channels make a depthwise convolution.
+    initial : str
+        What ``weight`` is at first: "glorot_uniform", "glorot_normal", "he_uniform", "he_normal",
+        "orthogonal" or "zeros" (`initial_values`).
 
-    The parameters are ``weight``, (KH, KW, C, F), Glorot uniform at first, and ``bias``, (F,),
-    zero.
+    The parameters are ``weight``, (KH, KW, C / groups, F), and ``bias``, (F,), zero at first.
     """
 
     filters: int
@@ -63,29 +72,52 @@ class Conv2d:
     stride: Pair = 1
     padding: Padding = "valid"
     bias: bool = True
+    dilation: Pair = 1
+    groups: int = 1
+    initial: Initial = "glorot_uniform"
 
     def __post_init__(self) -> None:
         check_count("Conv2d: filters", self.filters)
         pair("Conv2d", "kernel_size", self.kernel_size)
         pair("Conv2d", "stride", self.stride)
         check_padding("Conv2d", self.padding)
+        pair("Conv2d", "dilation", self.dilation)
+        check_count("Conv2d: groups", self.groups)
+        if self.filters % self.groups:
+            message = (
+                f"Conv2d: groups must divide the filters, got {self.groups} for {self.filters} "
+                "filters; take a multiple of the groups as filters"
+            )
+            raise InvalidValueError(message)
+        check_initial("Conv2d", self.initial)
+
+    def __repr__(self) -> str:
+        return written_in_short(self, ("dilation", "groups", "initial"))
+
+    @property
+    def is_grouped(self) -> bool:
+        """Whether it has groups or dilation, which most kernels of convolutions do not know."""
+        return self.groups > 1 or self.dilation not in (1, (1, 1))
 
     def window(self, height: int, width: int) -> Window:
         """The window on images of ``height`` x ``width`` pixels."""
-        return resolve_window("Conv2d", self.kernel_size, self.stride, self.padding, height, width)
+        shape = height, width, self.dilation
+        return resolve_window("Conv2d", self.kernel_size, self.stride, self.padding, *shape)
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
         height, width, channels = check_image_shape("Conv2d", input_shape)
         window = self.window(height, width)
-        pixels = window.kernel_size[0] * window.kernel_size[1]
-        params = {
-            "weight": glorot_uniform(
-                rng,
-                (*window.kernel_size, channels, self.filters),
-                inputs=pixels * channels,
-                outputs=pixels * self.filters,
+        if channels % self.groups:
+            message = (
+                f"Conv2d: groups must divide the channels, got {self.groups} for {channels} "
+                "channels; choose groups that do"
             )
-        }
+            raise InvalidValueError(message)
+        pixels = window.kernel_size[0] * window.kernel_size[1]
+        own = channels // self.groups
+        shape = (*window.kernel_size, own, self.filters)
+        ends = pixels * own, pixels * self.filters // self.groups
+        params = {"weight": initial_values(self.initial, rng, shape, *ends)}
         if self.bias:
             params["bias"] = np.zeros(self.filters)
         return params, {}, (*window.output_shape(height, width), self.filters)
@@ -93,27 +125,31 @@ class Conv2d:
     def forward(
         self, params: Tree, state: Tree, x: Array, context: Context
     ) -> tuple[Array, Tree, Any]:
-        check_images("Conv2d", x, channels=params["weight"].shape[2])
-        window = self.window(x.shape[1], x.shape[2])
-        y = context.ops.conv2d(context.ops, x, params["weight"], params.get("bias"), window)
+        check_images("Conv2d", x, channels=params["weight"].shape[2] * self.groups)
+        window, ops = self.window(x.shape[1], x.shape[2]), context.ops
+        convolve = ops.grouped_conv2d if self.is_grouped else ops.conv2d
+        y = convolve(context.ops, x, params["weight"], params.get("bias"), window)
         return y, state, (x,)
 
     def backward(
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
     ) -> tuple[Array | None, Tree]:
         (x,) = residuals
-        window = self.window(x.shape[1], x.shape[2])
-        dx, dweight, dbias = context.ops.conv2d_backward(
-            context.ops, x, params["weight"], dy, window, need_dx
-        )
+        window, ops = self.window(x.shape[1], x.shape[2]), context.ops
+        backward = ops.grouped_conv2d_backward if self.is_grouped else ops.conv2d_backward
+        dx, dweight, dbias = backward(context.ops, x, params["weight"], dy, window, need_dx)
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
 
     def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
         window = self.window(*graph.input_shape[:2])
         top, bottom, left, right = window.padding
         arrays = [graph.weight(name) for name in (["weight", "bias"] if self.bias else ["weight"])]
+        grouped: dict[str, Any] = {}
+        if self.is_grouped:
+            grouped = {"dilations": window.dilation, "group": self.groups}
         return graph.node(
             *("Conv", x, *arrays),
+            **grouped,
             kernel_shape=window.kernel_size,
             strides=window.stride,
             pads=[top, left, bottom, right],
@@ -126,6 +162,10 @@ class Conv2d:
         settings = [str(channels), str(self.filters), str(self.kernel_size)]
         if window.stride != (1, 1):
             settings.append(f"stride={self.stride}")
+        if window.dilation != (1, 1):
+            settings.append(f"dilation={self.dilation}")
+        if self.groups > 1:
+            settings.append(f"groups={self.groups}")
         name, source = "nn.Conv2d", ""
         if (top, left) != (bottom, right):
             name, source = "PaddedConv2d", _TORCH

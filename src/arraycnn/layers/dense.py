@@ -7,13 +7,14 @@ import numpy as np
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.initial_values import Initial, check_initial, initial_values
 from arraycnn.layers.layer import (
     Context,
     Shape,
     Tree,
     check_floating,
-    glorot_uniform,
     with_n,
+    written_in_short,
 )
 from arraycnn.ops import Array
 from arraycnn.setting_checks import check_count
@@ -28,16 +29,22 @@ class Dense:
     outputs : int
     bias : bool
         Whether a learned number is added to each output.
+    initial : str
+        What ``weight`` is at first, as in `Conv2d`.
 
-    The parameters are ``weight``, (inputs, outputs), Glorot uniform at first, and ``bias``,
-    (outputs,), zero.
+    The parameters are ``weight``, (inputs, outputs), and ``bias``, (outputs,), zero at first.
     """
 
     outputs: int
     bias: bool = True
+    initial: Initial = "glorot_uniform"
 
     def __post_init__(self) -> None:
         check_count("Dense: outputs", self.outputs)
+        check_initial("Dense", self.initial)
+
+    def __repr__(self) -> str:
+        return written_in_short(self, ("initial",))
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
         if len(input_shape) != 1:
@@ -47,7 +54,8 @@ class Dense:
             )
             raise InvalidValueError(message)
         (inputs,) = input_shape
-        params = {"weight": glorot_uniform(rng, (inputs, self.outputs), inputs, self.outputs)}
+        shape = inputs, self.outputs
+        params = {"weight": initial_values(self.initial, rng, shape, *shape)}
         if self.bias:
             params["bias"] = np.zeros(self.outputs)
         return params, {}, (self.outputs,)

@@ -10,7 +10,7 @@ boolean mask); residuals are arrays only; nothing is changed in place but throug
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -163,6 +163,16 @@ def glorot_uniform(rng: np.random.Generator, shape: Shape, inputs: int, outputs:
     return rng.uniform(-limit, limit, shape)
 
 
+def written_in_short(layer: Any, settled: tuple[str, ...]) -> str:
+    """``layer`` as a dataclass is written, without the fields ``settled`` that have their default."""
+    shown = [
+        f"{field.name}={getattr(layer, field.name)!r}"
+        for field in fields(layer)
+        if field.name not in settled or getattr(layer, field.name) != field.default
+    ]
+    return f"{type(layer).__name__}({', '.join(shown)})"
+
+
 def with_n(shape: Shape) -> str:
     """``shape`` as users see it, (N, ...)."""
     return "(" + ", ".join(["N", *map(str, shape)]) + ")"
@@ -181,4 +191,5 @@ __all__ = [
     "check_layer",
     "glorot_uniform",
     "with_n",
+    "written_in_short",
 ]

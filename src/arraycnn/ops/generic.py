@@ -62,8 +62,8 @@ def im2col(x: Array, window: Window) -> Array:
     xp = array_namespace(x)
     images, height, width, channels = x.shape
     rows, columns = window.output_shape(height, width)
-    padded = _padded(x, window)
-    pixels = [padded[window.pixels(offset, (rows, columns))] for offset in window.offsets()]
+    wide = padded(x, window)
+    pixels = [wide[window.pixels(offset, (rows, columns))] for offset in window.offsets()]
     return xp.reshape(xp.concat(pixels, axis=3), (images * rows * columns, len(pixels) * channels))
 
 
@@ -85,7 +85,7 @@ def col2im(columns: Array, input_shape: tuple[int, ...], window: Window) -> Arra
     offsets = window.offsets()
     by_offset = xp.reshape(columns, (images, *output, len(offsets), channels))
     parts = [by_offset[:, :, :, number, :] for number in range(len(offsets))]
-    return _scatter(parts, input_shape, window)
+    return scatter(parts, input_shape, window)
 
 
 def conv2d(ops: Kernels, x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
@@ -163,7 +163,7 @@ def max_pool2d_backward(
         xp.where(winners == place if ties == "first" else winners[place, ...], dy, 0.0)
         for place in range(len(window.offsets()))
     ]
-    return _scatter(parts, input_shape, window)
+    return scatter(parts, input_shape, window)
 
 
 def at_winners(x: Array, winners: Array, window: Window) -> Array:
@@ -191,7 +191,7 @@ def avg_pool2d(x: Array, window: Window) -> Array:
 def avg_pool2d_backward(dy: Array, input_shape: tuple[int, ...], window: Window) -> Array:
     """Gradient of `avg_pool2d` for the image, (N, H, W, C)."""
     count = len(window.offsets())
-    return _scatter([dy / float(count)] * count, input_shape, window)
+    return scatter([dy / float(count)] * count, input_shape, window)
 
 
 def softmax_cross_entropy(
@@ -343,7 +343,8 @@ def adam_update(
     return moved, first_moments, second_moments, decays
 
 
-def _padded(x: Array, window: Window) -> Array:
+def padded(x: Array, window: Window) -> Array:
+    """``x``, (N, H, W, C), with the window's zeros around it."""
     top, bottom, left, right = window.padding
     if not (top or bottom or left or right):
         return x
@@ -355,7 +356,7 @@ def _window_pixels(x: Array, window: Window) -> list[Array]:
     return [x[window.pixels(offset, output)] for offset in window.offsets()]
 
 
-def _scatter(parts: list[Array], input_shape: tuple[int, ...], window: Window) -> Array:
+def scatter(parts: list[Array], input_shape: tuple[int, ...], window: Window) -> Array:
     """Add one (N, OH, OW, C) array for each place in the window to the pixels at that place."""
     xp = array_namespace(parts[0])
     images, height, width, channels = input_shape

@@ -1,9 +1,10 @@
 """XLA's kernels for JAX arrays: convolutions by `lax`, no autodiff. Eager or inside `jax.jit`.
 
 All gradients are convolutions again, of `dy` with the turned filters for the image, and of the image
-with `dy` for the filters. XLA has fast convolutions for float32 alone, so those of float64 stay
-products of matrices. Pools are pointwise over the pixels of a window, which XLA makes one loop of
-with what is around them; its own `select_and_scatter` is several times slower on a CPU.
+with `dy` for the filters; of convolutions with groups or dilation JAX makes them, by transposition. XLA
+has fast convolutions for float32 alone, so those of float64 stay products of matrices. Pools are
+pointwise over the pixels of a window, which XLA makes one loop of with what is around them; its own
+`select_and_scatter` is several times slower on a CPU.
 """
 
 from dataclasses import replace
@@ -13,6 +14,7 @@ from typing import Any
 from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import generic
 from arraycnn.ops.arrays import Array, is_jax_array
+from arraycnn.ops.conv2d import grouped
 from arraycnn.ops.kernels import GENERIC, Kernels
 from arraycnn.ops.window import Window
 
@@ -20,7 +22,7 @@ from arraycnn.ops.window import Window
 @cache
 def jax_kernels() -> Kernels:
     """The record for JAX arrays and tracers. JAX is imported here."""
-    from jax import lax, numpy
+    from jax import lax, linear_transpose, numpy
 
     def conv2d(ops: Kernels, x: Array, weight: Array, bias: Array | None, window: Window) -> Array:
         _check("conv2d", x, weight)
@@ -56,6 +58,37 @@ def jax_kernels() -> Kernels:
             dimension_numbers=("NHWC", "HWOI", "NHWC"),
         )
         return dx, dweight, dbias
+
+    def grouped_conv2d(
+        ops: Kernels, x: Array, weight: Array, bias: Array | None, window: Window
+    ) -> Array:
+        _check("grouped_conv2d", x, weight)
+        if x.dtype != numpy.float32:
+            return grouped.grouped_conv2d(ops, x, weight, bias, window)
+        y = in_groups(x, weight, window)
+        return y if bias is None else y + bias
+
+    def grouped_conv2d_backward(
+        ops: Kernels, x: Array, weight: Array, dy: Array, window: Window, need_dx: bool
+    ) -> tuple[Array | None, Array, Array]:
+        _check("grouped_conv2d_backward", x, weight, dy)
+        if x.dtype != numpy.float32:
+            return grouped.grouped_conv2d_backward(ops, x, weight, dy, window, need_dx)
+        dbias = numpy.sum(dy, axis=(0, 1, 2))
+        (dweight,) = linear_transpose(lambda given: in_groups(x, given, window), weight)(dy)
+        if not need_dx:
+            return None, dweight, dbias
+        (dx,) = linear_transpose(lambda given: in_groups(given, weight, window), x)(dy)
+        return dx, dweight, dbias
+
+    def in_groups(x: Array, weight: Array, window: Window) -> Array:
+        top, bottom, left, right = window.padding
+        return lax.conv_general_dilated(
+            *(x, weight, window.stride, ((top, bottom), (left, right))),
+            rhs_dilation=window.dilation,
+            feature_group_count=x.shape[3] // weight.shape[2],
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
 
     def side_by_side(windows: Array, input_shape: tuple[int, ...]) -> Array:
         """The image of windows that touch, (N, OH, KH, OW, KW, C); pixels of none are zero."""
@@ -111,6 +144,8 @@ def jax_kernels() -> Kernels:
         GENERIC,
         conv2d=conv2d,
         conv2d_backward=conv2d_backward,
+        grouped_conv2d=grouped_conv2d,
+        grouped_conv2d_backward=grouped_conv2d_backward,
         max_pool2d_backward=max_pool2d_backward,
         avg_pool2d_backward=avg_pool2d_backward,
     )

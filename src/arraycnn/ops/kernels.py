@@ -10,6 +10,7 @@ from typing import Any
 
 from arraycnn.ops import batch_norm as batch_norms
 from arraycnn.ops import generic, random_bits
+from arraycnn.ops.conv2d import grouped
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,8 @@ class Kernels:
     col2im: Callable = generic.col2im
     conv2d: Callable = generic.conv2d
     conv2d_backward: Callable = generic.conv2d_backward
+    grouped_conv2d: Callable = grouped.grouped_conv2d
+    grouped_conv2d_backward: Callable = grouped.grouped_conv2d_backward
     max_pool2d: Callable = generic.max_pool2d
     max_pool2d_backward: Callable = generic.max_pool2d_backward
     at_winners: Callable = generic.at_winners

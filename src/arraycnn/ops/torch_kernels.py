@@ -14,6 +14,7 @@ from typing import Any
 from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import generic
 from arraycnn.ops.arrays import Array, is_torch_array
+from arraycnn.ops.conv2d import grouped
 from arraycnn.ops.kernels import GENERIC, Kernels
 from arraycnn.ops.optimizer_updates import torch as torch_updates
 from arraycnn.ops.random_bits import torch as torch_random
@@ -70,12 +71,18 @@ def torch_kernels() -> Kernels:
             return dx, dweight, dbias
         if window.kernel_size == (1, 1):
             return generic.conv2d_backward(ops, x, weight, dy, window, need_dx)
+        return convolution_backward(x, weight, dy, window, need_dx)
+
+    def convolution_backward(
+        x: Array, weight: Array, dy: Array, window: Window, need_dx: bool
+    ) -> tuple[Array | None, Array, Array]:
         images, padding = padded(x, window)
         # oneDNN's gradient of the bias takes up to ten times what the sum does.
         dbias = dy.sum((0, 1, 2))
         dx, dweight, _ = aten.convolution_backward.default(
             *(channels_last(dy), images, filters(weight), None),
-            *(window.stride, padding, (1, 1), False, (0, 0), 1, (need_dx, True, False)),
+            *(window.stride, padding, window.dilation, False, (0, 0)),
+            *(x.shape[3] // weight.shape[2], (need_dx, True, False)),
         )
         if need_dx:
             top, _, left, _ = window.padding
@@ -83,6 +90,24 @@ def torch_kernels() -> Kernels:
                 dx = dx[:, :, top : top + x.shape[1], left : left + x.shape[2]]
             dx = _channels_at_end(dx)
         return dx if need_dx else None, dweight.permute(2, 3, 1, 0), dbias
+
+    def grouped_conv2d(
+        ops: Kernels, x: Array, weight: Array, bias: Array | None, window: Window
+    ) -> Array:
+        _check("grouped_conv2d", x, weight)
+        if window.kernel_size == (1, 1):
+            return grouped.grouped_conv2d(ops, x, weight, bias, window)
+        images, padding = padded(x, window)
+        settings = window.stride, padding, window.dilation, x.shape[3] // weight.shape[2]
+        return _channels_at_end(functional.conv2d(images, filters(weight), bias, *settings))
+
+    def grouped_conv2d_backward(
+        ops: Kernels, x: Array, weight: Array, dy: Array, window: Window, need_dx: bool
+    ) -> tuple[Array | None, Array, Array]:
+        _check("grouped_conv2d_backward", x, weight, dy)
+        if window.kernel_size == (1, 1):
+            return grouped.grouped_conv2d_backward(ops, x, weight, dy, window, need_dx)
+        return convolution_backward(x, weight, dy, window, need_dx)
 
     def max_pool2d(x: Array, window: Window, ties: str) -> tuple[Array, Array]:
         _check("max_pool2d", x)
@@ -187,6 +212,8 @@ def torch_kernels() -> Kernels:
         dense_backward=dense_backward,
         conv2d=conv2d,
         conv2d_backward=conv2d_backward,
+        grouped_conv2d=grouped_conv2d,
+        grouped_conv2d_backward=grouped_conv2d_backward,
         max_pool2d=max_pool2d,
         max_pool2d_backward=max_pool2d_backward,
         avg_pool2d=avg_pool2d,

@@ -20,11 +20,19 @@ class Window:
         Rows and columns, in pixels.
     padding : (int, int, int, int)
         Pixels of zeros added at the top, bottom, left and right.
+    dilation : (int, int)
+        How far apart the window's own rows and columns are. Kernels know none but `grouped_conv2d`.
     """
 
     kernel_size: tuple[int, int]
     stride: tuple[int, int] = (1, 1)
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    dilation: tuple[int, int] = (1, 1)
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns from the window's first pixel to its last."""
+        return _extent(self.kernel_size, self.dilation)
 
     def padded_shape(self, height: int, width: int) -> tuple[int, int]:
         """Height and width of an image of ``height`` x ``width`` pixels after padding."""
@@ -34,14 +42,16 @@ class Window:
     def output_shape(self, height: int, width: int) -> tuple[int, int]:
         """How many window positions fit: (OH, OW). An incomplete window at the edge is dropped."""
         padded_height, padded_width = self.padded_shape(height, width)
+        tall, wide = self.extent
         return (
-            (padded_height - self.kernel_size[0]) // self.stride[0] + 1,
-            (padded_width - self.kernel_size[1]) // self.stride[1] + 1,
+            (padded_height - tall) // self.stride[0] + 1,
+            (padded_width - wide) // self.stride[1] + 1,
         )
 
     def offsets(self) -> list[tuple[int, int]]:
         """Every (row, column) inside the window, in row-major order."""
-        return [(i, j) for i in range(self.kernel_size[0]) for j in range(self.kernel_size[1])]
+        (rows, columns), (down, right) = self.kernel_size, self.dilation
+        return [(i * down, j * right) for i in range(rows) for j in range(columns)]
 
     def pixels(
         self, offset: tuple[int, int], output_shape: tuple[int, int]
@@ -87,7 +97,13 @@ def check_padding(owner: str, padding: Padding) -> None:
 
 @lru_cache
 def resolve_window(
-    owner: str, kernel_size: Pair, stride: Pair, padding: Padding, height: int, width: int
+    owner: str,
+    kernel_size: Pair,
+    stride: Pair,
+    padding: Padding,
+    height: int,
+    width: int,
+    dilation: Pair = 1,
 ) -> Window:
     """The window for images of ``height`` x ``width`` pixels.
 
@@ -100,26 +116,33 @@ def resolve_window(
         The window does not fit once into the padded image.
     """
     kernel, step = pair(owner, "kernel_size", kernel_size), pair(owner, "stride", stride)
+    apart = pair(owner, "dilation", dilation)
+    tall, wide = _extent(kernel, apart)
     if padding == "valid":
         sides = (0, 0, 0, 0)
     elif padding == "same":
         sides = (
-            *_same_padding(height, kernel[0], step[0]),
-            *_same_padding(width, kernel[1], step[1]),
+            *_same_padding(height, tall, step[0]),
+            *_same_padding(width, wide, step[1]),
         )
     else:
         rows, columns = pair(owner, "padding", padding, minimum=0)  # type: ignore[arg-type]
         sides = (rows, rows, columns, columns)
-    window = Window(kernel, step, sides)
+    window = Window(kernel, step, sides, apart)
     padded = window.padded_shape(height, width)
-    if padded[0] < kernel[0] or padded[1] < kernel[1]:
+    if padded[0] < tall or padded[1] < wide:
         message = (
-            f"{owner}: the {kernel[0]}x{kernel[1]} window must fit into the image, "
+            f"{owner}: the {tall}x{wide} window must fit into the image, "
             f"got {height}x{width} pixels (padded {padded[0]}x{padded[1]}); "
             "use larger images, a smaller window or fewer layers before this one"
         )
         raise InvalidValueError(message)
     return window
+
+
+def _extent(kernel_size: tuple[int, int], dilation: tuple[int, int]) -> tuple[int, int]:
+    (rows, columns), (down, right) = kernel_size, dilation
+    return (rows - 1) * down + 1, (columns - 1) * right + 1
 
 
 def _same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
