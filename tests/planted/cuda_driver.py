@@ -17,7 +17,7 @@ FAULTS = [
     ("ops/cuda/cupy.py", "        self._arrived[turn].record(self._stream)\n", "", ORDER),
     ("ops/cuda/cupy.py", "        self._taken[turn].record(self._current())\n", "", ORDER),
     ("ops/cuda/cupy.py", "            taken.record(self._current())\n", "            pass\n", ORDER),
-    ("ops/cuda/cupy.py", "self.graph.launch()", "self.graph.launch(self._launcher._cupy.cuda.Stream.null)", ORDER),
+    ("ops/cuda/cupy.py", "                part()\n", "                with self._launcher._cupy.cuda.Stream.null:\n                    part()\n", ORDER),
     ("ops/cuda/cupy.py", "self._cupy.asnumpy(array)", "self._cupy.asnumpy(array, stream=self._cupy.cuda.Stream(non_blocking=True))", ORDER),
     ("backends/cupy.py", "                array.device.synchronize()", "                pass", DEVICES),
     # Another device.
@@ -27,13 +27,13 @@ FAULTS = [
     ("ops/cuda/cupy.py", "        with self._device:\n            if (file", "        if True:\n            if (file", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            return _PinnedSender", "        if True:\n            return _PinnedSender", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            stream =", "        if True:\n            stream =", DEVICES),
-    ("ops/cuda/cupy.py", "        with self._device:\n            self.graph.launch()", "        if True:\n            self.graph.launch()", DEVICES),
+    ("ops/cuda/cupy.py", "        with self._device:\n            for part in self.parts", "        if True:\n            for part in self.parts", DEVICES),
     ("ops/cuda/cupy.py", " and array.device.id == self._number", "", DEVICES),
     ("backends/cupy.py", "if array.device.id == self.device:", "if True:", DEVICES),
     ("backends/cupy.py", "return self._library().cuda.Device(self.device)", "return self._library().cuda.Device(0)", DEVICES),
     ("backends/cupy.py", "free, _ = self._library().cuda.Device(self.device).mem_info", "free, _ = self._library().cuda.Device(0).mem_info", DEVICES),
     ("backends/cupy.py", "with cupy.cuda.Device(self.device) as device:", "with cupy.cuda.Device(0) as device:", DEVICES),
-    ("backends/cupy.py", "if not self.graph or not task.is_plain:", "if not task.is_plain:", DEVICES),
+    ("backends/cupy.py", "        if not self.graph:\n            return super().training_plan(task, carry)\n", "", DEVICES),
     # An address, or what lies there, that is stale.
     ("ops/cuda/cupy.py", "with stream, cupy.cuda.using_allocator(recording.pool.malloc):", "with stream:", ORDER),
     ("execution/recorded_inference.py", "        static[...] = images\n        replay()", "        replay()", ORDER),
@@ -52,7 +52,7 @@ FAULTS = [
     ("execution/recorded.py", "        _overwrite(carry, new)\n", "        self._launcher.asarray(np.zeros(3))\n        _overwrite(carry, new)\n", CAPTURE),
     ("execution/recorded.py", "                self._rehearse(recordings)\n", "                pass\n", CAPTURE),
     ("ops/cuda/cupy.py", "if (file, kernel) not in self._functions:", "if True:", CAPTURE),
-    ("backends/cupy.py", "self.precision, in_place=True)", "self.precision)", CAPTURE),
+    ("execution/device.py", "        self._run_program(recordings, arrays, tables=count)", "        self._run_program(recordings, {**arrays, 'cursor': tables.cursor.copy()}, tables=count)", CAPTURE),
     # Work that is done again and again.
     ("execution/recorded.py", "if steps not in recordings.graphs:", "if True:", CAPTURE),
     ("execution/recorded.py", "lengths = (self._unrolled, 1)", "lengths = (self._unrolled * 2, 1)", CAPTURE),

@@ -19,7 +19,7 @@ FAULTS = [
     ("training/step.py", "losses = weights * losses", "losses = losses", LOSSES),
     ("program/screening.py", " and type(objective.loss) in LOSSES.values()", "", TRAINING + "counts"),
     ("program/steps.py", "HEADS.gather(given, random.indices) if whole else given", "given", TRAINING + "'program and not compiled'"),
-    ("program/steps.py", "xp.arange(count, dtype=np.int32) == cursor", "xp.arange(count, dtype=np.int32) >= cursor", PROGRAM),
+    ("program/steps.py", "xp.arange(table.shape[0], dtype=np.int32) == cursor", "xp.arange(table.shape[0], dtype=np.int32) >= cursor", PROGRAM),
     ("model/label_inputs.py", "fits and (all_are or not is_one_hot(y))", "fits and not is_one_hot(y)", TRAINING + "soft_ones"),
     ("model/label_inputs.py", "wrong = (y < -_ROUNDING) | (y > 1.0 + _ROUNDING)", "wrong = y > 1.0 + _ROUNDING", TRAINING + "refused_everywhere"),
     ("losses/config.py", "{**LOSSES, **{loss.__name__: loss for loss in user_losses}}", "dict(LOSSES)", TRAINING + "file_names"),

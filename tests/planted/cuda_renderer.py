@@ -1,0 +1,64 @@
+"""Faults in what makes CUDA C++ of programs: walks, groups, reductions, epilogues, launches."""
+
+OPS = "program/test_program_cuda.py -k 'traced or reals or whole or casts or powers or remainder or no_code'"
+SUMS = "program/test_program_cuda.py -k 'reductions or blocks or variance or squares or follow_a_sum'"
+KERNELS = "program/test_program_cuda.py -k 'share_a_kernel or follow or moved_at_once or batch_size or kernels_of'"
+STEPS = "program/test_program_cuda.py -k eager_step"
+EPILOGUES = "program/test_program_cuda.py -k 'epilogue or needs_more or norms'"
+
+_CUDA = "program/render/cuda"
+
+FAULTS = [
+    ("ops/cuda/pointwise.cuh", "return a > b || a != a ? a : b;", "return a > b ? a : b;", SUMS),
+    ("ops/cuda/pointwise.cuh", "return rest != T(0) &&", "return rest == T(0) &&", OPS),
+    ("ops/cuda/pointwise.cuh", "(rest < T(0)) != (b < T(0))", "rest < T(0)", OPS),
+    ("ops/cuda/pointwise.cuh", "if (b == T(0)) return T(0);", "", OPS),
+    ("ops/cuda/pointwise.cuh", "return (T)((U)a * (U)b);", "return (T)(a * b);", OPS),
+    ("ops/cuda/pointwise.cuh", "if (x != x) return T(0);", "", OPS),
+    ("ops/cuda/pointwise.cuh", "x >= (double)most ? most", "x > (double)most ? most", OPS),
+    ("ops/cuda/pointwise.cuh", "left % 2", "left", OPS),
+    ("ops/cuda/pointwise.cuh", "index < 0 ? index + size : index", "index", OPS),
+    ("ops/cuda/pointwise.cuh", "return a.place < b.place ? a : b;", "return a;", SUMS),
+    ("ops/cuda/pointwise.cuh", "!nan_a && (nan_b || better)", "better", SUMS),
+    ("ops/cuda/pointwise.cuh", "if (a.place < 0) return b;", "", SUMS),
+    ("ops/cuda/pointwise.cuh", "away * away * a.count * share", "away * away * share", SUMS),
+    ("ops/cuda/pointwise.cuh", "so_far.squares += away * (x - so_far.mean)", "so_far.squares += away * away", SUMS),
+    ("ops/cuda/pointwise.cuh", "shared[place + half * STRIDE]", "shared[place + half]", SUMS),
+    ("ops/cuda/pointwise.cuh", "        __syncthreads();\n        if (rank < half) {", "        if (rank < half) {", SUMS),
+    ("ops/cuda/pointwise.cuh", "    __syncthreads();  // `shared` may be written again\n", "", SUMS + " or " + STEPS.partition("-k ")[2]),
+    ("ops/cuda/pointwise.cuh", "split += RANKS", "split += RANKS + 1", SUMS),
+    ("ops/cuda/device.cuh", "        if (is_last) *counter = 0;\n", "", SUMS),
+    ("ops/cuda/device.cuh", "    __threadfence();\n    __syncthreads();", "    __syncthreads();", KERNELS),
+    (f"{_CUDA}/pointwise.py", '"round": "rint"', '"round": "floor"', OPS),
+    (f"{_CUDA}/pointwise.py", 'return f"(1 / {whole})" if exponent < 0 else whole', "return whole", OPS),
+    (f"{_CUDA}/walk.py", "for axis in axes", "for axis in axes[:1]", KERNELS),
+    (f"{_CUDA}/walk.py", "lanes * widest > 16 or groups[-1][1] % lanes", "lanes * widest > 16", OPS),
+    (f"{_CUDA}/walk.py", "all(place % lanes == 0 for place in (access.offset, *others))", "True", OPS),
+    (f"{_CUDA}/walk.py", "per = max(1, -(-rows // wanted))", "per = max(1, rows // wanted)", SUMS),
+    (f"{_CUDA}/lines.py", "terms.append(str(access.offset))", "terms.append(str(-access.offset))", OPS),
+    (f"{_CUDA}/lines.py", "{rest} % {axis.size}", "{rest} % {axis.size + 1}", OPS),
+    (f"{_CUDA}/loop_text.py", 'first + (Index){share}"', 'first + (Index){share} - 1"', SUMS),
+    (f"{_CUDA}/loop_text.py", "{' * LANES + l' if along else ''}", "", SUMS),
+    (f"{_CUDA}/kernel_text.py", 'self._lines.append("__syncthreads();")', "pass", KERNELS),
+    (f"{_CUDA}/kernel_text.py", "int(bool(group.following) or any(parts))", "int(any(parts))", KERNELS + " or " + STEPS.partition("-k ")[2]),
+    (f"{_CUDA}/kernel_text.py", "found[root.target, root.target.dtype.itemsize * walk.lanes] = None", "pass", OPS),
+    (f"{_CUDA}/parameters.py", "if node in self._written else", "if False else", KERNELS),
+    (f"{_CUDA}/grouping.py", "writes & (other_reads | other_writes) or reads & other_writes", "writes & other_reads", STEPS),
+    (f"{_CUDA}/grouping.py", "if room and _are_apart(group.following, schedule):", "if room:", STEPS),
+    (f"{_CUDA}/grouping.py", 'any(node.op in ("update", "concat") for node in step.writes)', "False", STEPS),
+    (f"{_CUDA}/moments.py", "if number is None or _seen_through(node.inputs[0]) is not total:", "if number is None:", SUMS),
+    (f"{_CUDA}/moments.py", "abs(float(number) - wanted) <= _ROUNDING * wanted", "True", SUMS),
+    (f"{_CUDA}/moments.py", "found[0].strides == tuple(strides)", "True", SUMS),
+    (f"{_CUDA}/epilogue.py", "one.op != \"load\" or one.access != dense(node.shape)", "one.op != \"load\"", EPILOGUES),
+    (f"{_CUDA}/epilogue.py", "if any(node in other.reads for other in schedule.steps if other is not step):", "if False:", EPILOGUES),
+    (f"{_CUDA}/epilogue.py", "if base(node) in {base(one) for one in schedule.program.outputs.values()}:", "if False:", EPILOGUES),
+    (f"{_CUDA}/epilogue.py", 'body.append(f"value += ', 'body.append(f"value -= ', EPILOGUES),
+    (f"{_CUDA}/epilogue.py", 'if head.op.endswith("_relu"):', "if False:", EPILOGUES),
+    (f"{_CUDA}/launches.py", "text = self._text(group, wide=False)", "pass", KERNELS),
+    (f"{_CUDA}/launches.py", "            del freed[step]\n", "            pass\n", STEPS),
+    ("ops/max_pool2d/windows.cu", "s.pixel(place / s.wide, place % s.wide, 0)", "s.pixel(place % s.wide, place / s.wide, 0)", "ops/test_cuda_windows.py"),
+    ("program/steps.py", "xp.arange(table.shape[0], dtype=np.int32) == cursor, value, table", "xp.arange(table.shape[0], dtype=np.int32) >= cursor, value, table", "--host-driver=eager backends/test_host_driver_programs.py"),
+    ("ops/cuda/cupy.py", "        recording.parts.append(function)\n", "", "--host-driver=eager backends/test_host_driver_programs.py"),
+    ("ops/cuda/cupy.py", "                stream.synchronize()  # the recording may be started on another one\n", "", "--host-driver=lazy backends/test_host_driver_programs.py"),
+    ("program/opaque.py", "found == wanted", "found is not None", "program/test_program_opaque.py -k 'not True'"),
+]  # fmt: skip
