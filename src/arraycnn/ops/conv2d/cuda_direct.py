@@ -6,7 +6,7 @@ from typing import Any
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.checks import check_shape, of_dtype
 from arraycnn.ops.cuda.launcher import WARP, Launcher, Size, blocks, c_name
-from arraycnn.ops.relu.cuda import relu_backward
+from arraycnn.ops.max_pool2d.cuda import max_pool2d_backward
 from arraycnn.ops.window import Window
 
 _MOST_CHANNELS = 4
@@ -85,9 +85,10 @@ def conv2d_max_pool2d_backward(
     for name, array in (("y", y), ("winners", winners), ("dy", dy)):
         check_shape(f"{owner}: {name}", array, shape)
     if not _suits(x.shape, weight.shape, window, pool):
-        gated = relu_backward(launcher, y, dy) if relu else dy
         convolved = (x.shape[0], *window.output_shape(*x.shape[1:3]), weight.shape[3])
-        dconvolved = ops.max_pool2d_backward(gated, winners, convolved, pool, "first")
+        gate = y if relu else None
+        spread = (dy, winners, convolved, pool, "first", gate)
+        dconvolved = max_pool2d_backward(launcher, *spread)
         return ops.conv2d_backward(ops, x, weight, dconvolved, window, need_dx)
     x, weight, y, dy = launcher.floating(owner, x, weight, y, dy)
     (winners,) = of_dtype(launcher, owner, ("uint8",), winners)

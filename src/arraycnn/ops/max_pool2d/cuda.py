@@ -59,8 +59,12 @@ def max_pool2d_backward(
     input_shape: tuple[int, ...],
     window: Window,
     ties: str,
+    gate: Array | None = None,
 ) -> Array:
-    (dy,) = launcher.floating("max_pool2d_backward", dy)
+    """With a gate, of dy's shape, ``dy`` counts only where that is above 0."""
+    dy, *gates = launcher.floating("max_pool2d_backward", dy, *([] if gate is None else [gate]))
+    for one in gates:
+        check_shape("max_pool2d_backward: gate", one, dy.shape)
     accepted = ("bool",) if ties == "all" else ("uint8", "int32")
     (winners,) = of_dtype(launcher, "max_pool2d_backward", accepted, winners)
     output_shape = _output_shape(input_shape, window)
@@ -69,7 +73,9 @@ def max_pool2d_backward(
     check_shape("max_pool2d_backward: winners", winners, (*places, *output_shape))
     dx = launcher.empty(input_shape, dy.dtype)
     kernel = f"max_pool2d_backward<{c_name(dy)}, {c_name(winners)}, {_edge(window)}>"
-    _launch(launcher, kernel, dx, (dy, winners, dx), input_shape, window)
+    _launch(
+        launcher, kernel, dx, (dy, winners, gates[0] if gates else None, dx), input_shape, window
+    )
     return dx
 
 

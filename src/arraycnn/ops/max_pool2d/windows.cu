@@ -166,10 +166,12 @@ DEVICE bool wins(const bool* winners, long long output, int place, const Sizes& 
     return winners[place * s.images * s.output() + output];
 }
 
-// dx[n, h, w, c] = the sum of dy over the windows that the pixel wins; `winners` of either kind.
+// dx[n, h, w, c] = the sum of dy over the windows that the pixel wins; `winners` of either kind. With a
+// gate (null: none), of dy's shape, dy counts where that is above 0.
 template <typename T, typename Winner, int EDGE>
 __global__ void max_pool2d_backward(const T* __restrict__ dy,
-                                    const Winner* __restrict__ winners, T* __restrict__ dx,
+                                    const Winner* __restrict__ winners,
+                                    const T* __restrict__ gate, T* __restrict__ dx,
                                     SIZE_PARAMETERS) {
     const Sizes s = sizes_of<EDGE>(SIZE_ARGUMENTS);
     if (my_element() >= s.image()) return;
@@ -178,7 +180,8 @@ __global__ void max_pool2d_backward(const T* __restrict__ dy,
         dx[n * s.image() + my_element()] =
             sum_over_readers<T>(readers, s, [&](int oh, int ow, int kh, int kw) {
                 const long long output = n * s.output() + s.place(oh, ow, readers.c);
-                return wins(winners, output, kh * s.wide + kw, s) ? dy[output] : T(0);
+                const bool counts = !gate || gate[output] > 0;
+                return counts && wins(winners, output, kh * s.wide + kw, s) ? dy[output] : T(0);
             });
 }
 
