@@ -128,6 +128,15 @@ def check_padded_gradients(shape, window, ties, dtype):
     np.testing.assert_array_equal(
         check(backward), scattered_by_loops(np.where(wins, dy, 0), shape, window)
     )
+    gate = np.where(rng.random(output_shape) < 0.5, whole_numbers(output_shape, seed=4), np.nan)
+    gate = gate.astype(dtype)
+
+    def gated(cuda):
+        return windows.max_pool2d_backward(cuda, dy, winners, shape, window, ties, gate)
+
+    np.testing.assert_array_equal(
+        check(gated), scattered_by_loops(np.where(wins & (gate > 0), dy, 0), shape, window)
+    )
     dy = rough(output_shape, dtype)
     np.testing.assert_array_equal(
         backward(HostLauncher()), GENERIC.max_pool2d_backward(dy, winners, shape, window, ties)
