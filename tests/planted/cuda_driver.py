@@ -8,6 +8,7 @@ MEMORY = "backends/test_host_driver_memory.py --host-driver=lazy"
 CAPTURE = "backends/test_host_driver_capture.py --host-driver=lazy"
 DEVICES = "backends/test_host_driver_devices.py --host-driver=lazy"
 ORDER = "backends/test_host_driver_order.py --host-driver=lazy"
+LOADING = "backends/test_host_driver_loading.py --host-driver=lazy"
 
 FAULTS = [
     # A wait that is missing.
@@ -21,10 +22,10 @@ FAULTS = [
     ("ops/cuda/cupy.py", "self._cupy.asnumpy(array)", "self._cupy.asnumpy(array, stream=self._cupy.cuda.Stream(non_blocking=True))", ORDER),
     ("backends/cupy.py", "                array.device.synchronize()", "                pass", DEVICES),
     # Another device.
-    ("ops/cuda/cupy.py", "        with self._device:\n            return self._cupy.empty(shape, dtype)", "        return self._cupy.empty(shape, dtype)", DEVICES),
+    ("ops/cuda/cupy.py", "        with self._device:\n            # Where", "        if True:\n            # Where", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            return self._cupy.ascontiguousarray(array)", "        return self._cupy.ascontiguousarray(array)", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            return self._cupy.asarray(array)", "        return self._cupy.asarray(array)", DEVICES),
-    ("ops/cuda/cupy.py", "        with self._device:\n            if (file", "        if True:\n            if (file", DEVICES),
+    ("ops/cuda/cupy.py", "        with self._device:\n            function =", "        if True:\n            function =", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            return _PinnedSender", "        if True:\n            return _PinnedSender", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            stream =", "        if True:\n            stream =", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            for part in self.parts", "        if True:\n            for part in self.parts", DEVICES),
@@ -51,7 +52,7 @@ FAULTS = [
     ("execution/recorded.py", "        _overwrite(carry, new)\n", "        self._launcher.to_numpy(loss_sum)\n        _overwrite(carry, new)\n", CAPTURE),
     ("execution/recorded.py", "        _overwrite(carry, new)\n", "        self._launcher.asarray(np.zeros(3))\n        _overwrite(carry, new)\n", CAPTURE),
     ("execution/recorded.py", "                self._rehearse(recordings)\n", "                pass\n", CAPTURE),
-    ("ops/cuda/cupy.py", "if (file, kernel) not in self._functions:", "if True:", CAPTURE),
+    ("ops/cuda/loaded.py", "        return self._functions[key]", "        return self._load(*key)", CAPTURE),
     ("execution/device.py", "        self._run_program(recordings, arrays, tables=count)", "        self._run_program(recordings, {**arrays, 'cursor': tables.cursor.copy()}, tables=count)", CAPTURE),
     # Work that is done again and again.
     ("execution/recorded.py", "if steps not in recordings.graphs:", "if True:", CAPTURE),
@@ -59,4 +60,10 @@ FAULTS = [
     ("execution/recorded.py", "                    self._replay(self._graph(recordings, length))", "                    self._replay(self._graph(recordings, length))\n                    self._launcher.to_numpy(tables.cursor)", CAPTURE),
     ("execution/recorded_inference.py", "if kind not in self._recorded:", "if True:", CAPTURE),
     ("backends/cuda_probe.py", "@cache\ndef import_cupy()", "def import_cupy()", CAPTURE),
+    # Kernels that are compiled one after the other, on another device, or over what nobody wrote.
+    ("execution/recorded.py", "self._launcher.rehearse(lambda: self._step(recordings))", "self._step(recordings)", LOADING),
+    ("execution/recorded_inference.py", "self._launcher.rehearse(forward)", "forward()", LOADING),
+    ("ops/cuda/cupy.py", "self._kernels.rehearse(work)", "work()", LOADING),
+    ("ops/cuda/cupy.py", "self._cupy.zeros if self._kernels.are_noted else self._cupy.empty", "self._cupy.empty", LOADING),
+    ("ops/cuda/cupy.py", "        with self._device:  # of the thread, of which there may be several", "        if True:", LOADING),
 ]  # fmt: skip

@@ -61,6 +61,8 @@ class Launcher(Protocol):
 
     def sender(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
 
+    def rehearse(self, work: Callable[[], None]) -> None: ...
+
     def capture(self, work: Callable[[], None]) -> Callable[[], None]: ...
 
     def release(self, recording: Callable[[], None]) -> None: ...
@@ -310,7 +312,7 @@ class RecordedTraining:
         cursor, before = _copy(recordings.tables.cursor), self.snapshot()
         self._torn = True
         try:
-            self._step(recordings)
+            self._launcher.rehearse(lambda: self._step(recordings))
         finally:
             _overwrite(self._carry, before)
             recordings.tables.cursor[...] = cursor

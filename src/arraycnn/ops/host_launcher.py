@@ -78,6 +78,10 @@ class HostLauncher(ABC):
         """What puts rows where launches find them."""
         return _Sender()
 
+    def rehearse(self, work: Callable[[], None]) -> None:
+        """Run ``work``: its kernels are there."""
+        work()
+
     def release(self, recording: Callable[[], None]) -> None:  # noqa: B027
         """Nothing: the memory of a recording goes with the last that refers to it."""
 

@@ -12,6 +12,7 @@ import numpy as np
 from arraycnn.errors import ArraycnnError, one_line
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.launcher import Launcher, NotRecordedError, Sender, Size, Struct
+from arraycnn.ops.cuda.loaded import LoadedKernels
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.cuda.sources import source
 from arraycnn.ops.kernels import Kernels
@@ -31,7 +32,7 @@ class CuPyLauncher(Launcher):
         self._cupy = cupy
         self._number = device
         self._device = cupy.cuda.Device(device)
-        self._functions: dict[tuple[str, str], Any] = {}
+        self._kernels = LoadedKernels(self._compile)
         self._at_work = threading.local()
         """The recording that this thread makes, if any."""
         self._counters: dict[int, Any] = {}
@@ -44,7 +45,9 @@ class CuPyLauncher(Launcher):
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Array:
         with self._device:
-            return self._cupy.empty(shape, dtype)
+            # Where kernels are noted, none writes it.
+            make = self._cupy.zeros if self._kernels.are_noted else self._cupy.empty
+            return make(shape, dtype)
 
     def counter(self) -> Array:
         recording = getattr(self._at_work, "recording", None)
@@ -81,10 +84,12 @@ class CuPyLauncher(Launcher):
         self, file: str, kernel: str, grid: Size, block: Size, args: tuple[Any, ...], shared: int
     ) -> None:
         with self._device:
-            if (file, kernel) not in self._functions:
-                self._functions[file, kernel] = self._compile(file, kernel)
-            function = self._functions[file, kernel]
-            function(grid, block, tuple(map(_by_value, args)), shared_mem=shared)
+            function = self._kernels.get(file, kernel)
+            if function is not None:
+                function(grid, block, tuple(map(_by_value, args)), shared_mem=shared)
+
+    def rehearse(self, work: Callable[[], None]) -> None:
+        self._kernels.rehearse(work)
 
     def sender(self, shape: tuple[int, ...], dtype: Any) -> Sender:
         with self._device:
@@ -128,6 +133,8 @@ class CuPyLauncher(Launcher):
                 recording.parts.append(stream.end_capture().launch)
 
     def call(self, function: Callable[[], None]) -> None:
+        if not self._kernels.calls():
+            return
         recording = getattr(self._at_work, "recording", None)
         if recording is None:
             function()
@@ -159,10 +166,11 @@ class CuPyLauncher(Launcher):
                             self._recordings.remove(known)
 
     def _compile(self, file: str, kernel: str) -> Any:
-        module = self._cupy.RawModule(
-            code=source(file), options=OPTIONS, name_expressions=(kernel,)
-        )
-        return module.get_function(kernel)
+        with self._device:  # of the thread, of which there may be several
+            module = self._cupy.RawModule(
+                code=source(file), options=OPTIONS, name_expressions=(kernel,)
+            )
+            return module.get_function(kernel)
 
 
 class _Recording:

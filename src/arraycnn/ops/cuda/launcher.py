@@ -149,6 +149,13 @@ class Launcher(ABC):
         """What sends up to ``shape[0]`` rows at a time."""
         raise NotImplementedError
 
+    def rehearse(self, work: Callable[[], None]) -> None:
+        """Run ``work`` so that all kernels it starts are there: compiled together, and loaded.
+
+        It may run more than once: without starting any, too, on zeros for what they would write.
+        """
+        work()
+
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         """Record the kernels that ``work`` starts; the result starts them all again.
 
