@@ -307,8 +307,9 @@ class Ops:
         self.places = places.permute(0, 2, 3, 1).numpy()
         return y.permute(0, 2, 3, 1).contiguous().numpy(), self.places.astype(np.int32)
 
-    def max_pool2d_backward(self, dy, winners, input_shape, window, ties):
+    def max_pool2d_backward(self, dy, winners, input_shape, window, ties, gate):
         self.called.append(f"max_pool2d_backward {ties}")
+        dy = dy if gate is None else np.where(gate > 0.0, dy, 0.0)
         dx = np.zeros(input_shape)
         flat = dx.reshape(input_shape[0], -1, input_shape[3])
         for n, i, j, c in np.ndindex(dy.shape):
@@ -350,7 +351,7 @@ def test_what_does_not_suit_is_computed_in_steps(case, relu):
             *(cuda, ops, x, weight, y, winners, dy, window, relu, pool, need_dx)
         )
         assert result == ("dx", "dweight", "dbias")
-        assert ops.called == [f"conv2d_backward {need_dx}"]
+        assert ops.called == ["max_pool2d_backward first", f"conv2d_backward {need_dx}"]
         passed = np.where(y > 0.0, dy, 0.0) if relu else dy
         np.testing.assert_allclose(ops.dy.sum(axis=(1, 2)), passed.sum(axis=(1, 2)), atol=1e-12)
 

@@ -1,7 +1,9 @@
 """Faults in what makes CUDA C++ of programs: walks, groups, reductions, epilogues, launches."""
 
-OPS = "program/test_program_cuda.py -k 'traced or reals or whole or casts or powers or remainder or no_code'"
-SUMS = "program/test_program_cuda.py -k 'reductions or blocks or variance or squares or follow_a_sum'"
+OPS = "program/test_program_cuda.py -k 'larger or traced or reals or whole or casts or powers or remainder or no_code'"
+SUMS = (
+    "program/test_program_cuda.py -k 'reductions or blocks or variance or squares or follow_a_sum'"
+)
 KERNELS = "program/test_program_cuda.py -k 'share_a_kernel or follow or moved_at_once or batch_size or kernels_of'"
 STEPS = "program/test_program_cuda.py -k eager_step"
 EPILOGUES = "program/test_program_cuda.py -k 'epilogue or needs_more or norms'"
@@ -9,7 +11,7 @@ EPILOGUES = "program/test_program_cuda.py -k 'epilogue or needs_more or norms'"
 _CUDA = "program/render/cuda"
 
 FAULTS = [
-    ("ops/cuda/pointwise.cuh", "return a > b || a != a ? a : b;", "return a > b ? a : b;", SUMS),
+    ("ops/cuda/pointwise.cuh", "return a > b || a != a ? a : b;", "return a > b ? a : b;", OPS),
     ("ops/cuda/pointwise.cuh", "return rest != T(0) &&", "return rest == T(0) &&", OPS),
     ("ops/cuda/pointwise.cuh", "(rest < T(0)) != (b < T(0))", "rest < T(0)", OPS),
     ("ops/cuda/pointwise.cuh", "if (b == T(0)) return T(0);", "", OPS),

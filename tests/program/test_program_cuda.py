@@ -163,6 +163,19 @@ def test_functions_of_reals(dtype):
         )
 
 
+def test_the_larger_and_the_smaller_are_nan_where_either_is():
+    some = np.array([0.0, -0.0, 1.0, -2.5, np.inf, -np.inf, np.nan])
+    a, b = (grid.ravel() for grid in np.meshgrid(some, some))
+    program, values = traced(
+        lambda a, b: tuple(getattr(array_namespace(a), n)(a, b) for n in ("maximum", "minimum")),
+        a,
+        b,
+    )
+    got = rendered(scheduled(program), values, CHECKED)
+    np.testing.assert_array_equal(got["0"], np.maximum(a, b))
+    np.testing.assert_array_equal(got["1"], np.minimum(a, b))
+
+
 WHOLE = ["int8", "uint8", "int32", "uint32", "int64", "uint64"]
 
 

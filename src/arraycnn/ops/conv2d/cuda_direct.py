@@ -6,7 +6,6 @@ from typing import Any
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.checks import check_shape, of_dtype
 from arraycnn.ops.cuda.launcher import WARP, Launcher, Size, blocks, c_name
-from arraycnn.ops.max_pool2d.cuda import max_pool2d_backward
 from arraycnn.ops.window import Window
 
 _MOST_CHANNELS = 4
@@ -87,8 +86,7 @@ def conv2d_max_pool2d_backward(
     if not _suits(x.shape, weight.shape, window, pool):
         convolved = (x.shape[0], *window.output_shape(*x.shape[1:3]), weight.shape[3])
         gate = y if relu else None
-        spread = (dy, winners, convolved, pool, "first", gate)
-        dconvolved = max_pool2d_backward(launcher, *spread)
+        dconvolved = ops.max_pool2d_backward(dy, winners, convolved, pool, "first", gate)
         return ops.conv2d_backward(ops, x, weight, dconvolved, window, need_dx)
     x, weight, y, dy = launcher.floating(owner, x, weight, y, dy)
     (winners,) = of_dtype(launcher, owner, ("uint8",), winners)
