@@ -14,7 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from arraycnn.ops.cuda.launcher import MOST_STATIC_SHARED
+from arraycnn.ops.cuda.launcher import MOST_SHARED, MOST_STATIC_SHARED
 from host_cuda.device_code import ARCHITECTURES, DoesNotCompile, Figures, figures_everywhere
 
 LIST = Path(__file__).parent / "cuda_kernels.txt"
@@ -65,8 +65,10 @@ def wrong_with(row: Figures, launches: Launches) -> list[str]:
           if launches.threads > row.most_threads else []),
         *([f"takes {registers} registers a block, at most are {REGISTERS_OF_A_BLOCK}"]
           if registers > REGISTERS_OF_A_BLOCK else []),
-        *([f"takes {shared} bytes of shared memory, at most are {MOST_STATIC_SHARED}"]
-          if shared > MOST_STATIC_SHARED else []),
+        *([f"takes {row.shared} bytes of static shared memory, at most are {MOST_STATIC_SHARED}"]
+          if row.shared > MOST_STATIC_SHARED else []),
+        *([f"takes {shared} bytes of shared memory, at most are {MOST_SHARED}"]
+          if shared > MOST_SHARED else []),
     ]  # fmt: skip
 
 

@@ -6,6 +6,8 @@ from functools import cache
 import numpy as np
 import pytest
 
+from arraycnn.ops.cuda.cupy import CuPyLauncher
+from cuda_primitives import TEXT
 from optional import Late
 
 pytestmark = pytest.mark.usefixtures("driver")
@@ -225,6 +227,32 @@ def test_an_event_belongs_to_its_device(broken):
     with cupy.cuda.Device(1), failing("ResourceHandle"):
         event.record(cupy.cuda.Stream(non_blocking=True))
     assert "an event is recorded on a stream of another device" in broken()
+
+
+# -- shared memory -----------------------------------------------------------------------------------
+
+
+def test_more_than_48_kib_are_asked_for_once(driver):
+    launcher, text = CuPyLauncher(0), TEXT + "// of a launcher of its own"
+    x = launcher.asarray(np.arange(1024, dtype="float32"))
+    y = launcher.empty(x.shape, "float32")
+    before = driver.state()
+    for _ in range(2):
+        launcher.launch_source(text, "turned_around", (1,), (1024,), (x, y), shared=60 * 1024)
+    assert y.get().tolist() == list(range(1024))[::-1]
+    assert driver.state().calls_since(before)["cuFuncSetAttribute"] == 1
+
+
+def test_what_was_not_asked_for_is_refused(broken):
+    kernel = cupy.RawKernel('extern "C" __global__ void f() {}', "f")
+    with failing("InvalidValue"):
+        kernel((1,), (32,), (), shared_mem=48 * 1024 + 1)
+    assert "f is launched with sizes that no device takes" in broken()
+    kernel.max_dynamic_shared_size_bytes = 48 * 1024 + 1
+    kernel((1,), (32,), (), shared_mem=48 * 1024 + 1)
+    with failing("InvalidValue"):
+        kernel.max_dynamic_shared_size_bytes = 228 * 1024
+    assert "f asks for shared memory that no device has" in broken()
 
 
 # -- capture -----------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ FAULTS = [
     (CU, "bytes(0, 1, -columns)", "bytes(0, 1, -rows)", "a carry"),
     (CU, "bytes(1, -rows, 0)", "bytes(1, -columns, 0)", "a carry"),
     (CU, "pixel.high < this->images ?", "pixel.high <= this->images ?", "a bound"),
-    (CU, "place.high < this->tall ?", "place.high <= this->tall ?", "a bound"),
     (CU, "return in_sum & (unsigned)row", "return (unsigned)row", "a bound"),
     (CU, "(unsigned)row < (unsigned)height &", "row < height &", "a bound"),
     (CU, "(unsigned)column < (unsigned)width;", "(unsigned)column <= (unsigned)width;", "a bound"),

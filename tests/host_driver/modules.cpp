@@ -20,7 +20,7 @@ struct Found {
 namespace {
 
 constexpr char MAGIC[] = "host program ";
-constexpr unsigned MOST_THREADS = 1024, MOST_BLOCKS = 65535, MOST_SHARED = 48 << 10;
+constexpr unsigned MOST_THREADS = 1024, MOST_BLOCKS = 65535, MOST_SHARED = 227 << 10;
 constexpr size_t WORD = sizeof(void*), MOST_ARGUMENTS = 32764;
 
 struct Module {
@@ -33,6 +33,7 @@ struct Kernel {
     int device = 0;
     Found code;
     bool loaded = true;
+    unsigned most_shared = 48 << 10;  // bytes, until it asks for more
 };
 
 using Arguments = std::vector<std::vector<unsigned char>>;
@@ -83,7 +84,16 @@ API Error cuModuleGetFunction(void** handle, void* module_handle, const char* na
 }
 
 API Error cuFuncGetAttribute(int* value, int, void*) { return *value = 0, SUCCESS; }
-API Error cuFuncSetAttribute(void*, int, int) { return SUCCESS; }
+API Error cuFuncSetAttribute(void* handle, int attribute, int value) {
+    Call call("cuFuncSetAttribute");
+    constexpr int MAX_DYNAMIC_SHARED_SIZE_BYTES = 8;
+    if (attribute != MAX_DYNAMIC_SHARED_SIZE_BYTES) return SUCCESS;
+    Kernel* kernel = static_cast<Kernel*>(handle);
+    if (value < 0 || value > (int)MOST_SHARED)
+        return fault(INVALID_VALUE, kernel->name + " asks for shared memory that no device has");
+    kernel->most_shared = value;
+    return SUCCESS;
+}
 
 // -- launches --------------------------------------------------------------------------------------
 
@@ -141,7 +151,7 @@ API Error cuLaunchKernel(void* handle, unsigned grid_x, unsigned grid_y, unsigne
     const size_t threads = size_t(block_x) * block_y * block_z;
     const bool has_blocks = grid_x && grid_y && grid_z;
     const bool fits = threads <= MOST_THREADS && grid_y <= MOST_BLOCKS && grid_z <= MOST_BLOCKS;
-    if (!threads || !has_blocks || !fits || shared > MOST_SHARED)
+    if (!threads || !has_blocks || !fits || shared > kernel->most_shared)
         return fault(INVALID_VALUE, kernel->name + " is launched with sizes that no device takes");
     Arguments values;
     size_t bytes = 0;

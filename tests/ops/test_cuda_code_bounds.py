@@ -52,7 +52,7 @@ BOTH_ALONG_K, BOTH_ACROSS = "Form<true, 4>, Form<true, 4>", "Form<false, 4>, For
 PRODUCTS = (
     conv2d(f"Mma<Tf32, {LARGE}>", 32, 230),
     conv2d(f"Mma<Bf16, {LARGE}>", 16, 142),
-    conv2d(f"Mma<Tf32, {LARGEST}>", 64, 310, stages=2),
+    conv2d(f"Mma<Tf32, {LARGEST}>", 64, 314),
     conv2d(f"Mma<Tf32, {LARGE}>", 32, 248, kind="conv2d_dx", forms=BOTH_ALONG_K),
     conv2d("Mma<Tf32, 128, 32, 32, 32>", 16, 190, kind="conv2d_dx", forms=BOTH_ALONG_K),
     conv2d(f"Mma<Tf32, {LARGE}>", 32, 310, kind="conv2d_dweight", forms=BOTH_ACROSS),
@@ -132,7 +132,7 @@ FAULTS = {
         "int left = (int)(last_k - first_k);", "long long left = last_k - first_k;",
         "instructions for 32 products",
     ),
-    "two tiles": ("3 * sizeof(Stage)", "9 * sizeof(Stage)", "waits ['SB0, 0x0']"),
+    "two tiles": ("constexpr int STAGES = 3;", "constexpr int STAGES = 2;", "waits ['SB0, 0x0']"),
     "sums by a number": (
         "#pragma unroll\n            for (int i = 0; i < BLOCKS_DOWN; ++i) {",
         "#pragma unroll 1\n            for (int i = 0; i < BLOCKS_DOWN; ++i) {", "local memory",

@@ -110,10 +110,10 @@ def test_a_launch_that_no_device_takes_is_noticed():
     }
     """
     row = figures(generated(text), ("kernel",), 80)["kernel"]
-    assert wrong_with(row, Launches(1, threads=128, shared=44 * 1024)) == []
-    assert wrong_with(row, Launches(1, threads=256, shared=45 * 1024)) == [
+    assert wrong_with(row, Launches(1, threads=128, shared=95 * 1024)) == []
+    assert wrong_with(row, Launches(1, threads=256, shared=96 * 1024)) == [
         "is launched with 256 threads, takes at most 128",
-        "takes 50176 bytes of shared memory, at most are 49152",
+        "takes 102400 bytes of shared memory, at most are 101376",
     ]
 
 

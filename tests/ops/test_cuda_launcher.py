@@ -200,7 +200,7 @@ def test_what_a_text_does_wrong_is_found_as_in_a_file():
     [
         ({"block": (31,)}, r"generated_\w+\.scaled<float>: a block must be whole warps"),
         ({"grid": (2**31,)}, "a grid may have"),
-        ({"shared": 48 * 1024 + 1}, "dynamic shared memory is at most"),
+        ({"shared": 99 * 1024 + 1}, "dynamic shared memory is at most"),
         ({"text": '#include "other.cuh"\n'}, "includes 'other.cuh', must be one of device.cuh, "),
         ({"text": b"bytes"}, "the text of CUDA kernels: must be a string, got bytes"),
     ],

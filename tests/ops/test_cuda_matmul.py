@@ -12,7 +12,7 @@ from arraycnn.ops.conv2d import cuda as convolution
 from arraycnn.ops.cuda import tiles
 from arraycnn.ops.cuda.launcher import MOST_BLOCKS, blocks
 from arraycnn.ops.dense import cuda as matmul
-from host_cuda import HostLauncher, check, lazy_zeros
+from host_cuda import HostLauncher, KernelFault, check, lazy_zeros
 
 PRECISIONS = ("fp32", "tf32", "bf16", "float64")
 """What a product multiplies with; "float64" stands for arrays of float64."""
@@ -135,6 +135,23 @@ def test_every_tile(precision, tile, tiles_of):
     a, b = normal((rows, depth), precision), normal((depth, columns), precision, seed=1)
     y = check(lambda cuda: matmul.matmul(cuda, a, b, precision=precision))
     check_sums(y, product(a, b, precision), depth, precision)
+
+
+class Shorter(HostLauncher):
+    """Gives a product less shared memory than its launch code says: by a gap and 16 bytes."""
+
+    def start(self, file, kernel, grid, block, args, shared):
+        super().start(file, kernel, grid, block, args, shared - 48 * (file == "matmul"))
+
+
+@pytest.mark.parametrize(("form_a", "form_b"), FORMS, ids=["NN", "NT", "TN", "TT"])
+@pytest.mark.parametrize("precision", ["tf32", "float64"])
+def test_a_product_takes_the_shared_memory_it_asks_for(form_a, form_b, precision, tiles_of):
+    tile = tiles.TILES[precision][0]
+    tiles_of(precision, tile)
+    a, b = normal((tile.rows, 48), precision), normal((48, tile.columns), precision, seed=1)
+    with pytest.raises(KernelFault, match="shared memory"):
+        matmul.matmul(Shorter(checked=True), form_a(a), form_b(b), precision=precision)
 
 
 class Noting(HostLauncher):

@@ -75,9 +75,8 @@ struct PixelsOfPlaces : Images<T> {
     DEVICE Corner<T> outer(long long index) const {
         const Digits place = digits(index, this->wide, this->channels);
         const int row = this->top + place.high, column = this->left + place.middle;
-        // Of a place that there is not, no pixel is in the image.
-        return {computed(this->data + this->offset(0, row, column) + place.low),
-                place.high < this->tall ? row : -down * rows, column};
+        // A place that there is not may be in the image, too: nobody stores what comes of it.
+        return {computed(this->data + this->offset(0, row, column) + place.low), row, column};
     }
     DEVICE K k(long long index) const {
         const Digits pixel = digits(index, rows, columns);

@@ -126,11 +126,12 @@ def _forward(
     y = launcher.empty((x.shape[0], *output, filters), x.dtype)
     shape = (math.prod(y.shape[:3]), filters)
     chosen = tiling(kind(precision, x), *shape, math.prod(weight.shape[:3]))
-    forms = f"{_windows_form(launcher, x)}, {form(launcher, False, weight)}"
+    forms = _windows_form(launcher, x), form(launcher, False, weight)
     launch_product(
         launcher,
         "convolution",
-        f"conv2d<{chosen.tile.math}, {forms}>",
+        "conv2d",
+        forms,
         chosen,
         shape,
         (x, weight),
@@ -178,11 +179,12 @@ def _dweight(
     chosen = tiling(
         kind(precision, x), places, filters, math.prod(dy.shape[:3]), gated=y is not None
     )
-    forms = f"{form(launcher, False, x)}, {form(launcher, False, dy, y)}"
+    forms = form(launcher, False, x), form(launcher, False, dy, y)
     launch_product(
         launcher,
         "convolution",
-        f"conv2d_dweight<{chosen.tile.math}, {forms}>",
+        "conv2d_dweight",
+        forms,
         chosen,
         (places, filters),
         (x, dy, y),
@@ -209,11 +211,12 @@ def _dx(
     pixels = images * blocks(height, down) * blocks(width, right)
     depth = blocks(tall, down) * blocks(wide, right) * weight.shape[3]
     chosen = tiling(kind(precision, x), pixels, channels, depth, down * right, gated=y is not None)
-    forms = f"{_windows_form(launcher, dy, y)}, {form(launcher, True, weight)}"
+    forms = _windows_form(launcher, dy, y), form(launcher, True, weight)
     launch_product(
         launcher,
         "convolution",
-        f"conv2d_dx<{chosen.tile.math}, {forms}>",
+        "conv2d_dx",
+        forms,
         chosen,
         (pixels, channels),
         (dy, weight, y),

@@ -11,7 +11,14 @@ import numpy as np
 
 from arraycnn.errors import ArraycnnError, one_line
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import Launcher, NotRecordedError, Sender, Size, Struct
+from arraycnn.ops.cuda.launcher import (
+    MOST_STATIC_SHARED,
+    Launcher,
+    NotRecordedError,
+    Sender,
+    Size,
+    Struct,
+)
 from arraycnn.ops.cuda.loaded import LoadedKernels
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.cuda.sources import source
@@ -33,6 +40,8 @@ class CuPyLauncher(Launcher):
         self._number = device
         self._device = cupy.cuda.Device(device)
         self._kernels = LoadedKernels(self._compile)
+        self._shared: dict[tuple[str, str], int] = {}
+        """What kernels have asked for that take more shared memory than all may."""
         self._at_work = threading.local()
         """The recording that this thread makes, if any."""
         self._counters: dict[int, Any] = {}
@@ -85,8 +94,11 @@ class CuPyLauncher(Launcher):
     ) -> None:
         with self._device:
             function = self._kernels.get(file, kernel)
-            if function is not None:
-                function(grid, block, tuple(map(_by_value, args)), shared_mem=shared)
+            if function is None:
+                return
+            if shared > max(MOST_STATIC_SHARED, self._shared.get((file, kernel), 0)):
+                function.max_dynamic_shared_size_bytes = self._shared[file, kernel] = shared
+            function(grid, block, tuple(map(_by_value, args)), shared_mem=shared)
 
     def rehearse(self, work: Callable[[], None]) -> None:
         self._kernels.rehearse(work)

@@ -22,6 +22,8 @@ MOST_THREADS = 1024
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 MOST_STATIC_SHARED = 48 * 1024
 """Bytes of shared memory a block may use without asking the driver for more."""
+MOST_SHARED = 99 * 1024
+"""Bytes it may ask for: every device has them from compute capability 8.0 on, and two blocks fit."""
 
 _C_NAMES = {
     "float32": "float",
@@ -264,6 +266,6 @@ def _check_launch(name: str, grid: Size, block: Size, shared: int) -> None:
     if threads > MOST_THREADS or threads % WARP:
         message = f"{name}: a block must be whole warps of at most {MOST_THREADS}, got {block}"
         raise InvalidValueError(message)
-    if shared > MOST_STATIC_SHARED:
-        message = f"{name}: dynamic shared memory is at most {MOST_STATIC_SHARED} B, got {shared}"
+    if shared > MOST_SHARED:
+        message = f"{name}: dynamic shared memory is at most {MOST_SHARED} B, got {shared}"
         raise InvalidValueError(message)

@@ -23,7 +23,7 @@
 #include "fma.cuh"
 #include "mma.cuh"
 
-constexpr int SHARED_BYTES = 48 * 1024;
+constexpr int STAGES = 3;  // tiles of each operand in shared memory, as in tiles.py
 
 // The block's tile of y, from the steps of k in [first_k, last_k).
 //
@@ -39,8 +39,7 @@ DEVICE void tile_product(const A& a, const B& b, const Target& target, const Epi
     struct alignas(16) Stage {
         T a[TileA::SIZE], b[TileB::SIZE];
     };
-    constexpr int STAGES = 3 * sizeof(Stage) + Math::THREADS * sizeof(T) <= SHARED_BYTES ? 3 : 2;
-    __shared__ Stage stages[STAGES];
+    DYNAMIC_SHARED(Stage, stages);  // of which launch_product in tiles.py says the size
 
     const int thread = threadIdx.x;
     const unsigned across = (unsigned)((target.columns + Math::COLUMNS - 1) / Math::COLUMNS);
@@ -94,8 +93,9 @@ DEVICE void tile_product(const A& a, const B& b, const Target& target, const Epi
     }
     sums.write(target, epilogue, row, column, thread);
     if constexpr (!FormB::ALONG_K) {
-        __shared__ T parts[Math::THREADS];
         if (!summing) return;
+        T* parts = reinterpret_cast<T*>(stages);
+        __syncthreads();  // nobody reads the last tile any more
         parts[thread] = column_sum;
         __syncthreads();
         if (thread >= Math::COLUMNS || column + thread >= target.columns) return;

@@ -13,6 +13,9 @@ from arraycnn.ops.cuda.launcher import Argument, Launcher, Size, Struct, blocks,
 _DEPTH = 16
 """Steps of k that a block has in shared memory at once; splits begin at multiples of it."""
 
+_STAGES = 3
+"""Tiles of each operand in shared memory, as in tiles.cuh: two are on their way."""
+
 _LEAST_STEPS = 8 * _DEPTH
 """Of a split, so that its product takes longer than beginning and ending it."""
 
@@ -42,6 +45,10 @@ class Tile:
         What a block makes of the result.
     threads : int
         A block.
+    itemsize : int
+        Bytes of a number.
+    gaps : (int, int)
+        Numbers behind each line of a tile in shared memory, along k and across, as `Tile` of the type.
     rate : float
         Estimated, as a share of the best tile's: smaller ones read more for each product.
     gated : bool
@@ -55,6 +62,8 @@ class Tile:
     rows: int
     columns: int
     threads: int
+    itemsize: int
+    gaps: tuple[int, int]
     rate: float
     gated: bool = True
     singly: bool = True
@@ -62,14 +71,17 @@ class Tile:
 
 def _fma(number: str, rows: int, columns: int, tall: int, wide: int, rate: float) -> Tile:
     name = f"Fma<{number}, {rows}, {columns}, {tall}, {wide}>"
-    return Tile(name, rows, columns, rows * columns // (tall * wide), rate)
+    itemsize = {"float": 4, "double": 8}[number]
+    gaps = _BYTES // itemsize, 0
+    return Tile(name, rows, columns, rows * columns // (tall * wide), itemsize, gaps, rate)
 
 
 def _mma(
     rounding: str, rows: int, columns: int, tall: int, wide: int, rate: float, **forms: bool
 ) -> Tile:
     name = f"Mma<{rounding}, {rows}, {columns}, {tall}, {wide}>"
-    return Tile(name, rows, columns, 32 * rows * columns // (tall * wide), rate, **forms)
+    threads = 32 * rows * columns // (tall * wide)
+    return Tile(name, rows, columns, threads, 4, (4, 8), rate, **forms)
 
 
 def _mma_tiles(rounding: str) -> tuple[Tile, ...]:
@@ -197,6 +209,7 @@ def launch_product(
     launcher: Launcher,
     file: str,
     kernel: str,
+    forms: tuple[str, str],
     chosen: Plan,
     shape: tuple[int, int],
     operands: tuple[Array | None, ...],
@@ -206,12 +219,12 @@ def launch_product(
 ) -> None:
     """Start a kernel on tiles of ``shape``, and add up its parts where it is split.
 
-    The kernel takes (*operands, y, column_sums, *sizes, per_split, epilogue); ``kernel`` names it
-    without an epilogue's type.
+    The kernel is ``kernel<the tile, *forms, an epilogue>``, where the forms are those of the operands;
+    it takes (*operands, y, column_sums, *sizes, per_split, epilogue).
     """
     if chosen.per_split > _MOST_STEPS:
         message = (
-            f"{kernel.partition('<')[0]} on CUDA: a block adds up at most {_MOST_STEPS} products of "
+            f"{kernel} on CUDA: a block adds up at most {_MOST_STEPS} products of "
             f"a sum, got {chosen.per_split}; use smaller arrays"
         )
         raise InvalidValueError(message)
@@ -227,13 +240,24 @@ def launch_product(
         launcher,
         bias_relu() if split else result.epilogue,  # which is done to whole sums
         file,
-        kernel,
+        f"{kernel}<{', '.join((chosen.tile.math, *forms))}>",
         (tiles, chosen.splits, products),
         (chosen.tile.threads,),
         (*operands, y, column_sums, *sizes, chosen.per_split),
+        _shared_bytes(chosen.tile, forms),
     )
     if split:
         _sum_splits(launcher, chosen.splits, y, column_sums, shape[1], result)
+
+
+def _shared_bytes(tile: Tile, forms: tuple[str, str]) -> int:
+    """Of the stages of a block."""
+    numbers = 0
+    for form_, outer in zip(forms, (tile.rows, tile.columns), strict=True):
+        along_k = form_.startswith("Form<true")
+        count, length = (outer, _DEPTH) if along_k else (_DEPTH, outer)
+        numbers += count * (length + tile.gaps[not along_k])
+    return _STAGES * numbers * tile.itemsize
 
 
 def _sum_splits(
@@ -265,6 +289,7 @@ def _launch(
     grid: Size,
     block: Size,
     args: tuple[Argument, ...],
+    shared: int = 0,
 ) -> None:
     """Start ``kernel`` with an epilogue as its last argument."""
     if epilogue.name:
@@ -275,9 +300,9 @@ def _launch(
     args = (*args, Struct(epilogue.members))
     if epilogue.text:
         text = f'#include "{file}.cu"\n{epilogue.text}\n'
-        launcher.launch_source(text, kernel, grid, block, args)
+        launcher.launch_source(text, kernel, grid, block, args, shared)
     else:
-        launcher.launch(file, kernel, grid, block, args)
+        launcher.launch(file, kernel, grid, block, args, shared)
 
 
 def form(launcher: Launcher, along_k: bool, operand: Array, gate: Array | None = None) -> str:

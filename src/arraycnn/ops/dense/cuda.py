@@ -132,7 +132,8 @@ def _product(
     launch_product(
         launcher,
         "matmul",
-        f"matmul<{chosen.tile.math}, {', '.join(forms)}>",
+        "matmul",
+        forms,
         chosen,
         (rows, columns),
         (a, b, gate),
