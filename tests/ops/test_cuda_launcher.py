@@ -236,6 +236,9 @@ class Stream:
     def __exit__(self, *_):
         self._events.append("not current")
 
+    def synchronize(self):
+        self._events.append("waited for")
+
     def begin_capture(self):
         self._events.append("begin")
 
@@ -279,6 +282,7 @@ def recorder():
 
     launcher = OnHost()
     launcher._cupy = SimpleNamespace(
+        zeros=lambda shape, dtype: events.append(f"{shape} zeros of {dtype}"),
         cuda=SimpleNamespace(
             Stream=lambda non_blocking: Stream(events, non_blocking),
             MemoryPool=pool,
@@ -294,7 +298,8 @@ def test_a_recording_is_made_on_a_stream_and_with_memory_of_its_own(recorder):
     replay()
     replay()
     assert events == [
-        *("a stream, non_blocking=True", "current", "private memory"),
+        *("a stream, non_blocking=True", "current", "(1,) zeros of int32", "waited for"),
+        *("not current", "current", "private memory"),
         *("begin", "work", "end", "shared memory", "not current"),
         *("launch", "launch"),
     ]
