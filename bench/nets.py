@@ -139,6 +139,8 @@ NETS = {
     ),
     "norm": Net(
         *("the basic network with batch norm", SMALL, _basic(norm=True)),
+        # Neither can what the second convolution gives be pooled before its statistics are there.
+        *(71.57e6, 0.54e6, 34e6, 13),
         optimizer="momentum",
         rate=1e-3,
     ),
@@ -154,6 +156,10 @@ NETS = {
     ),
     "resnet20": Net(
         *("ResNet-20", COLOURS, _resnet(3)),
+        # 40.8 million products, and all but the first convolution's twice again. What convolutions
+        # give, 200,704 numbers, is written once and read once. A kernel for each forward and for each
+        # of its two gradients, with all that norms and sums do in them.
+        *(2 * (3 * 40.8e6 - 0.44e6), 1.6e6, 7.6e6, 64),
         optimizer="momentum",
         batches=(128,),
     ),

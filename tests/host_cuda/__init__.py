@@ -24,7 +24,7 @@ one that ARRAYCNN_HOST_CUDA_CACHE names.
 
 host.h: CUDA C++ for g++. runtime.cpp: fibers, barriers, warps. checker.cpp: the access checker.
 build.py: compiling. library.py: a compiled kernel. device_code.py: NVRTC, for tests that compile;
-machine_code.py: the instructions it makes of a kernel.
+machine_code.py: the instructions it makes of a kernel; machine_run.py: those that a thread executes.
 """
 
 import math

@@ -42,6 +42,8 @@ class Instruction:
     operands : str, as listed
     target : int or None
         Where a branch goes.
+    callee : int or None
+        Where a call goes.
     """
 
     address: int
@@ -49,8 +51,9 @@ class Instruction:
     opcode: str
     operands: str
     target: int | None
+    callee: int | None = None
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The opcode without what it is of: "HMMA"."""
         return self.opcode.split(".")[0]
@@ -192,6 +195,7 @@ def _weight(section: Section) -> tuple[int, int, int]:
     return section.products, section.fused, len(section)
 
 
+@cache
 def machine_code(file: str, kernel: str, architecture: int = 90) -> MachineCode:
     """The machine code of ``kernel`` of ``file``.cu, or of a text that was `generated`."""
     return _listed(compiled(file, kernel, architecture))
@@ -235,14 +239,16 @@ def read(listing: str, name: str) -> MachineCode:
         message = f"no instruction of {name} in a listing that begins with {listing[:80]!r}"
         raise ValueError(message)
     return MachineCode(
-        Instruction(address, predicate, opcode, operands, _target(opcode, operands, places))
-        for address, predicate, opcode, operands in rows
+        Instruction(*row, _place("BRA", *row, places), _place("CALL", *row, places)) for row in rows
     )
 
 
-def _target(opcode: str, operands: str, places: dict[str, int]) -> int | None:
+def _place(
+    name: str, _address: int, _predicate: str, opcode: str, operands: str, places: dict[str, int]
+) -> int | None:
+    """Where an instruction of that name goes."""
     label = _TARGET.search(operands)
-    return places[label[1]] if opcode.startswith("BRA") and label else None
+    return places[label[1]] if opcode.startswith(name) and label else None
 
 
 @cache

@@ -28,7 +28,7 @@ kernel:
 .L_x_1:
         /*0090*/                   FFMA.FTZ R3, R3, R3, R5 ;
         /*00a0*/               @P2 BRA `(.L_x_3) ;
-        /*00b0*/                   CALL.REL.NOINC `(kernel) ;
+        /*00b0*/                   CALL.REL.NOINC `(.L_x_8) ;
         /*00c0*/                   EXIT ;
 .L_x_8:
         /*00d0*/                   BRA `(.L_x_8) ;
@@ -60,6 +60,7 @@ def test_a_listing_is_read():
     assert code.instructions[1].target == 0x90
     assert code.instructions[8].target == 0x30
     assert code.instructions[11].target is None, "a call goes on behind itself"
+    assert code.instructions[11].callee == 0xD0
     assert code.count("LDG") == 1
     assert code.count("LDG", "LDGSTS") == 2
     assert (code.products, code.fused, code.local, code.barriers) == (1, 1, 1, 1)

@@ -1,0 +1,110 @@
+"""How long a kernel takes by the instructions it executes: a model, of a device that nobody measured.
+
+A multiprocessor works through its share of the blocks. That takes it the longest of
+
+- the instructions of all warps, of which it issues so many a cycle;
+- the loads that wait for one another, in a block after the other of those that it cannot hold at once;
+- the products on its tensor cores, one a cycle at their peak;
+
+and from one node of a graph to the next there is a pause. What it moves to and from memory is not in
+it: `Work.floor` has that, with the products. No constant was fitted, and none may be moved to make a
+figure nicer: at commit e7d5888, by these, it agrees within 10 % with a table that was made by hand
+before (bench/frozen/roofline-e7d5888.json, tests/bench/test_roofline.py).
+"""
+
+import math
+from dataclasses import dataclass
+
+CLOCK = 1.83e9
+"""Cycles a second of an H200 under load: of the table made by hand."""
+MULTIPROCESSORS = 132
+"""Of an H200 SXM, by its data sheet."""
+ISSUED = 4
+"""Warp instructions a cycle: a scheduler for each quarter of a multiprocessor (CUDA's manual, 9.0)."""
+NODE = 0.95e-6
+"""Seconds from a node of a graph to the next: of the table made by hand, and near the 0.88 us that
+80 small kernels in a graph took each elsewhere."""
+TURN = 305
+"""Cycles from a load to its number, out of the second-level cache: of the table made by hand, where
+54 of them are 9 us."""
+BYTES = 4.8e12
+"""A second, between multiprocessors and memory: by the data sheet."""
+FUSED = 4
+"""Fused multiply-adds of a warp in a cycle: 67 TFLOP/s by the data sheet."""
+
+# What a multiprocessor of compute capability 9.0 has for the blocks that it holds at once.
+_WARPS, _BLOCKS, _REGISTERS, _SHARED = 64, 32, 65536, 228 * 1024
+_SHARED_OF_SYSTEM = 1024
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a launch asks of the device.
+
+    Attributes
+    ----------
+    kernel : str
+    blocks, threads : int
+    registers : int, of a thread
+    shared : int, bytes of a block
+    issued, products, fused : int
+        Instructions that a block's warps execute: all, of tensor cores, fused multiply-adds.
+    turns : int
+        Loads of a warp that wait for one another.
+    bytes : int
+        Of the arrays that it is given, each once.
+    """
+
+    kernel: str
+    blocks: int
+    threads: int
+    registers: int
+    shared: int
+    issued: int
+    products: int
+    fused: int
+    turns: int
+    bytes: int
+
+    @property
+    def resident(self) -> int:
+        """Blocks that a multiprocessor holds at once."""
+        warps = math.ceil(self.threads / 32)
+        registers = math.ceil(self.registers / 8) * 8 * 32 * warps
+        return max(
+            1,
+            min(
+                _BLOCKS,
+                _WARPS // warps,
+                _REGISTERS // registers,
+                _SHARED // (self.shared + _SHARED_OF_SYSTEM),
+            ),
+        )
+
+    @property
+    def predicted(self) -> float:
+        """Seconds, as a node of a graph."""
+        share = math.ceil(self.blocks / MULTIPROCESSORS)
+        cycles = max(
+            share * self.issued / ISSUED,
+            math.ceil(share / self.resident) * self.turns * TURN,
+            share * self.products,
+        )
+        return NODE + cycles / CLOCK
+
+    @property
+    def floor(self) -> float:
+        """The least seconds in which these products and bytes can be had."""
+        a_cycle = MULTIPROCESSORS * CLOCK
+        products = self.blocks * max(self.products, self.fused / FUSED)
+        return max(products / a_cycle, self.bytes / BYTES)
+
+
+def predicted(works: list[Work]) -> float:
+    """Seconds of a step."""
+    return sum(work.predicted for work in works)
+
+
+def with_bytes(works: list[Work]) -> float:
+    """Seconds of a step where no kernel is quicker than its bytes, too."""
+    return sum(max(work.predicted, NODE + work.floor) for work in works)
