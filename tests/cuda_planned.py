@@ -1,0 +1,88 @@
+"""Compile each CUDA kernel that the benchmarks' networks start: the list is the planner's own.
+
+    python tests/cuda_planned.py                  # for sm_90: what .ci/run does
+    python tests/cuda_planned.py 80 90 100        # for these architectures
+
+Of all networks, batch sizes and precisions of bench/roofline.py, written kernels and generated ones:
+prints for each what it takes, with how many threads and how much dynamic shared memory it is started,
+and in which networks. Ends with 1 where one does not compile, spills registers, or is started as no
+device would take it. tests/cuda_kernels.txt has those that tests run on the CPU.
+"""
+
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cuda_table import Launches, wrong_with
+from host_cuda.device_code import DoesNotCompile, compiled
+
+BENCH = Path(__file__).parent.parent / "bench"
+if str(BENCH) not in sys.path:
+    sys.path.append(str(BENCH))
+
+
+@dataclass
+class Planned:
+    """How the planner starts a kernel."""
+
+    launches: Launches = field(default_factory=Launches)
+    networks: set[str] = field(default_factory=set)
+
+
+def planned(cells: Iterable[tuple[str, str, int]]) -> dict[tuple[str, str], Planned]:
+    """The kernels, (file, name), of training steps of these (network, precision, batch)."""
+    from launches import launches_of_step
+
+    found: dict[tuple[str, str], Planned] = defaultdict(Planned)
+    for net, precision, batch in cells:
+        for launch in launches_of_step(net, batch, precision):
+            row = found[launch.file, launch.kernel]
+            row.launches.count += 1
+            row.launches.threads = max(row.launches.threads, launch.threads)
+            row.launches.shared = max(row.launches.shared, launch.shared)
+            row.networks.add(net)
+    return dict(sorted(found.items()))
+
+
+def wrong_on(architecture: int, kernels: dict[tuple[str, str], Planned]) -> list[str]:
+    """What is wrong with ``kernels`` there; prints a line for each."""
+
+    def look(key: tuple[str, str]) -> tuple[str, list[str]]:
+        row, name = kernels[key], " ".join(key)
+        try:
+            figures = compiled(*key, architecture).figures
+        except DoesNotCompile as error:
+            return f"sm_{architecture} {name}: does not compile", [str(error)]
+        line = (
+            f"sm_{architecture} {figures.registers:9d} {row.launches.threads:7d} "
+            f"{figures.shared + row.launches.shared:7d}  {','.join(sorted(row.networks)):20}  {name}"
+        )
+        wrong = wrong_with(figures, row.launches)
+        return line, [f"{name} on sm_{architecture}: {what}" for what in wrong]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = list(pool.map(look, kernels))
+    print("\n".join(line for line, _ in rows), flush=True)
+    return [what for _, found in rows for what in found]
+
+
+def main(arguments: list[str]) -> None:
+    if not all(argument.isdigit() for argument in arguments):
+        raise SystemExit(__doc__)
+    from roofline import CELLS
+
+    kernels = planned(CELLS)
+    print(f"{len(kernels)} kernels of {len(CELLS)} networks, precisions and batch sizes")
+    print("      registers threads  shared  networks              kernel")
+    wrong = [what for number in arguments or ["90"] for what in wrong_on(int(number), kernels)]
+    for line in wrong:
+        print(f"WRONG {line}")
+    raise SystemExit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
