@@ -287,7 +287,7 @@ def recorder():
             Stream=lambda non_blocking: Stream(events, non_blocking),
             MemoryPool=pool,
             using_allocator=using_allocator,
-        )
+        ),
     )
     return launcher, events, pools
 
