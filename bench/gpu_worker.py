@@ -1,0 +1,118 @@
+"""A contender of bench/gpu.py in a process of its own: how it is started, and what it answers."""
+
+import os
+import sys
+import time
+from statistics import median
+
+from harness import HERE, Worker, serve
+
+CHECKED_STEPS = 5
+
+
+def start(options, contender, precision, folder, caches=None):
+    """``contender`` in its own process.
+
+    With ``caches``, a folder for what it compiles, it imports nothing before it is asked to work.
+    """
+    environment = os.environ | {
+        "JAX_PLATFORMS": options.device,
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "PYTHONWARNINGS": "ignore",
+    }
+    if caches is not None:
+        environment |= {
+            "CUPY_CACHE_DIR": f"{caches}/cupy",
+            "TORCHINDUCTOR_CACHE_DIR": f"{caches}/inductor",
+            "TRITON_CACHE_DIR": f"{caches}/triton",
+            "JAX_COMPILATION_CACHE_DIR": f"{caches}/jax",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "CUDA_CACHE_PATH": f"{caches}/cuda",
+        }
+    command = [
+        *(sys.executable, str(HERE / "gpu.py"), "--worker", contender, "--device", options.device),
+        *("--precisions", precision, "--inputs", str(folder)),
+        *(() if caches is None else ("--cold",)),
+    ]
+    return Worker(command, environment)
+
+
+def work(contender, precision, device, folder, is_cold):
+    """A worker's side: measure what it is asked for."""
+    import numpy as np
+
+    import contenders
+
+    built, machine, memo = {}, None, {}
+
+    def inputs(net, count):
+        """(images, labels, parameters) as every contender has them."""
+        with np.load(folder / f"{net}.npz") as arrays:
+            parameters = [
+                [arrays[f"{layer} {part}"] for part in range(2) if f"{layer} {part}" in arrays]
+                for layer in range(int(arrays["layers"]))
+            ]
+            return arrays["images"][:count], arrays["labels"][:count], parameters
+
+    def made(net, batch, images):
+        key = net, batch, images
+        if key not in built:
+            built.clear()  # one set and one network at a time on the device
+            given = inputs(net, images)
+            build = contenders.CONTENDERS[contender]
+            built[key] = build(net, batch, *given, precision, device)
+        return built[key]
+
+    def train(net, batch, images, seconds):
+        trained = made(net, batch, images)
+        wanted = 1
+        if (net, batch) in memo:
+            wanted = max(1, min(1000, round(seconds / memo[net, batch])))
+        epochs = trained.epochs(wanted)
+        times = [took for took, _ in epochs]
+        memo[net, batch] = median(times)
+        losses = [float(loss) for loss in epochs[0][1][:CHECKED_STEPS]]
+        return {"seconds": median(times), "epochs": wanted, "losses": losses}
+
+    def latency(net, seconds):
+        trained, images = made(net, 1, 64), inputs(net, 64)[0]
+        times, began = [], time.perf_counter()
+        while time.perf_counter() - began < seconds or len(times) < 5:
+            image = np.ascontiguousarray(images[len(times) % 64][None])
+            start = time.perf_counter()
+            result = trained.predict(image)
+            times.append(time.perf_counter() - start)
+            if not np.isfinite(result).all():
+                message = f"a prediction is not finite: {result}"
+                raise RuntimeError(message)
+        return {"seconds": median(times)}
+
+    def predictions(net):
+        trained, images = made(net, 1, 64), inputs(net, 64)[0]
+        return {"probabilities": np.asarray(trained.predict(images[:1])).tolist()}
+
+    def rates():
+        return {"rates": the_machine().rates()}
+
+    def kernels(net, batch, rates):
+        from gpu_kernels import kernel_rows
+
+        return {"rows": kernel_rows(the_machine(), net, batch, precision, rates)}
+
+    def the_machine():
+        nonlocal machine
+        import gpu_kernels
+
+        machine = machine or (gpu_kernels.OnCPU() if device == "cpu" else gpu_kernels.OnDevice())
+        return machine
+
+    def cold(net, batch, began):
+        made(net, batch, batch).epochs(1)
+        return {"seconds": time.time() - began}
+
+    def hello():
+        return {} if is_cold else contenders.describe(contender, device)
+
+    commands = (hello, train, latency, predictions, rates, kernels, cold)
+    named = {function.__name__: function for function in commands}
+    serve(lambda command, **arguments: named[command](**arguments))
