@@ -25,6 +25,9 @@ their partial sums added."""
 
 _MOST_SUMS = 1024
 
+_MOST_BYTES_OF_ONE = 128 * 1024
+"""Of partial sums that the last block adds up by itself: more take it longer than a second kernel."""
+
 
 def conv2d_max_pool2d(
     launcher: Launcher,
@@ -118,24 +121,27 @@ def _weight_gradients(
     rounds = blocks(math.prod(dy.shape[1:3]), _THREADS // pairs)  # of a block over an image
     down = min(x.shape[0], _MOST_SUMS)
     grid = (max(1, min(rounds, _FEW_SUMS // max(down, 1))), down)
-    partials = launcher.empty((count, math.prod(grid)), x.dtype)
+    partials = launcher.empty((math.prod(grid), count), x.dtype)
+    dweight = launcher.empty(weight.shape, x.dtype)
+    dbias = launcher.empty((filters,), x.dtype)
+    few = 0 < partials.size * x.dtype.itemsize <= _MOST_BYTES_OF_ONE
+    by_last = few and count % 4 == 0 and count // 4 <= _THREADS  # four numbers a thread
     launcher.launch(
         "direct_convolution",
         f"sum_gradients<{c_name(x)}, {tall}>",
         grid,
         (_THREADS,),
-        (x, *outputs, partials, *sizes),
+        (x, *outputs, partials, dweight, dbias, launcher.counter() if by_last else None, *sizes),
         shared=_LINES_AT_ONCE * (_THREADS + pairs) * x.dtype.itemsize,
     )
-    dweight = launcher.empty(weight.shape, x.dtype)
-    dbias = launcher.empty((filters,), x.dtype)
-    launcher.launch(
-        "direct_convolution",
-        f"sum_partials<{c_name(x)}>",
-        (blocks(count, _THREADS // WARP),),
-        (_THREADS,),
-        (partials, dweight, dbias, math.prod(grid), tall * wide, channels, filters),
-    )
+    if not by_last:
+        launcher.launch(
+            "direct_convolution",
+            f"sum_partials<{c_name(x)}>",
+            (blocks(count, 32),),
+            (32, 8),
+            (partials, dweight, dbias, math.prod(grid), tall * wide, channels, filters),
+        )
     return dweight, dbias
 
 

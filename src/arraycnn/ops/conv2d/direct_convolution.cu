@@ -151,6 +151,16 @@ DEVICE T gradient_at(const T* y, const T* dy, long long place) {
     return y && !(y[place] > T(0)) ? T(0) : dy[place];
 }
 
+// Of the sums of `sum_gradients` the one with this number, at its place in dweight or dbias.
+template <typename T>
+DEVICE void store_sum(int number, T sum, T* dweight, T* dbias, int taps, int channels, int filters) {
+    const int tap = number / (channels * filters), c = number % (channels * filters) / filters;
+    if (tap < taps)
+        dweight[number] = sum;
+    else if (c == 0)
+        dbias[number % filters] = sum;
+}
+
 // Each block's share of
 //   dweight[kh, kw, c, f] = the sum of gradient(n, i, j, f) times the image's pixel that the winning
 //   output reads by (kh, kw, c),   and   dbias[f] = the sum of gradient(n, i, j, f).
@@ -162,12 +172,13 @@ DEVICE T gradient_at(const T* y, const T* dy, long long place) {
 //   c          0      |     1     |            |   0              lane = thread / (C F)
 //   pixel      0      |     0     |     0      |   1              then + lanes
 //
-// partials[line][pair][block], line = kh EDGE + kw, then that of dbias, whose c = 0 alone counts.
+// partials[block][line][pair], line = kh EDGE + kw, then that of dbias, whose c = 0 alone counts. With a
+// `counter`, the last block adds them up; there are then 4 numbers for each of its threads at most.
 template <typename T, int EDGE>
 __global__ void sum_gradients(const T* __restrict__ x, const T* __restrict__ y,
                               const unsigned char* __restrict__ winners,
-                              const T* __restrict__ dy, T* __restrict__ partials,
-                              SIZE_PARAMETERS) {
+                              const T* __restrict__ dy, T* partials, T* __restrict__ dweight,
+                              T* __restrict__ dbias, int* counter, SIZE_PARAMETERS) {
     constexpr int TAPS = EDGE * EDGE, LINES = TAPS + 1;
     constexpr int AT_ONCE = 10;  // lines in shared memory
     const Sizes s(SIZE_ARGUMENTS);
@@ -211,30 +222,53 @@ __global__ void sum_gradients(const T* __restrict__ x, const T* __restrict__ y,
             const T* mine = of_threads + i / pairs * stride + i % pairs;
             T sum = T(0);
             for (int other = 0; other < lanes; ++other) sum += mine[other * pairs];
-            partials[((long long)first * pairs + i) * blocks + block] = sum;
+            partials[block * (LINES * pairs) + first * pairs + i] = sum;
         }
         __syncthreads();
     }
+    if (!counter || !is_last_block(counter)) return;
+
+    // A thread has 4 numbers and every `shares`-th block.
+    const int quads = LINES * pairs / 4, shares = blockDim.x / quads;
+    const int quad = threadIdx.x % quads, share = threadIdx.x / quads;
+    Pack<T, 4> sum = {};
+    if (share < shares)
+#pragma unroll 8
+        for (int other = share; other < (int)blocks; other += shares) {
+            const auto part = reinterpret_cast<const Pack<T, 4>*>(partials)[other * quads + quad];
+#pragma unroll
+            for (int i = 0; i < 4; ++i) sum.at[i] += part.at[i];
+        }
+    auto* of_shares = reinterpret_cast<Pack<T, 4>*>(of_threads);
+    of_shares[threadIdx.x] = sum;
+    __syncthreads();
+    if (share > 0) return;
+    for (int i = 0; i < 4; ++i) {
+        T all = sum.at[i];
+        for (int other = 1; other < shares; ++other) all += of_shares[other * quads + quad].at[i];
+        store_sum(quad * 4 + i, all, dweight, dbias, TAPS, s.channels, s.filters);
+    }
 }
 
-// dweight and dbias from the partial sums of the blocks, a warp for each number.
+// dweight and dbias from the partial sums of many blocks: neighbours read neighbouring numbers.
+//
+//   thread.x   32 numbers          thread.y   8 groups of blocks; the first adds the groups
 template <typename T>
-__global__ void sum_partials(const T* __restrict__ partials, T* __restrict__ dweight,
-                             T* __restrict__ dbias, long long blocks, long long taps,
-                             long long channels, long long filters) {
-    const int number = (int)(blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP);
-    const int pairs = (int)(channels * filters);
-    if (number >= ((int)taps + 1) * pairs) return;  // the whole warp
+__global__ void __launch_bounds__(256)
+sum_partials(const T* __restrict__ partials, T* __restrict__ dweight, T* __restrict__ dbias,
+             long long blocks, long long taps, long long channels, long long filters) {
+    __shared__ T groups[8][32];
+    const int count = (int)((taps + 1) * channels * filters);
+    const int number = blockIdx.x * 32 + threadIdx.x;
     T sum = T(0);
-    for (long long block = threadIdx.x % WARP; block < blocks; block += WARP)
-        sum += partials[number * blocks + block];
-    sum = warp_sum(sum);
-    if (threadIdx.x % WARP != 0) return;
-    const int tap = number / pairs, c = number % pairs / (int)filters, f = number % (int)filters;
-    if (tap < taps)
-        dweight[(tap * channels + c) * filters + f] = sum;
-    else if (c == 0)
-        dbias[f] = sum;
+    if (number < count)
+        for (long long block = threadIdx.y; block < blocks; block += 8)
+            sum += partials[block * count + number];
+    groups[threadIdx.y][threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.y != 0 || number >= count) return;
+    for (int group = 1; group < 8; ++group) sum += groups[group][threadIdx.x];
+    store_sum(number, sum, dweight, dbias, (int)taps, (int)channels, (int)filters);
 }
 
 // dx[n, h, w, c] = the sum over (kh, kw, f) of weight times the gradient of the output (oh, ow) that
