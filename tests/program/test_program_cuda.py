@@ -14,11 +14,14 @@ import program_cases
 import random_networks
 import test_program_passes
 import test_program_trace
+from arraycnn.errors import InvalidValueError
 from arraycnn.ops import Window, array_namespace
 from arraycnn.ops.cuda.record import cuda_kernels
+from arraycnn.ops.cuda.tiles import Late, bias_relu
 from arraycnn.program.compose import inference_schedule
 from arraycnn.program.heads import HEADS
 from arraycnn.program.interpret import interpret
+from arraycnn.program.passes import schedule as passes_schedule
 from arraycnn.program.passes.epilogues import with_epilogues as with_relus
 from arraycnn.program.passes.schedule import scheduled
 from arraycnn.program.passes.simplify import simplified
@@ -502,3 +505,30 @@ def test_an_inference_folds_its_norms_into_epilogues():
     convolutions = [g for g in _heads(schedule) if g.alone.head.op.startswith("conv2d")]
     # What follows the last two is a mean over pixels.
     assert [group.epilogue is not None for group in convolutions] == [True] * 4 + [False] * 2
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("optimizer", ["SGD", "momentum", "Adam"])
+def test_an_update_is_the_epilogue_of_its_gradient(optimizer, relu, monkeypatch):
+    """Both of a dense layer's and of a convolution's; the old weights serve the gradient of images."""
+    after = [cnn.ReLU()] if relu else []
+    network = cnn.Sequential(
+        *(cnn.Conv2d(4, 3, padding=(1, 1)), *after, cnn.Conv2d(5, 3, stride=2), *after),
+        *(cnn.Flatten(), cnn.Dense(12), *after, cnn.Dense(3)),
+    )
+    step = program_cases.trial(network, (7, 6, 2), OPTIMIZERS[optimizer], images=5)
+    monkeypatch.setattr(passes_schedule, "_LARGE", 64)
+    with program_cases.on_small_sizes():
+        schedule = test_program_passes.schedule_of(step, 5)
+        gradients = [g for g in _heads(schedule) if g.alone.head.op.endswith("backward")]
+        late = [group for group in gradients if group.epilogue is not None]
+        assert late
+        check_rendered(schedule, step.values(), step.eager())
+
+
+def test_a_place_that_does_not_fit_a_late_gradient_is_refused():
+    launcher = HostLauncher()
+    x, weight, dy = (np.ones(shape) for shape in ((4, 3), (3, 2), (4, 2)))
+    late = Late(bias_relu(), np.ones((2, 3)))
+    with pytest.raises(InvalidValueError, match=r"must be float64 \(3, 2\), got float64 \(2, 3\)"):
+        cuda_kernels(launcher).dense_backward(None, x, weight, dy, False, late=late)

@@ -14,12 +14,14 @@ from arraycnn.ops.cuda.checks import check_shape
 from arraycnn.ops.cuda.launcher import Launcher, blocks
 from arraycnn.ops.cuda.tiles import (
     Epilogue,
+    Late,
     Result,
     bias_relu,
     form,
     kind,
     launch_product,
     tiling,
+    weight_gradient,
     width_of_copy,
 )
 from arraycnn.ops.window import Window
@@ -82,9 +84,11 @@ def conv2d_backward(
     need_dx: bool,
     *,
     precision: str,
+    late: Late | None = None,
 ) -> tuple[Array | None, Array, Array]:
+    """With ``late``, dweight is what that makes of it."""
     owner = "conv2d_backward"
-    return _backward(launcher, owner, x, weight, dy, None, window, need_dx, precision)
+    return _backward(launcher, owner, x, weight, dy, None, window, need_dx, precision, late)
 
 
 def conv2d_relu_backward(
@@ -98,10 +102,11 @@ def conv2d_relu_backward(
     need_dx: bool,
     *,
     precision: str,
+    late: Late | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of `conv2d_relu`, whose output was ``y``: (dx or None, dweight, dbias)."""
     owner = "conv2d_relu_backward"
-    return _backward(launcher, owner, x, weight, dy, y, window, need_dx, precision)
+    return _backward(launcher, owner, x, weight, dy, y, window, need_dx, precision, late)
 
 
 def _forward(
@@ -151,6 +156,7 @@ def _backward(
     window: Window,
     need_dx: bool,
     precision: str,
+    late: Late | None,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients; where ``y`` is given, ``dy`` counts only where ``y`` is above 0."""
     sizes = _sizes(owner, x, weight, window)
@@ -162,7 +168,7 @@ def _backward(
         check_shape(f"{owner} on CUDA: y", y, output)
         x, weight, dy, y = launcher.floating(owner, x, weight, dy, y)
     dx = _dx(launcher, x, weight, dy, y, window, precision, sizes) if need_dx else None
-    return dx, *_dweight(launcher, x, weight, dy, y, precision, sizes)
+    return dx, *_dweight(launcher, x, weight, dy, y, precision, sizes, late)
 
 
 def _dweight(
@@ -173,9 +179,10 @@ def _dweight(
     y: Array | None,
     precision: str,
     sizes: tuple[int, ...],
+    late: Late | None,
 ) -> tuple[Array, Array]:
     places, filters = math.prod(weight.shape[:3]), weight.shape[3]
-    dweight, dbias = launcher.empty(weight.shape, x.dtype), launcher.empty((filters,), x.dtype)
+    result = weight_gradient(launcher, weight.shape, (filters,), x.dtype, late)
     chosen = tiling(
         kind(precision, x), places, filters, math.prod(dy.shape[:3]), gated=y is not None
     )
@@ -188,10 +195,10 @@ def _dweight(
         chosen,
         (places, filters),
         (x, dy, y),
-        Result(dweight, column_sums=dbias),
+        result,
         sizes,
     )
-    return dweight, dbias
+    return result.y, result.column_sums
 
 
 def _dx(

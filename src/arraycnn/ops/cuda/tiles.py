@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -181,6 +182,21 @@ class Epilogue:
     text: str = ""
 
 
+@dataclass(frozen=True)
+class Late:
+    """What becomes of a gradient of weights before it is stored: an update, say.
+
+    Attributes
+    ----------
+    epilogue : Epilogue
+    out : array, of the weights' shape, or None
+        Where its results go: memory of its own for None.
+    """
+
+    epilogue: Epilogue
+    out: Array | None = None
+
+
 def bias_relu(bias: Array | None = None, relu: bool = False) -> Epilogue:
     """Adds ``bias``, (columns,), to each row; then, if ``relu``, negative numbers become 0."""
     return Epilogue("", (bias, int(relu)))
@@ -203,6 +219,24 @@ class Result:
     y: Array
     column_sums: Array | None = None
     epilogue: Epilogue = field(default_factory=bias_relu)
+
+
+def weight_gradient(
+    launcher: Launcher,
+    shape: tuple[int, ...],
+    bias_shape: tuple[int, ...],
+    dtype: Any,
+    late: Late | None,
+) -> Result:
+    """Where a gradient of weights goes, and that of the bias with it."""
+    dbias = launcher.empty(bias_shape, dtype)
+    if late is None:
+        return Result(launcher.empty(shape, dtype), dbias)
+    y = launcher.empty(shape, dtype) if late.out is None else late.out
+    if tuple(y.shape) != shape or y.dtype != dtype:
+        message = f"a late gradient: its place must be {dtype} {shape}, got {y.dtype} {y.shape}"
+        raise InvalidValueError(message)
+    return Result(y, dbias, late.epilogue)
 
 
 def launch_product(

@@ -11,7 +11,17 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.checks import check_shape
 from arraycnn.ops.cuda.launcher import Launcher
-from arraycnn.ops.cuda.tiles import Epilogue, Result, bias_relu, form, kind, launch_product, tiling
+from arraycnn.ops.cuda.tiles import (
+    Epilogue,
+    Late,
+    Result,
+    bias_relu,
+    form,
+    kind,
+    launch_product,
+    tiling,
+    weight_gradient,
+)
 
 if TYPE_CHECKING:
     from arraycnn.ops.kernels import Kernels
@@ -62,10 +72,12 @@ def dense_backward(
     need_dx: bool,
     *,
     precision: str,
+    late: Late | None = None,
 ) -> tuple[Array | None, Array, Array]:
+    """With ``late``, dweight is what that makes of it."""
     owner = "dense_backward"
     dx = _product(launcher, owner, dy, weight.T, precision)[0] if need_dx else None
-    return dx, *_product(launcher, owner, x.T, dy, precision, sums=True)
+    return dx, *_product(launcher, owner, x.T, dy, precision, sums=True, late=late)
 
 
 def dense_relu_backward(
@@ -78,6 +90,7 @@ def dense_relu_backward(
     need_dx: bool,
     *,
     precision: str,
+    late: Late | None = None,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of `dense_relu`, whose output was ``y``: (dx or None, dweight, dbias)."""
     owner = "dense_relu_backward"
@@ -86,7 +99,7 @@ def dense_relu_backward(
     dx = None
     if need_dx:
         dx = _product(launcher, owner, dy, weight.T, precision, gate_a=y)[0]
-    return dx, *_product(launcher, owner, x.T, dy, precision, gate_b=y, sums=True)
+    return dx, *_product(launcher, owner, x.T, dy, precision, gate_b=y, sums=True, late=late)
 
 
 def _product(
@@ -102,6 +115,7 @@ def _product(
     gate_b: Array | None = None,
     sums: bool = False,
     epilogue: Epilogue | None = None,
+    late: Late | None = None,
 ) -> tuple[Array, Array]:
     """(``a @ b``, sums of the columns of ``b`` or None).
 
@@ -120,11 +134,11 @@ def _product(
     a_turned, b_turned = _is_turned(a), _is_turned(b) and not sums
     a, b, *_ = launcher.floating(owner, a.T if a_turned else a, b.T if b_turned else b, *others)
     bias = launcher.contiguous(bias) if bias is not None else None
-    result = Result(
-        launcher.empty((rows, columns), a.dtype),
-        launcher.empty((columns,), a.dtype) if sums else None,
-        epilogue or bias_relu(bias, relu),
-    )
+    if sums:
+        result = weight_gradient(launcher, (rows, columns), (columns,), a.dtype, late)
+    else:
+        y = launcher.empty((rows, columns), a.dtype)
+        result = Result(y, epilogue=epilogue or bias_relu(bias, relu))
     gate = gate_b if gate_a is None else gate_a
     forms = form(launcher, not a_turned, a, gate_a), form(launcher, b_turned, b, gate_b)
     needs = {"gated": gate is not None, "singly": set(forms) == {"Form<true, 1>"}}

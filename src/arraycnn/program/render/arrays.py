@@ -33,14 +33,14 @@ def constants_and_inputs(
     return held
 
 
-def head_result(node: Node, ops: Kernels, held: Mapping[Node, np.ndarray]) -> Any:
+def head_result(node: Node, ops: Kernels, held: Mapping[Node, np.ndarray], **more: Any) -> Any:
     """What the kernel of the head ``node`` gives for the arrays that it reads."""
     inputs: list[Any] = [held[base(n)].reshape(n.shape) for n in node.operands]
     kernel: Callable[..., Any] = getattr(ops, node.op)
     if node.op in _MAY_HAVE_A_BIAS and len(inputs) == 2:
         inputs.append(None)  # no bias
     first = () if node.op in _ALONE else (ops,)
-    return kernel(*first, *inputs, *node.attrs)
+    return kernel(*first, *inputs, *node.attrs, **more)
 
 
 def outputs_of(schedule: Schedule, held: Mapping[Node, np.ndarray]) -> dict[str, np.ndarray]:

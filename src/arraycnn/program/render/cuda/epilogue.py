@@ -15,33 +15,53 @@ from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
-from arraycnn.program.render.cuda.grouping import Group, place_of, touched
+from arraycnn.program.render.cuda.grouping import Group, place_of
 from arraycnn.program.render.cuda.lines import Lines
 from arraycnn.program.render.cuda.parameters import Parameters, Value
 from arraycnn.program.render.cuda.pointwise import c_type
 from arraycnn.program.render.cuda.walk import Walk, walked
 
 _HEADS = frozenset({"conv2d", "conv2d_relu", "dense", "dense_relu"})
+_GRADIENTS = frozenset(f"{op}_backward" for op in _HEADS)
 
 
 def with_epilogues(found: list[Group], schedule: Schedule) -> list[Group]:
-    """The same groups, where heads have taken in the loop that follows them."""
+    """The same groups, where heads have taken in a loop of those that follow them."""
     joined: list[Group] = []
     for group in found:
-        head = joined[-1].alone if joined else None
-        if head is not None and not joined[-1].epilogue and _may_join(head, group, schedule):
-            (joined[-1].epilogue,) = group.loops
-        else:
+        before = joined[-1] if joined else Group()
+        if before.alone is not None and before.epilogue is None and not group.covered:
+            before.epilogue = _joining(before.alone, group, schedule)
+            if before.epilogue is not None:  # what it reads, others of its group may read after it
+                (group if group.loops else before).covered.append(before.epilogue)
+        if group.alone is not None or group.loops:
             joined.append(group)
     return joined
 
 
-def _may_join(head: Step, group: Group, schedule: Schedule) -> bool:
+def _joining(head: Step, group: Group, schedule: Schedule) -> Step | None:
+    """The loop that may join, which is taken from ``group``: one that needs none of the others."""
+    apart = group.beside or group.following[:1]
+    for step in apart:
+        if _may_join(head, step, schedule):
+            (group.beside if group.beside else group.following).remove(step)
+            return step
+    return None
+
+
+def product_of(head: Step) -> Node | None:
+    """The result of a head whose numbers an epilogue is given: a gradient's is that of the weights."""
     node = head.head
-    if node is None or node.op not in _HEADS or len(group.loops) != 1 or group.covered:
-        return False
-    (step,) = group.loops
-    if any(root.op != "write" or root.index is not None for root in step.roots):
+    if node is not None and node.op in _HEADS:
+        return node
+    if node is not None and node.op in _GRADIENTS:
+        return next((part for part in head.writes if part.attrs == (1,)), None)
+    return None
+
+
+def _may_join(head: Step, step: Step, schedule: Schedule) -> bool:
+    node = product_of(head)
+    if node is None or any(root.op != "write" or root.index is not None for root in step.roots):
         return False
     if node not in step.reads or step.roots[0].space != node.shape or 0 in node.shape:
         return False
@@ -49,15 +69,28 @@ def _may_join(head: Step, group: Group, schedule: Schedule) -> bool:
     loads = [one for one in walk.instructions if one.buffer is node]
     if any(one.op != "load" or one.access != dense(node.shape) for one in loads):
         return False
-    # Other blocks of the head still read what it reads while one writes.
-    reads, _ = touched(head, schedule)
-    kept = _returned(step, node, schedule)
+    others = set(head.writes) - {node}
+    if any(one.buffer in others for one in walk.instructions):
+        return False
+    # Other blocks of the product still read what it reads while one writes; the weights, whose
+    # gradient it is, are read by one that has ended.
+    assert head.head is not None
+    operands = list(head.head.operands)
+    if head.head.op in _GRADIENTS:
+        del operands[1]
+    reads = {place_of(base(operand), schedule) for operand in operands}
+    kept = _returned(step, node, schedule, head.head.op in _GRADIENTS)
     written = {place_of(root.target, schedule) for root in step.roots if root is not kept}
+    if head.head.op in _GRADIENTS and kept is not None:
+        written.add(place_of(kept.target, schedule))
     return not (written & reads or walk.is_wide)
 
 
-def _returned(step: Step, node: Node, schedule: Schedule) -> Root | None:
-    """The root that the head writes in place of its own result; None where that is read by others."""
+def _returned(step: Step, node: Node, schedule: Schedule, may_last: bool) -> Root | None:
+    """The root that the head writes in place of its own result; None where that is read by others.
+
+    With ``may_last`` it may be one that lies where an input does.
+    """
     if any(node in other.reads for other in schedule.steps if other is not step):
         return None
     if base(node) in {base(one) for one in schedule.program.outputs.values()}:
@@ -68,7 +101,8 @@ def _returned(step: Step, node: Node, schedule: Schedule) -> Root | None:
         step.roots, key=lambda root: schedule.memory_of.get(root.target) is not node
     ):
         alike = (root.target.size, root.target.dtype) == (node.size, node.dtype)
-        if alike and root.target.op != "update" and place_of(root.target, schedule) not in lasting:
+        fits = may_last or place_of(root.target, schedule) not in lasting
+        if alike and fits and root.target.op != "update":
             return root
     return None
 
@@ -95,22 +129,25 @@ class EpilogueText:
         return Epilogue(self.name, tuple(members), self.text)
 
 
-def epilogue_text(head: Node, step: Step, schedule: Schedule) -> EpilogueText:
-    """The loop ``step`` as the epilogue of ``head``, whose bias and ReLU come before."""
-    returned = _returned(step, head, schedule)
+def epilogue_text(head: Step, step: Step, schedule: Schedule) -> EpilogueText:
+    """The loop ``step`` as the epilogue of a head; a layer's bias and ReLU come before."""
+    node, product = head.head, product_of(head)
+    assert node is not None
+    assert product is not None
+    returned = _returned(step, product, schedule, node.op in _GRADIENTS)
     roots = [root for root in step.roots if root is not returned]
     # The root that is returned comes last, and is not written by the epilogue itself.
     ordered = [*roots, returned] if returned is not None else roots
     walk = walked(ordered, set(schedule.held) - step.recomputed, wide=False)
     parameters = Parameters({root.target for root in step.roots})
-    lines = Lines(walk, parameters, {head: "value"})
-    kind = c_type(head.dtype)
+    lines = Lines(walk, parameters, {product: "value"})
+    kind = c_type(product.dtype)
     body = []
-    if len(head.inputs) == 3:
-        body.append(f"value += {parameters.buffer(base(head.inputs[2]))}[column];")
-    if head.op.endswith("_relu"):
+    if product is node and len(node.inputs) == 3:
+        body.append(f"value += {parameters.buffer(base(node.inputs[2]))}[column];")
+    if node.op.endswith("_relu"):
         body.append(f"value = value < 0 ? {kind}(0) : value;")
-    body += [*_indices(walk, lines, head.shape[-1]), *lines.values()]
+    body += [*_indices(walk, lines, product.shape[-1]), *lines.values()]
     body += lines.writes(leave_out=None if returned is None else len(roots))
     result = "value" if returned is None else lines.of(walk.numbers[-1])
     if not parameters.values:
@@ -128,7 +165,7 @@ def epilogue_text(head: Node, step: Step, schedule: Schedule) -> EpilogueText:
     )
     name = f"fused_{hashlib.sha256((members + inside).encode()).hexdigest()[:16]}"
     text = f'#include "pointwise.cuh"\nstruct {name} {{\n{members}{inside}\n}};\n'
-    target = head if returned is None else returned.target
+    target = product if returned is None else returned.target
     return EpilogueText(name, text, tuple(parameters.values), target)
 
 

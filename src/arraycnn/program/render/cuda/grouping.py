@@ -37,7 +37,7 @@ class Group:
     following : list of Step
         Loops for one block, after all of these.
     covered : list of Step
-        Steps of the schedule for which one of ``beside`` stands.
+        Steps of the schedule that are done by then, as those for which one of ``beside`` stands.
     epilogue : Step or None
         A loop that the head's kernel runs on each number before it is stored.
     """
@@ -55,9 +55,7 @@ class Group:
     @property
     def steps(self) -> list[Step]:
         """Of the schedule, and those that stand for some."""
-        if self.alone is None:
-            return self.loops + self.covered
-        return [self.alone] if self.epilogue is None else [self.alone, self.epilogue]
+        return ([] if self.alone is None else [self.alone]) + self.loops + self.covered
 
 
 def groups(schedule: Schedule) -> Iterator[Group]:

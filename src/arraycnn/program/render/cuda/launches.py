@@ -8,12 +8,13 @@ from typing import Any
 
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.cuda.launcher import Launcher
+from arraycnn.ops.cuda.tiles import Late
 from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.arrays import head_result, outputs_of
-from arraycnn.program.render.cuda.epilogue import epilogue_text, with_epilogues
+from arraycnn.program.render.cuda.epilogue import epilogue_text, product_of, with_epilogues
 from arraycnn.program.render.cuda.grouping import Group, beforehand, groups
 from arraycnn.program.render.cuda.kernel_text import KernelText, kernel_text
 from arraycnn.program.render.cuda.parameters import Parts
@@ -49,9 +50,9 @@ class CudaLaunches:
             if group.alone is None:
                 self._text(group, wide=True)
         self._epilogues = {
-            group.epilogue: epilogue_text(group.alone.head, group.epilogue, schedule)
+            group.epilogue: epilogue_text(group.alone, group.epilogue, schedule)
             for group in self._groups
-            if group.alone is not None and group.alone.head is not None and group.epilogue
+            if group.alone is not None and group.epilogue is not None
         }
         self._constants: dict[Any, dict[Node, Array]] = {}
 
@@ -120,7 +121,7 @@ class CudaLaunches:
         head = step.head
         assert head is not None
         if group.epilogue is not None:
-            self._run_with_epilogue(head, group.epilogue, launcher, ops, held)
+            self._run_with_epilogue(step, group.epilogue, launcher, ops, held)
             return
         result = head_result(head, ops, held)
         for part in step.writes:
@@ -128,22 +129,34 @@ class CudaLaunches:
 
     def _run_with_epilogue(
         self,
-        head: Node,
+        head: Step,
         step: Step,
         launcher: Launcher,
         ops: Kernels,
         held: dict[Node, Array],
     ) -> None:
-        text = self._epilogues[step]
-        for node in dict.fromkeys(step.writes):
-            if node not in held and node is not text.returned:
-                held[node] = self._memory(node, held, launcher)
-        x, weight = (held[base(node)].reshape(node.shape) for node in head.operands[:2])
+        node, text = head.head, self._epilogues[step]
+        assert node is not None
+        product = product_of(head)
+        for written in dict.fromkeys(step.writes):
+            if written not in held and written is not text.returned:
+                held[written] = self._memory(written, held, launcher)
+        epilogue = text.of(held)
+        if product is not node:
+            out = None
+            if text.returned is not product:
+                out = held[text.returned] = self._memory(text.returned, held, launcher)
+            result = head_result(node, ops, held, late=Late(epilogue, out))
+            for part in head.writes:
+                if part is not product or out is None:
+                    held[part] = result[part.attrs[0]]
+            return
+        x, weight = (held[base(operand)].reshape(operand.shape) for operand in node.operands[:2])
         own: Any = ops  # `CudaKernels`
-        if head.op.startswith("conv2d"):
-            result = own.conv2d_with_epilogue(x, weight, *head.attrs, text.of(held))
+        if node.op.startswith("conv2d"):
+            result = own.conv2d_with_epilogue(x, weight, *node.attrs, epilogue)
         else:
-            result = own.dense_with_epilogue(x, weight, text.of(held))
+            result = own.dense_with_epilogue(x, weight, epilogue)
         held[text.returned] = result.reshape(text.returned.shape)
 
     def _launch(
@@ -170,7 +183,9 @@ class CudaLaunches:
 
     def _memory(self, node: Node, held: Mapping[Node, Array], launcher: Launcher) -> Array:
         place = self._schedule.memory_of.get(node)
-        if place is not None:
+        if (
+            place is not None and place in held
+        ):  # else it is a product that an epilogue did not leave in memory
             return held[place].reshape(node.shape)
         return launcher.empty(node.shape, node.dtype)
 
