@@ -55,7 +55,7 @@ FAULTS = [
     (f"{_CUDA}/epilogue.py", "if any(node in other.reads for other in schedule.steps if other is not step):", "if False:", EPILOGUES),
     (f"{_CUDA}/epilogue.py", "if base(node) in {base(one) for one in schedule.program.outputs.values()}:", "if False:", EPILOGUES),
     (f"{_CUDA}/epilogue.py", 'body.append(f"value += ', 'body.append(f"value -= ', EPILOGUES),
-    (f"{_CUDA}/epilogue.py", 'if head.op.endswith("_relu"):', "if False:", EPILOGUES),
+    (f"{_CUDA}/epilogue.py", 'if node.op.endswith("_relu"):', "if False:", EPILOGUES),
     (f"{_CUDA}/launches.py", "text = self._text(group, wide=False)", "pass", KERNELS),
     (f"{_CUDA}/launches.py", "            del freed[step]\n", "            pass\n", STEPS),
     ("ops/max_pool2d/windows.cu", "s.pixel(place / s.wide, place % s.wide, 0)", "s.pixel(place % s.wide, place / s.wide, 0)", "ops/test_cuda_windows.py"),
