@@ -219,9 +219,17 @@ DEVICE void combine(const typename Op::State* parts, long long kept, long long s
         const long long mine = first + thread % ACROSS;
         typename Op::State state[1] = {Op::start()};
         if (mine < kept) {
-#pragma unroll 4
-            for (long long split = rank; split < splits; split += RANKS)
-                state[0] = Op::merged(state[0], parts[split * kept + mine]);
+            constexpr int AT_ONCE = 8;  // loads that are under way together
+            for (long long split = rank; split < splits; split += AT_ONCE * RANKS) {
+                typename Op::State some[AT_ONCE];
+#pragma unroll
+                for (int i = 0; i < AT_ONCE; ++i) {
+                    const long long next = split + i * RANKS;
+                    some[i] = next < splits ? parts[next * kept + mine] : Op::start();
+                }
+#pragma unroll
+                for (int i = 0; i < AT_ONCE; ++i) state[0] = Op::merged(state[0], some[i]);
+            }
         }
         reduce_over_threads<Op, THREADS, RANKS, ACROSS, 1>(state, shared, thread, rank);
         if (rank == 0 && mine < kept) keep(mine, state[0]);

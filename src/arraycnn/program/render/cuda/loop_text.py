@@ -92,8 +92,7 @@ class LoopText:
         """The share of ``block`` among the ``blocks`` that work on the loop."""
         walk, whole = self._walk, self.parameters.whole
         if not self._reduced:
-            first = f"(Index)block * {self._threads} + thread"
-            return self._writing(first, f"(Index)blocks * {self._threads}")
+            return self._writing("(Index)block", "(Index)blocks")
         splits, per = walk.splits(self._threads)
         tiles, share = whole(walk.tiles(self._threads)), whole(per)
         self._splits = whole(splits)
@@ -106,7 +105,7 @@ class LoopText:
     def in_block(self) -> list[str]:
         """All of the loop by the threads of one block."""
         if not self._reduced:
-            return self._writing("(Index)thread", str(self._threads))
+            return self._writing("(Index)0", "1")
         tiles = self.parameters.whole(self._walk.tiles(self._threads))
         return [
             f"for (Index tile = 0; tile < (Index){tiles}; ++tile) {{",
@@ -131,12 +130,25 @@ class LoopText:
             ]
         return lines
 
-    def _writing(self, first: str, step: str) -> list[str]:
-        units = self.parameters.whole(self._walk.kept_units)
+    def _writing(self, block: str, blocks: str) -> list[str]:
+        """Of a loop that only writes, the share of a block."""
+        walk, threads = self._walk, self._threads
+        columns = walk.columns(threads)
+        rows = walk.kept_units // columns
+        count = self.parameters.whole(rows)
+        lines = [f"constexpr int LANES = {walk.lanes};"]
+        if columns == 1:
+            row, axes = "thread", walk.kept
+        else:  # what depends on the column alone is the same for all rows of a thread
+            row, axes = f"thread / {columns}", walk.kept[:-1]
+            lines.append(f"const Index column = thread % {columns};")
+            lines += self._lines.indices("column", walk.kept[-1:], "k")
+        at_once = threads // columns
+        first, step = f"{block} * {at_once} + {row}", f"{blocks} * {at_once}"
         return [
-            f"constexpr int LANES = {self._walk.lanes};",
-            f"for (Index unit = {first}; unit < (Index){units}; unit += {step}) {{",
-            *self._lines.indices("unit", self._walk.kept, "i"),
+            *lines,
+            f"for (Index row = {first}; row < (Index){count}; row += {step}) {{",
+            *self._lines.indices("row", axes, "i"),
             *self._lines.values(),
             *self._lines.writes(),
             "}",
@@ -161,6 +173,7 @@ class LoopText:
             lines.append(f"{EACH_LANE} {state}[l] = {one.operation}::start();")
         lines += ["if (works) {", *self._lines.indices("unit", walk.kept, "i")]
         lines += [
+            "#pragma unroll 4",
             f"for (Index row = ({first}) + rank; row < last; row += RANKS) {{",
             *self._lines.indices("row", walk.reduced, "j"),
             *self._lines.values(),

@@ -27,6 +27,9 @@ _LEAST_ROWS = 4
 _MOST_SIDE_BY_SIDE = 32
 """Threads that take neighbours of the last axis: a warp, whose reads are whole lines then."""
 
+_MOST_OF_ROWS = 4 * 132
+"""The same where a thread does something once for all of its rows."""
+
 _MOST_BLOCKS = 16 * 132
 """Of a loop that only writes: more only begin and end."""
 
@@ -125,11 +128,18 @@ class Walk:
         per = max(1, -(-rows // wanted))
         return max(1, -(-rows // per)), per
 
+    def columns(self, threads: int) -> int:
+        """Of a loop that only writes: along the last axis, where each thread of a block can keep to one
+        of them; else 1."""
+        last = self.kept[-1].size if len(self.kept) > 1 else 1
+        return last if threads % last == 0 else 1
+
     def blocks(self, threads: int) -> int:
         """Of the grid of this loop alone."""
         if self.reductions:
             return self.tiles(threads) * self.splits(threads)[0]
-        return max(1, min(-(-self.kept_units // threads), _MOST_BLOCKS))
+        most = _MOST_BLOCKS if self.columns(threads) == 1 else _MOST_OF_ROWS
+        return max(1, min(-(-self.kept_units // threads), most))
 
 
 def walked(roots: list[Root], held: Set[Node], wide: bool) -> Walk:
