@@ -28,7 +28,7 @@ FAULTS = [
     ("ops/cuda/pointwise.cuh", "shared[place + half * STRIDE]", "shared[place + half]", SUMS),
     ("ops/cuda/pointwise.cuh", "        __syncthreads();\n        if (rank < half) {", "        if (rank < half) {", SUMS),
     ("ops/cuda/pointwise.cuh", "    __syncthreads();  // `shared` may be written again\n", "", SUMS + " or " + STEPS.partition("-k ")[2]),
-    ("ops/cuda/pointwise.cuh", "split += RANKS", "split += RANKS + 1", SUMS),
+    ("ops/cuda/pointwise.cuh", "split + i * RANKS", "split + i * (RANKS + 1)", SUMS),
     ("ops/cuda/device.cuh", "        if (is_last) *counter = 0;\n", "", SUMS),
     ("ops/cuda/device.cuh", "    __threadfence();\n    __syncthreads();", "    __syncthreads();", KERNELS),
     (f"{_CUDA}/pointwise.py", '"round": "rint"', '"round": "floor"', OPS),
