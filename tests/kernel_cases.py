@@ -200,6 +200,11 @@ CONVOLUTIONS = {  # x, filters, window
     "1x1": ((2, 4, 5, 7), 9, Window((1, 1))),
     "tensor cores": ((2, 10, 11, 32), 64, Window((3, 3), (1, 1), (1, 1, 1, 1))),
 }
+GROUPED = {  # x, groups, filters, window
+    "two groups": ((2, 6, 5, 6), 2, 4, Window((3, 3), (1, 1), (1, 1, 1, 1))),
+    "depthwise": ((2, 7, 6, 5), 5, 5, Window((3, 2), (2, 1), (1, 0, 0, 1))),
+    "several a channel": ((2, 5, 5, 3), 3, 6, Window((2, 2), dilation=(2, 1))),
+}
 POOLS = {
     "2x2": ((3, 7, 6, 5), Window((2, 2), (2, 2))),
     "overlapping": ((2, 8, 7, 4), Window((3, 2), (2, 1))),
@@ -228,6 +233,21 @@ def _convolution(op, name, *, backward=False, gated=False, bias=True, need_dx=Tr
         return x, weight, *gate, rng.normal(size=y_shape), window, need_dx
 
     return KernelCase(op, f"{name}{'' if bias and need_dx else ', less'}", arguments, True)
+
+
+def _grouped(name, *, backward=False, need_dx=True):
+    shape, groups, filters, window = GROUPED[name]
+
+    def arguments(rng):
+        x = rng.normal(size=shape)
+        weight = rng.normal(size=(*window.kernel_size, shape[3] // groups, filters))
+        if not backward:
+            return x, weight, rng.normal(size=filters), window
+        y_shape = (shape[0], *window.output_shape(*shape[1:3]), filters)
+        return x, weight, rng.normal(size=y_shape), window, need_dx
+
+    op = "grouped_conv2d_backward" if backward else "grouped_conv2d"
+    return KernelCase(op, f"{name}{'' if need_dx else ', less'}", arguments, True)
 
 
 def _pooled(name, *, relu, backward=False, need_dx=True):
@@ -383,6 +403,8 @@ KERNEL_CASES = [
     _convolution("conv2d", "5x5, padded", bias=False),
     *(_convolution("conv2d_backward", name, backward=True) for name in CONVOLUTIONS),
     _convolution("conv2d_backward", "tensor cores", backward=True, need_dx=False),
+    *(_grouped(name) for name in GROUPED),
+    *(_grouped(name, backward=True, need_dx=dx) for name in GROUPED for dx in (True, False)),
     *(_convolution("conv2d_relu", name) for name in CONVOLUTIONS),
     *(
         _convolution("conv2d_relu_backward", name, backward=True, gated=True)

@@ -89,7 +89,7 @@ FAULTS = [
     ("ops/generic.py", "p - (learning_rate * weight_decay) * p", "p - weight_decay * p"),
     ("ops/window.py", "return total // 2, total - total // 2", "return total - total // 2, total // 2"),
     ("ops/window.py", "slice(i, i + down * (rows - 1) + 1, down)", "slice(i, i + down * (rows - 1) + 1, right)"),
-    ("ops/window.py", "(padded_width - self.kernel_size[1]) // self.stride[1] + 1", "(padded_width - self.kernel_size[1]) // self.stride[0] + 1"),
+    ("ops/window.py", "(padded_width - wide) // self.stride[1] + 1", "(padded_width - wide) // self.stride[0] + 1"),
     ("ops/random_bits/__init__.py", "((1 << distance) - 1)", "((1 << distance) + 1)"),
     ("ops/random_bits/__init__.py", "keys[(turn + 1) % 3] + turn", "keys[(turn + 1) % 3]"),
     ("ops/random_bits/__init__.py", "words[:, :count]", "words[:, -count:]"),
