@@ -60,6 +60,11 @@ __global__ void __launch_bounds__(1024, 2) kernel(float* x) {
 """
 
 
+SPILLS_IN_A_LOOP = SPILLS.replace(
+    "float held[64];", "for (int turn = 0; turn < 9; ++turn) { float held[64];"
+).replace("held[i];\n}", "held[i];\n}}")
+
+
 @pytest.mark.usefixtures("device_compiler")
 class TestOfADevice:
     pytestmark = needs("cupy")
@@ -74,10 +79,17 @@ class TestOfADevice:
         assert head == f"{len(kernels)} kernels of 1 networks, precisions and batch sizes"
         assert len(rows) == len(kernels)
 
+    def test_a_generated_kernel_may_spill_where_it_does_so_once(self, monkeypatch):
+        spilling = {(generated(SPILLS), "kernel"): Planned(Launches(1, 1024, 0), {"net"})}
+        assert wrong_on(90, spilling) == []
+        monkeypatch.setattr(cuda_planned, "is_generated", lambda file: False)
+        (found,) = wrong_on(90, spilling)
+        assert "spills" in found, "a written kernel spills nothing anywhere"
+
     @pytest.mark.parametrize(
         ("text", "launches", "wrong"),
         [
-            (SPILLS, Launches(1, 1024, 0), "on sm_90: spills"),
+            (SPILLS_IN_A_LOOP, Launches(1, 1024, 0), "on sm_90: spills"),
             ("__global__ void kernel() { missing(); }", Launches(1, 32, 0), 'identifier "missing"'),
             (
                 "__global__ void __launch_bounds__(64) kernel() {}",
