@@ -12,6 +12,8 @@ from arraycnn import SGD, CuPy, Model, NumPy
 from arraycnn.execution import traceable
 from arraycnn.ops import array_namespace
 from cuda_table import listed
+from launches import launches_of_step
+from nets import NETS, network, optimizer
 from optional import Late
 from program_cases import block
 
@@ -107,6 +109,15 @@ def test_a_step_is_the_eager_one_and_all_its_nodes_are_ours(name, driver):
     again = [model.predict(IMAGES[:5]) for _ in range(4)]
     for other in again[1:]:
         np.testing.assert_array_equal(other, again[0])
+
+
+def test_the_nodes_of_a_step_are_the_launches_that_are_noted_without_a_device(driver):
+    spec = NETS["a"]
+    images = RNG.integers(0, 256, (4, *spec.image_shape), np.uint8)
+    model = Model(network("a"), spec.image_shape, backend=CuPy(), seed=0)
+    model.fit(images, LABELS[:4], epochs=1, batch_size=2, optimizer=optimizer("a"))
+    noted = [f"kernel {launch.kernel}" for launch in launches_of_step("a", 2, "fp32")]
+    assert list(driver.state().nodes) == noted, "and no copy, and no kernel of CuPy's"
 
 
 def test_a_layer_that_reads_values_is_called_between_graphs(driver, caplog):
