@@ -54,6 +54,12 @@ __global__ void places(float* y, long long high, long long low) {
     for (int i = part % 7; i < times; ++i) y[i] = 2;
 }
 
+struct Mixed { float rate; long long count; float other; };
+__global__ void of_mixed(float before, Mixed mixed, float after, long long more, float* y) {
+    #pragma unroll 1
+    for (long long i = mixed.count; i < more; ++i) y[i] = before * mixed.rate;
+}
+
 __global__ void together(const float* x, float* y) { y[0] = x[0] * x[1] + x[2]; }
 __global__ void in_turn(const int* x, int* y) { y[0] = x[x[x[0]]]; }
 __global__ void asks(const int* x, int* y) {
@@ -152,6 +158,13 @@ def test_structs_and_floats_lie_where_a_kernel_reads_them(momentum):
             assert found.unsure == 0
             mine = len(range(thread, size, threads))
             assert found.count("STG") == mine * (2 if momentum else 1)  # and its velocity
+
+
+def test_members_of_a_struct_are_aligned_as_in_cuda():
+    for count, more in ((2, 9), (5, 5), (0, 1)):
+        found = run("of_mixed", (1.0, (2.0, count, 3.0), 4.0, more, Y))
+        assert found.count("STG") == more - count
+        assert found.unsure == 0
 
 
 def test_loads_on_their_way_together_are_one_turn():
