@@ -94,7 +94,10 @@ SMALL = {
     "groups": (convolved(Conv2d(4, 3, stride=2, padding="same", groups=2)), (6, 4, 6)),
     "depthwise": (convolved(Conv2d(6, 2, padding="same", groups=3, bias=False)), (4, 5, 3)),
     "transposed": (convolved(ConvTranspose2d(3, (2, 3), stride=2)), (3, 4, 2)),
-    "transposed, same": (convolved(ConvTranspose2d(3, 3, stride=2, padding="same")), (3, 4, 2)),
+    "transposed, same": (
+        convolved(ConvTranspose2d(3, 2, stride=(1, 2), padding="same")),
+        (3, 4, 2),
+    ),
     "transposed, same, small": (
         convolved(ConvTranspose2d(3, (1, 4), stride=(3, 2), padding="same", bias=False)),
         (3, 4, 2),

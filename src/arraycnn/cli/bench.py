@@ -75,7 +75,7 @@ def bench(
 ) -> None:
     """Show where the time of a step of MODEL goes: each fused loop and operation with a kernel.
 
-    MODEL is a file that train saved, the folder of a run, or a network's name: scratch, basic,
+    MODEL is a file that train saved, the folder of a run, or a network's name, such as
     lenet5. Each part is held against what the machine does at the most, which is measured in the
     same run, and the step against the same network in PyTorch. Images are random; MODEL stays as it
     is.
