@@ -40,7 +40,6 @@ FAULTS = [
     (CU, "group < 8; ++group", "group < 7; ++group", "lost group"),
     (CU, "if (!counter || !is_last_block(counter)) return;", "if (!counter || blockIdx.x + blockIdx.y > 0) return;", "race"),
     (CU, "other += shares", "other += shares + 1", "stride"),
-    (CU, "    if (share < shares)\n#pragma", "#pragma", "sum counted twice"),
     (CU, "= sum;\n    __syncthreads();\n    if (share", "= sum;\n    if (share", "barrier"),
     (CU, "other < shares; ++other", "other < shares - 1; ++other", "lost share"),
     (CU, "dbias[number % filters]", "dbias[number % channels]", "index"),

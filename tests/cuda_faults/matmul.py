@@ -76,6 +76,14 @@ FAULTS = [
     (MATMUL, "y + blockIdx.y * rows * columns, rows", "y, rows", "parts that are written twice"),
     (MATMUL, "y + blockIdx.y * rows * columns, rows", "y + blockIdx.y * rows, rows", "a stride"),
     (MATMUL, "column_sums ? column_sums + blockIdx.y * columns : nullptr", "column_sums", "parts that are written twice"),
+    (MATMUL, "is_whole ? epilogue(value, line, column) : value", "epilogue(value, line, column)", "an epilogue of each split"),
+    (MATMUL, "if (!is_last_block(counters + blockIdx.x, gridDim.y)) return;", "if (blockIdx.y > 0) return;", "a race"),
+    (MATMUL, "if (!is_last_block(counters + blockIdx.x, gridDim.y)) return;", "if (!is_last_block(counters, gridDim.y)) return;", "tiles that share a counter"),
+    (MATMUL, "if (line >= rows || column >= columns) continue;", "if (line >= rows) continue;", "a bound"),
+    (MATMUL, "sum += parts[(split * rows + line) * columns + column];", "sum += parts[split * rows * columns + i];", "an index"),
+    (MATMUL, "split = 0; split < splits; ++split)\n", "split = 1; split < splits; ++split)\n", "a lost part"),
+    (MATMUL, "column_parts[split * columns + column];", "column_parts[column];", "a part that is counted again"),
+    (MATMUL, "|| row > 0 ||", "||", "blocks that write the same"),
     # Adding parts.
     (SPLITS, "(long long)blockIdx.x * 32 + threadIdx.x;", "(long long)blockIdx.x * 31 + threadIdx.x;", "an index"),
     (SPLITS, "const bool of_y = element < size;", "const bool of_y = element <= size;", "a bound"),
@@ -92,7 +100,7 @@ FAULTS = [
     (SPLITS, "column_sums[element - size] = sum;", "", "an unwritten output"),
     # Launch code.
     ("cuda/tiles.py", "per_split = max(1, blocks(blocks(depth, _DEPTH), splits)) * _DEPTH", "per_split = max(1, depth // splits)", "a rounding"),
-    ("cuda/tiles.py", "bias_relu() if split else result.epilogue,", "result.epilogue,", "an epilogue of each split"),
+    ("cuda/tiles.py", "bias_relu() if split and not by_last else result.epilogue,", "result.epilogue,", "an epilogue of each split"),
     ("cuda/tiles.py", "{epilogue.text}", "{sorted(vars(epilogue))}", "a lost text"),
     ("cuda/launcher.py", "for argument in flat(args):", "for argument in args:", "a check"),
     ("cuda/tiles.py", "rows = shape[0] if column_sums is None else max(1, shape[0])", "rows = shape[0]", "an unwritten output"),

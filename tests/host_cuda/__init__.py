@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraycnn.ops.cuda.launcher import Launcher
+from arraycnn.ops.cuda.launcher import COUNTERS, Launcher
 from arraycnn.ops.cuda.sources import is_generated, source
 from host_cuda.build import KernelFault
 from host_cuda.library import ORDERS, arrays_of, lazy_memory, library
@@ -136,8 +136,10 @@ class HostLauncher(Launcher):
 
     def counter(self) -> np.ndarray:
         if self._counter is None:
-            self._counter = self.asarray(np.zeros(1, np.int32))
-        assert self._counter[0] == 0, f"{self.last_kernel} left its counter at {self._counter[0]}"
+            self._counter = self.asarray(np.zeros(COUNTERS, np.int32))
+        assert not self._counter.any(), (
+            f"{self.last_kernel} left a counter at {self._counter.max()}"
+        )
         return self._counter
 
     def view(self, array: np.ndarray) -> np.ndarray:

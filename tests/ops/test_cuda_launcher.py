@@ -73,6 +73,9 @@ class OnHost(CuPyLauncher):
     def empty(self, shape, dtype):
         return on_host(self._host.empty(shape, dtype))
 
+    def counter(self):
+        return on_host(self._host.counter())
+
     def asarray(self, array):
         return on_host(self._host.asarray(array))
 
@@ -298,7 +301,7 @@ def test_a_recording_is_made_on_a_stream_and_with_memory_of_its_own(recorder):
     replay()
     replay()
     assert events == [
-        *("a stream, non_blocking=True", "current", "(1,) zeros of int32", "waited for"),
+        *("a stream, non_blocking=True", "current", "(132,) zeros of int32", "waited for"),
         *("not current", "current", "private memory"),
         *("begin", "work", "end", "shared memory", "not current"),
         *("launch", "launch"),

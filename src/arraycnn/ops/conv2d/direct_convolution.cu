@@ -228,17 +228,17 @@ __global__ void sum_gradients(const T* __restrict__ x, const T* __restrict__ y,
     }
     if (!counter || !is_last_block(counter)) return;
 
-    // A thread has 4 numbers and every `shares`-th block.
+    // A thread has 4 numbers and every `shares`-th block. What those after the last whole share have is
+    // not used.
     const int quads = LINES * pairs / 4, shares = blockDim.x / quads;
     const int quad = threadIdx.x % quads, share = threadIdx.x / quads;
     Pack<T, 4> sum = {};
-    if (share < shares)
 #pragma unroll 8
-        for (int other = share; other < (int)blocks; other += shares) {
-            const auto part = reinterpret_cast<const Pack<T, 4>*>(partials)[other * quads + quad];
+    for (int other = share; other < (int)blocks; other += shares) {
+        const auto part = reinterpret_cast<const Pack<T, 4>*>(partials)[other * quads + quad];
 #pragma unroll
-            for (int i = 0; i < 4; ++i) sum.at[i] += part.at[i];
-        }
+        for (int i = 0; i < 4; ++i) sum.at[i] += part.at[i];
+    }
     auto* of_shares = reinterpret_cast<Pack<T, 4>*>(of_threads);
     of_shares[threadIdx.x] = sum;
     __syncthreads();

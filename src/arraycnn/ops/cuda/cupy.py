@@ -12,6 +12,7 @@ import numpy as np
 from arraycnn.errors import ArraycnnError, one_line
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.launcher import (
+    COUNTERS,
     MOST_STATIC_SHARED,
     Launcher,
     NotRecordedError,
@@ -65,7 +66,7 @@ class CuPyLauncher(Launcher):
         with self._device:
             stream = self._cupy.cuda.get_current_stream().ptr
             if stream not in self._counters:
-                self._counters[stream] = self._cupy.zeros((1,), "int32")
+                self._counters[stream] = self._cupy.zeros((COUNTERS,), "int32")
             return self._counters[stream]
 
     def view(self, array: Array) -> Array:
@@ -129,7 +130,7 @@ class CuPyLauncher(Launcher):
         with self._device:
             stream = cupy.cuda.Stream(non_blocking=True)
             with stream:
-                recording.counter = cupy.zeros((1,), "int32")
+                recording.counter = cupy.zeros((COUNTERS,), "int32")
                 stream.synchronize()  # the recording may be started on another one
             with stream, cupy.cuda.using_allocator(recording.pool.malloc):
                 stream.begin_capture()

@@ -118,19 +118,22 @@ DEVICE unsigned to_tf32(float x) {
     return __float_as_uint(fmaf(power, 1.0f / 2048, x)) & TF32_BITS;
 }
 
-// Whether this block is the last of its grid to come here: it may read what all of them have written
+// Whether this block is the last of `blocks` to come here: it may read what all of them have written
 // before, through pointers that are not __restrict__. All threads of a block call it together, once a
 // launch. The counter is 0 before the launch, and again after it.
-DEVICE bool is_last_block(int* counter) {
-    __shared__ bool is_last;
+DEVICE bool is_last_block(int* counter, int blocks) {
+    bool is_last = false;  // told by the barrier: beside dynamic shared memory a variable there is dear
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0 && threadIdx.y == 0 && threadIdx.z == 0) {
-        const int blocks = (int)(gridDim.x * gridDim.y * gridDim.z);
         is_last = atomicAdd(counter, 1) == blocks - 1;
         __threadfence();
         if (is_last) *counter = 0;
     }
-    __syncthreads();
-    return is_last;
+    return __syncthreads_or(is_last) != 0;
+}
+
+// The same for all blocks of the grid.
+DEVICE bool is_last_block(int* counter) {
+    return is_last_block(counter, (int)(gridDim.x * gridDim.y * gridDim.z));
 }

@@ -22,6 +22,8 @@ MOST_THREADS = 1024
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 MOST_STATIC_SHARED = 48 * 1024
 """Bytes of shared memory a block may use without asking the driver for more."""
+COUNTERS = 132
+"""Of blocks that end a launch: as many as tiles, each of which several blocks share."""
 MOST_SHARED = 99 * 1024
 """Bytes it may ask for: every device has them from compute capability 8.0 on, and two blocks fit."""
 
@@ -125,7 +127,7 @@ class Launcher(ABC):
         """Start a kernel whose launch has been checked; `source` has the text of ``file``."""
 
     def counter(self) -> Array:
-        """An int32, (1,), that is 0 before a kernel, and that a kernel must leave at 0.
+        """int32, (COUNTERS,), that are 0 before a kernel, and that a kernel must leave at 0.
 
         One for all kernels that run one after the other: of a stream, or of a recording.
         """

@@ -14,6 +14,10 @@ from arraycnn.ops.cuda.launcher import Argument, Launcher, Size, Struct, blocks,
 _DEPTH = 16
 """Steps of k that a block has in shared memory at once; splits begin at multiples of it."""
 
+_MOST_OF_A_TILE = 64 * 1024
+"""Bytes of a tile's parts that its last block adds up by itself: more take it longer than a second
+kernel does, of which all multiprocessors take a share."""
+
 _STAGES = 3
 """Tiles of each operand in shared memory, as in tiles.cuh: two are on their way."""
 
@@ -250,11 +254,13 @@ def launch_product(
     result: Result,
     sizes: tuple[int, ...],
     products: int = 1,
+    adds_parts: bool = False,
 ) -> None:
     """Start a kernel on tiles of ``shape``, and add up its parts where it is split.
 
     The kernel is ``kernel<the tile, *forms, an epilogue>``, where the forms are those of the operands;
-    it takes (*operands, y, column_sums, *sizes, per_split, epilogue).
+    it takes (*operands, y, column_sums, *sizes, per_split, epilogue). One that ``adds_parts`` takes
+    whole_y, whole_sums and counters behind the sizes, None where it must not.
     """
     if chosen.per_split > _MOST_STEPS:
         message = (
@@ -268,20 +274,28 @@ def launch_product(
         y = launcher.empty((chosen.splits, math.prod(result.y.shape)), result.y.dtype)
         if column_sums is not None:
             column_sums = launcher.empty((chosen.splits, *column_sums.shape), y.dtype)
+    by_last = adds_parts and split and _are_few(chosen)
+    whole = (result.y, result.column_sums, launcher.counter()) if by_last else (None,) * 3
     rows = shape[0] if column_sums is None else max(1, shape[0])  # which no row has
     tiles = blocks(rows, chosen.tile.rows) * blocks(shape[1], chosen.tile.columns)
     _launch(
         launcher,
-        bias_relu() if split else result.epilogue,  # which is done to whole sums
+        bias_relu() if split and not by_last else result.epilogue,  # which is done to whole sums
         file,
         f"{kernel}<{', '.join((chosen.tile.math, *forms))}>",
         (tiles, chosen.splits, products),
         (chosen.tile.threads,),
-        (*operands, y, column_sums, *sizes, chosen.per_split),
+        (*operands, y, column_sums, *sizes, *(whole if adds_parts else ()), chosen.per_split),
         _shared_bytes(chosen.tile, forms),
     )
-    if split:
+    if split and not by_last:
         _sum_splits(launcher, chosen.splits, y, column_sums, shape[1], result)
+
+
+def _are_few(chosen: Plan) -> bool:
+    """Whether the last block of each tile adds up the parts of it."""
+    tile = chosen.tile
+    return chosen.splits * tile.rows * tile.columns * tile.itemsize <= _MOST_OF_A_TILE
 
 
 def _shared_bytes(tile: Tile, forms: tuple[str, str]) -> int:

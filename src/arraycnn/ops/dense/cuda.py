@@ -153,6 +153,7 @@ def _product(
         (a, b, gate),
         result,
         (rows, columns, depth),
+        adds_parts=True,
     )
     return result.y, result.column_sums
 

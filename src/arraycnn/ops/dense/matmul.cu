@@ -1,21 +1,62 @@
 // Products of two matrices, with an epilogue such as a bias and ReLU, or with the gradient of ReLU at no cost of their own.
 #include "tiles.cuh"
 
+// An epilogue of whole sums: parts of them are stored as they are.
+template <typename T, typename Epilogue>
+struct OfWhole {
+    const Epilogue& epilogue;
+    bool is_whole;
+
+    DEVICE T operator()(T value, long long line, long long column) const {
+        return is_whole ? epilogue(value, line, column) : value;
+    }
+};
+
+// The last of the blocks that share a tile adds up what all of them have left in `parts`, in order.
+template <typename Math, typename T, typename Epilogue>
+DEVICE void sum_parts(const T* parts, const T* column_parts, T* y, T* column_sums, int* counters,
+                      long long rows, long long columns, const Epilogue& epilogue) {
+    if (!is_last_block(counters + blockIdx.x, gridDim.y)) return;
+    const int splits = gridDim.y;
+    const unsigned across = (unsigned)((columns + Math::COLUMNS - 1) / Math::COLUMNS);
+    const long long row = (long long)(blockIdx.x / across) * Math::ROWS;
+    const long long first = (long long)(blockIdx.x % across) * Math::COLUMNS;
+    for (int i = threadIdx.x; i < Math::ROWS * Math::COLUMNS; i += Math::THREADS) {
+        const long long line = row + i / Math::COLUMNS, column = first + i % Math::COLUMNS;
+        if (line >= rows || column >= columns) continue;
+        T sum = T(0);
+#pragma unroll 8
+        for (int split = 0; split < splits; ++split)
+            sum += parts[(split * rows + line) * columns + column];
+        y[line * columns + column] = epilogue(sum, line, column);
+    }
+    const long long column = first + threadIdx.x;
+    if (!column_sums || row > 0 || threadIdx.x >= Math::COLUMNS || column >= columns) return;
+    T sum = T(0);
+    for (int split = 0; split < splits; ++split) sum += column_parts[split * columns + column];
+    column_sums[column] = sum;
+}
+
 // y(m, n) = sum over k of a(m, k) b(k, n), as in tiles.cuh, of `rows` x `columns`.
 //
 // Blocks y split k: block y takes the steps from y per_split on, and its sums are part y of `y`, and
-// of `column_sums` (null: not wanted), the sums of the columns of b. `gate` belongs to whichever
-// operand is GATED.
+// of `column_sums` (null: not wanted), the sums of the columns of b. With `counters`, one for each
+// tile, these parts are then added up, to `whole` and `whole_sums`. `gate` belongs to whichever operand
+// is GATED.
 template <typename Math, typename FormA, typename FormB,
           typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
 __global__ void __launch_bounds__(Math::THREADS, 1)
 matmul(const T* a, const T* b, const T* gate, T* y, T* column_sums, long long rows,
-       long long columns, long long depth, long long per_split, Epilogue epilogue) {
+       long long columns, long long depth, T* whole, T* whole_sums, int* counters,
+       long long per_split, Epilogue epilogue) {
     const long long first = blockIdx.y * per_split;
     const long long last = first + per_split < depth ? first + per_split : depth;
     const Matrix<T, FormA::ALONG_K> left{a, gate, rows, depth};
     const Matrix<T, FormB::ALONG_K> right{b, gate, columns, depth};
     const Rows<T> target{y + blockIdx.y * rows * columns, rows, columns};
-    tile_product<Math, FormA, FormB>(left, right, target, epilogue, first, last,
+    const OfWhole<T, Epilogue> each{epilogue, !counters};
+    tile_product<Math, FormA, FormB>(left, right, target, each, first, last,
                                      column_sums ? column_sums + blockIdx.y * columns : nullptr);
+    if (counters)
+        sum_parts<Math>(y, column_sums, whole, whole_sums, counters, rows, columns, epilogue);
 }
