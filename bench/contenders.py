@@ -4,6 +4,10 @@ Each is a class ``(net, batch, images, labels, parameters, precision, device)`` 
 
     epochs(count)      [(seconds, losses of the steps)] of so many further epochs
     predict(images)    probabilities on the host, for uint8 images on the host
+    learned()          the parameters as they are now, arrays on the host, in an order of its own
+    laid_out(params)   such parameters as `learned` would have them
+
+An epoch's seconds are what passes on a clock: all that is done for it counts, on the host, too.
 
 An epoch ends when its losses are on the host. Data set and labels lie on the device. Precision is of
 the products: "fp32" forbids everything below it, "tf32" allows that of tensor cores, "bf16" is each
@@ -16,7 +20,7 @@ import time
 import numpy as np
 
 from nets import LEARNING_RATE, SEED, batches, network
-from twins import jax_forward, jax_step, torch_module
+from twins import first_averages, jax_network, jax_step, torch_module
 
 
 class Contender:
@@ -30,6 +34,20 @@ class Contender:
             results.append((time.perf_counter() - began, losses))
             self.done += 1
         return results
+
+
+def _clock():
+    """A callback that notes when `fit` began and when each epoch had ended, for all that `fit` does."""
+    import arraycnn as cnn
+
+    class Clock(cnn.Callback):
+        def __init__(self):
+            self.ends = [time.perf_counter()]
+
+        def on_epoch(self, record):
+            self.ends.append(time.perf_counter())
+
+    return Clock()
 
 
 class ArrayCNN:
@@ -55,15 +73,23 @@ class ArrayCNN:
         # A call of fit records its graphs in its first epoch: that one counts as no other.
         warm = 0 if self._first else 1
         self._first = False
+        clock = _clock()
         history = self._model.fit(
-            self._images, self._labels, epochs=count + warm, **self._arguments
+            *(self._images, self._labels),
+            **{"epochs": count + warm, "callbacks": [clock], **self._arguments},
         )
+        clock.ends[-1] = time.perf_counter()  # what ends a training counts for its last epoch
         losses = np.split(history.step_losses, count + warm)
-        found = [(record.seconds, loss) for record, loss in zip(history, losses, strict=True)]
-        return found[warm:]
+        return list(zip(np.diff(clock.ends), losses, strict=True))[warm:]
 
     def predict(self, images):
         return self._model.predict(images)
+
+    def learned(self):
+        return list(self._model.parameters.values())
+
+    def laid_out(self, params):
+        return [array for pair in params for array in pair]
 
 
 class ArrayCNNEager(ArrayCNN):
@@ -87,6 +113,7 @@ class TorchEager(Contender):
         pin_torch(torch, precision)
         # Tensor cores want channels last; plain float32 arithmetic does not.
         self._layout = torch.contiguous_format if precision == "fp32" else torch.channels_last
+        self._net = net
         module = torch_module(torch, net, parameters)
         self._module = module.to(device).to(memory_format=self._layout)
         self._data = self._placed(images).permute(0, 3, 1, 2).contiguous()
@@ -99,6 +126,13 @@ class TorchEager(Contender):
 
     def _prepare(self):
         """What comes before the first step."""
+
+    def learned(self):
+        return [parameter.detach().cpu().numpy() for parameter in self._module.parameters()]
+
+    def laid_out(self, params):
+        module = torch_module(self._torch, self._net, params)
+        return [parameter.detach().numpy() for parameter in module.parameters()]
 
     def _placed(self, array):
         return self._torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
@@ -145,11 +179,13 @@ class TorchEager(Contender):
 class TorchCompile(TorchEager):
     """torch.compile(mode="reduce-overhead") of batch, network and loss, which records them, too."""
 
+    mode = "reduce-overhead"
+
     def _prepare(self):
+        for array in (self._data, self._target):  # or each replay copies the whole set to its place
+            self._torch._dynamo.mark_static_address(array)
         # The compiler takes a minute on a CPU and records nothing there: then it only traces.
-        settings = (
-            {"backend": "aot_eager"} if self._device == "cpu" else {"mode": "reduce-overhead"}
-        )
+        settings = {"backend": "aot_eager"} if self._device == "cpu" else {"mode": self.mode}
         self._loss = self._torch.compile(self._loss, **settings)
         self._probabilities = self._torch.compile(self._probabilities, **settings)
 
@@ -157,6 +193,12 @@ class TorchCompile(TorchEager):
         if self._device == "cuda":
             self._torch.compiler.cudagraph_mark_step_begin()
         return super()._step(indices)
+
+
+class TorchAutotune(TorchCompile):
+    """The same, with products and convolutions chosen by trying each."""
+
+    mode = "max-autotune"
 
 
 class TorchGraph(TorchEager):
@@ -252,16 +294,10 @@ class TorchGraph16(TorchGraph):
 
 def pin_torch(torch, precision):
     """Say of every product, once and for all, whether TF32 may stand in for float32."""
-    wanted = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cudnn.benchmark = True
-    if hasattr(torch.backends, "fp32_precision"):  # from 2.9 on
-        torch.backends.fp32_precision = wanted
-        torch.backends.cuda.matmul.fp32_precision = wanted
-        torch.backends.cudnn.fp32_precision = wanted
-        torch.backends.cudnn.conv.fp32_precision = wanted
-    else:
-        torch.backends.cuda.matmul.allow_tf32 = wanted == "tf32"
-        torch.backends.cudnn.allow_tf32 = wanted == "tf32"
+    # The former names: torch.compile reads them, and refuses where the new ones were set.
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
 
 
 # -- JAX ---------------------------------------------------------------------------------------------
@@ -277,16 +313,17 @@ class JaxJit(Contender):
         jax.config.update("jax_default_matmul_precision", JAX_PRECISIONS[precision])
         self.images, self.batch, self.done = len(images), batch, 0
         self._steps = self.images // batch
-        self._params = [[jax.numpy.asarray(array) for array in pair] for pair in parameters]
+        params = [[jax.numpy.asarray(array) for array in pair] for pair in parameters]
+        self._state = params, jax.tree.map(jax.numpy.asarray, first_averages(net))
         self._data, self._target = jax.numpy.asarray(images), jax.numpy.asarray(labels)
-        forward = jax_forward(jax, net, precision)
-        self._infer = jax.jit(lambda params, x: jax.nn.softmax(forward(params, x)))
-        self._build(jax_step(jax, forward))
+        forward = jax_network(jax, net, precision)
+        self._infer = jax.jit(lambda state, x: jax.nn.softmax(forward(*state, x, False)[0]))
+        self._build(jax_step(jax, net, precision))
 
     def _build(self, step):
-        def numbered(params, losses, cursor, data, target, order):
-            params, loss = step(params, data, target, order[cursor])
-            return params, losses.at[cursor].set(loss), cursor + 1
+        def numbered(state, losses, cursor, data, target, order):
+            state, loss = step(state, data, target, order[cursor])
+            return state, losses.at[cursor].set(loss), cursor + 1
 
         self._update = self._jax.jit(numbered, donate_argnums=(0, 1, 2))
 
@@ -295,30 +332,36 @@ class JaxJit(Contender):
         placed, losses = numpy.asarray(order), numpy.zeros(self._steps)
         cursor = numpy.zeros((), numpy.int32)
         for _ in range(self._steps):
-            self._params, losses, cursor = self._update(
-                self._params, losses, cursor, self._data, self._target, placed
+            self._state, losses, cursor = self._update(
+                self._state, losses, cursor, self._data, self._target, placed
             )
         return np.asarray(losses)
 
     def predict(self, images):
-        return np.asarray(self._infer(self._params, images))
+        return np.asarray(self._infer(self._state, images))
+
+    def learned(self):
+        return [np.asarray(array) for pair in self._state[0] for array in pair]
+
+    def laid_out(self, params):
+        return [array for pair in params for array in pair]
 
 
 class JaxScan(JaxJit):
     """An epoch as one jitted scan."""
 
     def _build(self, step):
-        def epoch(params, data, target, order):
-            def body(params, indices):
-                return step(params, data, target, indices)
+        def epoch(state, data, target, order):
+            def body(state, indices):
+                return step(state, data, target, indices)
 
-            return self._jax.lax.scan(body, params, order)
+            return self._jax.lax.scan(body, state, order)
 
         self._epoch = self._jax.jit(epoch, donate_argnums=0)
 
     def run(self, order):
-        self._params, losses = self._epoch(
-            self._params, self._data, self._target, self._jax.numpy.asarray(order)
+        self._state, losses = self._epoch(
+            self._state, self._data, self._target, self._jax.numpy.asarray(order)
         )
         return np.asarray(losses)
 
@@ -331,6 +374,7 @@ CONTENDERS = {
     "arraycnn-eager": ArrayCNNEager,
     "torch-eager": TorchEager,
     "torch-compile": TorchCompile,
+    "torch-autotune": TorchAutotune,
     "torch-graph": TorchGraph,
     "torch-graph-16": TorchGraph16,
     "jax-jit": JaxJit,

@@ -3,7 +3,8 @@
     pip install ".[cuda13]" torch "jax[cuda13]" && python bench/gpu.py
     python bench/gpu.py --nets a --batches 64 --contenders arraycnn,torch-eager
     python bench/gpu.py --minutes 9     # stops in time; the same command goes on where it stopped
-    python bench/gpu.py --device cpu --nets a --images 64 --batches 16 --rounds 2     # a dry run
+    python bench/gpu.py --plan          # the calls for a device lent for half an hour: goals first
+    python bench/gpu.py --dry-run       # all of it on the CPU, smallest sizes; nothing is written
 
 Every contender runs in a process of its own; only one works at a time. Before it is timed, the losses
 of its first steps are compared with those of NumPy. Rounds are interleaved (all contenders once, then
@@ -25,9 +26,11 @@ import re
 import sys
 import tempfile
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 
-from gpu_cells import CONTENDERS, SECTIONS, TOLERANCES, cells, name_of
+from gpu_cells import CONTENDERS, NETS_MEASURED, SECTIONS, TOLERANCES, cells, name_of
+from gpu_gate import CHECKED_STEPS, named
 from gpu_rounds import Bench
 from gpu_worker import start, work
 from harness import HERE, commit, processor, versions
@@ -41,7 +44,7 @@ def parse(arguments):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--sections", type=names(SECTIONS), default=list(SECTIONS))
-    parser.add_argument("--nets", type=names(("a", "b", "cifar")), default=["a", "b", "cifar"])
+    parser.add_argument("--nets", type=names(NETS_MEASURED), default=list(NETS_MEASURED))
     parser.add_argument("--batches", type=numbers)
     parser.add_argument("--precisions", type=names(tuple(TOLERANCES)), default=list(TOLERANCES))
     parser.add_argument("--contenders", type=names(CONTENDERS), default=list(CONTENDERS))
@@ -52,13 +55,52 @@ def parse(arguments):
     parser.add_argument(
         "--out", type=Path, help="JSON file; default bench/results/DEVICE-DATE.json"
     )
+    parser.add_argument(
+        "--goals", action="store_true", help="no cell but what has a goal, and norms"
+    )
+    parser.add_argument("--plan", action="store_true", help="print the calls for a lent device")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="all of it on the CPU, smallest sizes"
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--inputs", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--cold", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.dry_run:
+        options.device, options.out, options.rounds, options.images = "cpu", None, 1, 8
+        options.nets, options.batches, options.precisions = ["a"], [4], ["fp32"]
+        same_here = ("torch-autotune", "torch-graph-16")  # as another contender: that is run
+        wanted = [name for name in options.contenders if name not in same_here]
+        options.contenders = [name for name in wanted if can_run(name)]
     options.default_batches = options.batches is None
     options.batches = options.batches or [64, 256, 1024]
+    # Each is a process or two: of a dry run, ours shows the way.
+    options.alone = options.contenders[:1] if options.dry_run else options.contenders
+    if options.goals:
+        options.default_batches, options.batches = True, [64]
     return options
+
+
+def can_run(contender):
+    """Whether its library is installed."""
+    return find_spec(contender.split("-")[0]) is not None
+
+
+CALLS, MINUTES_A_CALL = 3, 8.5
+
+
+def plan():
+    """The calls that measure what has goals on a device lent for half an hour, ten minutes a call."""
+    minutes = (
+        f"{CALLS} calls of at most {MINUTES_A_CALL} minutes, {CALLS * MINUTES_A_CALL:g} in all"
+    )
+    call = (
+        f"    python bench/gpu.py --goals --rounds 7 --minutes {MINUTES_A_CALL} --out goals.json\n"
+    )
+    return (
+        f"{minutes}; each adds to goals.json, which has to lie there again before the next:\n"
+        f"{call * CALLS}A bare machine lacks packages: bench/carry prepares a folder of wheels for it."
+    )
 
 
 def names(allowed):
@@ -127,27 +169,24 @@ def write_inputs(options, folder):
     from nets import dataset, initial_parameters
 
     for net in options.nets:
-        images, labels = dataset(net, options.images)
-        parameters = initial_parameters(net)
-        arrays = {
-            f"{layer} {part}": array
-            for layer, pair in enumerate(parameters)
-            for part, array in enumerate(pair)
-        }
-        np.savez(
-            folder / f"{net}.npz", images=images, labels=labels, layers=len(parameters), **arrays
-        )
+        images, labels = dataset(net, max(options.images, CHECKED_STEPS * min(options.batches)))
+        parameters = named(initial_parameters(net))
+        np.savez(folder / f"{net}.npz", images=images, labels=labels, **parameters)
 
 
 def main(arguments=None):
     options = parse(arguments)
+    if options.plan:
+        print(plan())
+        return 0
     if options.worker:
         work(
             *(options.worker, options.precisions[0], options.device, options.inputs),
             is_cold=options.cold,
         )
         return 0
-    options.images = max(options.images, max(options.batches), 64)
+    least = 4 if options.dry_run else 64
+    options.images = max(options.images, max(options.batches), least)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         probe = start(options, "arraycnn", "fp32", folder)
@@ -164,6 +203,8 @@ def main(arguments=None):
     print("nothing is written" if path is None else f"written to {path}")
     if left:
         print(f"{len(left)} cells are left: the same command goes on with {name_of(left[0])}")
+    if options.dry_run and result["not_measured"]:
+        return 1
     return LEFT_OVER if left else 0
 
 

@@ -1,10 +1,11 @@
 """What bench/gpu.py measures, in which order, and what it is to find: goals."""
 
 CONTENDERS = (
-    *("arraycnn", "arraycnn-eager", "torch-eager", "torch-compile", "torch-graph"),
-    *("torch-graph-16", "jax-jit", "jax-scan"),
+    *("arraycnn", "arraycnn-eager", "torch-eager", "torch-compile", "torch-autotune"),
+    *("torch-graph", "torch-graph-16", "jax-jit", "jax-scan"),
 )
 SECTIONS = ("train", "latency", "memory", "cold", "kernels")
+NETS_MEASURED = ("a", "b", "norm", "resnet20", "cifar")
 FULL = ("train", "kernels")  # in each precision and batch size; the others in the first of each
 TOLERANCES = {"fp32": 2e-4, "tf32": 5e-3, "bf16": 3e-2}  # of a loss, relative
 
@@ -74,6 +75,10 @@ GOALS = {
 FLOOR_GOALS = {"train a fp32 64": 2.0, "train b tf32 256": 2.3}
 
 
+BESIDE_GOALS = (("train", "norm"), ("train", "resnet20"))
+"""What is measured with the goals, though no goal is set."""
+
+
 def cells(options):
     """(section, net, precision, batch) of each cell: those with a goal first."""
     found = [
@@ -92,6 +97,9 @@ def cells(options):
         if options.default_batches and section in options.sections and net in options.nets
         and precision in options.precisions
     ]  # fmt: skip
+
+    if options.goals:
+        found = [cell for cell in found if name_of(cell) in wanted or cell[:2] in BESIDE_GOALS]
 
     def place(cell):
         section, _, precision, _ = cell  # contenders are started anew for each precision

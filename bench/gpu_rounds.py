@@ -5,7 +5,7 @@ import tempfile
 import time
 
 from gpu_cells import TOLERANCES, name_of
-from gpu_gate import disagreement, reference_losses
+from gpu_gate import disagreement, reference_losses, write_gate
 from gpu_lines import lines_of
 from gpu_worker import start
 from nets import columns_bytes
@@ -27,6 +27,7 @@ class Bench:
         self._options, self.result, self._path, self._folder = options, result, path, folder
         self._workers = {}
         self._precision = None
+        self._passed = {}
         self._began = time.monotonic()
         self._longest = 0.0
 
@@ -95,8 +96,10 @@ class Bench:
         cell = {}
         ready = {}
         for contender, worker in self._team(precision).items():
-            first = worker.ask(limit=LONGEST, command="train", **given)
-            error = first.get("error") or disagreement(first["losses"], expected, precision)
+            error = self._gate(contender, worker, net, precision)
+            if not error:
+                first = worker.ask(limit=LONGEST, command="train", **given)
+                error = first.get("error") or disagreement(first["losses"], expected, precision)
             if not error:  # once more: what is compiled when something comes again
                 error = worker.ask(limit=LONGEST, command="train", **given).get("error")
             if error:
@@ -110,6 +113,15 @@ class Bench:
             }
         self._rounds(ready, cell, command="train", **given)
         return {"images": images, "steps": images // batch, "contenders": cell}
+
+    def _gate(self, contender, worker, net, precision):
+        """What is wrong with a contender's first epoch, asked once for a network and precision."""
+        key, batch = (contender, net, precision), min(self._options.batches)
+        if key not in self._passed:
+            write_gate(self._folder, net, batch)
+            answer = worker.ask(limit=LONGEST, command="gate", net=net, batch=batch)
+            self._passed[key] = answer.get("error")
+        return self._passed[key]
 
     def _latency(self, net, precision, batch):
         name = name_of(("latency", net, precision, batch))
@@ -155,7 +167,7 @@ class Bench:
         except OSError as error:
             self._note(name, str(error))
             return result
-        for contender in self._options.contenders:
+        for contender in self._options.alone:
             before = used()
             workers = self._team(precision, [contender])
             if contender in workers:
@@ -182,7 +194,7 @@ class Bench:
     def _cold(self, net, precision, batch):
         self._close()
         cell = {}
-        usable = [c for c in self._options.contenders if c not in self.result["not_measured"]]
+        usable = [c for c in self._options.alone if c not in self.result["not_measured"]]
         for contender in usable:
             with tempfile.TemporaryDirectory() as caches:
                 for state in ("empty", "full"):

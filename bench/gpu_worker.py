@@ -5,9 +5,8 @@ import sys
 import time
 from statistics import median
 
+from gpu_gate import CHECKED_STEPS, check, inputs
 from harness import HERE, Worker, serve
-
-CHECKED_STEPS = 5
 
 
 def start(options, contender, precision, folder, caches=None):
@@ -45,23 +44,22 @@ def work(contender, precision, device, folder, is_cold):
 
     built, machine, memo = {}, None, {}
 
-    def inputs(net, count):
-        """(images, labels, parameters) as every contender has them."""
-        with np.load(folder / f"{net}.npz") as arrays:
-            parameters = [
-                [arrays[f"{layer} {part}"] for part in range(2) if f"{layer} {part}" in arrays]
-                for layer in range(int(arrays["layers"]))
-            ]
-            return arrays["images"][:count], arrays["labels"][:count], parameters
-
     def made(net, batch, images):
         key = net, batch, images
         if key not in built:
             built.clear()  # one set and one network at a time on the device
-            given = inputs(net, images)
+            given = inputs(folder, net, images)
             build = contenders.CONTENDERS[contender]
             built[key] = build(net, batch, *given, precision, device)
         return built[key]
+
+    def gate(net, batch):
+        built.clear()
+        build = contenders.CONTENDERS[contender]
+        wrong = check(build, folder, net, batch, precision, device)
+        if wrong:
+            raise RuntimeError(wrong)
+        return {}
 
     def train(net, batch, images, seconds):
         trained = made(net, batch, images)
@@ -75,10 +73,10 @@ def work(contender, precision, device, folder, is_cold):
         return {"seconds": median(times), "epochs": wanted, "losses": losses}
 
     def latency(net, seconds):
-        trained, images = made(net, 1, 64), inputs(net, 64)[0]
+        trained, images = made(net, 1, 16), inputs(folder, net, 16)[0]
         times, began = [], time.perf_counter()
         while time.perf_counter() - began < seconds or len(times) < 5:
-            image = np.ascontiguousarray(images[len(times) % 64][None])
+            image = np.ascontiguousarray(images[len(times) % 16][None])
             start = time.perf_counter()
             result = trained.predict(image)
             times.append(time.perf_counter() - start)
@@ -88,7 +86,7 @@ def work(contender, precision, device, folder, is_cold):
         return {"seconds": median(times)}
 
     def predictions(net):
-        trained, images = made(net, 1, 64), inputs(net, 64)[0]
+        trained, images = made(net, 1, 16), inputs(folder, net, 16)[0]
         return {"probabilities": np.asarray(trained.predict(images[:1])).tolist()}
 
     def rates():
@@ -113,6 +111,6 @@ def work(contender, precision, device, folder, is_cold):
     def hello():
         return {} if is_cold else contenders.describe(contender, device)
 
-    commands = (hello, train, latency, predictions, rates, kernels, cold)
+    commands = (hello, gate, train, latency, predictions, rates, kernels, cold)
     named = {function.__name__: function for function in commands}
     serve(lambda command, **arguments: named[command](**arguments))

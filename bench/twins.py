@@ -117,12 +117,6 @@ def fill(torch, part, weight, biases):
 # -- JAX ---------------------------------------------------------------------------------------------
 
 
-def jax_forward(jax, net, precision):
-    """(parameters, uint8 images) -> logits, with products of bfloat16 numbers for "bf16"."""
-    forward = jax_network(jax, net, precision)
-    return lambda params, x: forward(params, [], x, True)[0]
-
-
 def jax_network(jax, net, precision="fp32"):
     """(parameters, averages, uint8 images, trains) -> (logits, averages).
 
@@ -223,15 +217,21 @@ class _JaxParts:
         return inside + (self.chain(x, shortcut) if shortcut else x)
 
 
-def jax_step(jax, forward):
-    """(parameters, data, labels, indices) -> (parameters, loss): one step of plain SGD."""
+def jax_step(jax, net, precision):
+    """((parameters, averages), data, labels, indices) -> (the same, loss): one step of plain SGD."""
+    forward = jax_network(jax, net, precision)
 
-    def loss_of(params, pixels, labels):
-        return jax_loss(jax, forward(params, pixels), labels)
+    def loss_of(params, averages, pixels, labels):
+        logits, averages = forward(params, averages, pixels, True)
+        return jax_loss(jax, logits, labels), averages
 
-    def step(params, data, target, indices):
-        loss, gradients = jax.value_and_grad(loss_of)(params, data[indices], target[indices])
-        return jax.tree.map(lambda p, g: p - LEARNING_RATE * g, params, gradients), loss
+    gradient = jax.value_and_grad(loss_of, has_aux=True)
+
+    def step(state, data, target, indices):
+        params, averages = state
+        (loss, averages), gradients = gradient(params, averages, data[indices], target[indices])
+        params = jax.tree.map(lambda p, g: p - LEARNING_RATE * g, params, gradients)
+        return (params, averages), loss
 
     return step
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from arraycnn.ops.cuda.record import cuda_kernels
@@ -73,6 +74,50 @@ def test_peers_agree_with_numpy_or_are_reported(name, tmp_path):
     assert result["not_measured"] == {}
     for cell in result["cells"].values():
         assert set(cell["contenders"]) == {"arraycnn", name}
+
+
+@pytest.fixture
+def gate(monkeypatch, tmp_path):
+    """(contender, precision, learning rate) -> what is wrong with its epoch of the gate."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    import contenders
+    import gpu_gate
+    import nets
+    import twins
+
+    images, labels = nets.dataset("a", 40)
+    first = gpu_gate.named(nets.initial_parameters("a"))
+    np.savez(tmp_path / "a.npz", images=images, labels=labels, **first)
+    gpu_gate.write_gate(tmp_path, "a", 8)
+
+    def wrong(name, precision, rate):
+        monkeypatch.setattr(contenders, "LEARNING_RATE", rate)
+        monkeypatch.setattr(twins, "LEARNING_RATE", rate)
+        build = contenders.CONTENDERS[name]
+        return gpu_gate.check(build, tmp_path, "a", 8, precision, "cpu")
+
+    return wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("arraycnn", "numpy"), ("torch-eager", "torch"), ("jax-jit", "jax")]
+)
+def test_who_never_updates_is_found_in_every_precision(name, package, gate):
+    """Whose losses alone might pass: in bfloat16 these are compared to a thirtieth."""
+    pytest.importorskip(package, reason=f"{package} is not installed")
+    for precision in ("fp32", "tf32", "bf16"):
+        assert gate(name, precision, 0.01) is None
+        assert gate(name, precision, 0.0) is not None
+    assert "a parameter is 1 of its way" in gate(name, "bf16", 0.0)
+
+
+def test_the_plan_fits_the_time_of_a_lent_device():
+    done = run("--plan")
+    calls = [line for line in done.stdout.splitlines() if "--minutes" in line]
+    minutes = [float(line.split("--minutes ")[1].split()[0]) for line in calls]
+    assert max(minutes) < 9
+    assert sum(minutes) < 28
+    assert all("--goals" in line and "--out goals.json" in line for line in calls)
 
 
 def test_a_broken_off_run_goes_on_where_it_stopped(tmp_path):
@@ -146,7 +191,7 @@ def test_without_a_device_it_says_so_in_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--nets", "c"), "takes of a, b, cifar, got 'c'"),
+        (("--nets", "c"), "takes of a, b, norm, resnet20, cifar, got 'c'"),
         (("--batches", "0"), "takes whole numbers of at least 1, got '0'"),
         (("--contenders", "keras"), "got 'keras'"),
     ],
