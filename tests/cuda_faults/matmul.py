@@ -1,6 +1,9 @@
 """Faults of the products' tiles, of matmul.cu, of tiles.cu, and of their launch code."""
 
-TESTS = ("ops/test_cuda_primitives.py", "ops/test_cuda_matmul.py", "ops/test_cuda_epilogues.py")
+TESTS = (
+    *("ops/test_cuda_primitives.py", "ops/test_cuda_sizes.py"),
+    *("ops/test_cuda_matmul.py", "ops/test_cuda_epilogues.py"),
+)
 
 TILES, MATMUL, SPLITS = "cuda/tiles.cuh", "dense/matmul.cu", "cuda/tiles.cu"
 EPILOGUE, OPERANDS = "cuda/epilogue.cuh", "cuda/operands.cuh"
