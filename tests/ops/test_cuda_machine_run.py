@@ -172,6 +172,12 @@ def test_loads_on_their_way_together_are_one_turn():
     assert run("in_turn", (X, Y)).turns == 3
 
 
+def test_without_a_branch_each_instruction_is_executed_once():
+    code = machine_code(generated(KERNELS), "together")
+    names = [one.name for one in code.instructions]
+    assert run("together", (X, Y)).issued == names.index("EXIT") + 1
+
+
 def test_what_lies_in_memory_is_not_known():
     found = run("asks", (X, Y))
     assert found.unsure > 0
