@@ -120,7 +120,6 @@ def measure(net, precision, batch, architecture):
     import arraycnn as cnn
     from arraycnn.execution import Task
     from arraycnn.execution.device import DevicePlans
-    from arraycnn.ops.cuda import steps
     from arraycnn.training.step import Carry
     from arraycnn.tree import map_leaves
 
@@ -138,7 +137,7 @@ def measure(net, precision, batch, architecture):
         task = Task(
             model.network, optimizer(net), images, np.zeros(batch, np.int32), SEED, "float32"
         )
-        plans = DevicePlans(launcher, precision, steps, "cupy")
+        plans = DevicePlans(launcher, precision, "cupy")
         plan = plans.training_plan(placement, task, carry)
         plan.run(0, [np.arange(batch, dtype=np.int32)], np.zeros(1, np.float32))
         return launcher

@@ -1,7 +1,7 @@
 """Each kernel of a training step: its time, against what a copy or a large product takes.
 
-A step runs once with a record whose kernels note what they are given. Then each call is repeated by
-itself, with the same arrays, in one CUDA graph, as steps are run. What it must move (each array once)
+Each kernel that is written by hand is called with arrays of the shapes that it has in the step, again
+and again, in one CUDA graph, as steps are run. What it must move (each array once)
 and multiply gives the least time at the rates measured here; the share of that in its own time is what
 the table shows. Arrays as small as these stay in the cache from one call to the next, as they do from
 one kernel of a step to the next, so a share of the copy's rate may exceed 1.
@@ -27,7 +27,7 @@ class OnDevice:
         from arraycnn.ops.cuda.cupy import cupy_kernels, cupy_launcher
 
         self._cupy, self._launcher = cupy, cupy_launcher(0)
-        self.record = lambda precision: cupy_kernels(0, precision, in_place=True)
+        self.record = lambda precision: cupy_kernels(0, precision)
         self.place = self._launcher.asarray
 
     def seconds(self, work):

@@ -1,4 +1,4 @@
-"""The kernels that a training step calls, with what they are given."""
+"""The kernels written by hand that a training step calls, with what they are given."""
 
 import dataclasses
 import math
@@ -9,29 +9,28 @@ from nets import LEARNING_RATE, NETS, SEED, network
 
 
 def calls_of_step(machine, net, batch, precision):
-    """(name, arguments, keywords, result, kernel) of each kernel that a training step calls."""
+    """(name, arguments, keywords, result, kernel) of each head of the step's program, by itself.
+
+    Each is given arrays of its own, of the shapes that it has in the step; loops are not among them.
+    """
     import arraycnn as cnn
-    from arraycnn.execution.fusion import Chain, fuse_network
-    from arraycnn.layers.layer import Context
-    from arraycnn.training.step import loss_and_gradients
+    from arraycnn.program.compose import training_schedule
+    from arraycnn.program.passes.buffers import base
+    from arraycnn.program.render.arrays import head_result
+    from arraycnn.training.step import Carry
     from arraycnn.tree import map_leaves
 
-    calls, depth = [], 0
+    calls, kernels = [], machine.record(precision)
 
     def noted(name, function):
         def call(*arguments, **keywords):
-            nonlocal depth
-            depth += 1
-            result = function(*arguments, **keywords)
-            depth -= 1
-            if depth == 0:  # what a kernel calls in turn is part of it
-                plain = tuple(kernels if a is ops else a for a in arguments)
-                calls.append((name, plain, keywords, result, function))
+            plain = tuple(kernels if a is ops else a for a in arguments)
+            result = function(*plain, **keywords)
+            calls.append((name, plain, keywords, result, function))
             return result
 
         return call
 
-    kernels = machine.record(precision)
     ops = dataclasses.replace(
         kernels,
         **{
@@ -40,23 +39,23 @@ def calls_of_step(machine, net, batch, precision):
             if getattr(kernels, field.name) is not None
         },
     )
-    rng = np.random.default_rng(SEED)
-    model = fuse_network(network(net), ops)
-    params, state, _ = network(net).init(rng, NETS[net].image_shape)
-    params = map_leaves(lambda leaf: machine.place(leaf.astype("float32")), params)
-    pixels = rng.integers(0, 256, (4 * batch, *NETS[net].image_shape), dtype=np.uint8)
-    chosen = machine.place(rng.permutation(4 * batch)[:batch].astype(np.int32))
-    labels = machine.place(rng.integers(0, 10, batch).astype(np.int32))
-    if kernels.gather_rescale is None:
-        images = ops.gather(machine.place(pixels), chosen)
-    else:  # as the plan does it
-        model = Chain(model.layers[1:])
-        images = ops.gather_rescale(machine.place(pixels), chosen, "float32")
-    optimizer = cnn.SGD(LEARNING_RATE)
-    context = Context(ops, "train", "float32")
-    _, _, gradients, _ = loss_and_gradients(model, params, state, images, labels, context)
-    rate = machine.place(np.array(LEARNING_RATE, np.float32))
-    optimizer.update(ops, params, gradients, optimizer.init(params), rate)
+    rng, layers, optimizer = np.random.default_rng(SEED), network(net), cnn.SGD(LEARNING_RATE)
+    params, state, _ = layers.init(rng, NETS[net].image_shape)
+    trees = (params, state, optimizer.init(params))
+    carry = Carry(*(map_leaves(lambda leaf: leaf.astype("float32"), tree) for tree in trees))
+    images = np.zeros((batch, *NETS[net].image_shape), np.uint8)
+
+    def some(node):
+        if node.dtype.kind == "f":
+            return machine.place(rng.normal(size=node.shape).astype(node.dtype))
+        return machine.place(np.zeros(node.shape, node.dtype))  # the first of a window won
+
+    schedule = training_schedule(layers, optimizer, carry, images, batch, "float32")
+    for step in schedule.steps:
+        if step.head is not None and not step.is_call:
+            head_result(
+                step.head, ops, {base(node): some(base(node)) for node in step.head.operands}
+            )
     return calls
 
 
@@ -81,8 +80,6 @@ def flop_of(name, arguments):
         forward = 2 * pixels * math.prod(weight.shape)
     else:
         forward = 2 * x.shape[0] * math.prod(weight.shape)
-    if name == "dense_cross_entropy":
-        return 3 * forward
     if not name.endswith("_backward"):
         return forward
     needs_dx = [a for a in arguments if isinstance(a, bool)][-1]

@@ -147,7 +147,6 @@ def run_step(launcher: Launcher, net: str, batch: int, precision: str) -> None:
     from arraycnn.data.image_source import ArraySource
     from arraycnn.execution import Task
     from arraycnn.execution.device import DevicePlans
-    from arraycnn.ops.cuda import steps
     from arraycnn.training.step import Carry
     from arraycnn.tree import map_leaves
 
@@ -158,6 +157,6 @@ def run_step(launcher: Launcher, net: str, batch: int, precision: str) -> None:
     images = np.zeros((2 * batch, *NETS[net].image_shape), np.uint8)
     labels = np.zeros(2 * batch, np.int32)
     task = Task(layers, rule, ArraySource(images), ArraySource(labels), 0, "float32")
-    plans = DevicePlans(launcher, precision, steps, "cupy")
+    plans = DevicePlans(launcher, precision, "cupy")
     plan = plans.training_plan(cnn.NumPy(fast=False), task, carry)
     plan.run(0, [np.arange(batch, dtype=np.int32)], np.zeros(1))

@@ -43,7 +43,7 @@ def peer(name, threads, net, batch, images, labels):
 
 def trace_seconds(name, threads, net, batch, images, labels):
     """How long it takes to trace and plan a training step anew; None where it is not traced."""
-    from arraycnn.execution.traced import TracedTraining
+    from arraycnn.execution import RecordedTraining
     from arraycnn.program.passes.schedule import scheduled
     from arraycnn.program.passes.simplify import simplified
     from arraycnn.program.steps import named, training_program
@@ -52,7 +52,7 @@ def trace_seconds(name, threads, net, batch, images, labels):
     task, carry = _task(backend, net, images, labels)
     plan = backend.training_plan(task, carry)
     parts = plan, *vars(plan).values()  # a plan may hold BLAS at one thread around another one
-    if not any(isinstance(part, TracedTraining) for part in parts):
+    if not any(isinstance(part, RecordedTraining) for part in parts):
         return None
     began = time.perf_counter()
     # Not by `training_schedule`, which knows a step that it has planned before.

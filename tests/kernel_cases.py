@@ -169,16 +169,6 @@ def _dense_relu_backward(ops, x, weight, y, dy, need_dx):
     return ops.dense_backward(ops, x, weight, np.where(y > 0.0, dy, 0.0), need_dx)
 
 
-def _dense_cross_entropy(ops, x, weight, bias, labels, batch_size):
-    logits = ops.dense(ops, x, weight, bias)
-    loss_sum, dlogits, correct = ops.softmax_cross_entropy(logits, labels, batch_size)
-    return loss_sum, correct, *ops.dense_backward(ops, x, weight, dlogits, True)
-
-
-def _gather_rescale(images, indices, dtype):
-    return GENERIC.rescale(GENERIC.gather(images, indices), dtype)
-
-
 COMPOSED = {
     "conv2d_relu": _conv2d_relu,
     "conv2d_relu_backward": _conv2d_relu_backward,
@@ -186,8 +176,6 @@ COMPOSED = {
     "conv2d_max_pool2d_backward": _conv2d_max_pool2d_backward,
     "dense_relu": _dense_relu,
     "dense_relu_backward": _dense_relu_backward,
-    "dense_cross_entropy": _dense_cross_entropy,
-    "gather_rescale": _gather_rescale,
 }
 
 
@@ -375,21 +363,12 @@ KERNEL_CASES = [
     _dense("dense_relu", 33, 70, 65),
     _dense("dense_relu_backward", 33, 70, 65, backward=True, gated=True),
     _dense("dense_relu_backward", 3, 20, 9, backward=True, gated=True, need_dx=False),
-    *(
-        KernelCase("dense_cross_entropy", str(classes), lambda rng, classes=classes: (
-            rng.normal(size=(9, 30)), rng.normal(size=(30, classes)), rng.normal(size=classes),
-            rng.integers(0, classes, 9).astype(np.int32), 11), True)
-        for classes in (2, 10, 130)
-    ),
     KernelCase("gather", "bytes", lambda rng: (
         rng.integers(0, 256, (20, 5, 3, 1), dtype=np.uint8), rng.integers(0, 20, 33).astype(np.int32))),
     KernelCase("gather", "numbers", lambda rng: (
         rng.normal(size=(20, 3)), rng.integers(0, 20, 7).astype(np.int32))),
     KernelCase("rescale", "bytes", lambda rng: (
         rng.integers(0, 256, (3, 5, 7, 1), dtype=np.uint8), "float32")),
-    KernelCase("gather_rescale", "bytes", lambda rng: (
-        rng.integers(0, 256, (20, 5, 7, 1), dtype=np.uint8),
-        rng.integers(0, 20, 33).astype(np.int32), "float32")),
     *(
         KernelCase("im2col", name, lambda rng, s=shape, w=window: (rng.normal(size=s), w))
         for name, (shape, _, window) in CONVOLUTIONS.items()

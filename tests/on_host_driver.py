@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 OF_THE_DRIVER = sorted(str(path) for path in HERE.glob("backends/test_host_driver*.py"))
 OF_A_DEVICE = [str(HERE / "backends" / "test_gpu.py")]
 LEFT_OUT_OF_QUICK = (
-    *("kernels_equal", "kernels_repeat", "updates_in_place", "layers_equal", "device_header"),
+    *("kernels_equal", "kernels_repeat", "layers_equal", "device_header"),
     *("basic", "fp32-eager", "residual-eager", "residual-fp32", "residual-tf32", "residual-bf16"),
     *("lenet5-tf32", "lenet5-bf16"),
 )

@@ -25,7 +25,6 @@ FORMER_NAMES = {
     "files": "storage.atomic_writes",
     "fitting": "training.loop",
     "folder_lock": "storage.folder_lock",
-    "fusion": "execution.fusion",
     "guarding": "training.machine_failures",
     "history": "training.history",
     "image_files": "data.image_files",

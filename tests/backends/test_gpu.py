@@ -18,7 +18,6 @@ from arraycnn import SGD, CuPy, Model
 from arraycnn.backends.cuda_probe import probe
 from arraycnn.errors import BackendUnavailableError, InvalidTypeError
 from arraycnn.execution import recorded
-from arraycnn.execution.fusion import fuse_network
 from arraycnn.layers import Context, Randomness
 from arraycnn.ops import GENERIC
 from arraycnn.ops.cuda.cupy import CuPyLauncher, cupy_kernels, cupy_launcher
@@ -75,25 +74,14 @@ def place_strided(launcher):
 @pytest.mark.parametrize("case", KERNEL_CASES, ids=str)
 def test_kernels_equal_the_generic_ones(case, dtype, precision, launcher):
     ops = cupy_kernels(0, precision)
-    if getattr(ops, case.op) is None:
-        pytest.skip(f"the record computes {case.op} layer by layer")
     for place in (launcher.asarray, place_strided(launcher)):
         check_case(case, ops, place, launcher.to_numpy, dtype, precision)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", [c for c in KERNEL_CASES if c.op.endswith("_update")], ids=str)
-def test_updates_in_place_equal_the_generic_ones(case, dtype, launcher):
-    ops = cupy_kernels(0, "fp32", in_place=True)
-    check_case(case, ops, launcher.asarray, launcher.to_numpy, dtype, "fp32")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("case", KERNEL_CASES, ids=str)
 def test_kernels_repeat_to_the_last_bit(case, precision, launcher):
     ops = cupy_kernels(0, precision)
-    if getattr(ops, case.op) is None:
-        pytest.skip(f"the record computes {case.op} layer by layer")
     runs = [case.run(ops, launcher.asarray, "float32") for _ in range(3)]
     for again in runs[1:]:
         for first, second in zip(runs[0], again, strict=True):
@@ -111,7 +99,7 @@ def test_functions_of_the_device_header_do_what_the_manual_says(name):
 # -- layers ------------------------------------------------------------------------------------------
 
 
-def run_on_device(case, ops, dtype, place, fused):
+def run_on_device(case, ops, dtype, place):
     """(y, state, dx, gradients), and the gradients without dx, of a layer on the device."""
     arrays = case.arrays()
 
@@ -121,16 +109,15 @@ def run_on_device(case, ops, dtype, place, fused):
     params, state = (map_leaves(placed, tree) for tree in (arrays.params, arrays.state))
     random = Randomness(*(placed(a) for a in (arrays.seed, arrays.step, arrays.indices)))
     context = Context(ops, case.mode, dtype, random)
-    layer = fuse_network(case.layer, ops) if fused else case.layer
-    y, new_state, residuals = layer.forward(params, state, placed(arrays.x), context)
+    y, new_state, residuals = case.layer.forward(params, state, placed(arrays.x), context)
     dy = placed(arrays.dy)
-    dx, gradients = layer.backward(params, residuals, dy, context, need_dx=True)
-    none, same = layer.backward(params, residuals, dy, context, need_dx=False)
+    dx, gradients = case.layer.backward(params, residuals, dy, context, need_dx=True)
+    none, same = case.layer.backward(params, residuals, dy, context, need_dx=False)
     assert none is None
     return y, new_state, dx, gradients, same
 
 
-@pytest.mark.parametrize("record", ["array API", "kernels", "fused kernels"])
+@pytest.mark.parametrize("record", ["array API", "kernels"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_layers_equal_numpy(case, dtype, record, launcher, cupy):
@@ -150,7 +137,7 @@ def test_layers_equal_numpy(case, dtype, record, launcher, cupy):
         )
 
     for place in (launcher.asarray, place_strided(launcher)):
-        actual = run_on_device(case, ops, dtype, place, fused=record == "fused kernels")
+        actual = run_on_device(case, ops, dtype, place)
         check(actual[0], y)
         check(actual[2], dx)
         for tree, wanted in ((actual[1], state), (actual[3], gradients), (actual[4], same)):

@@ -9,7 +9,6 @@ import pytest
 from arraycnn import SGD, CuPy, Model
 from arraycnn.execution import Task
 from arraycnn.execution.device import DevicePlans
-from arraycnn.ops.cuda import steps
 from arraycnn.ops.cuda.cupy import CuPyLauncher
 from arraycnn.training.step import Carry
 
@@ -42,7 +41,7 @@ def asked_for(net, count):
     optimizer = SGD(0.01)
     task = Task(model.network, optimizer, images, labels, 0, "float32")
     carry = Carry(params, state, optimizer.init(params))
-    plans, backend = DevicePlans(launcher, "fp32", steps, "cupy"), model.backend
+    plans, backend = DevicePlans(launcher, "fp32", "cupy"), model.backend
     plan = plans.training_plan(backend, task, carry)
     plan.run(0, [np.arange(BATCH, dtype=np.int32)] * count, np.zeros(count))
     trained = len(launcher.asked)

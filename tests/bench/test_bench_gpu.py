@@ -57,7 +57,7 @@ def test_a_dry_run_takes_every_section(tmp_path):
     products = 16 * 26 * 26 * 9 * 8  # of the convolution
     assert rows["conv2d_max_pool2d"]["flop"] == 2 * products
     assert rows["conv2d_max_pool2d_backward"]["flop"] == 2 * products // 4
-    assert rows["sgd_update"]["bytes"] > 3 * 4 * (72 + 13520 + 10)
+    assert rows["dense_backward"]["bytes"] > 2 * 4 * 13520  # reads weights, writes gradients
     # Nothing of it may be taken for a device's figure.
     assert "floor" not in done.stdout
     assert "goal" not in done.stdout
@@ -141,7 +141,7 @@ class OnKernels:
         from host_cuda import HostLauncher  # which skips the module on other machines
 
         launcher = HostLauncher()
-        self.record = lambda precision: cuda_kernels(launcher, precision, in_place=True)
+        self.record = lambda precision: cuda_kernels(launcher, precision)
         self.place = launcher.asarray
 
     def seconds(self, work):
@@ -150,9 +150,9 @@ class OnKernels:
 
 
 OF_A_STEP = {
-    "a": {"gather_rescale", "conv2d_max_pool2d", "conv2d_max_pool2d_backward"},
+    "a": {"conv2d_max_pool2d", "conv2d_max_pool2d_backward"},
     "b": {
-        *("gather_rescale", "conv2d_relu", "conv2d_relu_backward", "dense_relu"),
+        *("conv2d_relu", "conv2d_relu_backward", "dense_relu"),
         *("conv2d_max_pool2d", "conv2d_max_pool2d_backward", "dense_relu_backward"),
     },
 }
@@ -165,8 +165,8 @@ def test_rows_are_of_the_kernels_that_a_step_starts(net, monkeypatch):
 
     rates = {"copy": 1e12, "fp32": 1e13}
     rows = {row["kernel"]: row for row in kernel_rows(OnKernels(), net, 2, "fp32", rates)}
-    assert set(rows) == OF_A_STEP[net] | {"dense_cross_entropy", "sgd_update"}
-    assert rows["gather_rescale"]["bytes"] > 2 * 28 * 28 * 5  # bytes in, float32 out
+    assert set(rows) == OF_A_STEP[net] | {"dense", "dense_backward"}
+    assert all(row["bytes"] > 2 * 28 * 28 for row in rows.values())
     assert all(row["share"] > 0 for row in rows.values())
 
 

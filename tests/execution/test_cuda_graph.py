@@ -18,12 +18,10 @@ from arraycnn.data.image_source import MappedImages
 from arraycnn.execution import (
     EagerInference,
     EagerTraining,
-    RecordedInference,
-    RecordedTraining,
     Task,
     recorded,
 )
-from arraycnn.ops.cuda import steps
+from arraycnn.execution.device import DevicePlans
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.optimizers import learning_rates
 from arraycnn.training.step import Carry
@@ -55,19 +53,28 @@ class Recorder(HostLauncher):
     def sender(self, shape, dtype):
         return Sender()
 
+    def call(self, function):
+        if self.launches is None:
+            function()
+        else:
+            self.launches.append(function)
+
     def capture(self, work):
         self.launches = []
-        work()
-        launches, self.launches = self.launches, None
+        try:
+            work()
+        finally:
+            launches, self.launches = self.launches, None
         self.recorded = len(launches)
-        return lambda: [HostLauncher.start(self, *launch) for launch in launches]
 
+        def replay():
+            for launch in launches:
+                if callable(launch):
+                    launch()
+                else:
+                    HostLauncher.start(self, *launch)
 
-class Again(Recorder):
-    """For networks that compute with NumPy as well: a recording is the work itself, done again."""
-
-    def capture(self, work):
-        return work
+        return replay
 
 
 class Sender:
@@ -96,14 +103,16 @@ class HostCUDA(Backend):
         return np.asarray(array)
 
     def training_plan(self, task, carry):
-        kernels = cuda_kernels(self.launcher, in_place=True)
-        return RecordedTraining(self.launcher, steps, kernels, task, carry)
+        return self._plans().training_plan(self, task, carry)
 
-    def inference_plan(self, *of):
-        return RecordedInference(self.launcher, self.kernels, *of)
+    def inference_plan(self, *of_model):
+        return self._plans().inference_plan(self, *of_model)
+
+    def _plans(self):
+        return DevicePlans(self.launcher, "fp32", self.name)
 
 
-OF_KERNELS = {
+NETWORKS = {
     "scratch": networks.scratch(5),
     "scratch with ReLU": cnn.Sequential(
         cnn.Rescale(), cnn.Conv2d(4, 3), cnn.ReLU(), cnn.MaxPool2d(2), cnn.Flatten(), cnn.Dense(5)
@@ -117,8 +126,6 @@ OF_KERNELS = {
     "average": cnn.Sequential(
         cnn.Rescale(), cnn.Conv2d(3, 3, bias=False), cnn.AvgPool2d(2), cnn.Flatten(), cnn.Dense(5)
     ),
-}
-MIXED = {
     "residual": cnn.Sequential(
         cnn.Rescale(),
         cnn.Conv2d(4, 3, bias=False),  # BatchNorm takes a bias away: only noise would move it
@@ -132,9 +139,6 @@ MIXED = {
     ),
     "one layer": cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(5)),
 }
-NETWORKS = [(name, network, Recorder) for name, network in OF_KERNELS.items()] + [
-    (name, network, Again) for name, network in MIXED.items()
-]
 OPTIMIZERS = [
     cnn.SGD(0.05, momentum=0.9, nesterov=True, weight_decay=0.001),
     cnn.AdamW(0.01),
@@ -167,8 +171,7 @@ def plans(network, optimizer, launcher, images=None):
     expected = EagerTraining(placement, strict, Carry(*map(place, carry)))
     if images is not None:
         task = Task(network, optimizer, images, labels, 11, "float64")
-    kernels = cuda_kernels(launcher, in_place=True)
-    return RecordedTraining(launcher, steps, kernels, task, carry), expected
+    return HostCUDA(launcher).training_plan(task, carry), expected
 
 
 def batches_of(sizes, count=40):
@@ -187,13 +190,9 @@ def assert_same(plan, expected, tolerance=1e-10):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["SGD", "AdamW"])
-@pytest.mark.parametrize(
-    ("network", "launcher"),
-    [(network, launcher) for _, network, launcher in NETWORKS],
-    ids=[name for name, _, _ in NETWORKS],
-)
-def test_replayed_steps_are_those_of_the_eager_plan(network, launcher, optimizer):
-    plan, expected = plans(network, optimizer, launcher())
+@pytest.mark.parametrize("name", NETWORKS)
+def test_replayed_steps_are_those_of_the_eager_plan(name, optimizer):
+    plan, expected = plans(NETWORKS[name], optimizer, Recorder())
     batches = batches_of([8] * 50 + [3])
     rates = learning_rates(optimizer, 0, 51, 51)
     losses, hits = plan.run(4, batches, rates)
@@ -203,17 +202,16 @@ def test_replayed_steps_are_those_of_the_eager_plan(network, launcher, optimizer
     assert_same(plan, expected)
 
 
-@pytest.mark.parametrize("name", OF_KERNELS)
+@pytest.mark.parametrize("name", ["scratch", "basic", "residual"])
 def test_float32_runs_repeat_to_the_last_bit_however_they_are_cut(name, monkeypatch):
-    network, optimizer = OF_KERNELS[name], OPTIMIZERS[0]
+    network, optimizer = NETWORKS[name], OPTIMIZERS[0]
     images, labels = images_and_labels()
     batches, rates = batches_of([8] * 20 + [3, 3, 8]), np.full(23, 0.05)
     results = []
     for chunks, capacity in [([23], 1024), ([1, 17, 5], 1024), ([23], 6)]:
         monkeypatch.setattr(recorded, "_CAPACITY", capacity)
-        launcher = Recorder()
         task, carry = task_and_carry(network, optimizer, images, labels, "float32")
-        plan = RecordedTraining(launcher, steps, cuda_kernels(launcher, in_place=True), task, carry)
+        plan = HostCUDA(Recorder()).training_plan(task, carry)
         done, losses = 0, []
         for count in chunks:
             part = slice(done, done + count)
@@ -227,7 +225,7 @@ def test_float32_runs_repeat_to_the_last_bit_however_they_are_cut(name, monkeypa
 
 
 def test_a_snapshot_stays_as_it_was_and_brings_the_plan_back():
-    plan, _ = plans(OF_KERNELS["basic"], OPTIMIZERS[1], Recorder())
+    plan, _ = plans(NETWORKS["basic"], OPTIMIZERS[1], Recorder())
     rates = np.full(6, 0.01)
     plan.run(0, batches_of([8] * 6), rates)
     before = plan.snapshot()
@@ -242,11 +240,10 @@ def test_a_snapshot_stays_as_it_was_and_brings_the_plan_back():
 
 
 def test_the_callers_parameters_are_left_alone():
-    optimizer, network = OPTIMIZERS[0], OF_KERNELS["scratch"]
+    optimizer, network = OPTIMIZERS[0], NETWORKS["scratch"]
     task, carry = task_and_carry(network, optimizer, *images_and_labels())
     copy = {name: np.array(array) for name, array in flatten(carry.params).items()}
-    launcher = Recorder()
-    plan = RecordedTraining(launcher, steps, cuda_kernels(launcher, in_place=True), task, carry)
+    plan = HostCUDA(Recorder()).training_plan(task, carry)
     plan.run(0, batches_of([8] * 3), np.full(3, 0.1))
     for name, array in flatten(carry.params).items():
         np.testing.assert_array_equal(array, copy[name])
@@ -262,7 +259,7 @@ def test_a_set_on_the_host_is_sent_part_by_part(monkeypatch, steps_sent):
     sizes = []
     launcher.sender = lambda shape, dtype: sizes.append(int(np.prod(shape))) or Sender()
     # One with dropout, whose bits go by an image's place in the set, not among those sent.
-    network = OF_KERNELS["basic" if steps_sent == 3 else "scratch"]
+    network = NETWORKS["basic" if steps_sent == 3 else "scratch"]
     plan, expected = plans(network, OPTIMIZERS[0], launcher, MappedImages(images))
     batches, rates = batches_of([8] * 37 + [5]), np.full(38, 0.05)
     losses, hits = plan.run(0, batches, rates)
@@ -284,7 +281,7 @@ class Counting(Recorder):
 def test_a_set_in_another_order_of_axes_is_copied_once_and_not_each_step():
     images, _ = images_and_labels()
     plan, expected = plans(
-        OF_KERNELS["scratch"], OPTIMIZERS[0], Counting(), np.asfortranarray(images)
+        NETWORKS["scratch"], OPTIMIZERS[0], Counting(), np.asfortranarray(images)
     )
     batches, rates = batches_of([8] * 18 + [5]), np.full(19, 0.05)
     np.testing.assert_allclose(
@@ -293,25 +290,46 @@ def test_a_set_in_another_order_of_axes_is_copied_once_and_not_each_step():
     assert plan._launcher.copies == 1
 
 
-def test_an_interrupt_while_recording_leaves_whole_steps(monkeypatch):
-    plan, _ = plans(OF_KERNELS["scratch"], OPTIMIZERS[0], Recorder())
-    before = flatten(plan.snapshot().params)
-    monkeypatch.setattr(steps, "finish_step", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+class Interrupted(Recorder):
+    """Interrupts behind the launch at which ``left`` comes to an end."""
+
+    left = 10**9
+
+    def start(self, *launch):
+        super().start(*launch)
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("recording", [False, True], ids=["rehearsing", "recording"])
+@pytest.mark.parametrize("launch", ["first", "last"])
+def test_an_interrupt_before_there_is_a_recording_leaves_whole_steps(launch, recording):
+    """The last launch writes parameters: they are put back."""
+    launcher = Interrupted()
+    plan, _ = plans(NETWORKS["scratch"], OPTIMIZERS[0], launcher)
+    plan.run(0, batches_of([8]), np.full(1, 0.1))
+    count = launcher.recorded
+    plan.close()
+    before = [np.array(array) for array in flatten(plan.snapshot().params).values()]
+    launcher.left = count * recording + (count if launch == "last" else 1)
     with pytest.raises(KeyboardInterrupt):
-        plan.run(0, batches_of([8]), np.full(1, 0.1))
-    for name, array in flatten(plan.snapshot().params).items():
-        np.testing.assert_array_equal(array, before[name])
+        plan.run(1, batches_of([8]), np.full(1, 0.1))
+    assert launcher.left == 0
+    assert not plan.finished().torn
+    for one, array in zip(before, flatten(plan.snapshot().params).values(), strict=True):
+        np.testing.assert_array_equal(array, one)
 
 
-@pytest.mark.parametrize("name", OF_KERNELS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_inference_is_that_of_the_eager_plan(name):
-    network, launcher = OF_KERNELS[name], Recorder()
+    network = NETWORKS[name]
     images, labels = images_and_labels()
     params, state, _ = network.init(np.random.default_rng(0), images.shape[1:])
     placement = cnn.ArrayAPIStrict()
     place = lambda tree: map_leaves(placement.asarray, tree)  # noqa: E731
     expected = EagerInference(placement, network, place(params), place(state), "float64")
-    plan = RecordedInference(launcher, cuda_kernels(launcher), network, params, state, "float64")
+    plan = HostCUDA(Recorder()).inference_plan(network, params, state, "float64")
     for count in (40, 7, 40, 7, 40):  # a size is recorded when it comes again
         np.testing.assert_allclose(
             plan.predict(images[-count:]),
@@ -328,11 +346,10 @@ def test_inference_is_that_of_the_eager_plan(name):
 
 
 def test_images_of_another_dtype_are_not_written_into_those_of_a_recording():
-    launcher = Recorder()
     images, _ = images_and_labels()
-    network = OF_KERNELS["scratch"]
+    network = NETWORKS["scratch"]
     params, state, _ = network.init(np.random.default_rng(0), images.shape[1:])
-    plan = RecordedInference(launcher, cuda_kernels(launcher), network, params, state, "float64")
+    plan = HostCUDA(Recorder()).inference_plan(network, params, state, "float64")
     for _ in range(2):
         plan.predict(images)
     for _ in range(2):
@@ -356,6 +373,6 @@ def test_a_model_learns_the_digits_on_the_cuda_kernels():
 def test_a_step_is_so_many_kernels(name, kernels):
     """One too many costs a microsecond a step on a device: notice when it comes."""
     launcher = Recorder()
-    plan, _ = plans(OF_KERNELS[name], OPTIMIZERS[0], launcher)
+    plan, _ = plans(NETWORKS[name], OPTIMIZERS[0], launcher)
     plan.run(0, batches_of([8]), np.full(1, 0.1))
     assert launcher.recorded == kernels

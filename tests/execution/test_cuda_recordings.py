@@ -8,16 +8,14 @@ import pytest
 
 import arraycnn as cnn
 from arraycnn import profiling
-from arraycnn.execution import RecordedInference, RecordedTraining, Task, recorded_inference
-from arraycnn.ops.cuda import steps
-from arraycnn.ops.cuda.record import cuda_kernels
+from arraycnn.execution import Task, recorded_inference
 from arraycnn.training.step import Carry
 from arraycnn.tree import map_leaves
 from test_cuda_graph import (
-    OF_KERNELS,
+    NETWORKS,
     OPTIMIZERS,
-    Again,
     HostCUDA,
+    Recorder,
     batches_of,
     images_and_labels,
     task_and_carry,
@@ -35,7 +33,7 @@ class Replay:
         self.work()
 
 
-class Keeping(Again):
+class Keeping(Recorder):
     """Knows the recordings that were not released."""
 
     def __init__(self):
@@ -43,7 +41,7 @@ class Keeping(Again):
         self.open, self.made = [], 0
 
     def capture(self, work):
-        replay = Replay(work, self)
+        replay = Replay(super().capture(work), self)
         self.open.append(replay)
         self.made += 1
         return replay
@@ -58,12 +56,12 @@ def launcher():
 
 
 def model_on(launcher):
-    return cnn.Model(OF_KERNELS["scratch"], (10, 9), backend=HostCUDA(launcher))
+    return cnn.Model(NETWORKS["scratch"], (10, 9), backend=HostCUDA(launcher))
 
 
 def new_plan(launcher):
-    task, carry = task_and_carry(OF_KERNELS["scratch"], OPTIMIZERS[0], IMAGES, LABELS)
-    return RecordedTraining(launcher, steps, cuda_kernels(launcher, in_place=True), task, carry)
+    task, carry = task_and_carry(NETWORKS["scratch"], OPTIMIZERS[0], IMAGES, LABELS)
+    return HostCUDA(launcher).training_plan(task, carry)
 
 
 class Stop(cnn.Callback):
@@ -134,9 +132,8 @@ def test_a_plan_that_nobody_holds_goes_without_the_collector(launcher):
 
 
 def inference(launcher):
-    params, state, _ = OF_KERNELS["scratch"].init(np.random.default_rng(0), IMAGES.shape[1:])
-    kernels = cuda_kernels(launcher)
-    return RecordedInference(launcher, kernels, OF_KERNELS["scratch"], params, state, "float64")
+    params, state, _ = NETWORKS["scratch"].init(np.random.default_rng(0), IMAGES.shape[1:])
+    return HostCUDA(launcher).inference_plan(NETWORKS["scratch"], params, state, "float64")
 
 
 def test_of_inference_so_many_recordings_are_kept_and_the_oldest_is_released(launcher, monkeypatch):
@@ -201,7 +198,7 @@ def test_every_plan_can_be_closed_and_used_again(name, graph):
     if name in ("torch", "jax"):
         pytest.importorskip(name)
     backend = cnn.NumPy(fast=False) if name == "numpy" else cnn.get_backend(name)
-    network = OF_KERNELS["scratch"]
+    network = NETWORKS["scratch"]
     if graph == "residual":
         network = cnn.Sequential(
             cnn.Rescale(), cnn.Residual(cnn.ReLU()), cnn.Flatten(), cnn.Dense(5)

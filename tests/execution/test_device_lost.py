@@ -5,7 +5,7 @@ import pytest
 import arraycnn as cnn
 from arraycnn import CuPy, DeviceLostError
 from arraycnn.execution import RecordedTraining
-from test_cuda_graph import OF_KERNELS, HostCUDA, Recorder, images_and_labels
+from test_cuda_graph import NETWORKS, HostCUDA, Recorder, images_and_labels
 
 
 class CUDARuntimeError(RuntimeError):
@@ -72,7 +72,7 @@ def test_a_device_that_disappears_in_training_is_told_and_the_save_goes_on(launc
     settings = {"epochs": 3, "batch_size": 8, "optimizer": cnn.Adam(0.01)}
 
     def train(path, callbacks=()):
-        model = cnn.Model(OF_KERNELS["scratch"], (10, 9), backend=MortalCUDA(launcher))
+        model = cnn.Model(NETWORKS["scratch"], (10, 9), backend=MortalCUDA(launcher))
         keep = cnn.Checkpoint(model, path, save_every=1)
         model.fit(images, labels, callbacks=[*callbacks, keep], **settings)
 
@@ -98,7 +98,7 @@ def test_a_device_that_disappears_in_training_is_told_and_the_save_goes_on(launc
 @pytest.mark.parametrize("call", ["predict", "evaluate"])
 def test_a_device_that_disappears_in_inference_is_told(launcher, call):
     images, labels = images_and_labels()
-    model = cnn.Model(OF_KERNELS["scratch"], (10, 9), backend=MortalCUDA(launcher))
+    model = cnn.Model(NETWORKS["scratch"], (10, 9), backend=MortalCUDA(launcher))
     launcher.left = 2
     arguments = {"predict": (images,), "evaluate": (images, labels)}[call]
     with pytest.raises(DeviceLostError, match="check it with nvidia-smi"):

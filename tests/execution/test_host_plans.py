@@ -16,9 +16,7 @@ from arraycnn import networks
 from arraycnn.data import load_dataset
 from arraycnn.execution import blas
 from arraycnn.execution.blas import single_threaded_blas
-from arraycnn.execution.fusion import fuse
 from arraycnn.execution.thread_pool import ThreadPool
-from arraycnn.ops import GENERIC
 from arraycnn.tree import flatten
 from optional import installed
 
@@ -378,30 +376,6 @@ def test_compiling_is_announced_and_loading_is_not(monkeypatch, caplog, tmp_path
         time.sleep(0.1)
     (message,) = caplog.messages
     assert message.startswith("numpy: compiling kernels for this machine, once")
-
-
-def test_which_runs_are_fused():
-    def fused(ops, *layers):
-        named = [(str(place), layer) for place, layer in enumerate(layers)]
-        return [(name, type(layer).__name__) for name, layer in fuse(named, ops)]
-
-    conv, relu, pool = cnn.Conv2d(4, 3), cnn.ReLU(), cnn.MaxPool2d(2)
-    numpy = cnn.NumPy(fast=False).kernels
-    assert fused(GENERIC, conv, relu, pool) == [("0", "Conv2d"), ("1", "ReLU"), ("2", "MaxPool2d")]
-    assert fused(numpy, conv, relu, pool) == [("0", "ConvPool2d")]
-    assert fused(numpy, conv, pool, relu) == [("0", "ConvPool2d"), ("2", "ReLU")]
-    assert fused(numpy, relu, conv, relu, conv) == [
-        ("0", "ReLU"),
-        ("1", "ConvReLU2d"),
-        ("3", "Conv2d"),
-    ]
-    ties = cnn.MaxPool2d(2, ties="all")
-    assert fused(numpy, conv, relu, ties) == [("0", "ConvReLU2d"), ("2", "MaxPool2d")]
-    assert fused(numpy, conv, ties) == [("0", "Conv2d"), ("1", "MaxPool2d")]
-    for grouped in (cnn.Conv2d(4, 3, groups=2), cnn.Conv2d(4, 3, dilation=2)):
-        assert fused(numpy, grouped, relu) == [("0", "Conv2d"), ("1", "ReLU")]
-    padding = cnn.MaxPool2d(2, padding=(1, 1))
-    assert fused(numpy, conv, padding) == [("0", "Conv2d"), ("1", "MaxPool2d")]
 
 
 @dataclass(frozen=True)

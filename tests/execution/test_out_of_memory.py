@@ -20,7 +20,7 @@ from arraycnn.training.machine_failures import GuardedTraining
 from arraycnn.training.step import Carry
 from arraycnn.tree import map_leaves
 from optional import installed
-from test_cuda_graph import OF_KERNELS, Again, HostCUDA
+from test_cuda_graph import NETWORKS, HostCUDA, Recorder
 
 FAST = [
     False,
@@ -226,7 +226,7 @@ class DeviceMemoryError(MemoryError):
     """As CuPy's OutOfMemoryError."""
 
 
-class SmallDevice(Again):
+class SmallDevice(Recorder):
     """Has ``room`` bytes for arrays, which count until nobody holds them."""
 
     def __init__(self, room):
@@ -256,10 +256,10 @@ def test_a_device_too_small_for_a_batch_names_one_that_fits():
     images = np.random.default_rng(0).integers(0, 256, (600, 10, 9, 1), dtype=np.uint8)
     labels = np.arange(600) % 5
     room = 4_000_000
-    model = cnn.Model(OF_KERNELS["basic"], (10, 9), backend=SmallCUDA(SmallDevice(room)))
+    model = cnn.Model(NETWORKS["basic"], (10, 9), backend=SmallCUDA(SmallDevice(room)))
     with pytest.raises(OutOfMemoryError, match="and 4 MB were free; a batch size of") as caught:
         model.fit(images, labels, batch_size=600)
     fitting = caught.value.batch_size
     assert 60 < fitting < 600
-    model = cnn.Model(OF_KERNELS["basic"], (10, 9), backend=SmallCUDA(SmallDevice(room)))
+    model = cnn.Model(NETWORKS["basic"], (10, 9), backend=SmallCUDA(SmallDevice(room)))
     model.fit(images, labels, batch_size=fitting)

@@ -65,8 +65,6 @@ PRODUCTS = (
 SUMS = (
     ("tiles", "sum_splits<float>"),
     ("direct_convolution", "sum_partials<float>"),
-    ("classifier", "classify<float>"),
-    ("classifier", "classify_sums<float>"),
 )
 LOADS_AT_ONCE = 8
 OF_OTHERS = 1.1
@@ -149,8 +147,6 @@ def test_a_worse_product_is_found(name):
 
 
 def test_a_sum_that_loads_one_after_the_other_is_found():
-    file = planted("classifier", "#pragma unroll 8  // as many", "#pragma unroll 1  // as many")
-    assert wrong_with_sums(machine_code(file, "classify<float>")) == []
-    text = source("classifier").replace("#pragma unroll 8", "#pragma unroll 1")
-    wrong = wrong_with_sums(machine_code(generated(text), "classify<float>"))
-    assert wrong == ["2 loads at once"]
+    start = "for (long long split = threadIdx.y;"
+    file = planted("tiles", start, f"\n#pragma unroll 1\n        {start}")
+    assert wrong_with_sums(machine_code(file, "sum_splits<float>")) == ["1 loads at once"]

@@ -14,7 +14,7 @@ import pytest
 
 import sanitize_cuda
 from arraycnn.ops import GENERIC, Window
-from arraycnn.ops.cuda.launcher import Addresses
+from arraycnn.ops.cuda.launcher import Struct
 from arraycnn.ops.max_pool2d import cuda as windows
 from host_cuda import HostLauncher, KernelFault, check, lazy_zeros
 
@@ -387,7 +387,14 @@ __global__ void kernel(const float* x, int* y, long long n, float a, double b, T
 def taken():
     arrays = (numbers(3), numbers(2) + 7)
     y = np.zeros(1, np.int32)
-    return [numbers(4), y, 2**40, np.float32(1), np.float64(2), Addresses(arrays, 3)]
+    return [
+        numbers(4),
+        y,
+        2**40,
+        np.float32(1),
+        np.float64(2),
+        Struct((*arrays, *(None,) * (3 - len(arrays)))),
+    ]
 
 
 def test_arguments_arrive():
@@ -403,7 +410,7 @@ def test_arguments_arrive():
     [
         (0, numbers(dtype=np.float64), "is an array of float64, the kernel takes one of float"),
         (0, 3, "is int, the kernel takes an array or None"),
-        (0, Addresses((), 3), "is Addresses, the kernel takes an array or None"),
+        (0, Struct((None,) * 3), "is Struct, the kernel takes an array or None"),
         (1, np.broadcast_to(np.int32(0), (1,)), "is read-only, the kernel writes to it"),
         (2, np.float64(2), "is float64, the kernel takes an int"),
         (2, True, "is bool, the kernel takes an int"),
@@ -412,7 +419,7 @@ def test_arguments_arrive():
         (3, np.float64(2), "is float64, the kernel takes np.float32"),
         (3, 1.0, "is float, the kernel takes np.float32"),
         (4, np.float32(2), "is float32, the kernel takes np.float64"),
-        (5, Addresses((), 4), "has members of 32 bytes, the kernel takes 24"),
+        (5, Struct((None,) * 4), "has members of 32 bytes, the kernel takes 24"),
         (5, None, "is NoneType, the kernel takes a Struct"),
     ],
 )

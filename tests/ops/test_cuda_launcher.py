@@ -104,7 +104,11 @@ def test_cupy_refuses_what_it_cannot_pack(argument):
         check_arguments((1,), (32,), (argument,), 0)
 
 
-NOT_OURS = ("relu", "relu_backward", "batch_norm", "batch_norm_backward")
+NOT_OURS = (
+    *("relu", "relu_backward", "batch_norm", "batch_norm_backward", "gather", "rescale"),
+    *("dropout", "dropout_backward", "random_bits", "softmax", "softmax_cross_entropy"),
+    *("sgd_update", "adam_update"),
+)
 """CuPy's own operations compute these."""
 
 
@@ -119,20 +123,6 @@ def test_kernels_take_the_arrays_of_cupy(case, dtype):
     launcher = OnHost()
     ops = cuda_kernels(launcher)
     check_case(case, ops, launcher.asarray, launcher.to_numpy, dtype, "fp32")
-
-
-@pytest.mark.parametrize("case", [c for c in KERNEL_CASES if c.op.endswith("_update")], ids=str)
-def test_what_is_updated_in_place_stays_the_same_array(case):
-    """So the next step, or a recording, finds it with the shape it had."""
-    launcher = OnHost()
-    given = []
-
-    def place(array):
-        given.append(launcher.asarray(array))
-        return given[-1]
-
-    results = case.run(cuda_kernels(launcher, in_place=True), place, "float32")
-    assert all(any(result is array for array in given) for result in results)
 
 
 def test_views_are_read_as_they_lie():

@@ -182,7 +182,7 @@ def test_memory_of_a_thread_is_found_and_a_kernel_without_loops_has_none(code_of
 
 
 def test_kernels_of_the_package_are_read(device_compiler):
-    kernels = [("steps", "begin_step<float>"), ("elementwise", "relu_backward<float>")]
+    kernels = [("tiles", "sum_splits<float>"), ("windows", "im2col<float>")]
     found = machine_codes(kernels)
     assert list(found) == kernels
     assert all(code.count("STG") for code in found.values())

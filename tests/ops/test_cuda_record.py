@@ -39,11 +39,3 @@ def test_kernels(case, dtype, precision):
     ops = cuda_kernels(launcher, precision)
     for place in (launcher.asarray, strided):
         check_case(case, ops, place, launcher.to_numpy, dtype, precision)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("case", [c for c in KERNEL_CASES if c.op.endswith("_update")], ids=str)
-def test_updates_in_place(case, dtype):
-    launcher = HostLauncher()
-    ops = cuda_kernels(launcher, in_place=True)
-    check_case(case, ops, launcher.asarray, launcher.to_numpy, dtype, "fp32")

@@ -92,9 +92,7 @@ def rescaled(pixels, dtype):
 
 def taken(record, pixels, rows, dtype):
     """Rows of a set, rescaled; a program has one loop for both."""
-    if record.gather_rescale is None:
-        return record.rescale(record.gather(pixels, rows), dtype)
-    return record.gather_rescale(pixels, rows, dtype)
+    return record.rescale(record.gather(pixels, rows), dtype)
 
 
 def rows_and_lengths():

@@ -41,19 +41,18 @@ FAULTS = [
     ("execution/recorded.py", "        tables.cursor[...] = 0\n", "", ORDER),
     ("execution/recorded.py", "            part.bring(wanted)\n", "", ORDER),
     ("execution/recorded.py", "tables.rows[: count * size] = asarray(part.rows(indices, size))", "tables.rows[: count * size] = asarray(indices)", ORDER),
-    ("execution/recorded.py", "            _overwrite(self._carry, before)\n", "            pass\n", ORDER),
+    ("execution/recorded.py", "            overwrite(self._carry, before)\n", "            pass\n", ORDER),
     ("execution/recorded.py", "            recordings.tables.cursor[...] = cursor\n", "", ORDER),
-    ("execution/recorded.py", "        _overwrite(carry, new)\n", "", ORDER),
     # Memory that is kept.
     ("ops/cuda/cupy.py", "                    pool.free_all_blocks()", "                    pass", MEMORY),
     ("ops/cuda/cupy.py", "        self._recordings.append((pool, weakref.ref(recording)))\n", "", MEMORY),
     ("execution/recorded_inference.py", "if len(self._recorded) == _MOST_RECORDINGS:", "if False:", MEMORY),
     # Within a recording: a wait, a copy from the host, a module that is loaded, a copy of what is there.
-    ("execution/recorded.py", "        _overwrite(carry, new)\n", "        self._launcher.to_numpy(loss_sum)\n        _overwrite(carry, new)\n", CAPTURE),
-    ("execution/recorded.py", "        _overwrite(carry, new)\n", "        self._launcher.asarray(np.zeros(3))\n        _overwrite(carry, new)\n", CAPTURE),
+    ("execution/recorded.py", "        self._run_program(recordings, arrays, tables=count)", "        self._run_program(recordings, arrays, tables=count)\n        self._launcher.to_numpy(tables.losses)", CAPTURE),
+    ("execution/recorded.py", "        self._run_program(recordings, arrays, tables=count)", "        self._run_program(recordings, arrays, tables=count)\n        self._launcher.asarray(np.zeros(3))", CAPTURE),
     ("execution/recorded.py", "                self._rehearse(recordings)\n", "                pass\n", CAPTURE),
     ("ops/cuda/loaded.py", "        return self._functions[key]", "        return self._load(*key)", CAPTURE),
-    ("execution/device.py", "        self._run_program(recordings, arrays, tables=count)", "        self._run_program(recordings, {**arrays, 'cursor': tables.cursor.copy()}, tables=count)", CAPTURE),
+    ("execution/recorded.py", "        self._run_program(recordings, arrays, tables=count)", "        self._run_program(recordings, {**arrays, 'cursor': tables.cursor.copy()}, tables=count)", CAPTURE),
     # Work that is done again and again.
     ("execution/recorded.py", "if steps not in recordings.graphs:", "if True:", CAPTURE),
     ("execution/recorded.py", "lengths = (self._unrolled, 1)", "lengths = (self._unrolled * 2, 1)", CAPTURE),

@@ -11,7 +11,7 @@ FAULTS = [
     ("ops/compiled/launcher.py", "array = aligned_empty(shape, dtype)", "array = np.empty(shape, dtype)", ALIGNED),
     ("ops/compiled/launcher.py", "memory = aligned_empty((size,), np.uint8)", "memory = np.empty(size, np.uint8)", ALIGNED),
     ("ops/compiled/launcher.py", "held = aligned_empty((max(room, 1024),), dtype)", "held = np.empty(max(room, 1024), dtype)", ALIGNED),
-    ("execution/recorded.py", "return aligned_copy(array)", "return np.array(array)", ALIGNED),
+    ("execution/copies.py", "return aligned_copy(array)", "return np.array(array)", ALIGNED),
     ("ops/torch_kernels.py", "dbias = dy.sum((0, 1, 2))", "dbias = dy.mean((0, 1, 2))", TORCH),
     ("ops/torch_kernels.py", ":: window.stride[0], :: window.stride[1]", ":: window.stride[1], :: window.stride[0]", TORCH),
     ("ops/torch_kernels.py", "and not any(window.padding)", "", TORCH),

@@ -232,8 +232,8 @@ FAULTS = [
     ("program/effects.py", "Remembering(copied(layer.layer))", "copied(layer.layer)", _CALLS),
     ("program/render/opaque_calls.py", "if launcher.is_rehearsing:", "if False:", _CALLS),
     (
-        "execution/traced.py",
-        "self._torn = self._torn and not launcher.is_calling",
+        "execution/recorded.py",
+        "self._torn = self._torn and not self._launcher.is_calling",
         "pass",
         _CALLS,
     ),

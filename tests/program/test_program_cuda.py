@@ -18,6 +18,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.ops import Window, array_namespace
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.cuda.tiles import Late, bias_relu
+from arraycnn.ops.random_bits import layer_key, random_bits, seed_words
 from arraycnn.program.compose import inference_schedule
 from arraycnn.program.heads import HEADS
 from arraycnn.program.interpret import interpret
@@ -30,6 +31,7 @@ from arraycnn.program.render.cuda.launches import CudaLaunches
 from arraycnn.program.render.layout import UnsupportedError
 from host_cuda import HostLauncher
 from program_cases import NETWORKS, OPTIMIZERS
+from random_words import words_by_integers
 from test_program_trace import traced
 
 CHECKED = "checked"
@@ -177,6 +179,27 @@ def test_the_larger_and_the_smaller_are_nan_where_either_is():
     got = rendered(scheduled(program), values, CHECKED)
     np.testing.assert_array_equal(got["0"], np.maximum(a, b))
     np.testing.assert_array_equal(got["1"], np.minimum(a, b))
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 512, 1025])
+@pytest.mark.parametrize(
+    ("seed", "step", "path"),
+    [
+        (0xF1234567_89ABCDEF, 2**31 - 5, ("3", "body")),
+        (2**64 - 1, 1, ("9", "2")),
+        (2**32, 0, ("0",)),
+    ],
+)
+def test_random_bits_are_the_documented_ones(seed, step, path, count):
+    indices = np.array([0, 59_999, 2**31 - 1, 7], np.int32)
+    program, values = traced(
+        lambda *key: (random_bits(*key[:2], layer_key(path), key[2], count),),
+        *(seed_words(seed), np.array([step], np.int32), indices),
+    )
+    order = CHECKED if count < 100 else "random"
+    found = rendered(scheduled(simplified(program)), values, order)["0"]
+    words = [words_by_integers(seed, step, path, int(index), count) for index in indices]
+    np.testing.assert_array_equal(found, np.array(words, np.uint32).view(np.int32), strict=True)
 
 
 WHOLE = ["int8", "uint8", "int32", "uint32", "int64", "uint64"]

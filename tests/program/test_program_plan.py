@@ -19,7 +19,7 @@ from optional import Late, needs
 from program_cases import Lion, Mixer, Swish, block
 
 pytestmark = needs("llvmlite")
-traced = Late("arraycnn.execution.traced")
+execution = Late("arraycnn.execution")
 
 SHAPE = (8, 7, 3)
 NETWORKS = {
@@ -96,8 +96,8 @@ def check_equal(first, second):
 def plans(monkeypatch):
     """The traced plans that are made."""
     made = []
-    for name in ("TracedTraining", "TracedInference"):
-        kind = getattr(traced, name)
+    for name in ("RecordedTraining", "RecordedInference"):
+        kind = getattr(execution, name)
 
         def counted(*arguments, kind=kind, **options):
             made.append(kind.__name__)
@@ -123,7 +123,7 @@ def test_a_training_is_that_of_the_eager_plan(network, optimizer, plans, caplog)
     for result in traced_ones:
         check_close(result[0], eager[0], 1e-8 if isinstance(optimizer, Lion) else 1e-10)
         np.testing.assert_allclose(result[1], eager[1], rtol=1e-10)
-    assert set(plans) == {"TracedTraining", "TracedInference"}
+    assert set(plans) == {"RecordedTraining", "RecordedInference"}
     assert "layer by layer" not in caplog.text
 
 
@@ -282,8 +282,8 @@ def test_what_is_more_than_its_program_is_called_as_it_is_and_named(layer, cause
         "numpy: training calls a layer as it is written, the rest is one program: "
     )
     assert np.isfinite(model.evaluate(images, labels).loss)
-    assert "TracedTraining" in plans
-    assert "TracedInference" in plans
+    assert "RecordedTraining" in plans
+    assert "RecordedInference" in plans
 
 
 @dataclass(frozen=True)
@@ -309,7 +309,7 @@ def test_an_optimizer_that_is_more_than_its_program_leaves_all_eager_and_is_name
         "numpy: training runs layer by layer, not compiled: layer loss and update"
     )
     assert len(optimizer.calls) == 2  # the steps alone
-    assert "TracedTraining" not in plans
+    assert "RecordedTraining" not in plans
 
 
 def test_a_model_with_traced_plans_can_be_copied():

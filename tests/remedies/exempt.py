@@ -65,12 +65,12 @@ ELSEWHERE: dict[Remedy, str] = {
     ): "model/test_distribution_shift.py::test_another_background",
     Remedy(
         "backends/cupy.py",
-        "use CuPy(graph=False), as train --no-graph does, or context.ops.matmul for products",
-    ): "execution/test_cuda_refusals.py::test_done_as_told_the_layer_trains_to_the_same_end",
+        "use CuPy(graph=False), as train --no-graph does",
+    ): "execution/test_cuda_refusals.py::test_products_that_cannot_be_recorded_are_called_in_turn",
     Remedy(
         "backends/cupy.py",
         'pip install "{}[ctk]" brings it, and context.ops.matmul multiplies without it',
-    ): "execution/test_cuda_refusals.py::test_done_as_told_the_layer_trains_to_the_same_end",
+    ): "execution/test_cuda_refusals.py::test_products_that_cannot_be_recorded_are_called_in_turn",
     Remedy("estimator.py", "give them as fit had them"): (
         "data/test_sampling.py::test_the_estimator_refuses_to_score_classes_of_which_it_knows_none"
     ),

@@ -6,31 +6,12 @@ from host_cuda import HostLauncher
 from remedies.following import Here, follows
 
 
-def _update(record, parameter: np.ndarray) -> None:
-    settings = {"momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
-    rate = np.array(0.1, "float32")
-    record([parameter], [np.ones(parameter.shape, "float32")], [], rate, **settings)
-
-
-@follows("ops/optimizer_updates/cuda.py", "copy it first")
-def cuda_updates_in_place(here: Here) -> None:
-    from functools import partial
-
-    from arraycnn.ops.optimizer_updates.cuda import sgd_update
-
-    update = partial(sgd_update, HostLauncher(), in_place=True)
-    turned = np.ones((3, 4), "float32").T
-    with here.refused():
-        _update(update, turned)
-    _update(update, turned.copy("C"))
-
-
 @follows("ops/cuda/launcher.py", "use launcher.contiguous")
 def a_launch_of_another_order(here: Here) -> None:
     launcher = HostLauncher()
     x = np.asfortranarray(np.ones((4, 5), "float32"))
     with here.refused():
-        launcher.launch("steps", "none", (1,), (32,), (x,))
+        launcher.launch("windows", "none", (1,), (32,), (x,))
     assert launcher.contiguous(x).flags.c_contiguous
 
 
@@ -40,7 +21,7 @@ def a_grid_too_large(here: Here) -> None:
 
     launcher = HostLauncher()
     with here.refused():
-        launcher.launch("steps", "none", (1, MOST_BLOCKS[1] + 1), (32,), ())
+        launcher.launch("windows", "none", (1, MOST_BLOCKS[1] + 1), (32,), ())
     _check_launch("none", (1, MOST_BLOCKS[1]), (32,), 0)
 
 

@@ -268,17 +268,6 @@ def a_users_layer_with_a_name_of_ours(here: Here) -> None:
     saved("MyReLU")
 
 
-@follows("execution/fusion.py", "initialise that one")
-def a_chain_cannot_be_initialised(here: Here) -> None:
-    from arraycnn.backends.numpy import NumPy
-    from arraycnn.execution.fusion import fuse_network
-
-    network = making.small()
-    with here.refused():
-        fuse_network(network, NumPy().kernels).init(np.random.default_rng(0), (8, 8, 1))
-    network.init(np.random.default_rng(0), (8, 8, 1))
-
-
 @follows(
     "model/inputs.py",
     "leave it out: training applies the {} within the loss, predict returns probabilities",

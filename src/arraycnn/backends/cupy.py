@@ -23,7 +23,6 @@ from arraycnn.execution.device import DevicePlans
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
-from arraycnn.ops.cuda import steps
 from arraycnn.ops.cuda.cupy import cupy_kernels, cupy_launcher
 from arraycnn.ops.cuda.launcher import NotRecordedError
 from arraycnn.ops.cuda.record import PRECISIONS
@@ -144,14 +143,13 @@ class CuPy(Backend):
         return any(name in str(error) for name in _LOST)
 
     def in_words(self, error: Exception) -> ArraycnnError | None:
-        who = f"backend cupy: {layer_at_work(error)[1] or 'the network'}"
         if isinstance(error, NotRecordedError):
             message = (
-                f"{who} must start kernels and nothing else to be recorded as a CUDA graph, got "
-                f"{one_line(error)}; use CuPy(graph=False), as train --no-graph does, or "
-                "context.ops.matmul for products"
+                "backend cupy: the network cannot be recorded as a CUDA graph, got "
+                f"{one_line(error)}; use CuPy(graph=False), as train --no-graph does"
             )
             return InvalidValueError(message)
+        who = f"backend cupy: {layer_at_work(error)[1] or 'the network'}"
         library = _LIBRARY.search(str(error))
         if library is None:
             return None
@@ -183,7 +181,7 @@ class CuPy(Backend):
         return self._plans().inference_plan(self, network, params, state, dtype, loss)
 
     def _plans(self) -> DevicePlans:
-        return DevicePlans(cupy_launcher(self.device), self.precision, steps, self.name)
+        return DevicePlans(cupy_launcher(self.device), self.precision, self.name)
 
     def _library(self) -> Any:
         return import_cupy()

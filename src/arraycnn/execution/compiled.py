@@ -11,8 +11,7 @@ import numpy as np
 from arraycnn.data.image_source import ArraySource
 from arraycnn.execution.host import HostPlans
 from arraycnn.execution.plan import Task
-from arraycnn.execution.recorded import UNROLLED
-from arraycnn.execution.traced import TracedTraining
+from arraycnn.execution.recorded import UNROLLED, RecordedTraining
 from arraycnn.ops.compiled import steps
 from arraycnn.ops.compiled.caching import cache_folder
 from arraycnn.ops.compiled.launcher import Launcher
@@ -32,7 +31,7 @@ class Compiled(HostPlans):
     def __init__(self, threads: int) -> None:
         super().__init__(threads, Launcher, compiled_kernels, steps, UNROLLED, Launches)
 
-    def traced(self, task: Task, carry: Carry) -> TracedTraining:
+    def traced(self, task: Task, carry: Carry) -> RecordedTraining:
         self._rehearse(task, carry)
         return super().traced(task, carry)
 

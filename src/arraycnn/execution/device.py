@@ -1,4 +1,4 @@
-"""Plans for arrays on a CUDA device: of a step as a program, or of the calls that its layers make."""
+"""Plans for arrays on a CUDA device: of a step as a program, or layer by layer."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,10 +8,9 @@ import numpy as np
 
 from arraycnn.execution.eager import EagerInference, EagerTraining
 from arraycnn.execution.plan import InferencePlan, Placement, Task, TrainingPlan
-from arraycnn.execution.recorded import RecordedTraining, Steps
+from arraycnn.execution.recorded import RecordedTraining
 from arraycnn.execution.recorded_inference import RecordedInference
 from arraycnn.execution.traceable import InferenceOnceSeen, program_plan
-from arraycnn.execution.traced import TracedInference, TracedTraining
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array
@@ -25,35 +24,8 @@ from arraycnn.program.screening import (
     screened_inference,
     screened_training,
 )
-from arraycnn.program.steps import named
-from arraycnn.training.step import CROSS_ENTROPY, Carry, predicts_by_kernel
+from arraycnn.training.step import CROSS_ENTROPY, Carry
 from arraycnn.tree import map_leaves
-
-
-class TabledTraining(TracedTraining):
-    """A `TracedTraining` whose program reads and writes the tables itself: no kernel begins or ends a
-    step."""
-
-    def _step(self, recordings: Any) -> None:
-        task, tables = self._task, recordings.tables
-        count = tables.steps.shape[0]
-        measures = tables.correct_counts if tables.measures is None else tables.measures
-        arrays = {
-            "images": recordings.part.images,
-            "rows": tables.rows.reshape(count, tables.batch),
-            "indices": tables.order.reshape(count, tables.batch),
-            "labels": self._labels,
-            "rate": tables.rates,
-            "seed": self._seed,
-            "step": tables.steps,
-            "cursor": tables.cursor,
-            "losses": tables.losses,
-            "measures": measures,
-            **named(self._carry),
-        }
-        if self._objective.weighted:
-            arrays["weights"] = task.weights
-        self._run_program(recordings, arrays, tables=count)
 
 
 class DevicePlans:
@@ -64,18 +36,16 @@ class DevicePlans:
     launcher : Launcher
     precision : str
         Of matrix products.
-    steps : Steps
     backend : str
         In messages.
     """
 
-    def __init__(self, launcher: Launcher, precision: str, steps: Steps, backend: str) -> None:
-        self._launcher, self._precision = launcher, precision
-        self._steps, self._backend = steps, backend
+    def __init__(self, launcher: Launcher, precision: str, backend: str) -> None:
+        self._launcher, self._backend = launcher, backend
+        self._kernels = cuda_kernels(launcher, precision)
 
     def training_plan(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
-        """The plan of the step as a program, where that is all that the network does; else of its
-        calls, or eager."""
+        """The plan of the step as a program, where that is all that the network does, or eager."""
 
         def screened(unsupported: Supported | None) -> Screened:
             trees = (
@@ -87,20 +57,14 @@ class DevicePlans:
             return screened_training(*trees, *kind, unsupported, task.objective)
 
         def make(network: Layer) -> TrainingPlan:
-            own = replace(task, network=network)
-            kernels = cuda_kernels(self._launcher, self._precision)
-            trees = Carry(*map(self._in_order, carry))
-            return TabledTraining(
-                *(self._launcher, self._steps, kernels, own, trees), render=CudaLaunches
+            own, trees = replace(task, network=network), Carry(*map(self._in_order, carry))
+            # No kernel begins or ends a step: its program reads and writes the tables.
+            return RecordedTraining(
+                self._launcher, None, self._kernels, own, trees, render=CudaLaunches
             )
 
         found = self._program_plan("training", screened, make)
-        if found is not None:
-            return found
-        if not task.is_plain:
-            return EagerTraining(placement, task, carry)
-        kernels = cuda_kernels(self._launcher, self._precision, in_place=True)
-        return RecordedTraining(self._launcher, self._steps, kernels, task, carry)
+        return EagerTraining(placement, task, carry) if found is None else found
 
     def inference_plan(
         self,
@@ -111,8 +75,7 @@ class DevicePlans:
         dtype: str,
         loss: Loss = CROSS_ENTROPY,
     ) -> InferencePlan:
-        """The plan of the pass as a program, or as of training."""
-        kernels = cuda_kernels(self._launcher, self._precision)
+        """The plan of the pass as a program, where that is all that the network does, or eager."""
 
         def make(images: Array) -> InferencePlan | None:
             def screened(unsupported: Supported | None) -> Screened:
@@ -121,23 +84,19 @@ class DevicePlans:
                 return screened_inference(network, *trees, shape, is_uint8, dtype, unsupported)
 
             def plan(of: Layer) -> InferencePlan:
-                made = TracedInference(
-                    *(self._launcher, kernels, of, self._in_order(params), self._in_order(state)),
-                    *(dtype,), render=CudaLaunches, loss=loss,
-                )  # fmt: skip
+                made = RecordedInference(
+                    *(self._launcher, self._kernels, of),
+                    *(self._in_order(params), self._in_order(state), dtype),
+                    render=CudaLaunches,
+                    loss=loss,
+                )
                 made.rehearse(images[:1])
                 return made
 
             return self._program_plan("inference", screened, plan)
 
-        otherwise: InferencePlan
-        if predicts_by_kernel(loss):
-            otherwise = RecordedInference(
-                self._launcher, kernels, network, params, state, dtype, loss
-            )
-        else:
-            otherwise = EagerInference(placement, network, params, state, dtype, loss)
-        return InferenceOnceSeen(make, otherwise)
+        eager = EagerInference(placement, network, params, state, dtype, loss)
+        return InferenceOnceSeen(make, eager)
 
     def _program_plan(
         self, what: str, screened: Callable[[Supported | None], Screened], plan: Callable

@@ -13,10 +13,11 @@ from arraycnn.data.image_source import MappedImages
 from arraycnn.execution.eager import EagerInference, EagerTraining
 from arraycnn.execution.memory import step_memory
 from arraycnn.execution.plan import InferencePlan, Placement, StepMemory, Task, TrainingPlan
-from arraycnn.execution.recorded import Steps
+from arraycnn.execution.recordable import Render, Steps
+from arraycnn.execution.recorded import RecordedTraining
+from arraycnn.execution.recorded_inference import RecordedInference
 from arraycnn.execution.thread_pool import thread_pool
 from arraycnn.execution.traceable import InferenceOnceSeen, program_plan
-from arraycnn.execution.traced import Render, TracedInference, TracedTraining
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Kernels
@@ -114,15 +115,15 @@ class HostPlans:
 
     def _traced_inference(
         self, network: Layer, params: Tree, state: Tree, dtype: str, loss: Loss
-    ) -> TracedInference:
+    ) -> RecordedInference:
         launcher = self._launcher(self._pool)
         params, state = map_leaves(_in_order, params), map_leaves(_in_order, state)
         kernels = self._inference_kernels(launcher)
-        return TracedInference(
+        return RecordedInference(
             *(launcher, kernels, network, params, state, dtype), render=self._render, loss=loss
         )
 
-    def traced(self, task: Task, carry: Carry) -> TracedTraining:
+    def traced(self, task: Task, carry: Carry) -> RecordedTraining:
         """The plan of a step that can be a program, its arrays in C order."""
         memory = partial(self._memory, task, carry)
         return self._plan(self._launcher(self._pool), task, carry, memory)
@@ -133,9 +134,9 @@ class HostPlans:
         task: Task,
         carry: Carry,
         memory: Callable[[], StepMemory] | None = None,
-    ) -> TracedTraining:
+    ) -> RecordedTraining:
         how = self._steps, self._training_kernels(launcher)
-        return TracedTraining(
+        return RecordedTraining(
             launcher, *how, task, carry, self._unrolled, memory, render=self._render
         )
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.execution.fusion import Chain
 from arraycnn.layers import Sequential
 from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
-from arraycnn.layers.sequential import NamedLayers
+from arraycnn.layers.sequential import NamedLayers, backward_chain, forward_chain, init_chain
 from arraycnn.ops import Array, Kernels
 from arraycnn.optimizers import Optimizer
 from arraycnn.tree import leaves
@@ -46,12 +45,32 @@ def parted(network: Layer, eager: Collection[Path], path: Path = ()) -> Layer:
     for compiled, grouped in groupby(network.named_layers(), is_compiled):
         run = list(grouped)
         if compiled:
-            runs.append((run, Jitted(Chain(tuple(run)))))
+            runs.append((run, Jitted(_Run(run))))
             continue
         for name, layer in run:
-            alone = ((name, parted(layer, inside, (*path, name))),)
-            runs.append(([(name, layer)], Chain(alone)))
+            alone = [(name, parted(layer, inside, (*path, name)))]
+            runs.append(([(name, layer)], _Run(alone)))
     return _Runs(network, runs)
+
+
+class _Run:
+    """Some layers of a Sequential, under their own names."""
+
+    def __init__(self, layers: NamedLayers) -> None:
+        self._layers = layers
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
+        return init_chain(self._layers, rng, input_shape)
+
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        return forward_chain(self._layers, params, state, x, context)
+
+    def backward(
+        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
+    ) -> tuple[Array | None, Tree]:
+        return backward_chain(self._layers, params, residuals, dy, context, need_dx)
 
 
 class Jitted:

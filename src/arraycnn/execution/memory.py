@@ -16,7 +16,7 @@ from arraycnn.execution.plan import StepMemory, Task
 from arraycnn.layers.layer import Context, Randomness
 from arraycnn.ops import GENERIC, Array, Kernels, Window
 from arraycnn.ops.random_bits import seed_words
-from arraycnn.training.step import Carry, loss_and_gradients, summed_step
+from arraycnn.training.step import Carry, loss_and_gradients, train_step
 from arraycnn.tree import map_leaves
 
 
@@ -63,7 +63,7 @@ def whole_step_memory(task: Task, carry: Carry, *, columns: bool) -> StepMemory:
     def step(count: int) -> object:
         images, labels, context = batch(count)
         batched = images, labels, one, context
-        return summed_step(task.network, task.optimizer, host, *batched, loss=task.loss)
+        return train_step(task.network, task.optimizer, host, *batched, loss=task.loss)
 
     few = 4
     memory = step_memory(gradients, few, 2 * few)

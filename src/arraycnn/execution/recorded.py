@@ -1,32 +1,32 @@
-"""The recorded plan: a step is noted once, kernel by kernel, and then run again and again.
+"""The recorded plan: the program of a step is noted once, launch by launch, and run again and again.
 
 Starting a kernel from Python costs more than running a small one; a recording of several steps is
 started as one: as a CUDA graph, or as a list of launches that compiled code works through. So
 parameters, layer and optimizer state are changed in place, and whatever differs from step to step
 (images, learning rate, number of the step) is read by the kernels, from tables that are filled once
-a chunk. Python looks at nothing before the chunk's end.
+a chunk. Python looks at nothing before the chunk's end. What cannot be part of a program is called
+as it is written, in its turn.
 """
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from arraycnn.data.image_source import ArraySource
-from arraycnn.execution.fusion import Chain, fuse_network
+from arraycnn.execution.copies import copied, copy, overwrite
 from arraycnn.execution.memory import whole_step_memory
 from arraycnn.execution.plan import Finished, StepMemory, Task
-from arraycnn.layers import Rescale
-from arraycnn.layers.layer import Context, Layer, Randomness
-from arraycnn.ops import Array, Kernels, array_namespace
-from arraycnn.ops.aligned_memory import aligned_copy
+from arraycnn.execution.recordable import Launcher, Render, Rendered, Steps, rendered
+from arraycnn.ops import Array, Kernels
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.ops.step_tables import StepTables
-from arraycnn.training.step import Carry, summed_step
-from arraycnn.tree import flatten, map_leaves
+from arraycnn.program.compose import training_schedule
+from arraycnn.program.steps import named
+from arraycnn.training.step import Carry
 
 UNROLLED = 16
 """Steps of the longer graph: enough that starting it costs nothing by comparison."""
@@ -36,50 +36,6 @@ _CAPACITY = 1024
 
 _SENT_BYTES = 64 * 2**20
 """How much of a data set on the host is sent at a time, or one batch where that is more."""
-
-
-class Launcher(Protocol):
-    """What the plan asks of what runs its kernels (`arraycnn.ops.cuda.launcher` has the contracts)."""
-
-    @property
-    def sends(self) -> bool:
-        """Whether images on the host must be sent, while kernels run."""
-
-    @property
-    def atomic(self) -> bool:
-        """Whether a recording whose replay was begun is run to its end, whatever signals come."""
-
-    def owns(self, array: Any) -> bool: ...
-
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> Array: ...
-
-    def contiguous(self, array: Array) -> Array: ...
-
-    def asarray(self, array: np.ndarray) -> Array: ...
-
-    def to_numpy(self, array: Array) -> np.ndarray: ...
-
-    def sender(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
-
-    def rehearse(self, work: Callable[[], None]) -> None: ...
-
-    def capture(self, work: Callable[[], None]) -> Callable[[], None]: ...
-
-    def release(self, recording: Callable[[], None]) -> None: ...
-
-
-class Steps(Protocol):
-    """The kernels that read a step's share of the tables, and note its results there."""
-
-    def begin_step(
-        self, launcher: Any, tables: StepTables, labels: Array
-    ) -> tuple[Array, Array, Array, Array, Array]:
-        """The step's (indices (N,), rows (N,), labels (N,), number (1,), learning rate ())."""
-
-    def finish_step(
-        self, launcher: Any, tables: StepTables, loss_sum: Array, correct: Array
-    ) -> None:
-        """Note the step's results, and go on to the next."""
 
 
 @dataclass(frozen=True)
@@ -145,15 +101,16 @@ class _Part:
 
 
 class RecordedTraining:
-    """A `TrainingPlan` of recorded steps, replayed.
+    """A `TrainingPlan` of any step that can be traced, of a user's optimizer too, replayed.
 
     Parameters
     ----------
     launcher : Launcher
-    steps : Steps
-        The first and the last kernel of a step.
+    steps : Steps or None
+        The first and the last kernel of a step; None where its program itself reads the tables and
+        notes its results there.
     kernels : Kernels
-        Its optimizer updates change parameters and optimizer state in place.
+        Of the program's heads.
     task : Task
     carry : Carry
         Copied: the plan changes its own in place.
@@ -161,17 +118,20 @@ class RecordedTraining:
         Steps of the longer recording; 1 where starting one costs nothing, and no kernel is loaded.
     memory : function, optional
         Measures what the recordings take; without it, that is computed from a step on the host.
+    render : Render
     """
 
     def __init__(
         self,
         launcher: Launcher,
-        steps: Steps,
+        steps: Steps | None,
         kernels: Kernels,
         task: Task,
         carry: Carry,
         unrolled: int = UNROLLED,
         memory: Callable[[], StepMemory] | None = None,
+        *,
+        render: Render,
     ) -> None:
         if task.images.resident is not None:  # else each step would make them lie so
             images = launcher.contiguous(task.images.resident)
@@ -182,16 +142,23 @@ class RecordedTraining:
         self._unrolled = unrolled
         self._measured_memory = memory
         self._task = task
-        self._carry = _copied(carry)
+        self._carry = copied(carry)
         # Labels that come with the batches lie in an array like others; steps find theirs there.
         self._labels = task.labels.resident
         if self._labels is None:
             kind = task.dtype if task.objective.floating else np.int32
             self._labels = launcher.asarray(np.zeros(task.labels.shape, kind))
         self._seed = launcher.asarray(seed_words(task.seed))
-        self._network, self._rescales = fuse_network(task.network, kernels), False
-        if str(task.images.dtype) == "uint8":  # which Rescale itself says where it is not so
-            self._network, self._rescales = _without_rescale(self._network)
+        # The kernels that begin and end a step take class numbers and correct; others are the
+        # program's.
+        self._numbers = self._labels
+        if not task.objective.are_numbers:
+            self._numbers = launcher.asarray(np.zeros(self._labels.shape[:1], np.int32))
+        self._no_correct = launcher.asarray(np.zeros((), np.int32))
+        self._render = render
+        self._rendered: dict[int, Rendered] = {}
+        self._kept: list[Any] = []
+        """What recordings point to."""
         self._recordings: dict[int, _Recordings] = {}
         self._progress: _Progress | None = None
         self._torn = False
@@ -212,7 +179,8 @@ class RecordedTraining:
 
     def rehearse(self, batches: Sequence[np.ndarray]) -> None:
         """Run steps for the sake of their kernels and memory: the plan is of no use afterwards."""
-        self.run(0, batches, np.zeros(len(batches)))
+        with self._launcher.rehearsing():
+            self.run(0, batches, np.zeros(len(batches)))
 
     def finished(self) -> Finished | None:
         progress = self._progress
@@ -225,11 +193,11 @@ class RecordedTraining:
         return Finished(progress.first_step, *_joined(results), self._torn)
 
     def snapshot(self) -> Carry:
-        return _copied(self._carry)
+        return copied(self._carry)
 
     def restore(self, carry: Carry) -> None:
         self._progress, self._torn = None, True
-        _overwrite(self._carry, carry)
+        overwrite(self._carry, carry)
         self._torn = False
 
     def close(self) -> None:
@@ -237,6 +205,7 @@ class RecordedTraining:
             while recordings.graphs:
                 self._launcher.release(recordings.graphs.popitem()[1])
         self._recordings.clear()
+        self._kept.clear()
 
     def memory(self) -> StepMemory:
         if self._measured_memory is not None:
@@ -286,7 +255,13 @@ class RecordedTraining:
 
     def _replay(self, graph: Callable[[], None]) -> None:
         self._torn = not self._launcher.atomic
-        graph()
+        self._launcher.is_calling = False
+        try:
+            graph()
+        except BaseException:
+            # What a step changes, it changes after its last call: nothing is half done.
+            self._torn = self._torn and not self._launcher.is_calling
+            raise
         self._torn = False
 
     def _fetched(self, tables: StepTables, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -309,34 +284,81 @@ class RecordedTraining:
 
     def _rehearse(self, recordings: _Recordings) -> None:
         """Run a step that changes nothing, so that every kernel has been compiled and loaded."""
-        cursor, before = _copy(recordings.tables.cursor), self.snapshot()
+        cursor, before = copy(recordings.tables.cursor), self.snapshot()
         self._torn = True
         try:
-            self._launcher.rehearse(lambda: self._step(recordings))
+            with self._launcher.rehearsing():
+                self._launcher.rehearse(lambda: self._step(recordings))
         finally:
-            _overwrite(self._carry, before)
+            overwrite(self._carry, before)
             recordings.tables.cursor[...] = cursor
-        self._torn = False
+            self._torn = False
 
     def _step(self, recordings: _Recordings) -> None:
         """One step at the tables' cursor, all of it on the device."""
-        task, ops, carry, tables = self._task, self._kernels, self._carry, recordings.tables
-        indices, rows, labels, step, rate = self._steps.begin_step(
-            self._launcher, tables, self._labels
-        )
-        if self._rescales:
-            images = ops.gather_rescale(recordings.part.images, rows, task.dtype)
+        task = self._task
+        arrays = {"images": recordings.part.images, "seed": self._seed, **named(self._carry)}
+        if task.objective.weighted:
+            arrays["weights"] = task.weights
+        if self._steps is None:
+            self._run_on_tables(recordings, arrays)
         else:
-            images = ops.gather(recordings.part.images, rows)
-        context = Context(ops, "train", task.dtype, Randomness(self._seed, step, indices))
-        new, loss_sum, correct = summed_step(
-            self._network, task.optimizer, carry, images, labels, rate, context
-        )
-        _overwrite(carry, new)
-        self._steps.finish_step(self._launcher, tables, loss_sum, correct)
+            self._run_between(self._steps, recordings, arrays)
+
+    def _run_on_tables(self, recordings: _Recordings, arrays: dict[str, Array]) -> None:
+        tables = recordings.tables
+        count = tables.steps.shape[0]
+        arrays |= {
+            "rows": tables.rows.reshape(count, tables.batch),
+            "indices": tables.order.reshape(count, tables.batch),
+            "labels": self._labels,
+            "rate": tables.rates,
+            "step": tables.steps,
+            "cursor": tables.cursor,
+            "losses": tables.losses,
+            "measures": tables.correct_counts if tables.measures is None else tables.measures,
+        }
+        self._run_program(recordings, arrays, tables=count)
+
+    def _run_between(self, steps: Steps, recordings: _Recordings, arrays: dict[str, Array]) -> None:
+        """The program between the step's first and last kernel."""
+        tables, launcher, objective = recordings.tables, self._launcher, self._task.objective
+        indices, rows, labels, step, rate = steps.begin_step(launcher, tables, self._numbers)
+        arrays |= {"rows": rows, "indices": indices, "rate": rate, "step": step}
+        arrays["labels"] = labels if objective.are_numbers else self._labels
+        noted = 0
+        if tables.measures is not None:
+            arrays |= {"cursor": tables.cursor, "measures": tables.measures}
+            noted = tables.measures.shape[0]
+        outputs = self._run_program(recordings, arrays, noted=noted)
+        correct = outputs["correct"] if tables.measures is None else self._no_correct
+        # The program's loss is a mean already.
+        steps.finish_step(launcher, replace(tables, batch=1), outputs["loss"], correct)
+
+    def _run_program(
+        self, recordings: _Recordings, arrays: dict[str, Array], noted: int = 0, tables: int = 0
+    ) -> dict[str, Any]:
+        """The outputs by name; ``noted`` and ``tables`` as of `training_program`."""
+        task, batch = self._task, recordings.tables.batch
+        if batch not in self._rendered:
+            schedule = training_schedule(
+                *(task.network, task.optimizer, self._carry, arrays["images"], batch, task.dtype),
+                gather=True,
+                objective=task.objective,
+                whole=task.labels.shape[0],
+                noted=noted,
+                tables=tables,
+            )
+            self._rendered[batch] = rendered(self._render, schedule, task.dtype)
+        outputs, held = self._rendered[batch](self._launcher, self._kernels, arrays)
+        self._kept.append(held)
+        return outputs
 
     def _new_tables(self, batch: int) -> StepTables:
-        empty, dtype = self._launcher.empty, self._task.dtype
+        empty, dtype, measures = self._launcher.empty, self._task.dtype, None
+        if not self._task.objective.has_kernel:
+            measures = empty((_CAPACITY,), dtype)
+            measures[...] = 0.0
         return StepTables(
             order=empty((_CAPACITY * batch,), "int32"),
             rows=empty((_CAPACITY * batch,), "int32"),
@@ -346,6 +368,7 @@ class RecordedTraining:
             losses=empty((_CAPACITY,), dtype),
             correct_counts=empty((_CAPACITY,), "int32"),
             batch=batch,
+            measures=measures,
         )
 
 
@@ -357,33 +380,3 @@ def _joined(
         losses.append(some_losses)
         correct_counts.append(some_counts)
     return np.concatenate(losses).astype(float), np.concatenate(correct_counts)
-
-
-def _without_rescale(network: Layer) -> tuple[Layer, bool]:
-    """``network`` without a plain `Rescale` at its start, and whether there was one.
-
-    Bytes that are gathered can become numbers on the way.
-    """
-    first = network.layers[0][1] if isinstance(network, Chain) else None
-    if isinstance(network, Chain) and type(first) is Rescale and first.is_plain:
-        return Chain(network.layers[1:]), True
-    return network, False
-
-
-def _overwrite(carry: Carry, new: Carry) -> None:
-    """Write the arrays of ``new`` into those of ``carry``; some may be the same already."""
-    for old_tree, new_tree in zip(carry, new, strict=True):
-        values = flatten(new_tree)
-        for name, array in flatten(old_tree).items():
-            if values[name] is not array:
-                array[...] = values[name]
-
-
-def _copied(carry: Carry) -> Carry:
-    return Carry(*(map_leaves(_copy, tree) for tree in carry))
-
-
-def _copy(array: Array) -> Array:
-    if isinstance(array, np.ndarray):
-        return aligned_copy(array)
-    return array_namespace(array).asarray(array, copy=True)

@@ -8,21 +8,25 @@ from typing import Any
 import numpy as np
 
 from arraycnn.execution.eager import QUIET, on_host
-from arraycnn.execution.fusion import fuse_network
-from arraycnn.execution.recorded import Launcher
+from arraycnn.execution.recordable import Launcher, Render, Rendered, rendered
 from arraycnn.layers.layer import Context, Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
-from arraycnn.training.step import CROSS_ENTROPY, measures_of_batch
+from arraycnn.program.compose import inference_schedule
+from arraycnn.program.steps import named
+from arraycnn.training.step import CROSS_ENTROPY, Carry, infer, measures_of_batch
 
 _MOST_RECORDINGS = 4
 """Batch sizes for which the inference is kept recorded."""
 
+_MOST_PROGRAMS = 8
+"""Batch sizes for which the program is kept rendered."""
+
 
 class RecordedInference:
-    """An `InferencePlan`: the pass through the network is recorded for each batch size.
+    """An `InferencePlan` of any network that can be traced: its program, recorded for a batch size.
 
-    A size is run kernel by kernel when it first comes, and recorded when it comes again.
+    A size is run launch by launch when it first comes, and recorded when it comes again.
     """
 
     def __init__(
@@ -33,11 +37,13 @@ class RecordedInference:
         params: Tree,
         state: Tree,
         dtype: str,
+        *,
+        render: Render,
         loss: Loss = CROSS_ENTROPY,
     ) -> None:
-        self._launcher, self._loss = launcher, loss
-        self._network = fuse_network(network, kernels)
-        self._params, self._state = params, state
+        self._launcher, self._render, self._loss = launcher, render, loss
+        self._network, self._params, self._state = network, params, state
+        self._rendered: dict[tuple, Rendered] = {}
         self._context = Context(kernels, "infer", dtype)
         self._begin()
 
@@ -59,7 +65,8 @@ class RecordedInference:
 
     def rehearse(self, images: Array) -> None:
         """Run ``images`` for the sake of the kernels."""
-        self.predict(images)
+        with self._launcher.rehearsing():
+            self.predict(images)
 
     @QUIET
     def evaluate(self, images: Array, labels: Array) -> tuple[float, Any]:
@@ -69,7 +76,10 @@ class RecordedInference:
             return on_host(self._launcher.to_numpy, *found)
 
     def _outputs(self, images: Array) -> list[Array]:
-        """Logits and probabilities of ``images``, valid until the next call."""
+        """Logits and probabilities of ``images``, valid until the next call; what else they need."""
+        if 0 in images.shape:
+            logits = infer(self._network, self._params, self._state, images, self._context)
+            return [logits, self._loss.predictions(self._context.ops, logits)]
         if not self._launcher.owns(images):
             images = self._launcher.asarray(images)
         images = self._launcher.contiguous(images)  # as kernels read them
@@ -109,6 +119,14 @@ class RecordedInference:
         outputs.clear()  # which lie in the memory that is given back
         self._launcher.release(replay)
 
-    def _forward(self, images: Array) -> list[Array]:
-        logits, _, _ = self._network.forward(self._params, self._state, images, self._context)
-        return [logits, self._loss.predictions(self._context.ops, logits)]
+    def _forward(self, images: Array) -> list[Any]:
+        kind, trees = (images.shape, str(images.dtype)), (self._params, self._state)
+        if kind not in self._rendered:
+            if len(self._rendered) == _MOST_PROGRAMS:
+                del self._rendered[next(iter(self._rendered))]
+            dtype = self._context.dtype
+            schedule = inference_schedule(self._network, *trees, images, dtype, self._loss)
+            self._rendered[kind] = rendered(self._render, schedule, dtype)
+        arrays = {"images": images, **named(Carry(*trees, {}))}
+        outputs, kept = self._rendered[kind](self._launcher, self._context.ops, arrays)
+        return [outputs["logits"], outputs["probabilities"], kept]

@@ -14,7 +14,7 @@ import numpy as np
 
 from arraycnn.errors import one_line
 from arraycnn.execution.plan import InferencePlan, TrainingPlan
-from arraycnn.execution.traced import Render
+from arraycnn.execution.recordable import Render
 from arraycnn.layers.layer import Layer
 from arraycnn.program.nodes import Program
 from arraycnn.program.passes.schedule import scheduled

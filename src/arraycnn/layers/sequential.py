@@ -35,13 +35,7 @@ class Sequential:
         return f"Sequential({', '.join(map(repr, self.layers))})"
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
-        params, state, shape = {}, {}, input_shape
-        for name, layer in self.named_layers():
-            try:
-                params[name], state[name], shape = layer.init(rng, shape)
-            except (TypeError, ValueError) as error:
-                _raise_with_position(name, error)
-        return params, state, shape
+        return init_chain(self.named_layers(), rng, input_shape)
 
     def forward(
         self, params: Tree, state: Tree, x: Array, context: Context
@@ -56,6 +50,19 @@ class Sequential:
     def named_layers(self) -> NamedLayers:
         """(key in params and state, layer) for each layer in order."""
         return [(str(position), layer) for position, layer in enumerate(self.layers)]
+
+
+def init_chain(
+    layers: NamedLayers, rng: np.random.Generator, input_shape: Shape
+) -> tuple[Tree, Tree, Shape]:
+    """`Layer.init` of ``layers`` one after the other, which may be a part of a Sequential."""
+    params, state, shape = {}, {}, input_shape
+    for name, layer in layers:
+        try:
+            params[name], state[name], shape = layer.init(rng, shape)
+        except (TypeError, ValueError) as error:
+            _raise_with_position(name, error)
+    return params, state, shape
 
 
 def forward_chain(

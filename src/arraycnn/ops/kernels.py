@@ -44,9 +44,7 @@ class Kernels:
     sgd_update: Callable = generic.sgd_update
     adam_update: Callable = generic.adam_update
     random_bits: Callable = random_bits.random_bits
-    # Fused runs of layers (`arraycnn.execution.fusion`): None where a record computes each layer.
-    gather_rescale: Any = None
-    dense_cross_entropy: Any = None
+    # Heads with an epilogue (`arraycnn.program.passes.epilogues`): None where programs have none.
     dense_relu: Any = None
     dense_relu_backward: Any = None
     conv2d_relu: Any = None

@@ -8,8 +8,6 @@ from arraycnn.training.step import (
     CROSS_ENTROPY,
     Carry,
     Objective,
-    WithLoss,
-    by_logits,
     counts_correct,
     evaluate_batch,
     has_kernel,
@@ -17,8 +15,6 @@ from arraycnn.training.step import (
     loss_and_gradients,
     loss_of_batch,
     measures_of_batch,
-    predicts_by_kernel,
-    summed_step,
     train_step,
 )
 
@@ -27,8 +23,6 @@ __all__ = [
     "CROSS_ENTROPY",
     "Carry",
     "Objective",
-    "WithLoss",
-    "by_logits",
     "counts_correct",
     "evaluate_batch",
     "has_kernel",
@@ -36,7 +30,5 @@ __all__ = [
     "loss_and_gradients",
     "loss_of_batch",
     "measures_of_batch",
-    "predicts_by_kernel",
-    "summed_step",
     "train_step",
 ]

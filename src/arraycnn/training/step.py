@@ -4,7 +4,6 @@ Nothing here knows a device, a library or a loop; a plan in `arraycnn.execution`
 eagerly, and may as well compile or record them.
 """
 
-from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,16 +23,6 @@ class Carry(NamedTuple):
     params: Tree
     state: Tree
     optimizer_state: Tree
-
-
-class WithLoss(ABC):
-    """A network that is computed together with its loss: what a plan makes of a user's network."""
-
-    @abstractmethod
-    def loss_and_gradients(
-        self, params: Tree, state: Tree, images: Array, labels: Array, context: Context
-    ) -> tuple[Array, Array, Tree, Tree]:
-        """As the function of this name returns them, for the loss of `has_kernel`."""
 
 
 CROSS_ENTROPY = SoftmaxCrossEntropy()
@@ -115,22 +104,6 @@ def loss_and_gradients(
     gradients : tree with the keys of params
     state : tree
     """
-    if isinstance(network, WithLoss) and weights is None and has_kernel(loss, labels.ndim == 1):
-        return network.loss_and_gradients(params, state, images, labels, context)
-    return by_logits(network, params, state, images, labels, context, weights, loss)
-
-
-def by_logits(
-    network: Layer,
-    params: Tree,
-    state: Tree,
-    images: Array,
-    labels: Array,
-    context: Context,
-    weights: Array | None = None,
-    loss: Loss = CROSS_ENTROPY,
-) -> tuple[Array, Array, Tree, Tree]:
-    """`loss_and_gradients` layer by layer, the loss after the last."""
     outputs, state, residuals = network.forward(params, state, images, context)
     loss_sum, dy, measured = loss_of_batch(loss, outputs, labels, context, weights)
     _, gradients = network.backward(params, residuals, dy, context, need_dx=False)
@@ -183,35 +156,14 @@ def train_step(
     loss: Loss = CROSS_ENTROPY,
 ) -> tuple[Carry, Array, Array]:
     """One update: (new carry, mean loss (), number of correct images (), or what is measured)."""
-    carry, loss_sum, measured = summed_step(
-        network, optimizer, carry, images, labels, learning_rate, context, weights, loss
-    )
-    return carry, loss_sum / float(images.shape[0]), measured
-
-
-def summed_step(
-    network: Layer,
-    optimizer: Optimizer,
-    carry: Carry,
-    images: Array,
-    labels: Array,
-    learning_rate: Array,
-    context: Context,
-    weights: Array | None = None,
-    loss: Loss = CROSS_ENTROPY,
-) -> tuple[Carry, Array, Array]:
-    """One update: (new carry, sum of the losses (), number of correct images (), or the measure).
-
-    All of it but the mean is in the context's kernels and the network's layers: of kernels that are
-    recorded, and change parameters in place, a recording of it is the step.
-    """
     loss_sum, measured, gradients, state = loss_and_gradients(
         network, carry.params, carry.state, images, labels, context, weights, loss
     )
     params, optimizer_state = optimizer.update(
         context.ops, carry.params, gradients, carry.optimizer_state, learning_rate
     )
-    return Carry(params, state, optimizer_state), loss_sum, measured
+    mean = loss_sum / float(images.shape[0])
+    return Carry(params, state, optimizer_state), mean, measured
 
 
 def infer(network: Layer, params: Tree, state: Tree, images: Array, context: Context) -> Array:
@@ -245,11 +197,6 @@ def measures_of_batch(
     losses, gradient = loss.loss_and_gradient(xp, outputs, labels)
     _check_form(loss, outputs, losses, gradient)
     return xp.sum(losses), loss.sums(xp, outputs, labels)
-
-
-def predicts_by_kernel(loss: Loss) -> bool:
-    """Whether the kernel `softmax`, of two axes, is all that follows the network's outputs."""
-    return type(loss) is SoftmaxCrossEntropy and not loss.per_pixel
 
 
 def counts_correct(loss: Loss, are_classes: bool) -> bool:

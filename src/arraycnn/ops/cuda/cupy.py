@@ -266,6 +266,6 @@ def cupy_launcher(device: int) -> CuPyLauncher:
 
 
 @cache
-def cupy_kernels(device: int, precision: str, in_place: bool = False) -> Kernels:
+def cupy_kernels(device: int, precision: str) -> Kernels:
     """The record of kernels for CuPy arrays on ``device``; see `cuda_kernels`."""
-    return cuda_kernels(cupy_launcher(device), precision, in_place)
+    return cuda_kernels(cupy_launcher(device), precision)

@@ -52,17 +52,6 @@ class Struct:
             raise InvalidValueError(message)
 
 
-class Addresses(Struct):
-    """Arrays whose addresses a kernel takes as ``struct { long long address[length]; }``.
-
-    For kernels over a list of tensors, so that no table need be sent to the device first. Entries
-    past the end are 0.
-    """
-
-    def __init__(self, arrays: tuple[Array, ...], length: int) -> None:
-        super().__init__((*arrays, *(None,) * (length - len(arrays))))
-
-
 Size: TypeAlias = tuple[int, ...]
 
 

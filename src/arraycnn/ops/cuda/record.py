@@ -5,17 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from arraycnn.ops.batch import cuda as batch
 from arraycnn.ops.conv2d import cuda as convolution
 from arraycnn.ops.conv2d import cuda_direct as direct_convolution
-from arraycnn.ops.cross_entropy import cuda as loss
 from arraycnn.ops.cuda.launcher import Launcher
 from arraycnn.ops.dense import cuda as matmul
-from arraycnn.ops.dense import cuda_classifier as classifier
 from arraycnn.ops.kernels import Kernels
 from arraycnn.ops.max_pool2d import cuda as windows
-from arraycnn.ops.optimizer_updates import cuda as optimizers
-from arraycnn.ops.random_bits import cuda as random_bits
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 
@@ -28,17 +23,13 @@ class CudaKernels(Kernels):
     dense_with_epilogue: Callable = matmul.dense_with_epilogue
 
 
-def cuda_kernels(
-    launcher: Launcher, precision: str = "fp32", in_place: bool = False
-) -> CudaKernels:
-    """The record of kernels that run where ``launcher`` starts them.
+def cuda_kernels(launcher: Launcher, precision: str = "fp32") -> CudaKernels:
+    """The record of kernels that run where ``launcher`` starts them; all others are generic.
 
     Parameters
     ----------
     precision : "fp32", "tf32" or "bf16"
         What the matrix products of float32 arrays multiply with.
-    in_place : bool
-        Whether the optimizers' updates change the arrays they are given.
     """
 
     def plain(function: Callable) -> Callable:
@@ -46,9 +37,6 @@ def cuda_kernels(
 
     def product(function: Callable) -> Callable:
         return partial(function, launcher, precision=precision)
-
-    def update(function: Callable) -> Callable:
-        return partial(function, launcher, in_place=in_place)
 
     return replace(
         CudaKernels(),
@@ -59,10 +47,6 @@ def cuda_kernels(
         dense_backward=product(matmul.dense_backward),
         dense_relu=product(matmul.dense_relu),
         dense_relu_backward=product(matmul.dense_relu_backward),
-        dense_cross_entropy=plain(classifier.dense_cross_entropy),
-        gather=plain(batch.gather),
-        rescale=plain(batch.rescale),
-        gather_rescale=plain(batch.gather_rescale),
         im2col=plain(windows.im2col),
         col2im=plain(windows.col2im),
         conv2d=product(convolution.conv2d),
@@ -76,11 +60,4 @@ def cuda_kernels(
         max_pool2d_backward=plain(windows.max_pool2d_backward),
         avg_pool2d=plain(windows.avg_pool2d),
         avg_pool2d_backward=plain(windows.avg_pool2d_backward),
-        dropout=plain(random_bits.dropout),
-        dropout_backward=plain(random_bits.dropout_backward),
-        random_bits=plain(random_bits.random_bits),
-        softmax=plain(loss.softmax),
-        softmax_cross_entropy=plain(loss.softmax_cross_entropy),
-        sgd_update=update(optimizers.sgd_update),
-        adam_update=update(optimizers.adam_update),
     )

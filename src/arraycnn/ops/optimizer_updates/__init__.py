@@ -1,1 +1,1 @@
-"""The optimizers' updates, in PyTorch's functions and in CUDA C++."""
+"""The optimizers' updates, in PyTorch's functions."""

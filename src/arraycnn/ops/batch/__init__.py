@@ -1,1 +1,0 @@
-"""A batch of images taken from a data set and rescaled, in CUDA C++."""

@@ -1,1 +1,0 @@
-"""Softmax and its cross-entropy, in CUDA C++."""
