@@ -555,3 +555,43 @@ def test_a_place_that_does_not_fit_a_late_gradient_is_refused():
     late = Late(bias_relu(), np.ones((2, 3)))
     with pytest.raises(InvalidValueError, match=r"must be float64 \(3, 2\), got float64 \(2, 3\)"):
         cuda_kernels(launcher).dense_backward(None, x, weight, dy, False, late=late)
+
+
+@pytest.mark.parametrize("relu", [False, True])
+def test_parts_of_several_gradients_are_added_up_in_one_kernel(relu):
+    after = [cnn.ReLU()] if relu else []
+    network = cnn.Sequential(
+        *(cnn.Conv2d(4, 3, padding=(1, 1)), *after, cnn.Conv2d(5, 3, padding=(1, 1)), *after),
+        *(cnn.GlobalAvgPool2d(), cnn.Dense(3)),
+    )
+    step = program_cases.trial(network, (12, 11, 3), OPTIMIZERS["momentum"], images=6)
+    schedule = test_program_passes.schedule_of(step, 6)
+    check_rendered(schedule, step.values(), step.eager())
+    launcher, started = HostLauncher(), []
+    start = launcher.start
+    launcher.start = lambda file, kernel, *rest: (
+        started.append(kernel),
+        start(file, kernel, *rest),
+    )
+    values = {name: np.array(value) for name, value in step.values().items()}
+    CudaLaunches(schedule, "float64")(launcher, cuda_kernels(launcher), values)
+    kinds = [kernel.partition("<")[0] for kernel in started]
+    assert kinds.count("conv2d_dweight") == 2
+    after_them = kinds[len(kinds) - kinds[::-1].index("conv2d_dweight") :]
+    # The last gradient's own update is its epilogue; the sums of all others, then their updates.
+    assert [kind.startswith("fused_") for kind in after_them] == [False, True, True]
+
+
+def test_gradients_that_are_outputs_are_whole():
+    rng = np.random.default_rng(2)
+    arrays = (
+        rng.normal(size=(6, 12, 11, 3)),
+        rng.normal(size=(3, 3, 3, 4)),
+        rng.normal(size=(6, 10, 9, 4)),
+    )
+
+    def function(x, weight, dy):
+        return HEADS.conv2d_backward(HEADS, x, weight, dy, Window((3, 3), (1, 1)), True)
+
+    program, values = traced(function, *arrays)
+    check_rendered(scheduled(simplified(program)), values, interpret(program, values))

@@ -85,10 +85,13 @@ def conv2d_backward(
     *,
     precision: str,
     late: Late | None = None,
+    in_parts: bool = False,
 ) -> tuple[Array | None, Array, Array]:
-    """With ``late``, dweight is what that makes of it."""
+    """With ``late``, dweight is what that makes of it; ``in_parts``, it and dbias may be parts, along
+    an axis in front, whose sum is still to be taken."""
     owner = "conv2d_backward"
-    return _backward(launcher, owner, x, weight, dy, None, window, need_dx, precision, late)
+    how = (precision, late, in_parts)
+    return _backward(launcher, owner, x, weight, dy, None, window, need_dx, *how)
 
 
 def conv2d_relu_backward(
@@ -103,10 +106,12 @@ def conv2d_relu_backward(
     *,
     precision: str,
     late: Late | None = None,
+    in_parts: bool = False,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of `conv2d_relu`, whose output was ``y``: (dx or None, dweight, dbias)."""
     owner = "conv2d_relu_backward"
-    return _backward(launcher, owner, x, weight, dy, y, window, need_dx, precision, late)
+    how = (precision, late, in_parts)
+    return _backward(launcher, owner, x, weight, dy, y, window, need_dx, *how)
 
 
 def _forward(
@@ -157,6 +162,7 @@ def _backward(
     need_dx: bool,
     precision: str,
     late: Late | None,
+    in_parts: bool,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients; where ``y`` is given, ``dy`` counts only where ``y`` is above 0."""
     sizes = _sizes(owner, x, weight, window)
@@ -168,7 +174,7 @@ def _backward(
         check_shape(f"{owner} on CUDA: y", y, output)
         x, weight, dy, y = launcher.floating(owner, x, weight, dy, y)
     dx = _dx(launcher, x, weight, dy, y, window, precision, sizes) if need_dx else None
-    return dx, *_dweight(launcher, x, weight, dy, y, precision, sizes, late)
+    return dx, *_dweight(launcher, x, weight, dy, y, precision, sizes, late, in_parts)
 
 
 def _dweight(
@@ -180,14 +186,15 @@ def _dweight(
     precision: str,
     sizes: tuple[int, ...],
     late: Late | None,
+    in_parts: bool,
 ) -> tuple[Array, Array]:
     places, filters = math.prod(weight.shape[:3]), weight.shape[3]
-    result = weight_gradient(launcher, weight.shape, (filters,), x.dtype, late)
+    result = weight_gradient(launcher, weight.shape, (filters,), x.dtype, late, in_parts)
     chosen = tiling(
         kind(precision, x), places, filters, math.prod(dy.shape[:3]), gated=y is not None
     )
     forms = form(launcher, False, x), form(launcher, False, dy, y)
-    launch_product(
+    result = launch_product(
         launcher,
         "convolution",
         "conv2d_dweight",

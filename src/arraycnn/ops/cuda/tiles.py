@@ -30,9 +30,9 @@ _MOST_STEPS = 2**31 - 1024
 _MULTIPROCESSORS = 132
 """Of an H200. A constant, so that the order of a sum depends on its shape and on nothing else."""
 
-_COST_OF_PART = 0.25
+_COST_OF_PART = 10.0
 """Time to store and add one number of a part, in multiply-adds of one multiprocessor's full rate
-spread over all of them."""
+spread over all of them: predicted by the model in bench/, not measured."""
 
 _BYTES = 16
 """What one asynchronous copy takes at most."""
@@ -218,11 +218,14 @@ class Result:
         Where the sums of the second operand's columns go.
     epilogue : Epilogue
         What becomes of a number of y before it is stored.
+    in_parts : bool
+        Whether the parts of a split sum may be left for the caller to add up: `launch_product`.
     """
 
     y: Array
     column_sums: Array | None = None
     epilogue: Epilogue = field(default_factory=bias_relu)
+    in_parts: bool = False
 
 
 def weight_gradient(
@@ -231,11 +234,12 @@ def weight_gradient(
     bias_shape: tuple[int, ...],
     dtype: Any,
     late: Late | None,
+    in_parts: bool = False,
 ) -> Result:
     """Where a gradient of weights goes, and that of the bias with it."""
     dbias = launcher.empty(bias_shape, dtype)
     if late is None:
-        return Result(launcher.empty(shape, dtype), dbias)
+        return Result(launcher.empty(shape, dtype), dbias, in_parts=in_parts)
     y = launcher.empty(shape, dtype) if late.out is None else late.out
     if tuple(y.shape) != shape or y.dtype != dtype:
         message = f"a late gradient: its place must be {dtype} {shape}, got {y.dtype} {y.shape}"
@@ -255,8 +259,10 @@ def launch_product(
     sizes: tuple[int, ...],
     products: int = 1,
     adds_parts: bool = False,
-) -> None:
-    """Start a kernel on tiles of ``shape``, and add up its parts where it is split.
+) -> Result:
+    """Start a kernel on tiles of ``shape``, and add up its parts where it is split; ``result``.
+
+    Of a result ``in_parts`` these may be left: then the arrays returned have an axis of them in front.
 
     The kernel is ``kernel<the tile, *forms, an epilogue>``, where the forms are those of the operands;
     it takes (*operands, y, column_sums, *sizes, per_split, epilogue). One that ``adds_parts`` takes
@@ -288,8 +294,11 @@ def launch_product(
         (*operands, y, column_sums, *sizes, *(whole if adds_parts else ()), chosen.per_split),
         _shared_bytes(chosen.tile, forms),
     )
+    if split and not by_last and result.in_parts:
+        return Result(y.reshape(chosen.splits, *result.y.shape), column_sums)
     if split and not by_last:
         _sum_splits(launcher, chosen.splits, y, column_sums, shape[1], result)
+    return result
 
 
 def _are_few(chosen: Plan) -> bool:

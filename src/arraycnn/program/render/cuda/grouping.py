@@ -15,7 +15,7 @@ from arraycnn.program.passes.loops import Step
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.cuda.moments import moments
 
-SMALL = 2**12
+SMALL = 2**13
 """Points of a loop that a single block may well run."""
 
 SMALL_ALONE = 2**14

@@ -51,7 +51,7 @@ def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
     writes = {place_of(node, schedule) for step in group.loops for node in step.writes}
     known = {node for step in group.loops for node in (*step.reads, *step.writes)}
     written = {node for node in known if place_of(node, schedule) in writes}
-    held = set(schedule.held)
+    held = set(schedule.held) | known  # of parts that wait, the schedule knows nothing
     walks = {step: walked(step.roots, held - step.recomputed, wide) for step in group.loops}
     body = _Body(walks, written, THREADS if group.beside else THREADS_ALONE)
     blocks = body.add_beside(group.beside)

@@ -18,6 +18,7 @@ from arraycnn.program.render.cuda.epilogue import epilogue_text, product_of, wit
 from arraycnn.program.render.cuda.grouping import Group, beforehand, groups
 from arraycnn.program.render.cuda.kernel_text import KernelText, kernel_text
 from arraycnn.program.render.cuda.parameters import Parts
+from arraycnn.program.render.cuda.pending import PendingSums
 from arraycnn.program.render.opaque_calls import calling
 
 
@@ -54,6 +55,7 @@ class CudaLaunches:
             for group in self._groups
             if group.alone is not None and group.epilogue is not None
         }
+        self._sums: dict[tuple, tuple[Group, list[Node]]] = {}
         self._constants: dict[Any, dict[Node, Array]] = {}
 
     def __call__(
@@ -76,11 +78,16 @@ class CudaLaunches:
         freed = dict(zip(schedule.steps, schedule.freed, strict=True))
         for step in self._beforehand:  # others may read the same later
             del freed[step]
+        pending = PendingSums()
         for group in self._groups:
-            self._run(group, launcher, ops, held)
+            if any(map(pending.are_read_by, group.steps)):
+                self._add_up(pending, launcher, held)
+            self._run(group, launcher, ops, held, pending)
             for node in (node for step in group.steps for node in freed.get(step, ())):
                 for other in self._lying_at(node):
                     held.pop(other, None)
+        if pending:  # of gradients that are outputs
+            self._add_up(pending, launcher, held)
         if self._copies is not None:
             self._launch(self._copies, launcher, held)
         return outputs_of(schedule, held), [self]
@@ -107,6 +114,7 @@ class CudaLaunches:
         launcher: Launcher,
         ops: Kernels,
         held: dict[Node, Array],
+        pending: PendingSums,
     ) -> None:
         step = group.alone
         if step is None or step.is_call:
@@ -123,9 +131,19 @@ class CudaLaunches:
         if group.epilogue is not None:
             self._run_with_epilogue(step, group.epilogue, launcher, ops, held)
             return
-        result = head_result(head, ops, held)
+        how = {"in_parts": True} if head.op in ("conv2d_backward", "conv2d_relu_backward") else {}
+        result = head_result(head, ops, held, **how)
         for part in step.writes:
-            held[part] = result if part is head else result[part.attrs[0]]
+            array = result if part is head else result[part.attrs[0]]
+            if len(array.shape) > len(part.shape):
+                pending.add(part, array)
+            else:
+                held[part] = array
+
+    def _add_up(self, pending: PendingSums, launcher: Launcher, held: dict[Node, Array]) -> None:
+        group, where = pending.take(self._sums, lambda node: self._memory(node, held, launcher))
+        held.update((node, where[node]) for step in group.beside for node in step.writes)
+        self._launch(group, launcher, {**held, **where})
 
     def _run_with_epilogue(
         self,
