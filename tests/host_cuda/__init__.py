@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from arraycnn.ops.cuda.launcher import COUNTERS, Launcher
+from arraycnn.ops.cuda.launcher import COUNTERS, Launcher, Struct
 from arraycnn.ops.cuda.sources import is_generated, source
 from host_cuda.build import KernelFault
 from host_cuda.library import ORDERS, arrays_of, lazy_memory, library
@@ -52,6 +52,9 @@ SANITIZED = os.environ.get("ARRAYCNN_HOST_CUDA") == "sanitized"
 """Whether all runs are under AddressSanitizer, which this process was then started with."""
 LAUNCHES = os.environ.get("ARRAYCNN_LAUNCHES")
 """A folder in which each launch of a kernel of the package is noted, for tests/cuda_table.py."""
+
+MOST_PARAMETERS = 4096
+"""Bytes of a kernel's parameters, by CUDA's manual."""
 
 _MARGIN = 4096
 _MOST_POISONED = 1 << 26  # bytes; larger arrays take memory only where they are touched
@@ -178,6 +181,11 @@ class HostLauncher(Launcher):
         self.last_kernel = f"{file}.{kernel}"
         if LAUNCHES and type(self).text is HostLauncher.text and not is_generated(file):
             _note_launch(file, kernel, block, shared)
+        taken = sum(map(_bytes_of, args))
+        if taken > MOST_PARAMETERS:
+            raise KernelFault(
+                f"{self.last_kernel}: takes {taken} bytes, a device {MOST_PARAMETERS}"
+            )
         compiled = library(self.text(file), kernel, self.mode)
         compiled.check(self.last_kernel, args)
         count = math.prod(grid)
@@ -188,6 +196,13 @@ class HostLauncher(Launcher):
             raise KernelFault(f"{self.last_kernel}: {fault}")
         for number, array in arrays_of(args):
             _check_margins(f"{self.last_kernel}: argument {number}", array)
+
+
+def _bytes_of(argument: Any) -> int:
+    """What an argument takes among a kernel's parameters."""
+    if isinstance(argument, Struct):
+        return 8 * len(argument.members)
+    return argument.dtype.itemsize if isinstance(argument, np.generic) else 8
 
 
 def _note_launch(file: str, kernel: str, block: tuple[int, ...], shared: int) -> None:

@@ -75,7 +75,7 @@ struct Copies {
 constexpr Size POISON_AFTER = 4096;  // bytes behind dynamic shared memory, checked after each block
 
 void (*kernel)(void**);
-void* arguments[256];
+void* arguments[1024];
 alignas(16) unsigned char argument_bytes[64 * 1024];
 Thread threads[MOST_THREADS];
 Copies copies[MOST_THREADS];

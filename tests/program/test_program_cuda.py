@@ -106,7 +106,7 @@ def test_images_of_another_batch_size_need_no_other_code():
     for images in (16, 24, 64):
         step = program_cases.trial(*NETWORKS["resnet"], OPTIMIZERS["Adam"], images=images)
         launches = CudaLaunches(test_program_passes.schedule_of(step, images), "float64")
-        texts.append({text.text for text in launches._texts.values()})
+        texts.append({text.text for of in launches._texts.values() for text in of.values()})
     for other in texts[1:]:
         assert (
             len(texts[0] - other) == len(other - texts[0]) <= 1
@@ -595,3 +595,12 @@ def test_gradients_that_are_outputs_are_whole():
 
     program, values = traced(function, *arrays)
     check_rendered(scheduled(simplified(program)), values, interpret(program, values))
+
+
+def test_a_kernel_has_no_more_parameters_than_a_device_takes():
+    arrays = [np.random.default_rng(n).normal(size=(n + 3,)) for n in range(300)]
+    program, values = traced(lambda *arrays: tuple(2.0 * a + 1.0 for a in arrays), *arrays)
+    schedule = scheduled(simplified(program))
+    launches = CudaLaunches(schedule, "float64")
+    assert len(launches._groups) > 1
+    check_rendered(schedule, values, interpret(program, values), orders=("random",))

@@ -21,7 +21,13 @@ SMALL = 2**13
 SMALL_ALONE = 2**14
 """The same where a kernel has no other work, and so a larger block."""
 
-_MOST_SIDE_BY_SIDE, _MOST_FOLLOWING = 64, 12
+_MOST_FOLLOWING = 12
+
+MOST_PARAMETERS = 4096
+"""Bytes of a kernel's parameters on every device."""
+
+_NUMBERS = 2
+"""Of a loop, at the least: sizes and real numbers besides its arrays."""
 
 
 @dataclass
@@ -120,17 +126,24 @@ def _joined(group: Group, step: Step, schedule: Schedule) -> bool:
             group.covered += [group.beside[0], step]
             group.beside = [both]
             return True
+    fits = sum(_parameters(one, schedule) for one in [*group.loops, step]) <= MOST_PARAMETERS
     if not any(_depend(other, step, schedule) for other in group.loops):
-        room = len(group.loops) < _MOST_SIDE_BY_SIDE and not (group.beside and group.following)
+        room = fits and not (group.beside and group.following)
         if room and _are_apart(group.following, schedule):
             # What began as small loops for one block may as well have a block each.
             group.beside, group.following = [*group.loops, step], []
             return True
     most = SMALL if group.beside else SMALL_ALONE
-    if points(step) <= most and len(group.following) < _MOST_FOLLOWING:
+    if fits and points(step) <= most and len(group.following) < _MOST_FOLLOWING:
         group.following.append(step)
         return True
     return False
+
+
+def _parameters(step: Step, schedule: Schedule) -> int:
+    """Bytes that a loop takes as parameters, about; `CudaLaunches` cuts what takes too many."""
+    reads, writes = touched(step, schedule)
+    return 8 * (len(reads | writes) + _NUMBERS)
 
 
 def _are_apart(steps: list[Step], schedule: Schedule) -> bool:

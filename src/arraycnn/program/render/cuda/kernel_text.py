@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from arraycnn.program.nodes import Node
 from arraycnn.program.passes.loops import Step
@@ -45,6 +47,11 @@ class KernelText:
     values: tuple[Value, ...]
     aligned: tuple[tuple[Node, int], ...]
 
+    @property
+    def parameter_bytes(self) -> int:
+        sizes = (v.dtype.itemsize if isinstance(v, np.generic) else 8 for v in self.values)
+        return sum(sizes)
+
 
 def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
     """The kernel of a group of loops; with ``wide``, threads move several numbers at once."""
@@ -52,8 +59,17 @@ def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
     known = {node for step in group.loops for node in (*step.reads, *step.writes)}
     written = {node for node in known if place_of(node, schedule) in writes}
     held = set(schedule.held) | known  # of parts that wait, the schedule knows nothing
-    walks = {step: walked(step.roots, held - step.recomputed, wide) for step in group.loops}
-    body = _Body(walks, written, THREADS if group.beside else THREADS_ALONE)
+    sharing = max(1, len(group.beside))
+    walks = {
+        step: replace(walked(step.roots, held - step.recomputed, wide), sharing=sharing)
+        for step in group.loops
+    }
+    body = _Body(
+        walks,
+        written,
+        THREADS if group.beside else THREADS_ALONE,
+        lambda node: place_of(node, schedule),
+    )
     blocks = body.add_beside(group.beside)
     body.add_following(group)
     return KernelText(
@@ -64,9 +80,15 @@ def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
 class _Body:
     """A kernel as it grows: functions of loops, and calls of them."""
 
-    def __init__(self, walks: dict[Step, Walk], written: set[Node], threads: int) -> None:
-        self._walks, self._written = walks, written
-        self.threads, self.parameters = threads, Parameters(written)
+    def __init__(
+        self,
+        walks: dict[Step, Walk],
+        written: set[Node],
+        threads: int,
+        place: Callable[[Node], Node],
+    ) -> None:
+        self._walks, self._written, self._place = walks, written, place
+        self.threads, self.parameters = threads, Parameters(written, place)
         self._parts = {step: parts_of(walk, threads) for step, walk in walks.items()}
         is_far = any(walk.is_wide for walk in walks.values())
         self._index = f"using Index = {'long long' if is_far else 'int'};"
@@ -134,7 +156,7 @@ class _Body:
         self._functions.setdefault(body, [0])[0] += 1
         number = list(self._functions).index(body)
         given = [
-            self.parameters.add(declared.rpartition(" ")[0], value)
+            self._given(declared.rpartition(" ")[0], value)
             for declared, value in zip(
                 loop.parameters.declarations, loop.parameters.values, strict=True
             )
@@ -142,6 +164,11 @@ class _Body:
         arguments = ", ".join(["thread", block, blocks, "shared", *given])
         self._lines.append(f"loop{number}_KERNEL({arguments});")
         self._sizes |= dict.fromkeys(loop.shared_sizes())
+
+    def _given(self, kind: str, value: Value) -> str:
+        if isinstance(value, Node):
+            return self.parameters.buffer(value)
+        return self.parameters.add(kind, value)
 
 
 def _aligned(walks: Iterable[Walk]) -> tuple[tuple[Node, int], ...]:

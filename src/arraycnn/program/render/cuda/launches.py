@@ -4,6 +4,7 @@ written by hand; opaque calls are made between two parts."""
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from arraycnn.ops import Array, Kernels
@@ -15,7 +16,7 @@ from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.arrays import head_result, outputs_of
 from arraycnn.program.render.cuda.epilogue import epilogue_text, product_of, with_epilogues
-from arraycnn.program.render.cuda.grouping import Group, beforehand, groups
+from arraycnn.program.render.cuda.grouping import MOST_PARAMETERS, Group, beforehand, groups
 from arraycnn.program.render.cuda.kernel_text import KernelText, kernel_text
 from arraycnn.program.render.cuda.parameters import Parts
 from arraycnn.program.render.cuda.pending import PendingSums
@@ -40,16 +41,14 @@ class CudaLaunches:
     def __init__(self, schedule: Schedule, dtype: str) -> None:
         self._schedule = schedule
         self._beforehand = beforehand(schedule)
-        self._groups = with_epilogues(list(groups(schedule)), schedule)
+        self._texts: dict[int, dict[bool, KernelText]] = {}
+        found = with_epilogues(list(groups(schedule)), schedule)
+        self._groups = [part for group in found for part in self._fitting(group)]
         copies = [
             Step(roots=[Root(place, base(node))], reads={base(node)}, writes=[place])
             for node, place in schedule.copies()
         ]
-        self._copies = Group(beside=copies) if copies else None
-        self._texts: dict[tuple[int, bool], KernelText] = {}
-        for group in (*self._groups, *([self._copies] if self._copies is not None else [])):
-            if group.alone is None:
-                self._text(group, wide=True)
+        self._copies = self._fitting(Group(beside=copies)) if copies else []
         self._epilogues = {
             group.epilogue: epilogue_text(group.alone, group.epilogue, schedule)
             for group in self._groups
@@ -88,15 +87,27 @@ class CudaLaunches:
                     held.pop(other, None)
         if pending:  # of gradients that are outputs
             self._add_up(pending, launcher, held)
-        if self._copies is not None:
-            self._launch(self._copies, launcher, held)
+        for group in self._copies:
+            self._launch(group, launcher, held)
         return outputs_of(schedule, held), [self]
 
+    def _fitting(self, group: Group) -> list[Group]:
+        """``group`` in as few parts as a device has room for the parameters of."""
+        if group.alone is not None:
+            return [group]
+        text = kernel_text(group, self._schedule, wide=True)
+        if text.parameter_bytes <= MOST_PARAMETERS or len(group.beside) < 2:
+            self._texts[id(group)] = {True: text}
+            return [group]
+        half = len(group.beside) // 2
+        rest = replace(group, beside=group.beside[half:])
+        return self._fitting(Group(beside=group.beside[:half])) + self._fitting(rest)
+
     def _text(self, group: Group, wide: bool) -> KernelText:
-        key = id(group), wide
-        if key not in self._texts:
-            self._texts[key] = kernel_text(group, self._schedule, wide)
-        return self._texts[key]
+        known = self._texts.setdefault(id(group), {})
+        if wide not in known:
+            known[wide] = kernel_text(group, self._schedule, wide)
+        return known[wide]
 
     def _constants_on(self, launcher: Launcher) -> dict[Node, Array]:
         """The program's own arrays, sent when first needed: not while a recording is made."""
@@ -141,9 +152,10 @@ class CudaLaunches:
                 held[part] = array
 
     def _add_up(self, pending: PendingSums, launcher: Launcher, held: dict[Node, Array]) -> None:
-        group, where = pending.take(self._sums, lambda node: self._memory(node, held, launcher))
-        held.update((node, where[node]) for step in group.beside for node in step.writes)
-        self._launch(group, launcher, {**held, **where})
+        while pending:
+            group, where = pending.take(self._sums, lambda node: self._memory(node, held, launcher))
+            held.update((node, where[node]) for step in group.beside for node in step.writes)
+            self._launch(group, launcher, {**held, **where})
 
     def _run_with_epilogue(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -33,10 +33,13 @@ class Parameters:
     ----------
     written : set of Node
         The buffers that lie where the kernel writes.
+    place : function, optional
+        In which other's memory a buffer lies: those of one memory are one parameter.
     """
 
-    def __init__(self, written: Set[Node]) -> None:
+    def __init__(self, written: Set[Node], place: Callable[[Node], Node] | None = None) -> None:
         self._written = written
+        self._place = place or (lambda node: node)
         self._names: dict[Any, str] = {}
         self.declarations: list[str] = []
         self.values: list[Value] = []
@@ -45,7 +48,7 @@ class Parameters:
         kind = c_type(node.dtype)
         # Only what nobody writes may be read past the caches that blocks share.
         how = f"{kind}*" if node in self._written else f"const {kind}* __restrict__"
-        return self.add(how, node)
+        return self.add(how, node, (self._place(node), kind))
 
     def whole(self, value: int) -> str:
         return self.add("long long", value)

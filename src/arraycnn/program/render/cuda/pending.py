@@ -10,6 +10,9 @@ from arraycnn.program.nodes import Node
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.render.cuda.grouping import Group
 
+_MOST = 48
+"""Sums of one kernel, so that its parameters are not too many."""
+
 
 class PendingSums:
     """Parts by the nodes that are to be their sums."""
@@ -29,11 +32,12 @@ class PendingSums:
     def take(
         self, groups: dict[tuple, tuple[Group, list[Node]]], memory: Callable[[Node], Array]
     ) -> tuple[Group, Mapping[Node, Array]]:
-        """The loops that add up all, and where what they read and write lies; nothing waits then.
+        """Loops that add up as many as one kernel takes, and where what they read and write lies.
 
         ``groups`` keeps those that were made for sums of the same nodes and numbers of parts.
         """
-        waiting, self._parts = self._parts, {}
+        waiting = dict(list(self._parts.items())[:_MOST])
+        self._parts = dict(list(self._parts.items())[_MOST:])
         key = tuple((node, parts.shape[0]) for node, parts in waiting.items())
         if key not in groups:
             sources, steps = [], []

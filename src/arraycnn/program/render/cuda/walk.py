@@ -70,6 +70,8 @@ class Walk:
     last_is_reduced : bool
     varies : tuple of bool
         Which instructions are not the same for all lanes.
+    sharing : int
+        How many loops share the grid.
     """
 
     roots: tuple[Root, ...]
@@ -81,6 +83,7 @@ class Walk:
     lanes: int
     last_is_reduced: bool
     varies: tuple[bool, ...]
+    sharing: int = 1
 
     @property
     def reductions(self) -> list[int]:
@@ -124,7 +127,7 @@ class Walk:
         """(blocks that share the reduced points of a tile, how many of these each has)."""
         rows, tiles = self.reduced_units, self.tiles(threads)
         ranks = threads // self.across(threads)
-        wanted = max(1, min(_BLOCKS // tiles, rows // (ranks * _LEAST_ROWS)))
+        wanted = max(1, min(_BLOCKS // (tiles * self.sharing), rows // (ranks * _LEAST_ROWS)))
         per = max(1, -(-rows // wanted))
         return max(1, -(-rows // per)), per
 
