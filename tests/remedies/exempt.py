@@ -78,6 +78,10 @@ ELSEWHERE: dict[Remedy, str] = {
         "program/test_program_render.py::"
         "test_a_remainder_of_floating_numbers_has_no_code_and_says_what_has"
     ),
+    Remedy("program/render/cuda/pointwise.py", "write {}"): (
+        "program/test_program_cuda.py::"
+        "test_a_remainder_of_floating_numbers_has_no_code_and_says_what_has"
+    ),
     Remedy("ops/compiled/caching.py", "it runs all the same"): (
         "ops/test_kernel_cache.py::test_a_full_disk_is_said_once_and_stops_nothing"
     ),

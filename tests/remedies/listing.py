@@ -14,7 +14,10 @@ SOURCE = Path(arraycnn.__file__).parent
 _PROSE = {"report/internals_sections.py", "report/sections.py", "report/sentences.py"}
 """Pages for a reader, in which a semicolon is one."""
 
-_TEMPLATES = {"export/torch_parts.py"}
+_TEMPLATES = {"export/torch_parts.py"} | {
+    f"program/render/cuda/{name}.py" for name in ("epilogue", "kernel_text", "lines", "loop_text")
+}
+"""Code of other languages."""
 
 _HOLE = "{}"
 _HOLES = re.compile(r"\{\w*\}")
