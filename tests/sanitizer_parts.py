@@ -6,6 +6,7 @@ GROUPS = {
     "products": ("matmul", "dense", "dense_relu", "dense_backward", "dense_relu_backward"),
     "convolutions": ("conv2d", "conv2d_relu"),
     "convolution-gradients": ("conv2d_backward", "conv2d_relu_backward"),
+    "groups": ("grouped_conv2d", "grouped_conv2d_backward"),
     "pooled-forward": ("conv2d_max_pool2d",),
     "pooled-gradients": ("conv2d_max_pool2d_backward",),
     "pools": ("max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward"),

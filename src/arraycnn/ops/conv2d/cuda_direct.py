@@ -25,7 +25,7 @@ their partial sums added."""
 
 _MOST_SUMS = 1024
 
-_MOST_BYTES_OF_ONE = 128 * 1024
+_MOST_BYTES_OF_ONE = 32 * 1024
 """Of partial sums that the last block adds up by itself: more take it longer than a second kernel."""
 
 

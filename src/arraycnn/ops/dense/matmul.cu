@@ -21,14 +21,27 @@ DEVICE void sum_parts(const T* parts, const T* column_parts, T* y, T* column_sum
     const unsigned across = (unsigned)((columns + Math::COLUMNS - 1) / Math::COLUMNS);
     const long long row = (long long)(blockIdx.x / across) * Math::ROWS;
     const long long first = (long long)(blockIdx.x % across) * Math::COLUMNS;
-    for (int i = threadIdx.x; i < Math::ROWS * Math::COLUMNS; i += Math::THREADS) {
-        const long long line = row + i / Math::COLUMNS, column = first + i % Math::COLUMNS;
-        if (line >= rows || column >= columns) continue;
-        T sum = T(0);
-#pragma unroll 8
+    constexpr int AT_ONCE = 8;  // numbers of a thread, whose loads are under way together
+    for (int i = threadIdx.x; i < Math::ROWS * Math::COLUMNS; i += AT_ONCE * Math::THREADS) {
+        T sums[AT_ONCE] = {};
+#pragma unroll 2
         for (int split = 0; split < splits; ++split)
-            sum += parts[(split * rows + line) * columns + column];
-        y[line * columns + column] = epilogue(sum, line, column);
+#pragma unroll
+            for (int j = 0; j < AT_ONCE; ++j) {
+                const int number = i + j * Math::THREADS;
+                const long long line = row + number / Math::COLUMNS;
+                const long long column = first + number % Math::COLUMNS;
+                const bool exists = number < Math::ROWS * Math::COLUMNS && line < rows && column < columns;
+                if (exists) sums[j] += parts[(split * rows + line) * columns + column];
+            }
+#pragma unroll
+        for (int j = 0; j < AT_ONCE; ++j) {
+            const int number = i + j * Math::THREADS;
+            const long long line = row + number / Math::COLUMNS;
+            const long long column = first + number % Math::COLUMNS;
+            if (number >= Math::ROWS * Math::COLUMNS || line >= rows || column >= columns) continue;
+            y[line * columns + column] = epilogue(sums[j], line, column);
+        }
     }
     const long long column = first + threadIdx.x;
     if (!column_sums || row > 0 || threadIdx.x >= Math::COLUMNS || column >= columns) return;
