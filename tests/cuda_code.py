@@ -1,6 +1,6 @@
 """Hold the machine code of the main loops to its bounds, for every architecture: minutes.
 
-    python tests/cuda_code.py
+python tests/cuda_code.py
 """
 
 import os

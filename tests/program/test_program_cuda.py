@@ -14,12 +14,14 @@ import program_cases
 import random_networks
 import test_program_passes
 import test_program_trace
+from arraycnn import networks
 from arraycnn.errors import InvalidValueError
-from arraycnn.ops import Window, array_namespace
+from arraycnn.networks import NETWORKS as NAMED
+from arraycnn.ops import GENERIC, Window, array_namespace
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.cuda.tiles import Late, bias_relu
 from arraycnn.ops.random_bits import layer_key, random_bits, seed_words
-from arraycnn.program.compose import inference_schedule
+from arraycnn.program.compose import inference_schedule, training_schedule
 from arraycnn.program.heads import HEADS
 from arraycnn.program.interpret import interpret
 from arraycnn.program.passes import schedule as passes_schedule
@@ -29,6 +31,9 @@ from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.render.cuda.grouping import groups
 from arraycnn.program.render.cuda.launches import CudaLaunches
 from arraycnn.program.render.layout import UnsupportedError
+from arraycnn.program.steps import Form
+from arraycnn.training.step import CLASSIFICATION, Carry, Objective
+from arraycnn.tree import map_leaves
 from host_cuda import HostLauncher
 from program_cases import NETWORKS, OPTIMIZERS
 from random_words import words_by_integers
@@ -604,3 +609,25 @@ def test_a_kernel_has_no_more_parameters_than_a_device_takes():
     launches = CudaLaunches(schedule, "float64")
     assert len(launches._groups) > 1
     check_rendered(schedule, values, interpret(program, values), orders=("random",))
+
+
+@pytest.mark.parametrize("name", [*NAMED, "unet_small"])
+def test_no_part_of_a_named_network_needs_kernels_of_cupys(name):
+    """All is generated, or a head whose kernel is ours; nothing is called between two graphs."""
+    network = networks.unet_small() if name == "unet_small" else NAMED[name]()
+    shape = (28, 28, 1) if name in ("scratch", "basic", "lenet5") else (32, 32, 3)
+    optimizer = cnn.SGD(0.1, momentum=0.9)
+    params, state, output = network.init(np.random.default_rng(0), shape)
+    trees = (params, state, optimizer.init(params))
+    carry = Carry(*(map_leaves(lambda leaf: np.asarray(leaf, "float32"), tree) for tree in trees))
+    labels = Objective(label_shape=output[:-1]) if name == "unet_small" else CLASSIFICATION
+    schedule = training_schedule(
+        *(network, optimizer, carry, Form((8, *shape), "uint8"), 8, "float32"), objective=labels
+    )
+    ours = cuda_kernels(HostLauncher())
+    heads = {step.head.op for step in schedule.steps if step.head is not None}
+    assert not any(step.is_call for step in schedule.steps)
+    assert heads
+    for op in heads:
+        assert getattr(ours, op) is not getattr(GENERIC, op, None), op
+    assert CudaLaunches(schedule, "float32")._groups
