@@ -107,7 +107,7 @@ def test_cupy_refuses_what_it_cannot_pack(argument):
 NOT_OURS = (
     *("relu", "relu_backward", "batch_norm", "batch_norm_backward", "gather", "rescale"),
     *("dropout", "dropout_backward", "random_bits", "softmax", "softmax_cross_entropy"),
-    *("sgd_update", "adam_update"),
+    *("sgd_update", "adam_update", "grouped_conv2d", "grouped_conv2d_backward"),
 )
 """CuPy's own operations compute these."""
 

@@ -139,27 +139,6 @@ def test_bits_and_places_count():
     assert seen == {False, True}
 
 
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_structs_and_floats_lie_where_a_kernel_reads_them(momentum):
-    """An update takes structs of addresses and two floats; a thread stores its numbers."""
-    launcher, sizes = NotingLauncher(), (3, 1100, 64)
-    tensors = [[np.zeros(size, np.float32) for size in sizes] for _ in range(3)]
-    update = cuda_kernels(launcher).sgd_update
-    rate = np.zeros((), np.float32)
-    update(*tensors, rate, momentum=momentum, nesterov=False, weight_decay=0.0)
-    (launch,) = launcher.noted
-    code = machine_code(launch.file, launch.kernel)
-    started = Launch(launch.grid, launch.block, launch.parameters)
-    for place, size in enumerate(sizes):
-        threads = launch.grid[0] * launch.block[0]
-        for thread in range(0, threads, 37):
-            at = divmod(thread, launch.block[0])
-            found = executed(code, started, (at[0], place, 0), (at[1], 0, 0))
-            assert found.unsure == 0
-            mine = len(range(thread, size, threads))
-            assert found.count("STG") == mine * (2 if momentum else 1)  # and its velocity
-
-
 def test_members_of_a_struct_are_aligned_as_in_cuda():
     for count, more in ((2, 9), (5, 5), (0, 1)):
         found = run("of_mixed", (1.0, (2.0, count, 3.0), 4.0, more, Y))

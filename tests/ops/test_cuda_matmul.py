@@ -171,10 +171,11 @@ def kernel_of(rows, columns, depth, precision):
 
 def test_operands_copied_number_by_number_take_tiles_that_have_registers_for_it():
     """A classifier of 10 classes, wide and with many images: the largest tile spilled 128 bytes."""
-    smaller, largest = "Mma<Tf32, 128, 64, 64, 32>", "Mma<Tf32, 128, 128, 64, 64>"
-    assert kernel_of(1024, 4096, 10, "tf32") == f"matmul<{smaller}, Form<true, 1>, Form<true, 1>>"
-    assert kernel_of(1024, 4096, 12, "tf32") == f"matmul<{largest}, Form<true, 4>, Form<true, 4>>"
-    assert "Mma<Bf16, 128, 128, 64, 64>" in kernel_of(1024, 4096, 10, "bf16")  # which has some left
+    for precision, name in (("tf32", "Tf32"), ("bf16", "Bf16")):
+        smaller, largest = f"Mma<{name}, 128, 64, 64, 32>", f"Mma<{name}, 128, 128, 64, 64>"
+        singly, packed = "Form<true, 1>, Form<true, 1>", "Form<true, 4>, Form<true, 4>"
+        assert kernel_of(1024, 4096, 10, precision) == f"matmul<{smaller}, {singly}>"
+        assert kernel_of(1024, 4096, 12, precision) == f"matmul<{largest}, {packed}>"
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])

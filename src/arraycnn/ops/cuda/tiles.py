@@ -94,7 +94,7 @@ def _mma_tiles(rounding: str) -> tuple[Tile, ...]:
     # TALL x WIDE products. 64 x 64, the largest that registers hold, leaves room for two thirds of
     # the TF32 peak, 64 x 32 for two fifths.
     return (
-        _mma(rounding, 128, 128, 64, 64, 1.0, gated=False, singly=rounding != "Tf32"),
+        _mma(rounding, 128, 128, 64, 64, 1.0, gated=False, singly=False),
         _mma(rounding, 128, 64, 64, 32, 0.75),
         _mma(rounding, 128, 32, 32, 32, 0.5),
         _mma(rounding, 64, 64, 32, 32, 0.5),

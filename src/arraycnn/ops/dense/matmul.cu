@@ -70,6 +70,9 @@ matmul(const T* a, const T* b, const T* gate, T* y, T* column_sums, long long ro
     const OfWhole<T, Epilogue> each{epilogue, !counters};
     tile_product<Math, FormA, FormB>(left, right, target, each, first, last,
                                      column_sums ? column_sums + blockIdx.y * columns : nullptr);
-    if (counters)
-        sum_parts<Math>(y, column_sums, whole, whole_sums, counters, rows, columns, epilogue);
+    // Two parts of a large tile are more than launch_product in tiles.py lets one block add up.
+    if constexpr (2 * Math::ROWS * Math::COLUMNS * sizeof(T) <= 64 * 1024) {
+        if (counters)
+            sum_parts<Math>(y, column_sums, whole, whole_sums, counters, rows, columns, epilogue);
+    }
 }
