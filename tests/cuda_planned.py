@@ -5,11 +5,13 @@
 
 Of all networks, batch sizes and precisions of bench/roofline.py, written kernels and generated ones:
 prints for each what it takes, with how many threads and how much dynamic shared memory it is started,
-and in which networks. Ends with 1 where one does not compile, spills registers, or is started as no
+how many instructions a turn of a product's main loop has for how many multiplications, and in which
+networks. Ends with 1 where one does not compile, spills registers, or is started as no
 device would take it. tests/cuda_kernels.txt has those that tests run on the CPU.
 """
 
 import os
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
@@ -25,6 +27,9 @@ from host_cuda.machine_code import machine_code
 BENCH = Path(__file__).parent.parent / "bench"
 if str(BENCH) not in sys.path:
     sys.path.append(str(BENCH))
+
+MULTIPLIES = re.compile(r"\b(Mma|Fma)<")
+"""In the name of a kernel of ops/cuda/tiles.cuh: its main loop is what is held to bounds."""
 
 
 @dataclass
@@ -61,7 +66,8 @@ def wrong_on(architecture: int, kernels: dict[tuple[str, str], Planned]) -> list
             return f"sm_{architecture} {name}: does not compile", [str(error)]
         line = (
             f"sm_{architecture} {figures.registers:9d} {row.launches.threads:7d} "
-            f"{figures.shared + row.launches.shared:7d}  {','.join(sorted(row.networks)):20}  {name}"
+            f"{figures.shared + row.launches.shared:7d}  {main_loop(key, architecture):>11}  "
+            f"{','.join(sorted(row.networks)):20}  {name}"
         )
         if figures.spilled and not spills_in_loops(key, architecture):
             figures = replace(figures, spilled=0)
@@ -72,6 +78,14 @@ def wrong_on(architecture: int, kernels: dict[tuple[str, str], Planned]) -> list
         rows = list(pool.map(look, kernels))
     print("\n".join(line for line, _ in rows), flush=True)
     return [what for _, found in rows for what in found]
+
+
+def main_loop(key: tuple[str, str], architecture: int) -> str:
+    """What a product issues in a turn of its main loop, of them multiplications: "230/32"."""
+    if is_generated(key[0]) or not MULTIPLIES.search(key[1]):
+        return ""
+    turn = machine_code(*key, architecture).main_loop.path
+    return f"{len(turn)}/{turn.products or turn.fused}"
 
 
 def spills_in_loops(key: tuple[str, str], architecture: int) -> bool:
@@ -93,7 +107,7 @@ def main(arguments: list[str]) -> None:
 
     kernels = planned(CELLS)
     print(f"{len(kernels)} kernels of {len(CELLS)} networks, precisions and batch sizes")
-    print("      registers threads  shared  networks              kernel")
+    print("      registers threads  shared  in the loop  networks              kernel")
     wrong = [what for number in arguments or ["90"] for what in wrong_on(int(number), kernels)]
     for line in wrong:
         print(f"WRONG {line}")

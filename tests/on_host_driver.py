@@ -31,16 +31,30 @@ MAY_BE_SKIPPED = ("layer by layer",)
 
 
 def run(streams: str, files: list[str], names: str) -> Counter[str]:
-    """Counts by outcome of the tests in ``files`` whose names match, in a process of its own."""
+    """Counts by outcome of the tests in ``files`` whose names match, in a process of its own.
+
+    Prints what they have counted: calls and their bounds, and the bytes that work left behind.
+    """
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "outcomes.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=8"]
-        command += [f"--host-driver={streams}", f"--junit-xml={written}", "-k", names, *files]
+        command += [
+            f"--host-driver={streams}",
+            f"--junit-xml={written}",
+            "-o",
+            "junit_family=xunit1",
+        ]
+        command += ["-k", names, *files]
         print(f"== {streams} streams", flush=True)
         ended = subprocess.run(command, cwd=HERE.parent, check=False).returncode
         if not written.exists():
             raise SystemExit(f"pytest ended with {ended} before it had run")
-        return Counter(map(outcome, ElementTree.parse(written).iter("testcase")))
+        tests = ElementTree.parse(written)
+    noted = [(one.get("name"), one.get("value", "")) for one in tests.iter("property")]
+    left = [int(value) for name, value in noted if name == "bytes left"]
+    print(f"bytes left on the device by {len(left)} kinds of work, 20 times each: {sum(left)}")
+    print("\n".join(value for name, value in noted if name == "count"))
+    return Counter(map(outcome, tests.iter("testcase")))
 
 
 def outcome(test: ElementTree.Element) -> str:

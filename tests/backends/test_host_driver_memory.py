@@ -44,7 +44,7 @@ def allocated(driver):
 
 
 @pytest.fixture
-def check_all_is_back(allocated):
+def check_all_is_back(allocated, record_property):
     """Work that was done is done again: nothing more is allocated after twenty times."""
 
     def check(work):
@@ -53,7 +53,10 @@ def check_all_is_back(allocated):
         before = allocated()
         for _ in range(TIMES):
             work()
-        assert allocated() == before
+        after = allocated()
+        left = sum(after[what] - before[what] for what in after if what.startswith("bytes"))
+        record_property("bytes left", left)
+        assert after == before
 
     return check
 
