@@ -11,8 +11,6 @@ from arraycnn.program.heads import HEADS
 from arraycnn.program.memo import schedule_of
 from arraycnn.program.trace import Traced, trace
 
-_FLOATING = ("float32", "float64")
-
 
 def with_rendered(kernels: Kernels, launcher: Any, render: Callable[..., Any]) -> Kernels:
     """``kernels``, those that are generic rendered, which is how a step runs them."""
@@ -62,14 +60,11 @@ def _run(
         return dict(_leaves(form[0], Traced))
 
     program = trace(step)
-    kinds = {str(array.dtype) for array in given.values()} & set(_FLOATING)
-    named_dtype = [text for text in arguments if isinstance(text, str)]
-    dtype = min(kinds, default=named_dtype[0] if named_dtype else "float32")
     in_order = {
         path: np.ascontiguousarray(array).reshape(array.shape) for path, array in given.items()
     }
     try:
-        outputs, _ = render(schedule_of(program), dtype)(launcher, kernels, in_order)
+        outputs, _ = render(schedule_of(program))(launcher, kernels, in_order)
     except Exception as error:
         # Compiled loops over nothing are refused: such a step runs as it is written.
         nothing = any(array.size == 0 for array in given.values())

@@ -52,7 +52,7 @@ def test_arrays_and_scratch_of_compiled_kernels():
 
     def work():
         found.extend(launcher.empty(shape, "float32") for shape in [(3,), (40000,), (9, 9)])
-        launcher.launch_code(0, 1, NO_LINKS, dtype=np.dtype("float32"), points=1)
+        launcher.launch_code(0, 1, NO_LINKS, points=1)
 
     found += [launcher.empty((3 + 1001 * n,), "float32") for n in range(20)]
     launcher.capture(work)

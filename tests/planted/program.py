@@ -112,7 +112,12 @@ FAULTS = [
         "held -= 2 * sum(map(aligned_bytes, freed))",
         _PASSES,
     ),
-    ("program/passes/schedule.py", "last.pop(memory(node), None)", "last.pop(node, None)", _PASSES),
+    (
+        "program/passes/schedule.py",
+        "last.pop(_place_of(node, memory_of), None)",
+        "last.pop(node, None)",
+        _PASSES,
+    ),
     ("program/render/functions.py", "upper, lower = _LOG2[", "lower, upper = _LOG2[", _RENDER),
     ("program/render/functions.py", "self._same(x, 0.35)", "self._same(x, 2.0)", _RENDER),
     (

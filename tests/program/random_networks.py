@@ -143,7 +143,7 @@ def on_numpy(schedule, values, threads):
     """The outputs of a step that is recorded as NumPy's calls."""
     launcher = plain.Launcher(thread_pool(threads))
     outputs = {}
-    made = calls.Calls(schedule, "float64")
+    made = calls.Calls(schedule)
     launcher.capture(lambda: outputs.update(made(launcher, numpy_kernels(launcher), values)[0]))()
     return outputs
 
@@ -151,7 +151,7 @@ def on_numpy(schedule, values, threads):
 def on_kernels(schedule, values, threads):
     """The same, compiled and launched."""
     launcher = launchers.Launcher(thread_pool(threads))
-    launches = launching.Launches(schedule, "float64")
+    launches = launching.Launches(schedule)
     outputs, kept = launches(launcher, compiled.compiled_kernels(launcher), values)
     assert kept
     return outputs

@@ -42,14 +42,14 @@ from test_program_trace import traced
 CHECKED = "checked"
 
 
-def rendered(schedule, values, order="forward", dtype="float64", shifted=0):
+def rendered(schedule, values, order="forward", shifted=0):
     """The outputs of a schedule on the host's CUDA; carried ones are those written over ``values``.
 
     Inputs begin ``shifted`` numbers behind where a device's memory would.
     """
     launcher = HostLauncher(checked=True) if order == CHECKED else HostLauncher(order, seed=1)
     arrays = {name: _placed(launcher, np.asarray(a), shifted) for name, a in values.items()}
-    launches = CudaLaunches(schedule, dtype)
+    launches = CudaLaunches(schedule)
     outputs, kept = launches(launcher, cuda_kernels(launcher), arrays)
     assert kept
     outputs = {name: np.array(array) for name, array in outputs.items()}
@@ -102,7 +102,7 @@ def on_cuda(schedule, values, threads):
     """As the engines of `random_networks`; the numbers of threads are orders of theirs."""
     launcher = HostLauncher("forward" if threads == 1 else "reverse")
     launcher.is_rehearsing = False
-    outputs, _ = CudaLaunches(schedule, "float64")(launcher, cuda_kernels(launcher), values)
+    outputs, _ = CudaLaunches(schedule)(launcher, cuda_kernels(launcher), values)
     return outputs
 
 
@@ -110,7 +110,7 @@ def test_images_of_another_batch_size_need_no_other_code():
     texts = []
     for images in (16, 24, 64):
         step = program_cases.trial(*NETWORKS["resnet"], OPTIMIZERS["Adam"], images=images)
-        launches = CudaLaunches(test_program_passes.schedule_of(step, images), "float64")
+        launches = CudaLaunches(test_program_passes.schedule_of(step, images))
         texts.append({text.text for of in launches._texts.values() for text in of.values()})
     for other in texts[1:]:
         assert (
@@ -163,7 +163,7 @@ def test_functions_of_reals(dtype):
     program, values = traced(
         lambda x: tuple(getattr(array_namespace(x), name)(x) for name in FLOATS), x
     )
-    got = rendered(scheduled(program), values, CHECKED, dtype)
+    got = rendered(scheduled(program), values, CHECKED)
     for number, name in enumerate(FLOATS):
         with np.errstate(all="ignore"):
             expected = getattr(np, name)(x.astype(np.float64)).astype(dtype)
@@ -287,7 +287,7 @@ def test_a_remainder_of_floating_numbers_has_no_code_and_says_what_has(op):
     x, y = test_program_trace.X, test_program_trace.Y
     program, _ = traced(op, x, y)
     with pytest.raises(UnsupportedError, match="y of float64 has no code; write ") as said:
-        CudaLaunches(scheduled(program), "float64")
+        CudaLaunches(scheduled(program))
     instead = str(said.value).rpartition("write ")[2]
     program, values = traced(
         lambda x, y: eval(instead, {"xp": array_namespace(x), "x": x, "y": y}), x, y
@@ -374,7 +374,7 @@ def test_mean_and_variance_are_taken_in_one_pass(shape, dtype):
     both = [group for group in groups(schedule) if group.covered]
     assert len(both) == (x.size > 2**14)  # as of small loops, which one block runs
     exact = x.astype(np.longdouble)
-    found = rendered(schedule, values, "random", dtype)
+    found = rendered(schedule, values, "random")
     eps = float(np.finfo(dtype).eps)
     np.testing.assert_allclose(found["0"], exact.mean((0, 1, 2)), rtol=8 * eps)
     np.testing.assert_allclose(found["1"], exact.var((0, 1, 2)), rtol=2000 * eps, atol=1e-30)
@@ -434,7 +434,7 @@ def test_several_numbers_are_moved_at_once_only_where_they_lie_so():
     x = np.random.default_rng(3).normal(size=(64, 12)).astype("float32")
     program, _ = traced(lambda x: x * 2.0, x)
     schedule = scheduled(simplified(program))
-    launches = CudaLaunches(schedule, "float32")
+    launches = CudaLaunches(schedule)
     launcher, started = HostLauncher(checked=True), []
     start = launcher.start
     launcher.start = lambda file, *rest: (started.append(file), start(file, *rest))
@@ -448,10 +448,10 @@ def test_several_numbers_are_moved_at_once_only_where_they_lie_so():
 def test_what_has_no_code_is_said():
     program, _ = traced(lambda x: array_namespace(x).astype(x, "int32") ** 2, test_program_trace.X)
     with pytest.raises(UnsupportedError, match="a power of int32"):
-        CudaLaunches(scheduled(program), "float64")
+        CudaLaunches(scheduled(program))
     program, _ = traced(lambda x: x * 2.0, np.zeros((3, 0)))
     with pytest.raises(UnsupportedError, match="a loop over no numbers"):
-        CudaLaunches(scheduled(program), "float64")
+        CudaLaunches(scheduled(program))
 
 
 @pytest.mark.parametrize(
@@ -461,7 +461,7 @@ def test_what_has_no_code_is_said():
 def test_kernels_of_a_step(network, nodes):
     """No more than now."""
     step = program_cases.trial(*NETWORKS[network], cnn.SGD(0.1), images=64)
-    launches = CudaLaunches(test_program_passes.schedule_of(step, 64), "float64")
+    launches = CudaLaunches(test_program_passes.schedule_of(step, 64))
     started = []
     launcher = HostLauncher()
     launcher.start = lambda *launch: started.append(launch)
@@ -474,7 +474,7 @@ def test_kernels_of_a_step(network, nodes):
 
 
 def _heads(schedule):
-    return [group for group in CudaLaunches(schedule, "float64")._groups if group.alone is not None]
+    return [group for group in CudaLaunches(schedule)._groups if group.alone is not None]
 
 
 def convolved(after):
@@ -579,7 +579,7 @@ def test_parts_of_several_gradients_are_added_up_in_one_kernel(relu):
         start(file, kernel, *rest),
     )
     values = {name: np.array(value) for name, value in step.values().items()}
-    CudaLaunches(schedule, "float64")(launcher, cuda_kernels(launcher), values)
+    CudaLaunches(schedule)(launcher, cuda_kernels(launcher), values)
     kinds = [kernel.partition("<")[0] for kernel in started]
     assert kinds.count("conv2d_dweight") == 2
     after_them = kinds[len(kinds) - kinds[::-1].index("conv2d_dweight") :]
@@ -606,7 +606,7 @@ def test_a_kernel_has_no_more_parameters_than_a_device_takes():
     arrays = [np.random.default_rng(n).normal(size=(n + 3,)) for n in range(300)]
     program, values = traced(lambda *arrays: tuple(2.0 * a + 1.0 for a in arrays), *arrays)
     schedule = scheduled(simplified(program))
-    launches = CudaLaunches(schedule, "float64")
+    launches = CudaLaunches(schedule)
     assert len(launches._groups) > 1
     check_rendered(schedule, values, interpret(program, values), orders=("random",))
 
@@ -630,4 +630,4 @@ def test_no_part_of_a_named_network_needs_kernels_of_cupys(name):
     assert heads
     for op in heads:
         assert getattr(ours, op) is not getattr(GENERIC, op, None), op
-    assert CudaLaunches(schedule, "float32")._groups
+    assert CudaLaunches(schedule)._groups

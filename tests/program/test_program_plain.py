@@ -50,14 +50,14 @@ class Guarded(Launcher):
 
 
 @np.errstate(all="ignore")
-def rendered(schedule, values, threads=1, launcher=None, dtype="float64"):
+def rendered(schedule, values, threads=1, launcher=None):
     """The outputs of a recorded schedule; of calls made at once where no number of threads is given."""
     launcher = launcher or Launcher(thread_pool(threads or 1))
     arrays = {name: np.array(value) for name, value in values.items()}
     outputs = {}
 
     def work():
-        outputs.update(Calls(schedule, dtype)(launcher, None, arrays)[0])
+        outputs.update(Calls(schedule)(launcher, None, arrays)[0])
 
     if threads is None:
         work()

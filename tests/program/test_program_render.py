@@ -45,11 +45,11 @@ class Guarded:
         return getattr(self._launcher, name)
 
 
-def rendered(schedule, values, dtype="float64", threads=2):
+def rendered(schedule, values, threads=2):
     """The outputs of a schedule on so many threads; carried ones are written over ``values``."""
     launcher = Guarded(threads)
     arrays = {name: np.array(value) for name, value in values.items()}
-    launches = launching.Launches(schedule, dtype)
+    launches = launching.Launches(schedule)
     outputs, kept = launches(launcher, compiled.compiled_kernels(launcher), arrays)
     assert kept
     launcher.check()
@@ -126,7 +126,7 @@ def test_functions_of_reals(name, dtype):
         ]
     ).astype(dtype)
     program, values = traced(lambda x: getattr(array_namespace(x), name)(x), x)
-    got = rendered(scheduled(program), values, dtype)["0"]
+    got = rendered(scheduled(program), values)["0"]
     with np.errstate(all="ignore"):
         expected = getattr(np, name)(x.astype(np.float64) if dtype == "float32" else x).astype(
             dtype
@@ -278,7 +278,7 @@ def test_a_recorded_chain_of_equal_convolutions_keeps_what_each_has_in_memory():
     made = []
 
     def work():
-        launches = launching.Launches(schedule, "float64")
+        launches = launching.Launches(schedule)
         made.append(launches(launcher, compiled.compiled_kernels(launcher), arrays))
 
     launcher.capture(work)()
@@ -293,7 +293,7 @@ def test_other_sizes_need_no_other_code():
     for images in (5, 6, 64):
         step = program_cases.trial(*NETWORKS["resnet"], OPTIMIZERS["Adam"], images=images)
         schedule = test_program_passes.schedule_of(step, images)
-        launching.Launches(schedule, "float64", cache)
+        launching.Launches(schedule, cache)
         if images == 5:
             first = cache.compiled
     assert cache.compiled <= first + 4
@@ -305,12 +305,12 @@ def test_kernels_are_kept_on_disk_and_a_damaged_file_is_none(tmp_path):
     schedule = scheduled(program)
     for damage in (lambda content: content, lambda content: content[:-1], lambda content: b""):
         first = machine.KernelCache(tmp_path)
-        launching.Launches(schedule, "float64", first)
+        launching.Launches(schedule, first)
         for path in tmp_path.glob("*.kernel"):
             intact = damage(path.read_bytes()) == path.read_bytes()
             path.write_bytes(damage(path.read_bytes()))
         second = machine.KernelCache(tmp_path)
-        launching.Launches(schedule, "float64", second)
+        launching.Launches(schedule, second)
         assert (second.compiled == 0) == intact
     sizes = second.sizes()
     assert sizes["files"] == len(list(tmp_path.glob("*.kernel"))) == 1
@@ -322,7 +322,7 @@ def test_the_disk_cache_is_bounded(tmp_path, monkeypatch):
     cache = machine.KernelCache(tmp_path)
     for number in range(6):
         program, _ = traced(lambda x, n=number: x**n, test_program_trace.X)
-        launching.Launches(scheduled(program), "float64", cache)
+        launching.Launches(scheduled(program), cache)
     assert cache.sizes()["bytes"] <= 6000
     assert cache.sizes()["in memory"] >= 4
 
@@ -334,4 +334,4 @@ def test_the_disk_cache_is_bounded(tmp_path, monkeypatch):
 def test_what_has_no_code_is_said(function):
     program, _ = traced(function, test_program_trace.X)
     with pytest.raises(layouts.UnsupportedError, match="a power"):
-        launching.Launches(scheduled(program), "float64")
+        launching.Launches(scheduled(program))

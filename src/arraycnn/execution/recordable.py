@@ -73,11 +73,10 @@ class Rendered(Protocol):
         """Make or record them: the outputs by name, and what is to be held with the recording."""
 
 
-Render: TypeAlias = Callable[[Schedule, str], Rendered]
-"""A schedule and the step's dtype, rendered."""
+Render: TypeAlias = Callable[[Schedule], Rendered]
 
 
-def rendered(render: Render, schedule: Schedule, dtype: str) -> Rendered:
+def rendered(render: Render, schedule: Schedule) -> Rendered:
     """Kept for the next plan, unless there are calls: these are of one plan's layers."""
     has_calls = any(step.is_call for step in schedule.steps)
-    return render(schedule, dtype) if has_calls else rendered_of(render, schedule, dtype)
+    return render(schedule) if has_calls else rendered_of(render, schedule)

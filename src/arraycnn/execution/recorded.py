@@ -349,7 +349,7 @@ class RecordedTraining:
                 noted=noted,
                 tables=tables,
             )
-            self._rendered[batch] = rendered(self._render, schedule, task.dtype)
+            self._rendered[batch] = rendered(self._render, schedule)
         outputs, held = self._rendered[batch](self._launcher, self._kernels, arrays)
         self._kept.append(held)
         return outputs

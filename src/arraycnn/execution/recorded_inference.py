@@ -126,7 +126,7 @@ class RecordedInference:
                 del self._rendered[next(iter(self._rendered))]
             dtype = self._context.dtype
             schedule = inference_schedule(self._network, *trees, images, dtype, self._loss)
-            self._rendered[kind] = rendered(self._render, schedule, dtype)
+            self._rendered[kind] = rendered(self._render, schedule)
         arrays = {"images": images, **named(Carry(*trees, {}))}
         outputs, kept = self._rendered[kind](self._launcher, self._context.ops, arrays)
         return [outputs["logits"], outputs["probabilities"], kept]

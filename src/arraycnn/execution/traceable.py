@@ -42,7 +42,7 @@ def program_plan(
 
     def unsupported(program: Program) -> str | None:
         try:
-            render(scheduled(simplified(program)), "float64")
+            render(scheduled(simplified(program)))
         except UnsupportedError as error:
             return one_line(error)
         return None

@@ -35,9 +35,9 @@ def schedule_of(program: Program, carried: tuple[str, ...] = ()) -> Schedule:
 
 
 @lru_cache(_KEPT)
-def rendered_of(render: Callable[[Schedule, str], Any], schedule: Schedule, dtype: str) -> Any:
+def rendered_of(render: Callable[[Schedule], Any], schedule: Schedule) -> Any:
     """What ``render`` makes, which knows nothing of who asks: the same object for the same schedule."""
-    return render(schedule, dtype)
+    return render(schedule)
 
 
 def _rewritten(program: Program) -> Program:

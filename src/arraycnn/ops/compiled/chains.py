@@ -17,6 +17,9 @@ from arraycnn.ops.compiled.launch_struct import LaunchStruct
 from arraycnn.ops.compiled.launches import WORDS, address
 from arraycnn.ops.compiled.translation.functions import Function
 
+NO_SCRATCH = np.dtype("float32")
+"""Of the scratch of a launch that has none: code that only hands it on is of either kind of number."""
+
 LITTLE = 2**15
 """So many numbers in loops are not worth a second thread: some microseconds."""
 
@@ -33,7 +36,7 @@ class Launch:
     struct : LaunchStruct
         What it hands to the kernel.
     dtype : numpy.dtype
-        Of its scratch.
+        Of its scratch, where it has some.
     room : int
         Numbers of scratch.
     by : str
@@ -46,7 +49,7 @@ class Launch:
     code: int
     blocks: int
     struct: LaunchStruct
-    dtype: np.dtype
+    dtype: np.dtype = NO_SCRATCH
     room: int = 0
     by: str = ""
     points: int | None = None
@@ -167,8 +170,9 @@ def _joint(
     kernel: Function, blocks: int, launches: list[Launch], arrays: list[np.ndarray]
 ) -> Launch:
     """One launch that makes several."""
-    dtype, room = launches[0].dtype, max(launch.room for launch in launches)
-    return Launch(address(kernel, dtype.name), blocks, _links(launches, arrays), dtype, room)
+    largest = max(launches, key=lambda launch: launch.room)
+    code = address(kernel, NO_SCRATCH.name)
+    return Launch(code, blocks, _links(launches, arrays), largest.dtype, largest.room)
 
 
 def _links(launches: list[Launch], arrays: list[np.ndarray]) -> links.Links:

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from arraycnn.ops.clock import Clock
-from arraycnn.ops.compiled.chains import ChainOfLaunches, Launch
+from arraycnn.ops.compiled.chains import NO_SCRATCH, ChainOfLaunches, Launch
 from arraycnn.ops.compiled.kernels.clock import LookAtClock, look_at_clock
 from arraycnn.ops.compiled.launcher import Launcher
 from arraycnn.ops.compiled.launches import address
@@ -37,8 +35,8 @@ class ClockedLauncher(Launcher):
     def mark(self, what: Any) -> None:
         """What is launched from now on is part of ``what``; a chain is part of its last step."""
         if self._recording is not None:
-            code = address(look_at_clock, "float32")  # of either kind of number
-            launch = Launch(code, 1, LookAtClock(place=self.clock.mark(what)), np.dtype("float32"))
+            code = address(look_at_clock, NO_SCRATCH.name)
+            launch = Launch(code, 1, LookAtClock(place=self.clock.mark(what)))
             self._recording.append(launch.words())
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from arraycnn.errors import InvalidTypeError
 from arraycnn.ops.aligned_memory import LINE, aligned_empty
-from arraycnn.ops.compiled.chains import ChainOfLaunches, Launch, side_by_side
+from arraycnn.ops.compiled.chains import NO_SCRATCH, ChainOfLaunches, Launch, side_by_side
 from arraycnn.ops.compiled.kernels.run_launches import Entry
 from arraycnn.ops.compiled.launch_struct import LaunchStruct
 from arraycnn.ops.compiled.launches import STATE, address, run
@@ -97,15 +97,17 @@ class Launcher(HostLauncher):
             return
         assert type(struct) is kernel.launch_struct, f"{kernel.full_name}: not its {struct}"
         code = address(kernel, like.dtype.name)
-        self.launch_code(code, blocks, struct, dtype=like.dtype, room=room, by=by)
+        self._add(Launch(code, blocks, struct, like.dtype, room, by))
 
     def launch_code(
         self, code: int, blocks: int, struct: LaunchStruct, *,
-        dtype: np.dtype, room: int = 0, by: str = "", points: int | None = None,
+        by: str = "", points: int | None = None,
     ) -> None:  # fmt: skip
-        """As `launch`, of machine code at the address ``code``; ``dtype`` is the scratch's, ``points``
-        as in `arraycnn.ops.compiled.chains.Launch`."""
-        launch = Launch(code, blocks, struct, dtype, room, by, points)
+        """As `launch`, of machine code at the address ``code`` that needs no scratch; ``points`` as in
+        `arraycnn.ops.compiled.chains.Launch`."""
+        self._add(Launch(code, blocks, struct, by=by, points=points))
+
+    def _add(self, launch: Launch) -> None:
         if self._beside is not None:
             self._beside.append(launch)
         elif self._chain is None:
@@ -153,7 +155,8 @@ class Launcher(HostLauncher):
             return
         self._recording.append(words)
         self._room = max(self._room, launch.room)
-        self._kinds.add(launch.dtype.name)
+        if launch.room:
+            self._kinds.add(launch.dtype.name)
 
     def call(self, function: Callable[[], None]) -> None:
         """Call ``function`` once all that was launched before has ended, or note that.
@@ -175,7 +178,7 @@ class Launcher(HostLauncher):
         try:
             work()
             parts, room = _between_calls(self._recording), self._room
-            (kind,) = self._kinds
+            (kind,) = self._kinds or {NO_SCRATCH.name}
         finally:
             self._recording = None
         # The recording's addresses are in the memory of these.

@@ -86,13 +86,13 @@ class _Beside:
     """Loops that touch nothing that another one of them writes."""
 
     def __init__(self, schedule: Schedule) -> None:
-        self._memory_of = schedule.memory_of
+        self._place_of = schedule.place_of
         self._steps: list[Step] = []
         self._read: set[Node] = set()
         self._written: set[Node] = set()
 
     def take(self, step: Step) -> bool:
-        reads, writes = ({self._place(n) for n in nodes} for nodes in (step.reads, step.writes))
+        reads, writes = ({self._place_of(n) for n in nodes} for nodes in (step.reads, step.writes))
         if self._written & (reads | writes) or self._read & writes:
             return False
         self._steps.append(step)
@@ -102,11 +102,6 @@ class _Beside:
 
     def ended(self) -> list[Chain]:
         return [Chain(tuple(self._steps))] if self._steps else []
-
-    def _place(self, node: Node) -> Node:
-        while node in self._memory_of:
-            node = self._memory_of[node]
-        return node
 
 
 def peak_bytes(schedule: Schedule) -> int:

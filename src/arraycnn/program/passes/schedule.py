@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 from dataclasses import dataclass
+from functools import cached_property
 
 from arraycnn.ops.aligned_memory import LINE
 from arraycnn.program.access import Access, dense, sliced
@@ -63,6 +64,18 @@ class Schedule:
             held -= sum(map(aligned_bytes, freed))
         return peak
 
+    def place_of(self, node: Node) -> Node:
+        """The buffer in whose memory ``node`` lies: itself, where it has its own."""
+        return _place_of(node, self.memory_of)
+
+    @cached_property
+    def lying_at(self) -> dict[Node, list[Node]]:
+        """The buffers that lie in the memory of one that has its own."""
+        found: dict[Node, list[Node]] = {}
+        for node in self.memory_of:
+            found.setdefault(self.place_of(node), []).append(node)
+        return found
+
     def copies(self) -> list[tuple[Node, Node]]:
         """(output, input) for the outputs that must be copied to the places they take."""
         pairs = []
@@ -89,6 +102,12 @@ def scheduled(program: Program, carried: dict[str, str] | None = None) -> Schedu
     memory_of = _in_place(program, steps, carried)
     freed = _last_uses(program, steps, memory_of)
     return Schedule(program, tuple(steps), frozenset(held), memory_of, freed, carried)
+
+
+def _place_of(node: Node, memory_of: dict[Node, Node]) -> Node:
+    while node in memory_of:
+        node = memory_of[node]
+    return node
 
 
 def aligned_bytes(node: Node) -> int:
@@ -256,16 +275,11 @@ def _last_uses(
     kept = {base(node) for node in program.outputs.values()}
     last: dict[Node, int] = {}
 
-    def memory(node: Node) -> Node:
-        while node in memory_of:
-            node = memory_of[node]
-        return node
-
     for number, step in enumerate(steps):
         for node in (*step.writes, *step.reads):
-            last[memory(node)] = number
+            last[_place_of(node, memory_of)] = number
     for node in kept:
-        last.pop(memory(node), None)
+        last.pop(_place_of(node, memory_of), None)
     freed: list[list[Node]] = [[] for _ in steps]
     for node, number in last.items():
         if node.kind != "input" and node.op != "constant":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,6 +16,10 @@ _ALONE = {"matmul", "max_pool2d", "max_pool2d_backward", "at_winners"}
 """Kernels that are not handed the record which they are of."""
 
 _MAY_HAVE_A_BIAS = {"dense", "dense_relu", "conv2d", "conv2d_relu", "conv2d_max_pool2d"}
+
+
+class Allocates(Protocol):
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any: ...
 
 
 def constants_and_inputs(
@@ -31,6 +35,26 @@ def constants_and_inputs(
     strided = [node.attrs for node, array in held.items() if not array.flags.c_contiguous]
     assert not strided, f"inputs of a program that do not lie in C order: {strided}"
     return held
+
+
+def memory_for(
+    node: Node, schedule: Schedule, held: Mapping[Node, Any], launcher: Allocates
+) -> Any:
+    """Where ``node`` is to be written: in place of another value, or in new memory.
+
+    A value in whose place it could be written is not ``held`` where it was never in memory, as that of
+    a product whose kernel went on with it.
+    """
+    place = schedule.memory_of.get(node)
+    if place is not None and place in held:
+        return held[place].reshape(node.shape)
+    return launcher.empty(node.shape, node.dtype)
+
+
+def forget(place: Node, schedule: Schedule, held: dict[Node, Any]) -> None:
+    """Drop the array of a buffer whose memory is free, and those of all that lie in it."""
+    for node in (place, *schedule.lying_at.get(place, ())):
+        held.pop(node, None)
 
 
 def head_result(node: Node, ops: Kernels, held: Mapping[Node, np.ndarray], **more: Any) -> Any:

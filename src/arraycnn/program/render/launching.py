@@ -16,7 +16,13 @@ from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.chains import chains
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
-from arraycnn.program.render.arrays import constants_and_inputs, head_result, outputs_of
+from arraycnn.program.render.arrays import (
+    constants_and_inputs,
+    forget,
+    head_result,
+    memory_for,
+    outputs_of,
+)
 from arraycnn.program.render.layout import Layout, layout, layout_by_image
 from arraycnn.program.render.loop_code import fields, loop_code
 from arraycnn.program.render.machine import Kernel, KernelCache, kernel_cache
@@ -41,8 +47,7 @@ class Launcher(Protocol):
     def side_by_side(self) -> AbstractContextManager[None]: ...
 
     def launch_code(
-        self, code: int, blocks: int, struct: LoopLaunch, *,
-        dtype: np.dtype, by: str = "", points: int,
+        self, code: int, blocks: int, struct: LoopLaunch, *, by: str = "", points: int
     ) -> None: ...  # fmt: skip
 
 
@@ -52,8 +57,6 @@ class Launches:
     Parameters
     ----------
     schedule : Schedule
-    dtype : str
-        Of the scratch that a recording's kernels share: the step's own.
     kernels : KernelCache, optional
 
     Raises
@@ -62,9 +65,8 @@ class Launches:
         An operation that there is no code for.
     """
 
-    def __init__(self, schedule: Schedule, dtype: str, kernels: KernelCache | None = None) -> None:
+    def __init__(self, schedule: Schedule, kernels: KernelCache | None = None) -> None:
         self._schedule = schedule
-        self._dtype = np.dtype(dtype)
         kernels = kernel_cache() if kernels is None else kernels
         self._chains = chains(schedule)
         self._loops: dict[Step, _Loop] = {}
@@ -106,8 +108,7 @@ class Launches:
                 self._run(chain.steps[0], launcher, ops, held, kept)
             # Not sooner: a step of a chain must not write where one before it reads other images.
             for node in (node for step in chain.steps for node in freed[step]):
-                for other in self._lying_at(node):
-                    held.pop(other, None)
+                forget(node, schedule, held)
         self._end(launcher, held, kept)
         return outputs_of(schedule, held), [kept, self]
 
@@ -121,34 +122,20 @@ class Launches:
     ) -> None:
         if step.is_call:
             for part in step.writes:
-                held[part] = self._memory(part, held, launcher)
+                held[part] = memory_for(part, self._schedule, held, launcher)
             launcher.call(calling(step, launcher, ops, held))
         elif step.head is not None:
             self._run_head(step, ops, held)
         else:
             for node in dict.fromkeys(step.writes):
                 if node not in held:
-                    held[node] = self._memory(node, held, launcher)
-            self._loops[step].launch(launcher, held, kept, self._dtype)
+                    held[node] = memory_for(node, self._schedule, held, launcher)
+            self._loops[step].launch(launcher, held, kept)
 
     def _end(self, launcher: Launcher, held: dict[Node, np.ndarray], kept: list[Any]) -> None:
         """Copy outputs to the places that they take and do not lie in yet."""
         for copy in self._copies:
-            copy.launch(launcher, held, kept, self._dtype)
-
-    def _memory(self, node: Node, held: dict[Node, np.ndarray], launcher: Launcher) -> np.ndarray:
-        place = self._schedule.memory_of.get(node)
-        if place is not None:
-            return held[place].reshape(node.shape)
-        return launcher.empty(node.shape, node.dtype)
-
-    def _lying_at(self, place: Node) -> list[Node]:
-        """A buffer and all that lie in its memory."""
-        found = [place]
-        for node, other in self._schedule.memory_of.items():
-            if other in found:
-                found.append(node)
-        return found
+            copy.launch(launcher, held, kept)
 
     def _run_head(self, step: Step, ops: Kernels, held: dict[Node, np.ndarray]) -> None:
         node = step.head
@@ -179,7 +166,6 @@ class _Loop:
         launcher: Launcher,
         held: Mapping[Node, np.ndarray],
         kept: list[Any],
-        dtype: np.dtype,
     ) -> None:
         values = dict(self._fields)
         for number, instruction in enumerate(self._layout.instructions):
@@ -201,12 +187,11 @@ class _Loop:
         kept += [struct, self._kernel]
         launcher.launch_code(
             *(self._kernel.address, self._layout.blocks, LoopLaunch(struct=struct)),
-            dtype=dtype,
             by="block" if self._layout.images else "",
             points=self._layout.points,
         )
         for combining, sums in zip(self._combining, partial_sums, strict=False):
-            combining.launch(launcher, sums, held, kept, dtype)
+            combining.launch(launcher, sums, held, kept)
 
 
 class _Combining:
@@ -229,11 +214,10 @@ class _Combining:
         parts: np.ndarray,
         held: Mapping[Node, np.ndarray],
         kept: list[Any],
-        dtype: np.dtype,
     ) -> None:
         assert self._loop is not None
         arrays = {self._parts: parts, self._total: held[self._total]}
-        self._loop.launch(launcher, arrays, kept, dtype)
+        self._loop.launch(launcher, arrays, kept)
 
 
 def _copy_loop(target: Node, value: Node, kernels: KernelCache) -> _Loop:

@@ -15,7 +15,7 @@ from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
-from arraycnn.program.render.cuda.grouping import Group, place_of
+from arraycnn.program.render.cuda.grouping import Group
 from arraycnn.program.render.cuda.lines import Lines
 from arraycnn.program.render.cuda.parameters import Parameters, Value
 from arraycnn.program.render.cuda.pointwise import c_type
@@ -78,11 +78,11 @@ def _may_join(head: Step, step: Step, schedule: Schedule) -> bool:
     operands = list(head.head.operands)
     if head.head.op in _GRADIENTS:
         del operands[1]
-    reads = {place_of(base(operand), schedule) for operand in operands}
+    reads = {schedule.place_of(base(operand)) for operand in operands}
     kept = _returned(step, node, schedule, head.head.op in _GRADIENTS)
-    written = {place_of(root.target, schedule) for root in step.roots if root is not kept}
+    written = {schedule.place_of(root.target) for root in step.roots if root is not kept}
     if head.head.op in _GRADIENTS and kept is not None:
-        written.add(place_of(kept.target, schedule))
+        written.add(schedule.place_of(kept.target))
     return not (written & reads or walk.is_wide)
 
 
@@ -95,13 +95,13 @@ def _returned(step: Step, node: Node, schedule: Schedule, may_last: bool) -> Roo
         return None
     if base(node) in {base(one) for one in schedule.program.outputs.values()}:
         return None
-    lasting = {place_of(node, schedule) for node in schedule.program.inputs.values()}
+    lasting = {schedule.place_of(node) for node in schedule.program.inputs.values()}
     # That which is to lie where the result does, if there is one, must be it.
     for root in sorted(
         step.roots, key=lambda root: schedule.memory_of.get(root.target) is not node
     ):
         alike = (root.target.size, root.target.dtype) == (node.size, node.dtype)
-        fits = may_last or place_of(root.target, schedule) not in lasting
+        fits = may_last or schedule.place_of(root.target) not in lasting
         if alike and fits and root.target.op != "update":
             return root
     return None

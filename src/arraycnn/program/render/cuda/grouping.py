@@ -30,7 +30,7 @@ _NUMBERS = 2
 """Of a loop, at the least: sizes and real numbers besides its arrays."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Group:
     """Steps that are one kernel, or a head, or a call.
 
@@ -86,14 +86,14 @@ def groups(schedule: Schedule) -> Iterator[Group]:
 def beforehand(schedule: Schedule) -> list[Step]:
     """Small loops of inputs alone, as of a norm's scale: done first, they come between no others."""
     inputs = {*schedule.program.inputs.values()}
-    lasting = {place_of(node, schedule) for node in inputs}
+    lasting = {schedule.place_of(node) for node in inputs}
     known = inputs | {node for node in schedule.held if node.op == "constant"}
     found = []
     for step in schedule.steps:
         fits = step.head is None and points(step) <= SMALL and step.reads <= known
         # What several steps write is whole after the last of them.
         fits = fits and not any(node.op in ("update", "concat") for node in step.writes)
-        if fits and not any(place_of(node, schedule) in lasting for node in step.writes):
+        if fits and not any(schedule.place_of(node) in lasting for node in step.writes):
             found.append(step)
             known.update(step.writes)
     return found
@@ -103,17 +103,10 @@ def points(step: Step) -> int:
     return math.prod(step.roots[0].space)
 
 
-def place_of(node: Node, schedule: Schedule) -> Node:
-    """The node in whose memory ``node`` lies."""
-    while node in schedule.memory_of:
-        node = schedule.memory_of[node]
-    return node
-
-
 def touched(step: Step, schedule: Schedule) -> tuple[set[Node], set[Node]]:
     """Where a step reads and where it writes."""
     reads, writes = (
-        {place_of(node, schedule) for node in nodes} for nodes in (step.reads, step.writes)
+        {schedule.place_of(node) for node in nodes} for nodes in (step.reads, step.writes)
     )
     return reads, writes
 

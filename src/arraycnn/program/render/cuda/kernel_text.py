@@ -11,7 +11,7 @@ import numpy as np
 from arraycnn.program.nodes import Node
 from arraycnn.program.passes.loops import Step
 from arraycnn.program.passes.schedule import Schedule
-from arraycnn.program.render.cuda.grouping import Group, place_of
+from arraycnn.program.render.cuda.grouping import Group
 from arraycnn.program.render.cuda.loop_text import LoopText, parts_of
 from arraycnn.program.render.cuda.parameters import Parameters, Value
 from arraycnn.program.render.cuda.walk import Walk, walked
@@ -55,9 +55,9 @@ class KernelText:
 
 def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
     """The kernel of a group of loops; with ``wide``, threads move several numbers at once."""
-    writes = {place_of(node, schedule) for step in group.loops for node in step.writes}
+    writes = {schedule.place_of(node) for step in group.loops for node in step.writes}
     known = {node for step in group.loops for node in (*step.reads, *step.writes)}
-    written = {node for node in known if place_of(node, schedule) in writes}
+    written = {node for node in known if schedule.place_of(node) in writes}
     held = set(schedule.held) | known  # of parts that wait, the schedule knows nothing
     sharing = max(1, len(group.beside))
     walks = {
@@ -68,7 +68,7 @@ def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
         walks,
         written,
         THREADS if group.beside else THREADS_ALONE,
-        lambda node: place_of(node, schedule),
+        schedule.place_of,
     )
     blocks = body.add_beside(group.beside)
     body.add_following(group)

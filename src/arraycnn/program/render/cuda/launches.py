@@ -3,7 +3,7 @@ written by hand; opaque calls are made between two parts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
-from arraycnn.program.render.arrays import head_result, outputs_of
+from arraycnn.program.render.arrays import forget, head_result, memory_for, outputs_of
 from arraycnn.program.render.cuda.epilogue import epilogue_text, product_of, with_epilogues
 from arraycnn.program.render.cuda.grouping import MOST_PARAMETERS, Group, beforehand, groups
 from arraycnn.program.render.cuda.kernel_text import KernelText, kernel_text
@@ -29,8 +29,6 @@ class CudaLaunches:
     Parameters
     ----------
     schedule : Schedule
-    dtype : str
-        Of the step: as of other renderers.
 
     Raises
     ------
@@ -38,10 +36,10 @@ class CudaLaunches:
         An operation that there is no code for.
     """
 
-    def __init__(self, schedule: Schedule, dtype: str) -> None:
+    def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
         self._beforehand = beforehand(schedule)
-        self._texts: dict[int, dict[bool, KernelText]] = {}
+        self._texts: dict[Group, dict[bool, KernelText]] = {}
         found = with_epilogues(list(groups(schedule)), schedule)
         self._groups = [part for group in found for part in self._fitting(group)]
         copies = [
@@ -83,8 +81,7 @@ class CudaLaunches:
                 self._add_up(pending, launcher, held)
             self._run(group, launcher, ops, held, pending)
             for node in (node for step in group.steps for node in freed.get(step, ())):
-                for other in self._lying_at(node):
-                    held.pop(other, None)
+                forget(node, schedule, held)
         if pending:  # of gradients that are outputs
             self._add_up(pending, launcher, held)
         for group in self._copies:
@@ -97,14 +94,14 @@ class CudaLaunches:
             return [group]
         text = kernel_text(group, self._schedule, wide=True)
         if text.parameter_bytes <= MOST_PARAMETERS or len(group.beside) < 2:
-            self._texts[id(group)] = {True: text}
+            self._texts[group] = {True: text}
             return [group]
         half = len(group.beside) // 2
         rest = replace(group, beside=group.beside[half:])
         return self._fitting(Group(beside=group.beside[:half])) + self._fitting(rest)
 
     def _text(self, group: Group, wide: bool) -> KernelText:
-        known = self._texts.setdefault(id(group), {})
+        known = self._texts.setdefault(group, {})
         if wide not in known:
             known[wide] = kernel_text(group, self._schedule, wide)
         return known[wide]
@@ -129,9 +126,7 @@ class CudaLaunches:
     ) -> None:
         step = group.alone
         if step is None or step.is_call:
-            for node in dict.fromkeys(node for one in group.steps for node in one.writes):
-                if node not in held:
-                    held[node] = self._memory(node, held, launcher)
+            self._take_memory((node for one in group.steps for node in one.writes), held, launcher)
             if step is None:
                 self._launch(group, launcher, held)
             else:
@@ -151,9 +146,18 @@ class CudaLaunches:
             else:
                 held[part] = array
 
+    def _take_memory(
+        self, nodes: Iterable[Node], held: dict[Node, Array], launcher: Launcher
+    ) -> None:
+        for node in nodes:
+            if node not in held:
+                held[node] = memory_for(node, self._schedule, held, launcher)
+
     def _add_up(self, pending: PendingSums, launcher: Launcher, held: dict[Node, Array]) -> None:
         while pending:
-            group, where = pending.take(self._sums, lambda node: self._memory(node, held, launcher))
+            group, where = pending.take(
+                self._sums, lambda node: memory_for(node, self._schedule, held, launcher)
+            )
             held.update((node, where[node]) for step in group.beside for node in step.writes)
             self._launch(group, launcher, {**held, **where})
 
@@ -168,14 +172,14 @@ class CudaLaunches:
         node, text = head.head, self._epilogues[step]
         assert node is not None
         product = product_of(head)
-        for written in dict.fromkeys(step.writes):
-            if written not in held and written is not text.returned:
-                held[written] = self._memory(written, held, launcher)
+        written = (node for node in step.writes if node is not text.returned)
+        self._take_memory(written, held, launcher)
         epilogue = text.of(held)
         if product is not node:
             out = None
             if text.returned is not product:
-                out = held[text.returned] = self._memory(text.returned, held, launcher)
+                self._take_memory([text.returned], held, launcher)
+                out = held[text.returned]
             result = head_result(node, ops, held, late=Late(epilogue, out))
             for part in head.writes:
                 if part is not product or out is None:
@@ -210,22 +214,3 @@ class CudaLaunches:
                 args.append(value)
         grid, block = (text.blocks,), (text.threads,)
         launcher.launch_source(text.text, text.name, grid, block, tuple(args))
-
-    def _memory(self, node: Node, held: Mapping[Node, Array], launcher: Launcher) -> Array:
-        place = self._schedule.memory_of.get(node)
-        if (
-            place is not None and place in held
-        ):  # else it is a product that an epilogue did not leave in memory
-            return held[place].reshape(node.shape)
-        return launcher.empty(node.shape, node.dtype)
-
-    def _lying_at(self, place: Node) -> list[Node]:
-        """A buffer and all that lie in its memory."""
-        found = [place]
-        for node, other in self._schedule.memory_of.items():
-            if other in found:
-                found.append(node)
-        return found
-
-
-__all__ = ["CudaLaunches"]

@@ -29,11 +29,9 @@ class Calls:
     Parameters
     ----------
     schedule : Schedule
-    dtype : str
-        Of the step.
     """
 
-    def __init__(self, schedule: Schedule, dtype: str) -> None:
+    def __init__(self, schedule: Schedule) -> None:
         self._schedule, self._places = schedule, places(schedule)
         held = set(schedule.held)
         self._loops = {step: _loop(step, held) for step in schedule.steps if step.head is None}
