@@ -12,6 +12,7 @@ from arraycnn import (
     Concatenate,
     Conv2d,
     ConvTranspose2d,
+    Cutout,
     Dense,
     Dropout,
     Flatten,
@@ -20,6 +21,7 @@ from arraycnn import (
     InvalidValueError,
     MaxPool2d,
     Model,
+    RandomShift,
     ReLU,
     Rescale,
     Reshape,
@@ -204,6 +206,10 @@ SMALL = {
         Sequential(
             Residual(Sequential(Flatten(), Dense(24)), shortcut=Flatten()), ReLU(), Dense(3)
         ),
+        (4, 3, 2),
+    ),
+    "augmentation to begin with": (
+        Sequential(Cutout(2), Sequential(RandomShift(1)), Rescale(), Flatten(), Dense(3)),
         (4, 3, 2),
     ),
     "no sequential around": (

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 import arraycnn as cnn
+import augmentation_loops as augmented
 import outside
 from arraycnn.layers import LAYERS
 from random_words import FIRST_INDEX, SEED, STEP, words_by_integers
@@ -133,6 +134,18 @@ ROWS = [
     Row(cnn.LayerNorm(1e-3), layer_norm),
     Row(cnn.Dropout2d(0.4), dropped(lambda image: image.shape[-1])),
     Row(cnn.StochasticDepth(0.4), dropped(lambda image: 1)),
+    Row(cnn.HorizontalFlip(), augmented.by_image(augmented.flipped)),
+    Row(cnn.RandomShift((1, 2), fill="edge"), augmented.by_image(augmented.shifted)),
+    Row(cnn.RandomCrop(1, fill=0.25), augmented.by_image(augmented.shifted)),
+    Row(cnn.Cutout((1, 2), 0.7, fill=0.5), augmented.by_image(augmented.cut_out)),
+    Row(cnn.RandomErasing(0.7, (0.1, 0.9)), augmented.by_image(augmented.erased)),
+    Row(cnn.RandomBrightness(0.3), augmented.by_image(augmented.brighter)),
+    Row(cnn.RandomContrast(0.9), augmented.by_image(augmented.contrasted)),
+    Row(
+        cnn.RandomAffine(60.0, (0.7, 1.5), 20.0, 0.1, fill=0.25),
+        augmented.by_image(augmented.turned),
+    ),
+    Row(cnn.ElasticDeformation(3.0, 2, fill="edge"), augmented.by_image(augmented.pulled)),
     Row(outside.Squareplus(2.0), each(lambda layer, v: (v + math.hypot(v, layer.b**0.5)) / 2)),
     Row(outside.RMSNorm(), rms_norm),
     Row(cnn.Reshape((2, -1, 4)), reshaped),

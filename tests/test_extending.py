@@ -10,6 +10,7 @@ import arraycnn as cnn
 import outside
 from arraycnn.execution.traceable import say
 from arraycnn.export import export_torch
+from arraycnn.layers.augmentation import Augmentation
 from arraycnn.layers.layer import with_n
 from arraycnn.program.description import places
 from layer_rows import ROWS, USERS
@@ -22,7 +23,10 @@ OPTIMIZERS = [outside.Signum(0.01), cnn.Lion(0.003, weight_decay=0.1)]
 IMAGES = np.random.default_rng(1).integers(0, 256, (20, 6, 5, 1), dtype=np.uint8)
 LABELS = np.random.default_rng(2).integers(0, 3, 20)
 # Where nothing is computed.
-IDLE = {"train": cnn.Reshape, "infer": cnn.Reshape | cnn.Dropout2d | cnn.StochasticDepth}
+IDLE = {
+    "train": cnn.Reshape,
+    "infer": cnn.Reshape | cnn.Dropout2d | cnn.StochasticDepth | Augmentation,
+}
 FAST = pytest.param(True, marks=needs("llvmlite"), id="compiled")
 each_optimizer = pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 

@@ -51,8 +51,8 @@ def test_the_python_example_runs(tmp_path):
     assert (tmp_path / "digits.npz").is_file()
 
 
-def test_the_example_of_stopping_and_going_on_runs(tmp_path):
-    (example,) = blocks("py")
+def test_the_examples_of_going_on_and_of_augmentation_run(tmp_path):
+    example, augmented = blocks("py")
     prelude = """
 import arraycnn as cnn
 from arraycnn.data import load_dataset
@@ -61,7 +61,8 @@ images, labels = data.train_images, data.train_labels
 held_out = data.test_images, data.test_labels
 network = cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(10))
 """
-    script = f"{prelude}{example}print(model.epochs_done)"
+    train = "cnn.Model(augmented, (8, 8)).fit(images, labels, epochs=1)\n"
+    script = f"{prelude}{example}{augmented}{train}print(model.epochs_done)"
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
     )

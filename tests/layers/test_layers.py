@@ -44,6 +44,7 @@ from arraycnn.layers import (
     Upsample2d,
     ZeroPad2d,
 )
+from arraycnn.layers.augmentation import Augmentation
 from arraycnn.layers.config import check_parameter_count, network_from_config, network_to_config
 from arraycnn.layers.initial_values import INITIAL
 from arraycnn.ops import GENERIC
@@ -292,7 +293,8 @@ def twin_forward(torch, layer, arrays, x, mode):
 
 def draws_random_bits(case: Case) -> bool:
     drawing = re.search("Dropout|StochasticDepth", repr(case.layer))
-    return case.mode == "train" and drawing is not None and case.layer != Dropout(0.0)
+    draws = drawing is not None or isinstance(case.layer, Augmentation)
+    return case.mode == "train" and draws and case.layer != Dropout(0.0)
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,15 @@ ROWS = np.array([2, 0, 2, 1])
         lambda xp, x, y, rows: xp.sum(xp.astype(x > 0, xp.float32), axis=1, dtype=xp.float64),
         lambda xp, x, y, rows: xp.take(x, rows, axis=1),
         lambda xp, x, y, rows: xp.take(rows, rows),
+        lambda xp, x, y, rows: (
+            xp.reshape(
+                xp.take(x, xp.reshape(rows[:, None] - rows[:2], (-1,)), axis=1), (3, 4, 2, 5)
+            ),
+            # As many numbers, and not in the shape of the indices.
+            xp.reshape(
+                xp.take(x, xp.reshape(rows[:, None] - rows[:2], (-1,)), axis=1), (3, 2, 4, 5)
+            ),
+        ),
         lambda xp, x, y, rows: xp.concat([x, x[:, :2, :]], axis=1),
         lambda xp, x, y, rows: (xp.concat([x, y], axis=None), xp.stack([x, 2.0 * x], axis=-1)),
         lambda xp, x, y, rows: (xp.permute_dims(x, (2, 0, 1)), xp.matrix_transpose(x), y.T),

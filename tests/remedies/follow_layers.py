@@ -8,6 +8,7 @@ import numpy as np
 import arraycnn as cnn
 from arraycnn.layers.layer import Context, Randomness
 from arraycnn.ops import GENERIC
+from arraycnn.ops.pixels import pixels_at
 from arraycnn.ops.random_bits import seed_words
 from remedies import making
 from remedies.following import Here, follows
@@ -287,3 +288,28 @@ def images_at_the_end(here: Here) -> None:
         cnn.Model(cnn.Sequential(cnn.Rescale(), cnn.Conv2d(2, 3)), (8, 8))
     layers = (cnn.Rescale(), cnn.Conv2d(2, 3), cnn.Flatten(), cnn.Dense(3))
     cnn.Model(cnn.Sequential(*layers), (8, 8))
+
+
+@follows("layers/augmentation.py", "put {} behind Rescale for a fill in its numbers")
+def a_fill_that_no_byte_is(here: Here) -> None:
+    cutout, rest = cnn.Cutout(2, fill=-0.5), (cnn.Flatten(), cnn.Dense(3))
+    images, labels = np.zeros((4, 8, 8, 1), np.uint8), np.zeros(4, int)
+    with here.refused():
+        cnn.Model(cnn.Sequential(cutout, cnn.Rescale(), *rest), (8, 8)).fit(images, labels)
+    cnn.Model(cnn.Sequential(cnn.Rescale(), cutout, *rest), (8, 8)).fit(images, labels)
+
+
+@follows("ops/pixels.py", "use a smaller batch_size")
+def more_pixels_than_int32_counts(here: Here) -> None:
+    place, pixel = np.zeros((1, 1, 1), np.int32), np.uint8(7)
+    with here.refused():
+        pixels_at(np.broadcast_to(pixel, (2**17, 2**7, 2**7, 1)), place, place)
+    pixels_at(np.broadcast_to(pixel, (2, 2**7, 2**7, 1)), place, place)
+
+
+@follows("layers/random_affine.py", "have less shear or a larger least scale")
+def pixels_read_too_far_away(here: Here) -> None:
+    for settings in ({"scale": (0.001, 1.0)}, {"shear": 89.99}):
+        with here.refused():
+            _init(cnn.RandomAffine(**settings), 64, 64, 1)
+    _init(cnn.RandomAffine(scale=(0.5, 1.0), shear=60.0), 64, 64, 1)

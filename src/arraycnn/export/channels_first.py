@@ -105,7 +105,7 @@ class _Walk:
             raise InvalidTypeError(message)
         if is_of_branches(layer):
             return self._join(layer, path, x)
-        if isinstance(layer, Identity):
+        if isinstance(layer, Identity) or getattr(layer, "training_only", False):
             return x
         _, _, shape = layer.init(np.random.default_rng(0), x.shape)
         if isinstance(layer, Rescale):

@@ -15,6 +15,7 @@ from arraycnn.export.tensors import tensors
 from arraycnn.export.torch_files import check_is_no_torch_file
 from arraycnn.layers import Layer, Rescale, Sequential
 from arraycnn.layers.config import network_from_config
+from arraycnn.layers.sequential import first_in_inference
 from arraycnn.losses import Loss
 from arraycnn.losses.config import loss_from_config
 from arraycnn.model.model import Model
@@ -112,21 +113,28 @@ def import_safetensors(
 
 def scaling_of(network: Layer) -> Rescale | None:
     """The `Rescale` that ``network`` begins with, None where it takes numbers as they are."""
-    if isinstance(network, Sequential):
-        return scaling_of(network.layers[0])
-    return network if isinstance(network, Rescale) else None
+    first = first_in_inference(network)
+    return first if isinstance(first, Rescale) else None
 
 
 def _with_scaling(network: Layer, scaling: Rescale) -> Layer:
-    if isinstance(network, Rescale):
-        return scaling
-    if scaling_of(network) is None or not isinstance(network, Sequential):
+    before = scaling_of(network)
+    if before is None:
         message = (
             "import: mean and std are settings of the Rescale that a network begins with, "
             "and this network has none; begin it with Rescale()"
         )
         raise InvalidValueError(message)
-    return Sequential(_with_scaling(network.layers[0], scaling), *network.layers[1:])
+    return _replaced(network, before, scaling)
+
+
+def _replaced(network: Layer, before: Layer, after: Layer) -> Layer:
+    """``network`` with ``after`` in the place of the very layer ``before``."""
+    if network is before:
+        return after
+    if not isinstance(network, Sequential):
+        return network
+    return Sequential(*(_replaced(layer, before, after) for layer in network.layers))
 
 
 def _described(

@@ -9,7 +9,8 @@ Both are written channels first: images are (N, C, H, W) there, all else has the
 ``input_shape`` is as in `Layer.init`, (H, W, C) for images. A class that inherits them may compute
 something else than they say, so only a class's own methods count. ``any_order = True`` on the class
 says that a layer does the same to its numbers in whatever order they come, as an activation does:
-after a `Flatten`, exporters may then leave them in the order C, H, W.
+after a `Flatten`, exporters may then leave them in the order C, H, W. ``training_only = True`` says
+that it hands on its input in inference, whatever a class that derives from it does in training.
 """
 
 from __future__ import annotations
@@ -69,8 +70,9 @@ class OnnxGraph(Protocol):
 
 
 def twin_method(layer: Any, name: TwinMethod) -> Callable[..., Any] | None:
-    """The method ``name`` of ``layer`` if its very class has it."""
-    return getattr(layer, name) if name in vars(type(layer)) else None
+    """The method ``name`` of ``layer`` if its very class has it, or it is there in training only."""
+    own = name in vars(type(layer)) or getattr(layer, "training_only", False)
+    return getattr(layer, name, None) if own else None
 
 
 def torch_module(layer: Any, input_shape: Shape) -> TorchModule:

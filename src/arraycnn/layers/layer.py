@@ -119,14 +119,19 @@ def check_image_shape(owner: str, input_shape: Shape) -> tuple[int, int, int]:
     return height, width, channels
 
 
-def check_images(owner: str, x: Array, channels: int | None = None) -> None:
-    """Refuse an ``x`` that is not (N, H, W, C), or has not as many channels as the parameters."""
+def check_axes(owner: str, x: Array) -> None:
+    """Refuse an ``x`` that is not (N, H, W, C)."""
     if len(x.shape) != 4:
         message = (
             f"{owner}: input must have 4 axes (N, H, W, C), got shape {tuple(x.shape)}; "
             "add the missing axes with reshape"
         )
         raise InvalidValueError(message)
+
+
+def check_images(owner: str, x: Array, channels: int | None = None) -> None:
+    """Refuse an ``x`` that is not (N, H, W, C), or has not as many channels as the parameters."""
+    check_axes(owner, x)
     if channels is not None and x.shape[3] != channels:
         message = (
             f"{owner}: input must have {channels} channels in its last axis, "
@@ -185,6 +190,7 @@ __all__ = [
     "Randomness",
     "Shape",
     "Tree",
+    "check_axes",
     "check_floating",
     "check_image_shape",
     "check_images",

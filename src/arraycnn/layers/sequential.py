@@ -52,6 +52,15 @@ class Sequential:
         return [(str(position), layer) for position, layer in enumerate(self.layers)]
 
 
+def first_in_inference(network: Layer) -> Layer:
+    """The layer that images meet first outside of training: what is there in training only, does not
+    count, unless there is nothing else."""
+    if not isinstance(network, Sequential):
+        return network
+    found = [first_in_inference(layer) for layer in network.layers]
+    return next((layer for layer in found if not getattr(layer, "training_only", False)), found[0])
+
+
 def init_chain(
     layers: NamedLayers, rng: np.random.Generator, input_shape: Shape
 ) -> tuple[Tree, Tree, Shape]:

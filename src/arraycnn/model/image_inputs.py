@@ -14,7 +14,8 @@ from arraycnn.data.image_source import ArraySource, ImageSource, MappedImages, a
 from arraycnn.data.pixel_rules import Scale, as_bytes, pixel_scale
 from arraycnn.data.shape_rules import shape_for
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.layers import Layer, Rescale, Sequential
+from arraycnn.layers import Layer, Rescale
+from arraycnn.layers.sequential import first_in_inference
 from arraycnn.model.placing import converted, placed
 from arraycnn.ops import Array, array_namespace
 from arraycnn.training.batch_size import batches
@@ -43,10 +44,8 @@ class ImageForm:
 
 
 def takes_bytes(network: Layer) -> bool:
-    """Whether ``network`` begins with `Rescale`."""
-    while isinstance(network, Sequential):
-        network = network.layers[0]
-    return isinstance(network, Rescale)
+    """Whether ``network`` begins with `Rescale`; layers before it may be there in training only."""
+    return isinstance(first_in_inference(network), Rescale)
 
 
 class SaidOnce:

@@ -71,6 +71,14 @@ def random_bits(seed: Array, step: Array, layer: int, indices: Array, count: int
     return words[:, :count]
 
 
+def whole_numbers(words: Array, count: int) -> Array:
+    """``words`` as whole numbers from 0 to ``count`` - 1, int32, of equal chances.
+
+    ``count`` is at most 32767, and no chance is more than a share of count / 65536 off.
+    """
+    return (((words >> 16) & 0xFFFF) * count) >> 16
+
+
 def threefry2x32(
     key: tuple[Array, Array], counter: tuple[Array, Array], rounds: int = ROUNDS
 ) -> tuple[Array, Array]:

@@ -48,8 +48,22 @@ def _simpler(node: Node) -> Node:
         return first
     if node.op == "reshape" and first.op == "reshape":
         return Node("reshape", first.inputs, (), node.shape, node.dtype, node.where)
+    if node.op == "reshape" and first.op == "take":
+        return _taken_in_shape(node, first)
     if node.op in _VIEWS_OF_ONE_NUMBER and first.op == "full":
         return Node("full", (), first.attrs, node.shape, node.dtype, node.where)
+    return node
+
+
+def _taken_in_shape(node: Node, take: Node) -> Node:
+    """``node``, a reshape of ``take``; where both only undo that indices were made flat, the rows
+    taken at the indices as they were: a loop over them needs no flat ones in memory."""
+    source, indices = take.inputs
+    (axis,) = take.attrs
+    if indices.op == "reshape":
+        (whole,) = indices.inputs
+        if node.shape == (*source.shape[:axis], *whole.shape, *source.shape[axis + 1 :]):
+            return Node("take", (source, whole), take.attrs, node.shape, node.dtype, node.where)
     return node
 
 
