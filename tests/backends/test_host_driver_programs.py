@@ -3,6 +3,7 @@
 import logging
 import re
 from dataclasses import dataclass
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -155,6 +156,27 @@ def test_an_error_in_a_layer_between_graphs_leaves_the_step_undone():
     with pytest.raises(ValueError, match="mine"):
         model.fit(IMAGES, LABELS, epochs=4, batch_size=8, optimizer=SGD(0.05))
     assert all(np.isfinite(array).all() for array in model.parameters.values())
+
+
+def test_a_rehearsal_of_one_thread_leaves_out_no_call_of_another():
+    """A layer of one network, each time it is traced, has another one trained beside it."""
+    wanted = trained("clipped", CuPy())[1]
+    found = []
+
+    @dataclass(frozen=True)
+    class Beside(cnn.ReLU):
+        def forward(self, *arguments):
+            thread = Thread(target=lambda: found.append(trained("clipped", CuPy())[1]))
+            thread.start()
+            thread.join()
+            return super().forward(*arguments)
+
+    network = cnn.Sequential(cnn.Rescale(), cnn.Flatten(), Beside(), cnn.Dense(3))
+    model = Model(network, (8, 8, 2), backend=CuPy(), seed=3)
+    model.fit(IMAGES[:2], LABELS[:2], epochs=1, batch_size=2)
+    assert found
+    for one in found:
+        check_close(one, wanted)
 
 
 def test_memory_of_recordings_with_calls_is_given_back(driver):

@@ -235,10 +235,10 @@ FAULTS = [
     ("program/screening.py", "if not _alike(wanted, got):", "if False:", _CALLS),
     ("program/effects.py", "np.random.set_state(states[1])", "pass", _CALLS),
     ("program/effects.py", "Remembering(copied(layer.layer))", "copied(layer.layer)", _CALLS),
-    ("program/render/opaque_calls.py", "if launcher.is_rehearsing:", "if False:", _CALLS),
+    ("program/render/opaque_calls.py", "if _is_rehearsing.get():", "if False:", _CALLS),
     (
         "execution/recorded.py",
-        "self._torn = self._torn and not self._launcher.is_calling",
+        "self._torn = self._torn and not is_calling.get()",
         "pass",
         _CALLS,
     ),

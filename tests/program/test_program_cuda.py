@@ -101,7 +101,6 @@ def test_random_networks_are_the_eager_ones(case):
 def on_cuda(schedule, values, threads):
     """As the engines of `random_networks`; the numbers of threads are orders of theirs."""
     launcher = HostLauncher("forward" if threads == 1 else "reverse")
-    launcher.is_rehearsing = False
     outputs, _ = CudaLaunches(schedule)(launcher, cuda_kernels(launcher), values)
     return outputs
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,31 +9,24 @@ from typing import Any
 import numpy as np
 
 from arraycnn.data.image_source import MappedImages
-from arraycnn.execution.eager import EagerInference, EagerTraining
 from arraycnn.execution.memory import step_memory
-from arraycnn.execution.plan import InferencePlan, Placement, StepMemory, Task, TrainingPlan
+from arraycnn.execution.plan import StepMemory, Task, TrainingPlan
 from arraycnn.execution.recordable import Render, Steps
 from arraycnn.execution.recorded import RecordedTraining
 from arraycnn.execution.recorded_inference import RecordedInference
 from arraycnn.execution.thread_pool import thread_pool
-from arraycnn.execution.traceable import InferenceOnceSeen, program_plan
+from arraycnn.execution.traceable import ProgramPlans
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Kernels
-from arraycnn.program.screening import (
-    Screened,
-    Supported,
-    screened_inference,
-    screened_training,
-)
-from arraycnn.training.step import CROSS_ENTROPY, Carry
+from arraycnn.training.step import Carry
 from arraycnn.tree import map_leaves
 
 _MEASURED, _MEASURED_BYTES = 32, 2**20
 """Images that memory is measured on: so many, unless they are large. Fewer may not be chained."""
 
 
-class HostPlans:
+class HostPlans(ProgramPlans):
     """Kernels on a number of threads, and the plans that use them.
 
     Parameters
@@ -52,9 +44,6 @@ class HostPlans:
         Makes launches, or calls, of a traced step.
     """
 
-    how = ""
-    """In what way a network that cannot be traced is not run."""
-
     def __init__(
         self,
         threads: int,
@@ -69,51 +58,10 @@ class HostPlans:
         self._unrolled, self._render = unrolled, render
         self.kernels = kernels(launcher(self._pool))
 
-    def training_plan(self, placement: Placement, task: Task, carry: Carry) -> TrainingPlan:
-        """The plan of the step as a program, where that is all that the network does, or eager."""
+    def recorded_training(self, task: Task, carry: Carry) -> TrainingPlan:
+        return self.traced(*in_order(task, carry))
 
-        def screened(unsupported: Supported | None) -> Screened:
-            trees, shape = (task.network, task.optimizer, carry), tuple(task.images.shape[1:])
-            kind = shape, str(task.images.dtype) == "uint8", task.dtype
-            return screened_training(*trees, *kind, unsupported, task.objective)
-
-        def make(network: Layer) -> TrainingPlan:
-            return self.traced(*in_order(replace(task, network=network), carry))
-
-        found = program_plan("training", self.how, screened, make, self._render)
-        if found is not None:
-            return found
-        return EagerTraining(placement, task, carry)
-
-    def inference_plan(
-        self,
-        placement: Placement,
-        network: Layer,
-        params: Tree,
-        state: Tree,
-        dtype: str,
-        loss: Loss = CROSS_ENTROPY,
-    ) -> InferencePlan:
-        """The plan of the pass as a program, where that is all that the network does, or eager."""
-
-        def make(images: np.ndarray) -> InferencePlan | None:
-            def screened(unsupported: Supported | None) -> Screened:
-                shape, is_uint8 = images.shape[1:], images.dtype == np.uint8
-                trees = (network, params, state)
-                return screened_inference(*trees, shape, is_uint8, dtype, unsupported)
-
-            def plan(of: Layer) -> InferencePlan:
-                made = self._traced_inference(of, params, state, dtype, loss)
-                with self.rehearsing():
-                    made.rehearse(images[:1])
-                return made
-
-            return program_plan("inference", self.how, screened, plan, self._render)
-
-        eager = EagerInference(placement, network, params, state, dtype, loss)
-        return InferenceOnceSeen(make, eager)
-
-    def _traced_inference(
+    def recorded_inference(
         self, network: Layer, params: Tree, state: Tree, dtype: str, loss: Loss
     ) -> RecordedInference:
         launcher = self._launcher(self._pool)
@@ -139,10 +87,6 @@ class HostPlans:
         return RecordedTraining(
             launcher, *how, task, carry, self._unrolled, memory, render=self._render
         )
-
-    def rehearsing(self) -> AbstractContextManager[object]:
-        """What the first run of a plan is in."""
-        return nullcontext()
 
     def _memory(self, task: Task, carry: Carry) -> StepMemory:
         """What the recordings of a batch and of a shorter one hold, measured on few images."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -24,12 +23,6 @@ class Launcher(Protocol):
     @property
     def atomic(self) -> bool:
         """Whether a recording whose replay was begun is run to its end, whatever signals come."""
-
-    is_calling: bool
-    """Whether an opaque call is under way, or was when an error ended what ran."""
-
-    def rehearsing(self) -> AbstractContextManager[None]:
-        """Within it, what runs is for the sake of kernels and memory: opaque calls are left out."""
 
     def owns(self, array: Any) -> bool: ...
 

@@ -25,6 +25,7 @@ from arraycnn.ops import Array, Kernels
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.ops.step_tables import StepTables
 from arraycnn.program.compose import training_schedule
+from arraycnn.program.render.opaque_calls import is_calling, rehearsing
 from arraycnn.program.steps import named
 from arraycnn.training.step import Carry
 
@@ -179,7 +180,7 @@ class RecordedTraining:
 
     def rehearse(self, batches: Sequence[np.ndarray]) -> None:
         """Run steps for the sake of their kernels and memory: the plan is of no use afterwards."""
-        with self._launcher.rehearsing():
+        with rehearsing():
             self.run(0, batches, np.zeros(len(batches)))
 
     def finished(self) -> Finished | None:
@@ -255,13 +256,15 @@ class RecordedTraining:
 
     def _replay(self, graph: Callable[[], None]) -> None:
         self._torn = not self._launcher.atomic
-        self._launcher.is_calling = False
+        before = is_calling.set(False)
         try:
             graph()
         except BaseException:
             # What a step changes, it changes after its last call: nothing is half done.
-            self._torn = self._torn and not self._launcher.is_calling
+            self._torn = self._torn and not is_calling.get()
             raise
+        finally:
+            is_calling.reset(before)
         self._torn = False
 
     def _fetched(self, tables: StepTables, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -287,7 +290,7 @@ class RecordedTraining:
         cursor, before = copy(recordings.tables.cursor), self.snapshot()
         self._torn = True
         try:
-            with self._launcher.rehearsing():
+            with rehearsing():
                 self._launcher.rehearse(lambda: self._step(recordings))
         finally:
             overwrite(self._carry, before)

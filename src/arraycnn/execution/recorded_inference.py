@@ -13,6 +13,7 @@ from arraycnn.layers.layer import Context, Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
 from arraycnn.program.compose import inference_schedule
+from arraycnn.program.render.opaque_calls import rehearsing
 from arraycnn.program.steps import named
 from arraycnn.training.step import CROSS_ENTROPY, Carry, infer, measures_of_batch
 
@@ -65,7 +66,7 @@ class RecordedInference:
 
     def rehearse(self, images: Array) -> None:
         """Run ``images`` for the sake of the kernels."""
-        with self._launcher.rehearsing():
+        with rehearsing():
             self.predict(images)
 
     @QUIET

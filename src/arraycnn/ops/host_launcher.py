@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -40,18 +39,6 @@ class HostLauncher(ABC):
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        self.is_rehearsing = False
-        """Whether what runs is for the sake of kernels and memory: opaque calls are left out."""
-        self.is_calling = False
-        """Whether an opaque call is under way, or was when an error ended what ran."""
-
-    @contextmanager
-    def rehearsing(self) -> Iterator[None]:
-        before, self.is_rehearsing = self.is_rehearsing, True
-        try:
-            yield
-        finally:
-            self.is_rehearsing = before
 
     @property
     @abstractmethod

@@ -6,8 +6,7 @@ source on the CPU (`tests/host_cuda`). So what the tests prove is what a device 
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -78,20 +77,6 @@ class Launcher(ABC):
 
     atomic = False
     """Whether a recording whose replay was begun is run to its end, whatever signals come."""
-
-    is_rehearsing = False
-    """Whether what runs is for the sake of kernels and memory: opaque calls are left out."""
-
-    is_calling = False
-    """Whether an opaque call is under way, or was when an error ended what ran."""
-
-    @contextmanager
-    def rehearsing(self) -> Iterator[None]:
-        before, self.is_rehearsing = self.is_rehearsing, True
-        try:
-            yield
-        finally:
-            self.is_rehearsing = before
 
     @abstractmethod
     def owns(self, array: Any) -> bool:

@@ -33,9 +33,6 @@ from arraycnn.program.render.structs import LoopLaunch
 class Launcher(Protocol):
     """The part of `arraycnn.ops.compiled.launcher.Launcher` that is needed."""
 
-    is_rehearsing: bool
-    is_calling: bool
-
     def view(self, array: np.ndarray) -> np.ndarray: ...
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray: ...

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Protocol
 
 from arraycnn.ops import Array, Kernels
@@ -10,12 +12,27 @@ from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Step
 
+_is_rehearsing = ContextVar("_is_rehearsing", default=False)
+
+is_calling = ContextVar("is_calling", default=False)
+"""Whether a call is under way in this thread, or was when an error ended what ran.
+
+A launcher may serve several threads: what one of them does is no matter of the others.
+"""
+
+
+@contextmanager
+def rehearsing() -> Iterator[None]:
+    """Within it, what this thread runs is for the sake of kernels and memory: calls are left out."""
+    token = _is_rehearsing.set(True)
+    try:
+        yield
+    finally:
+        _is_rehearsing.reset(token)
+
 
 class Launcher(Protocol):
     """The part of `arraycnn.ops.host_launcher.HostLauncher` that is needed."""
-
-    is_rehearsing: bool
-    is_calling: bool
 
     def view(self, array: Array) -> Array: ...
 
@@ -34,13 +51,14 @@ def calling(
     call = node.attrs[0]
 
     def work() -> None:
-        if launcher.is_rehearsing:
+        if _is_rehearsing.get():
             for _, place in places:
                 place[...] = 0
             return
-        launcher.is_calling = True
+        around = is_calling.get()  # of a layer that trains a network of its own
+        is_calling.set(True)
         results = call(inputs, ops)
-        launcher.is_calling = False
+        is_calling.set(around)
         for number, place in places:
             place[...] = results[number]
 
