@@ -21,42 +21,19 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from arraycnn.ops.cuda.launcher import Launcher
 from arraycnn.ops.cuda.loaded import LoadedKernels
+from arraycnn.ops.cuda.unstarted import UnstartedLauncher
 from nets import NETS, SEED, network, optimizer
 
 
-class Unstarted(Launcher):
-    """Compiles the kernels of a rehearsal; arrays are the host's, and nothing computes on them."""
+class Compiling(UnstartedLauncher):
+    """Compiles the kernels of a rehearsal."""
 
     def __init__(self, compile_one):
+        super().__init__()
         self._kernels = LoadedKernels(compile_one)
         self.seconds, self.busy = 0.0, 0.0
         """Of the rehearsals: that passed, and of the processor."""
-
-    def owns(self, array):
-        return isinstance(array, np.ndarray)
-
-    def empty(self, shape, dtype):
-        return np.zeros(shape, dtype)
-
-    def counter(self):
-        return np.zeros(1, np.int32)
-
-    def view(self, array):
-        return array
-
-    def contiguous(self, array):
-        return np.ascontiguousarray(array)
-
-    def address(self, array):
-        return array.ctypes.data
-
-    def asarray(self, array):
-        return np.array(array)
-
-    def to_numpy(self, array):
-        return np.array(array)
 
     def start(self, file, kernel, grid, block, args, shared):
         self._kernels.get(file, kernel)
@@ -66,10 +43,6 @@ class Unstarted(Launcher):
         self._kernels.rehearse(work)
         self.seconds += time.perf_counter() - began
         self.busy += time.process_time() - busy
-
-    def capture(self, work):
-        work()
-        return lambda: None
 
 
 def cupys_compiler(architecture):
@@ -143,9 +116,9 @@ def measure(net, precision, batch, architecture):
         return launcher
 
     trace = rehearsed(
-        Unstarted(lambda file, kernel: file)
+        Compiling(lambda file, kernel: file)
     )  # its code is loaded, and compiles nothing
-    full = rehearsed(Unstarted(compile_one))
+    full = rehearsed(Compiling(compile_one))
     return {
         "kernels": len(asked),
         "compiled": len(compiled),

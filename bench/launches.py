@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.ops.cuda.launcher import Launcher, Struct
+from arraycnn.ops.cuda.unstarted import UnstartedLauncher
 from nets import NETS, network, optimizer
 
 
@@ -49,41 +50,17 @@ class Launch:
         return math.prod(self.block)
 
 
-class NotingLauncher(Launcher):
-    """Notes what it is to start, and starts nothing; its arrays are NumPy's, of zeros."""
+class NotingLauncher(UnstartedLauncher):
+    """Notes what it is to start; its arrays are NumPy's, of zeros."""
 
     sends = False
 
     def __init__(self) -> None:
+        super().__init__()
         self.noted: list[Launch] = []
         self.recorded: list[list[Launch]] = []
         """Of each recording."""
-        self._counter = np.zeros(1, np.uint32)
         self._memory: dict[int, tuple[int, np.ndarray]] = {}
-
-    def owns(self, array: Any) -> bool:
-        return isinstance(array, np.ndarray)
-
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        return np.zeros(shape, dtype)
-
-    def contiguous(self, array: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(array)
-
-    def address(self, array: np.ndarray) -> int:
-        return 0  # as well aligned as on a device
-
-    def asarray(self, array: np.ndarray) -> np.ndarray:
-        return np.array(array)
-
-    def view(self, array: np.ndarray) -> np.ndarray:
-        return array
-
-    def counter(self) -> np.ndarray:
-        return self._counter
-
-    def to_numpy(self, array: np.ndarray) -> np.ndarray:
-        return np.array(array)
 
     def start(
         self,

@@ -6,10 +6,25 @@ import re
 import numpy as np
 import pytest
 
-from arraycnn import CuPy, Dense, Flatten, Model, Sequential
+from arraycnn import (
+    Adam,
+    BatchNorm2d,
+    Conv2d,
+    CuPy,
+    Dense,
+    Flatten,
+    MaxPool2d,
+    Model,
+    ReLU,
+    Rescale,
+    Sequential,
+)
 from arraycnn.errors import OutOfMemoryError
+from arraycnn.execution import Task
 from arraycnn.networks import NETWORKS
 from arraycnn.ops.cuda.cupy import CuPyLauncher, cupy_launcher
+from arraycnn.training.step import Carry
+from arraycnn.tree import map_leaves
 from optional import Late
 
 pytestmark = pytest.mark.usefixtures("driver")
@@ -115,6 +130,24 @@ def test_recordings_that_fail_leave_no_memory(check_all_is_back, monkeypatch):
     check_all_is_back(fail)
 
 
+def test_recordings_take_what_is_said_before_they_are_made(allocated):
+    """Of a batch, of sixteen steps and of one, and of a shorter one: CuPy's pools, to a quarter."""
+    network = Sequential(
+        *(Rescale(), Conv2d(8, 3), BatchNorm2d(), ReLU(), MaxPool2d(2), Conv2d(16, 3), ReLU()),
+        *(Flatten(), Dense(100), ReLU(), Dense(10)),
+    )
+    optimizer, (params, state, _) = Adam(), network.init(np.random.default_rng(0), (16, 16, 1))
+    single = lambda leaf: cupy.asarray(leaf, "float32")  # noqa: E731
+    carry = Carry(*(map_leaves(single, tree) for tree in (params, state, optimizer.init(params))))
+    images, labels = cupy.zeros((48, 16, 16, 1), "uint8"), cupy.zeros(48, "int32")
+    plan = CuPy().training_plan(Task(network, optimizer, images, labels, 0, "float32"), carry)
+    before = allocated()["bytes0"]
+    batches = [np.arange(count, dtype=np.int32) for count in (*[48] * 17, 47)]
+    plan.run(0, batches, np.full(len(batches), 0.01))
+    taken = allocated()["bytes0"] - before
+    assert plan.memory().of(48) == pytest.approx(taken, rel=0.25)
+
+
 def test_out_of_memory_names_a_batch_that_fits_however_often_it_was(driver, allocated):
     images = np.zeros((400, 28, 28, 1), np.uint8)
     labels = np.arange(len(images)) % 10
@@ -134,4 +167,7 @@ def test_out_of_memory_names_a_batch_that_fits_however_often_it_was(driver, allo
         before = allocated()
         found = [(most(), allocated()) for _ in range(6)]
         assert found == [(found[0][0], before)] * 6
-        model.fit(images, labels, batch_size=found[0][0])
+        fitting = found[0][0]
+        model.fit(images, labels, batch_size=fitting)
+        with pytest.raises(OutOfMemoryError):  # what is named is not needlessly few
+            model.fit(images, labels, batch_size=5 * fitting // 2)

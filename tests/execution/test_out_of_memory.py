@@ -203,7 +203,7 @@ class NoRoom:
 )
 def test_what_is_said_of_it(free, per_image, batch_size, said):
     """Injected."""
-    backend = SimpleNamespace(free_memory=lambda: free)
+    backend = SimpleNamespace(free_memory=lambda: free, usable_memory=0.5)
     plan = GuardedTraining(NoRoom(per_image), backend)
     with pytest.raises(OutOfMemoryError, match=re.escape(said)) as caught:
         plan.run(0, [np.arange(1000), np.arange(7)], np.zeros(2))

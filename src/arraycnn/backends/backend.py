@@ -37,6 +37,9 @@ class Backend(ABC):
     name: ClassVar[str]
     """What users write: ``backend="numpy"``."""
 
+    usable_memory: ClassVar[float] = 0.5
+    """The share of free memory that arrays may take: a heap has gaps, and each thread its own."""
+
     @property
     def kernels(self) -> Kernels:
         """The kernels that run on its arrays."""

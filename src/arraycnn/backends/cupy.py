@@ -70,6 +70,7 @@ class CuPy(Backend):
     graph: bool = True
 
     name: ClassVar[str] = "cupy"
+    usable_memory: ClassVar[float] = 0.8  # in pools of large blocks
 
     def __post_init__(self) -> None:
         if isinstance(self.device, bool) or not isinstance(self.device, int):

@@ -4,11 +4,9 @@ import logging
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
 
 import numpy as np
 
-from arraycnn.data.image_source import ArraySource
 from arraycnn.execution.host import HostPlans
 from arraycnn.execution.plan import Task
 from arraycnn.execution.recorded import UNROLLED, RecordedTraining
@@ -37,14 +35,8 @@ class Compiled(HostPlans):
 
     def _rehearse(self, task: Task, carry: Carry) -> None:
         """Run a step on two blank images, so that its kernels are compiled before any is timed."""
-        blank = np.zeros((2, *task.images.shape[1:]), task.images.dtype)
-        if blank.dtype.kind == "f":
-            blank = blank.astype(task.dtype)
-        labels = ArraySource(task.objective.labels(2, task.dtype))
-        weights = None if task.weights is None else np.ones(2, task.dtype)
-        trial = replace(task, images=ArraySource(blank), labels=labels, weights=weights)
         with self.rehearsing():
-            super().traced(trial, carry).rehearse([np.arange(2, dtype=np.int32)])
+            super().traced(task.on_blank(2), carry).rehearse([np.arange(2, dtype=np.int32)])
 
     def rehearsing(self) -> AbstractContextManager[object]:
         return _announced()

@@ -1,6 +1,5 @@
 """Plans for NumPy arrays: of a step as a program, or layer by layer."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.data.image_source import MappedImages
-from arraycnn.execution.memory import step_memory
+from arraycnn.execution.memory import few_images, step_memory
 from arraycnn.execution.plan import StepMemory, Task, TrainingPlan
 from arraycnn.execution.recordable import Render, Steps
 from arraycnn.execution.recorded import RecordedTraining
@@ -21,9 +20,6 @@ from arraycnn.losses import Loss
 from arraycnn.ops import Kernels
 from arraycnn.training.step import Carry
 from arraycnn.tree import map_leaves
-
-_MEASURED, _MEASURED_BYTES = 32, 2**20
-"""Images that memory is measured on: so many, unless they are large. Fewer may not be chained."""
 
 
 class HostPlans(ProgramPlans):
@@ -73,26 +69,19 @@ class HostPlans(ProgramPlans):
 
     def traced(self, task: Task, carry: Carry) -> RecordedTraining:
         """The plan of a step that can be a program, its arrays in C order."""
-        memory = partial(self._memory, task, carry)
-        return self._plan(self._launcher(self._pool), task, carry, memory)
+        return self._plan(self._launcher(self._pool), task, carry)
 
-    def _plan(
-        self,
-        launcher: Any,
-        task: Task,
-        carry: Carry,
-        memory: Callable[[], StepMemory] | None = None,
-    ) -> RecordedTraining:
+    def _plan(self, launcher: Any, task: Task, carry: Carry) -> RecordedTraining:
         how = self._steps, self._training_kernels(launcher)
+        memory = partial(self._memory, task, carry)
         return RecordedTraining(
-            launcher, *how, task, carry, self._unrolled, memory, render=self._render
+            launcher, *how, task, carry, self._unrolled, memory=memory, render=self._render
         )
 
     def _memory(self, task: Task, carry: Carry) -> StepMemory:
         """What the recordings of a batch and of a shorter one hold, measured on few images."""
         scratch, count = 0, task.images.shape[0]
-        large = max(1, _MEASURED_BYTES // (4 * math.prod(task.images.shape[1:])))
-        few = 2 * min(large, _MEASURED)
+        few = few_images(task.images.shape[1:])
 
         def steps(images: int) -> object:
             nonlocal scratch

@@ -5,26 +5,41 @@ whatever the plan itself runs on.
 """
 
 import gc
+import math
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from arraycnn.execution.plan import StepMemory, Task
-from arraycnn.layers.layer import Context, Randomness
+from arraycnn.layers.layer import Context, Randomness, Shape
 from arraycnn.ops import GENERIC, Array, Kernels, Window
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.training.step import Carry, loss_and_gradients, train_step
 from arraycnn.tree import map_leaves
+
+_MEASURED, _MEASURED_BYTES = 32, 2**20
+"""Images that memory is measured on: so many, unless they are large. Fewer may not be chained."""
+
+
+def few_images(shape: Shape) -> int:
+    """How many images of ``shape`` the memory of a batch is measured on, and on twice as many."""
+    return 2 * min(max(1, _MEASURED_BYTES // (4 * math.prod(shape))), _MEASURED)
 
 
 def step_memory(step: Callable[[int], object], few: int, more: int) -> StepMemory:
     """What ``step``, called with a number of images, takes: from its peaks for two numbers."""
     for count in (few, more):
         step(count)  # a first call leaves things behind that stay
-    low, high = _peak(step, few), _peak(step, more)
+    return memory_between(partial(_peak, step), few, more)
+
+
+def memory_between(peak: Callable[[int], int], few: int, more: int) -> StepMemory:
+    """What any number of images takes, where ``peak`` says it of ``few`` and ``more``."""
+    low, high = peak(few), peak(more)
     per_image = max(1, (high - low) // (more - few))
     return StepMemory(fixed=max(0, low - few * per_image), per_image=per_image)
 

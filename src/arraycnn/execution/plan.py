@@ -1,7 +1,7 @@
 """What `Model` asks of a plan, and what a plan is told."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -63,6 +63,14 @@ class Task:
         return Objective(
             self.loss, tuple(self.labels.shape[1:]), floating, self.weights is not None
         )
+
+    def on_blank(self, count: int) -> "Task":
+        """The same for so many images of zeros, on the host: for what their values are no matter."""
+        kind = np.dtype(str(self.images.dtype))
+        blank = np.zeros((count, *self.images.shape[1:]), self.dtype if kind.kind == "f" else kind)
+        weights = None if self.weights is None else np.ones(count, self.dtype)
+        labels = self.objective.labels(count, self.dtype)
+        return replace(self, images=as_source(blank), labels=as_source(labels), weights=weights)
 
     @property
     def is_plain(self) -> bool:

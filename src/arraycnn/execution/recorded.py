@@ -18,7 +18,6 @@ import numpy as np
 
 from arraycnn.data.image_source import ArraySource
 from arraycnn.execution.copies import copied, copy, overwrite
-from arraycnn.execution.memory import whole_step_memory
 from arraycnn.execution.plan import Finished, StepMemory, Task
 from arraycnn.execution.recordable import Launcher, Render, Rendered, Steps, rendered
 from arraycnn.ops import Array, Kernels
@@ -35,7 +34,7 @@ UNROLLED = 16
 _CAPACITY = 1024
 """Steps the tables hold: more come in turns."""
 
-_SENT_BYTES = 64 * 2**20
+SENT_BYTES = 64 * 2**20
 """How much of a data set on the host is sent at a time, or one batch where that is more."""
 
 
@@ -80,7 +79,7 @@ class _Part:
             shape = self._source.shape[1:]
             bytes_a_step = max(1, batch * math.prod(shape) * np.dtype(dtype).itemsize)
             if launcher.sends:
-                wanted = _SENT_BYTES // bytes_a_step
+                wanted = SENT_BYTES // bytes_a_step
                 whole = wanted // UNROLLED * UNROLLED  # of the longer graph
                 self.steps = min(whole or max(1, wanted), _CAPACITY)
             else:
@@ -117,8 +116,8 @@ class RecordedTraining:
         Copied: the plan changes its own in place.
     unrolled : int
         Steps of the longer recording; 1 where starting one costs nothing, and no kernel is loaded.
-    memory : function, optional
-        Measures what the recordings take; without it, that is computed from a step on the host.
+    memory : function
+        Measures what the recordings take.
     render : Render
     """
 
@@ -130,8 +129,8 @@ class RecordedTraining:
         task: Task,
         carry: Carry,
         unrolled: int = UNROLLED,
-        memory: Callable[[], StepMemory] | None = None,
         *,
+        memory: Callable[[], StepMemory],
         render: Render,
     ) -> None:
         if task.images.resident is not None:  # else each step would make them lie so
@@ -209,17 +208,7 @@ class RecordedTraining:
         self._kept.clear()
 
     def memory(self) -> StepMemory:
-        if self._measured_memory is not None:
-            return self._measured_memory()
-        one = whole_step_memory(self._task, self._carry, columns=False)
-        tables = 4 * _CAPACITY * np.dtype(np.int32).itemsize  # order and rows, and as they are sent
-        sent, image = 0, 0
-        if self._task.images.resident is None:  # the part that is read, and two on their way
-            pixels = math.prod(self._task.images.shape[1:])
-            image = 3 * pixels * np.dtype(self._task.images.dtype).itemsize
-            sent = 3 * _SENT_BYTES
-        # The step that loads the kernels has its memory, and so has each of the two recordings.
-        return StepMemory(3 * one.fixed + sent, 3 * one.per_image + tables + image)
+        return self._measured_memory()
 
     def _run_equal(
         self, size: int, progress: _Progress, batches: list[np.ndarray], rates: np.ndarray

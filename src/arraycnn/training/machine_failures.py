@@ -11,9 +11,6 @@ from arraycnn.backends import Backend
 from arraycnn.errors import ArraycnnError, DeviceLostError, OutOfMemoryError, one_line
 from arraycnn.execution import TrainingPlan
 
-_USABLE = 0.5
-"""The share of the free memory that arrays may take: a heap has gaps, and each thread its own."""
-
 _RESERVE = 128 * 2**20
 """Bytes kept for what is done once memory has run out: addresses, no memory until then."""
 
@@ -27,7 +24,7 @@ class GuardedTraining:
         self._plan = plan
         self._reserve = mmap.mmap(-1, _RESERVE)
         # Now, and not when a step failed: what it leaves behind does not come back to the system.
-        self._free = backend.free_memory()
+        self._free, self._usable = backend.free_memory(), backend.usable_memory
         self.finished, self.memory, self.close = plan.finished, plan.memory, plan.close
         self.snapshot, self.restore = plan.snapshot, plan.restore
 
@@ -55,7 +52,7 @@ class GuardedTraining:
             f"{message}: such a step takes about {_words(memory.of(batch_size))} beside the data, "
             f"and {_words(free)} were free"
         )
-        fitting = min(memory.most_images(int(_USABLE * free)), batch_size // 2)
+        fitting = min(memory.most_images(int(self._usable * free)), batch_size // 2)
         if fitting < 1:
             remedy = "not even one image fits: free memory, or use smaller images or networks"
             return OutOfMemoryError(f"{message}; {remedy}", None)

@@ -110,6 +110,8 @@ class CuPyLauncher(Launcher):
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
         self.reclaim()
+        with self._device:  # what the rehearsal has left, which a pool gives to no other one
+            self._cupy.get_default_memory_pool().free_all_blocks()
         # A pool of its own: what the recorded kernels use is never handed to anyone else. Noted before
         # anything lies in it, so that no interrupt can lose it.
         pool = self._cupy.cuda.MemoryPool()
