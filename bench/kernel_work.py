@@ -1,7 +1,8 @@
 """What the launches of a step execute, by their machine code: `Work` of the model.
 
-Of each launch two threads are run (tests/host_cuda/machine_run.py), both of a block in the middle:
-the first one, which often does what one thread must, and one of a warp in the middle, which stands
+Of each launch two threads are run (tests/host_cuda/machine_run.py), both of a block in the middle, or
+of one in the middle of each share of a grid that several kernels have together: the first one, which
+often does what one thread must, and one of a warp in the middle, which stands
 for all others. What they executed is kept on disk, as the machine code is.
 """
 
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 from launches import Launch
-from roofline_model import Work
+from roofline_model import Share, Work, work_of_shares
 
 TESTS = Path(__file__).parent.parent / "tests"
 if str(TESTS) not in sys.path:
@@ -38,39 +39,48 @@ def work_of(launch: Launch, code) -> Work:
     from host_cuda.device_code import compiled
 
     kernel = compiled(launch.file, launch.kernel, ARCHITECTURE)
-    warps = launch.threads // 32
-    first, other = _executed(launch, code, kernel.cubin.read_bytes(), warps)
-
-    def of_block(name: str) -> int:
-        return first[name] + (warps - 1) * other[name]
-
-    return Work(
-        kernel=launch.kernel,
-        blocks=math.prod(launch.grid),
-        threads=32 * warps,
-        registers=kernel.figures.registers,
-        shared=kernel.figures.shared + launch.shared,
-        issued=of_block("issued"),
-        products=of_block("products"),
-        fused=of_block("fused"),
-        turns=max(first["turns"], other["turns"]),
-        bytes=launch.bytes,
+    cubin, warps = kernel.cubin.read_bytes(), launch.threads // 32
+    shares = []
+    before = 0
+    for grid in launch.grids or (launch.grid,):
+        blocks, place = math.prod(grid), _middle(grid)
+        if launch.grids:  # one after another along x
+            (x, y, z), (wide, tall, _) = place, (*grid, 1, 1)[:3]
+            place = (before + x + wide * (y + tall * z), 0, 0)
+        first, other = _executed(launch, code, cubin, warps, place)
+        of_block = {name: first[name] + (warps - 1) * other[name] for name in first}
+        shares.append(Share(blocks, **of_block | {"turns": max(first["turns"], other["turns"])}))
+        before += blocks
+    return work_of_shares(
+        launch.kernel,
+        32 * warps,
+        kernel.figures.registers,
+        kernel.figures.shared + launch.shared,
+        launch.bytes,
+        shares,
     )
 
 
-def _executed(launch: Launch, code, cubin: bytes, warps: int) -> list[dict[str, int]]:
-    """What the first thread and one of a warp in the middle have executed."""
+def _middle(grid: tuple[int, ...]) -> tuple[int, int, int]:
+    x, y, z = (size // 2 for size in (*grid, 1, 1)[:3])
+    return x, y, z
+
+
+def _executed(
+    launch: Launch, code, cubin: bytes, warps: int, place: tuple[int, int, int]
+) -> list[dict[str, int]]:
+    """What the first thread of the block at ``place`` and one of a warp in the middle have executed."""
     from host_cuda import machine_run, machine_values
     from host_cuda.build import cache_folder
     from host_cuda.device_code import keep
 
     how = "".join(Path(of.__file__).read_text() for of in (machine_run, machine_values))
     given = (launch.grid, launch.block, launch.parameters, how)
+    given += (place,) if launch.grids else ()
     key = hashlib.sha256(cubin + repr(given).encode()).hexdigest()[:32]
     path = cache_folder() / f"{key}.executed"
     if not path.exists():
-        grid, block = ((*of, 1, 1)[:3] for of in (launch.grid, launch.block))
-        place = tuple(size // 2 for size in grid)
+        block = (*launch.block, 1, 1)[:3]
         started = machine_run.Launch(launch.grid, launch.block, launch.parameters)
         found = []
         for thread in (0, warps // 2 * 32):

@@ -10,7 +10,7 @@ a device (tests/host_driver shows them).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,8 @@ class Launch:
         tuple for a struct of such.
     bytes : int
         Of the arrays it is given, each once.
+    grids : tuple of (up to three ints)
+        Those of several kernels that are one launch, one after another; () of one alone.
     """
 
     file: str
@@ -43,6 +45,7 @@ class Launch:
     shared: int
     parameters: tuple[Any, ...]
     bytes: int
+    grids: tuple[tuple[int, ...], ...] = ()
 
     @property
     def threads(self) -> int:
@@ -75,6 +78,10 @@ class NotingLauncher(UnstartedLauncher):
         arrays = {id(array): array.nbytes for array in _arrays(args)}
         size = sum(arrays.values())
         self.noted.append(Launch(file, kernel, grid, block, shared, parameters, size))
+
+    def launch_shared(self, grids: tuple[Any, ...], *launch: Any, **more: Any) -> None:
+        super().launch_shared(grids, *launch, **more)
+        self.noted[-1] = replace(self.noted[-1], grids=grids)
 
     def capture(self, work):
         first = len(self.noted)

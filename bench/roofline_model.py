@@ -12,6 +12,7 @@ figure nicer: at commit e7d5888, by these, it agrees within 10 % with a table th
 before (bench/frozen/roofline-e7d5888.json, tests/bench/test_roofline.py).
 """
 
+import heapq
 import math
 from dataclasses import dataclass
 
@@ -38,6 +39,17 @@ _SHARED_OF_SYSTEM = 1024
 
 
 @dataclass(frozen=True)
+class Share:
+    """Blocks of a launch that do the same: how many, and what one executes, as `Work` has it."""
+
+    blocks: int
+    issued: int
+    products: int
+    fused: int
+    turns: int
+
+
+@dataclass(frozen=True)
 class Work:
     """What a launch asks of the device.
 
@@ -53,6 +65,9 @@ class Work:
         Loads of a warp that wait for one another.
     bytes : int
         Of the arrays that it is given, each once.
+    shares : tuple of Share
+        Where not all blocks do the same, in their order: then what is said above of a block is the mean
+        of all, and of loads that wait the most.
     """
 
     kernel: str
@@ -65,6 +80,7 @@ class Work:
     fused: int
     turns: int
     bytes: int
+    shares: tuple[Share, ...] = ()
 
     @property
     def resident(self) -> int:
@@ -84,13 +100,24 @@ class Work:
     @property
     def predicted(self) -> float:
         """Seconds, as a node of a graph."""
-        share = math.ceil(self.blocks / MULTIPROCESSORS)
         cycles = max(
-            share * self.issued / ISSUED,
-            math.ceil(share / self.resident) * self.turns * TURN,
-            share * self.products,
+            self._longest("issued", 1) / ISSUED,
+            self._longest("turns", self.resident) * TURN,
+            self._longest("products", 1),
         )
         return NODE + cycles / CLOCK
+
+    def _longest(self, name: str, at_once: int) -> int:
+        """Of what is done on one multiprocessor, ``at_once`` blocks at a time, the most: a block goes
+        where one has ended first."""
+        places = MULTIPROCESSORS * at_once
+        if not self.shares:
+            return math.ceil(self.blocks / places) * getattr(self, name)
+        ends = [0] * places
+        for share in self.shares:
+            for _ in range(share.blocks):
+                heapq.heapreplace(ends, ends[0] + getattr(share, name))
+        return max(ends)
 
     @property
     def floor(self) -> float:
@@ -98,6 +125,21 @@ class Work:
         a_cycle = MULTIPROCESSORS * CLOCK
         products = self.blocks * max(self.products, self.fused / FUSED)
         return max(products / a_cycle, self.bytes / BYTES)
+
+
+def work_of_shares(
+    kernel: str, threads: int, registers: int, shared: int, size: int, shares: list[Share]
+) -> Work:
+    """The work of a launch whose grid is ``shares``; ``size`` is the bytes of its arrays."""
+    blocks = sum(share.blocks for share in shares)
+
+    def mean(name: str) -> int:
+        return sum(share.blocks * getattr(share, name) for share in shares) // max(blocks, 1)
+
+    means = (mean(name) for name in ("issued", "products", "fused"))
+    turns = max(share.turns for share in shares)
+    apart = tuple(shares) if len(shares) > 1 else ()
+    return Work(kernel, blocks, threads, registers, shared, *means, turns, size, apart)
 
 
 def predicted(works: list[Work]) -> float:

@@ -59,6 +59,22 @@ def test_the_table_prints_what_it_printed_then(cell):
     assert printed == FROZEN[cell]["printed"]
 
 
+NODES = {
+    ("a", "fp32", 64): 8,
+    ("b", "tf32", 64): 17,
+    ("b", "tf32", 256): 16,
+    ("b", "bf16", 1024): 17,
+    ("resnet20", "bf16", 128): 131,
+}
+"""No more than now: who makes it fewer lowers them."""
+
+
+@pytest.mark.parametrize("cell", roofline.GOALS)
+def test_nodes_of_a_step(cell):
+    net, precision, batch = cell
+    assert len(launches_of_step(net, batch, precision)) <= NODES[cell]
+
+
 IDLE = model.Work("k", 1, 128, 32, 0, 0, 0, 0, 0, 0)
 
 
@@ -78,6 +94,29 @@ def test_a_kernel_takes_the_longest_of_its_parts():
     assert cycles(turns=10, blocks=16 * 132) == pytest.approx(3050)
     assert cycles(turns=10, blocks=16 * 132 + 1) == pytest.approx(6100)
     assert model.predicted([IDLE, IDLE]) == pytest.approx(1.9e-6)
+
+
+def test_blocks_of_several_kinds_go_where_one_has_ended():
+    def took(*shares, registers=32):
+        return (
+            model.work_of_shares(
+                "k", 128, registers, 0, 0, [model.Share(*s) for s in shares]
+            ).predicted
+            - 0.95e-6
+        ) * 1.83e9
+
+    assert took((132, 8000, 0, 0, 0)) == pytest.approx(2000)
+    assert took((132, 8000, 0, 0, 0), (132, 400, 0, 0, 0)) == pytest.approx(2100)
+    assert took((66, 8000, 0, 0, 0), (66, 400, 0, 0, 0)) == pytest.approx(2000)
+    # Half of the long ones are behind a short one.
+    assert took((66, 400, 0, 0, 0), (132, 8000, 0, 0, 0)) == pytest.approx(2100)
+    assert took((132, 0, 3000, 0, 0), (1, 0, 100, 0, 0)) == pytest.approx(3100)
+    # Sixteen blocks of four warps wait at the same time.
+    assert took((132, 0, 0, 0, 10), (15 * 132, 0, 0, 0, 2)) == pytest.approx(3050)
+    mixed = model.work_of_shares(
+        "k", 128, 32, 0, 0, [model.Share(3, 8, 4, 0, 1), model.Share(1, 4, 0, 0, 5)]
+    )
+    assert (mixed.blocks, mixed.issued, mixed.products, mixed.turns) == (4, 7, 3, 5)
 
 
 @pytest.mark.parametrize(

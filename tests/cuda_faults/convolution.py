@@ -24,14 +24,14 @@ FAULTS = [
     (CU, "(unsigned)k.high * width + k.middle;", "(unsigned)k.high * tall + k.middle;", "a stride"),
     (CU, "return ((n * height + row) * width + column) * channels;", "return (int)(((n * height + row) * width + column) * channels);", "an int overflow"),
     # Forward.
-    (CU, "y + blockIdx.y * pixels * filters, pixels", "y, pixels", "parts that are written twice"),
+    (CU, "y + at.y * pixels * filters, pixels", "y, pixels", "parts that are written twice"),
     (CU, "const Windows<T, 1> windows{{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,\n        (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left,", "const Windows<T, 1> windows{{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,\n        (int)out_width, (int)tall, (int)wide, -(int)left, -(int)top,", "arguments swapped"),
     # Gradient of the weights.
     (CU, "const PixelsOfPlaces<T> windows{{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,\n        (int)out_width, (int)tall", "const PixelsOfPlaces<T> windows{{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_width,\n        (int)out_height, (int)tall", "arguments swapped"),
     (CU, "first + per_split < pixels ? first + per_split : pixels;", "pixels;", "an end too late"),
     (CU, "gradient{dy, gate, filters, pixels};", "gradient{dy, dy, filters, pixels};", "a lost gate"),
-    (CU, "dweight + blockIdx.y * places * filters", "dweight + blockIdx.y * places", "a stride"),
-    (CU, "dbias + blockIdx.y * filters);", "dbias);", "parts that are written twice"),
+    (CU, "dweight + at.y * places * filters", "dweight + at.y * places", "a stride"),
+    (CU, "dbias + at.y * filters);", "dbias);", "parts that are written twice"),
     (CU, "T* dbias, long long images,\n               long long height, long long width, ", "T* dbias, long long images,\n               long long width, long long height, ", "arguments swapped"),
     # Gradient of the image.
     (CU, "(row * full_width + column)", "(row * wide + column)", "a stride"),
@@ -46,8 +46,8 @@ FAULTS = [
     (CU, "count = (size + pad - phase + stride - 1) / stride - first;", "count = (size + pad - phase) / stride - first;", "a rounding"),
     (CU, "start = first * stride + phase - pad;", "start = first * stride + phase;", "an index"),
     (CU, "places = phase < kernel ? (kernel - phase + stride - 1) / stride : 0;", "places = (kernel + stride - 1) / stride;", "a bound"),
-    (CU, "row_phase = blockIdx.z / (int)right, column_phase = blockIdx.z % (int)right;", "row_phase = blockIdx.z / (int)down, column_phase = blockIdx.z % (int)down;", "an index"),
-    (CU, "dx + blockIdx.y * images * height * width * channels", "dx", "parts that are written twice"),
+    (CU, "row_phase = at.z / (int)right, column_phase = at.z % (int)right;", "row_phase = at.z / (int)down, column_phase = at.z % (int)down;", "an index"),
+    (CU, "dx + at.y * images * height * width * channels", "dx", "parts that are written twice"),
     (CU, "dy, gate, (int)images", "dy, dy, (int)images", "a lost gate"),
     # Launch code.
     (PY, "pixels = images * blocks(height, down) * blocks(width, right)", "pixels = images * (height // down) * (width // right)", "a grid rounding"),

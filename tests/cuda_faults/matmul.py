@@ -7,6 +7,7 @@ TESTS = (
 
 TILES, MATMUL, SPLITS = "cuda/tiles.cuh", "dense/matmul.cu", "cuda/tiles.cu"
 EPILOGUE, OPERANDS = "cuda/epilogue.cuh", "cuda/operands.cuh"
+PRODUCTS = "cuda/products.py"
 FMA, MMA, DEVICE = "cuda/fma.cuh", "cuda/mma.cuh", "cuda/device.cuh"
 FAULTS = [
     # Tiles: sources and targets.
@@ -61,9 +62,9 @@ FAULTS = [
     (TILES, "column[(k + thread / Math::COLUMNS) * TileB::STRIDE]", "column[k * TileB::STRIDE]", "a sum that counts lines twice"),
     (TILES, "now = now + 1 == STAGES ? 0 : now + 1;", "now = now + 1 >= 2 ? 0 : now + 1;", "a wrong stage"),
     (TILES, "            if (more) settle(stages[free]);\n", "            if (more && now) settle(stages[free]);\n", "an unwritten tile"),
-    ("cuda/tiles.py", "if chosen.per_split > _MOST_STEPS:", "if chosen.per_split > 2 * _MOST_STEPS:", "a check"),
+    (PRODUCTS, "if chosen.per_split > _MOST_STEPS:", "if chosen.per_split > 2 * _MOST_STEPS:", "a check"),
     (TILES, "(target.columns + Math::COLUMNS - 1) / Math::COLUMNS", "(target.columns + Math::COLUMNS) / Math::COLUMNS", "a grid rounding"),
-    (TILES, "const long long row = (long long)(blockIdx.x / across) * Math::ROWS;", "const long long row = (long long)(blockIdx.x / across * (unsigned)Math::ROWS * 32 / 32);", "an int overflow"),
+    (TILES, "const long long row = (long long)(at.x / across) * Math::ROWS;", "const long long row = (long long)(at.x / across * (unsigned)Math::ROWS * 32 / 32);", "an int overflow"),
     (TILES, "const bool summing = column_sums && row == 0;", "const bool summing = column_sums && row <= Math::ROWS;", "blocks that write the same"),
     (TILES, "        __syncthreads();  // nobody reads", "        // nobody reads", "a barrier"),
     (TILES, "parts[thread] = column_sum;\n        __syncthreads();", "parts[thread] = column_sum;", "a barrier"),
@@ -71,17 +72,17 @@ FAULTS = [
     (TILES, "for (int i = thread + Math::COLUMNS; i < Math::THREADS;", "for (int i = thread + Math::COLUMNS; i < Math::THREADS / 2;", "a lost group"),
     # The kernel.
     (MATMUL, "first + per_split < depth ? first + per_split : depth;", "depth;", "an end too late"),
-    (MATMUL, "const long long first = blockIdx.y * per_split;", "const long long first = 0 * per_split;", "a split"),
+    (MATMUL, "const long long first = at.y * per_split;", "const long long first = 0 * per_split;", "a split"),
     (MATMUL, "left{a, gate, rows, depth};", "left{a, gate, depth, rows};", "arguments swapped"),
     (MATMUL, "right{b, gate, columns, depth};", "right{b, gate, rows, depth};", "arguments swapped"),
     (MATMUL, "right{b, gate, columns, depth};", "right{b, b, columns, depth};", "a lost gate"),
     (MATMUL, "left{a, gate, rows, depth};", "left{a, a, rows, depth};", "a lost gate"),
-    (MATMUL, "y + blockIdx.y * rows * columns, rows", "y, rows", "parts that are written twice"),
-    (MATMUL, "y + blockIdx.y * rows * columns, rows", "y + blockIdx.y * rows, rows", "a stride"),
-    (MATMUL, "column_sums ? column_sums + blockIdx.y * columns : nullptr", "column_sums", "parts that are written twice"),
+    (MATMUL, "y + at.y * rows * columns, rows", "y, rows", "parts that are written twice"),
+    (MATMUL, "y + at.y * rows * columns, rows", "y + at.y * rows, rows", "a stride"),
+    (MATMUL, "column_sums ? column_sums + at.y * columns : nullptr", "column_sums", "parts that are written twice"),
     (MATMUL, "is_whole ? epilogue(value, line, column) : value", "epilogue(value, line, column)", "an epilogue of each split"),
-    (MATMUL, "if (!is_last_block(counters + blockIdx.x, gridDim.y)) return;", "if (blockIdx.y > 0) return;", "a race"),
-    (MATMUL, "if (!is_last_block(counters + blockIdx.x, gridDim.y)) return;", "if (!is_last_block(counters, gridDim.y)) return;", "tiles that share a counter"),
+    (MATMUL, "if (!is_last_block(counters + at.x, at.tall)) return;", "if (at.y > 0) return;", "a race"),
+    (MATMUL, "if (!is_last_block(counters + at.x, at.tall)) return;", "if (!is_last_block(counters, at.tall)) return;", "tiles that share a counter"),
     (MATMUL, "if (number >= Math::ROWS * Math::COLUMNS || line >= rows || column >= columns) continue;", "if (line >= rows) continue;", "a bound"),
     (MATMUL, "sums[j] += parts[(split * rows + line) * columns + column];", "sums[j] += parts[split * rows * columns + i];", "an index"),
     (MATMUL, "split = 0; split < splits; ++split)\n", "split = 1; split < splits; ++split)\n", "a lost part"),
@@ -103,15 +104,15 @@ FAULTS = [
     (SPLITS, "column_sums[element - size] = sum;", "", "an unwritten output"),
     # Launch code.
     ("cuda/tiles.py", "per_split = max(1, blocks(blocks(depth, _DEPTH), splits)) * _DEPTH", "per_split = max(1, depth // splits)", "a rounding"),
-    ("cuda/tiles.py", "bias_relu() if split and not by_last else result.epilogue,", "result.epilogue,", "an epilogue of each split"),
-    ("cuda/tiles.py", "{epilogue.text}", "{sorted(vars(epilogue))}", "a lost text"),
+    (PRODUCTS, "left, epilogue = Result(y, column_sums), bias_relu()", "left = Result(y, column_sums)", "an epilogue of each split"),
+    ("cuda/beside.py", "{self.text}", "", "a lost text"),
     ("cuda/launcher.py", "for argument in flat(args):", "for argument in args:", "a check"),
-    ("cuda/tiles.py", "rows = shape[0] if column_sums is None else max(1, shape[0])", "rows = shape[0]", "an unwritten output"),
+    (PRODUCTS, "rows = max(1, rows)  # which no row has", "pass", "an unwritten output"),
     ("cuda/tiles.py", "(length + tile.gaps[not along_k])", "(length + tile.gaps[along_k])", "too little shared memory"),
     ("cuda/tiles.py", "return _STAGES * numbers", "return (_STAGES + 1) * numbers", "too much shared memory"),
     ("cuda/tiles.py", "if whole and aligned else 1", "if whole else 1", "an address that is not aligned"),
     ("cuda/tiles.py", "if whole and aligned else 1", "if aligned else 1", "an address that is not aligned"),
-    ("cuda/tiles.py", "total = size if column_parts is None else size + columns", "total = size", "an unwritten output"),
+    (PRODUCTS, "total = size if parts.column_sums is None else size + columns", "total = size", "an unwritten output"),
     ("dense/cuda.py", "form(launcher, b_turned, b, gate_b)", "form(launcher, not b_turned, b, gate_b)", "a form"),
     ("dense/cuda.py", "return not matrix.flags.c_contiguous and matrix.flags.f_contiguous", "return matrix.flags.f_contiguous", "a form"),
     ("dense/cuda.py", "a.shape[1] != b.shape[0]", "a.shape[0] != b.shape[0]", "a check"),

@@ -8,7 +8,7 @@ import itertools
 import numpy as np
 import pytest
 
-from arraycnn.ops.cuda import tiles
+from arraycnn.ops.cuda import products, tiles
 from arraycnn.ops.cuda.launcher import WARP
 from arraycnn.ops.max_pool2d import cuda as windows
 from arraycnn.ops.window import Window
@@ -43,7 +43,7 @@ def test_sums_of_every_number_of_parts(dtype):
 
         def summed(cuda, parts=parts, columns=columns, splits=splits, size=size):
             result = tiles.Result(cuda.empty((size,), dtype), cuda.empty((5,), dtype))
-            tiles._sum_splits(cuda, splits, parts, columns, 5, result)
+            products._sum_splits(cuda, splits, tiles.Result(parts, columns), 5, result)
             return result.y, result.column_sums
 
         y, sums = check(summed, orders=("forward",), checked=size == 33)

@@ -103,47 +103,62 @@ struct PixelsOfPlaces : Images<T> {
     }
 };
 
+#define SIZE_PARAMETERS                                                                         \
+    long long images, long long height, long long width, long long channels,                    \
+        long long out_height, long long out_width, long long filters, long long tall,           \
+        long long wide, long long down, long long right, long long top, long long left,         \
+        long long per_split
+#define SIZE_ARGUMENTS                                                                          \
+    images, height, width, channels, out_height, out_width, filters, tall, wide, down, right,   \
+        top, left, per_split
+
 // y[n, oh, ow, f] = sum over kh, kw, c of x[n, oh down + kh - top, ow right + kw - left, c]
 //                                         weight[kh, kw, c, f] + bias[f],
 // of N OH OW pixels times KH KW C places.
 template <typename Math, typename FormX, typename FormWeight,
           typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
 __global__ void __launch_bounds__(Math::THREADS, 1)
-conv2d(const T* x, const T* weight, T* y, T* /* no sums */, long long images, long long height,
-       long long width, long long channels, long long out_height, long long out_width,
-       long long filters, long long tall, long long wide, long long down, long long right,
-       long long top, long long left, long long per_split, Epilogue epilogue) {
+conv2d(const T* x, const T* weight, T* y, T* /* no sums */, SIZE_PARAMETERS, Epilogue epilogue) {
     const Windows<T, 1> windows{{
         x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,
         (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right}};
+    const Block at = block_of_grid();
     const long long pixels = images * out_height * out_width, places = tall * wide * channels;
-    const long long first = blockIdx.y * per_split;
+    const long long first = at.y * per_split;
     const long long last = first + per_split < places ? first + per_split : places;
     const Matrix<T, false> right_side{weight, nullptr, filters, places};
-    const Rows<T> target{y + blockIdx.y * pixels * filters, pixels, filters};
-    tile_product<Math, FormX, FormWeight>(windows, right_side, target, epilogue, first, last, nullptr);
+    const Rows<T> target{y + at.y * pixels * filters, pixels, filters};
+    tile_product<Math, FormX, FormWeight>(at, windows, right_side, target, epilogue, first, last,
+                                          nullptr);
 }
 
 // dweight[kh, kw, c, f] = sum over n, oh, ow of x[n, oh down + kh - top, ow right + kw - left, c]
 //                                               dy[n, oh, ow, f],
 // and dbias[f], the sum of dy: KH KW C places times N OH OW pixels.
-template <typename Math, typename FormX, typename FormDy,
-          typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
-__global__ void __launch_bounds__(Math::THREADS, 1)
-conv2d_dweight(const T* x, const T* dy, const T* gate, T* dweight, T* dbias, long long images,
-               long long height, long long width, long long channels, long long out_height, long long out_width, long long filters, long long tall,
-               long long wide, long long down, long long right, long long top, long long left,
-               long long per_split, Epilogue epilogue) {
+template <typename Math, typename FormX, typename FormDy, typename Epilogue>
+DEVICE void conv2d_dweight_block(const Block& at, const Number<Math>* x, const Number<Math>* dy,
+                                 const Number<Math>* gate, Number<Math>* dweight,
+                                 Number<Math>* dbias, SIZE_PARAMETERS, const Epilogue& epilogue) {
+    using T = Number<Math>;
     const PixelsOfPlaces<T> windows{{
         x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,
         (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right}};
     const long long pixels = images * out_height * out_width, places = tall * wide * channels;
-    const long long first = blockIdx.y * per_split;
+    const long long first = at.y * per_split;
     const long long last = first + per_split < pixels ? first + per_split : pixels;
     const Matrix<T, false> gradient{dy, gate, filters, pixels};
-    const Rows<T> target{dweight + blockIdx.y * places * filters, places, filters};
-    tile_product<Math, FormX, FormDy>(windows, gradient, target, epilogue, first, last,
-                                      dbias + blockIdx.y * filters);
+    const Rows<T> target{dweight + at.y * places * filters, places, filters};
+    tile_product<Math, FormX, FormDy>(at, windows, gradient, target, epilogue, first, last,
+                                      dbias + at.y * filters);
+}
+
+template <typename Math, typename FormX, typename FormDy,
+          typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
+__global__ void __launch_bounds__(Math::THREADS, 1)
+conv2d_dweight(const T* x, const T* dy, const T* gate, T* dweight, T* dbias, SIZE_PARAMETERS,
+               Epilogue epilogue) {
+    conv2d_dweight_block<Math, FormX, FormDy>(block_of_grid(), x, dy, gate, dweight, dbias,
+                                              SIZE_ARGUMENTS, epilogue);
 }
 
 // The weights of a phase, as an operand (channel, k), where k is (p, q, f):
@@ -209,15 +224,12 @@ struct Phase {
 // dx[n, h, w, c] = sum of dy[n, oh, ow, f] weight[kh, kw, c, f] over f and all oh down + kh = h + top,
 // ow right + kw = w + left. Blocks z are the phases: in each, strides no longer matter, and the
 // pixels of dx times places and filters are a product of windows on dy.
-template <typename Math, typename FormDy, typename FormWeight,
-          typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
-__global__ void __launch_bounds__(Math::THREADS, 1)
-conv2d_dx(const T* dy, const T* weight, const T* gate, T* dx, T* /* no sums */, long long images,
-          long long height, long long width, long long channels,
-          long long out_height, long long out_width, long long filters, long long tall,
-          long long wide, long long down, long long right, long long top, long long left,
-          long long per_split, Epilogue epilogue) {
-    const int row_phase = blockIdx.z / (int)right, column_phase = blockIdx.z % (int)right;
+template <typename Math, typename FormDy, typename FormWeight, typename Epilogue>
+DEVICE void conv2d_dx_block(const Block& at, const Number<Math>* dy, const Number<Math>* weight,
+                            const Number<Math>* gate, Number<Math>* dx,
+                            Number<Math>* /* no sums */, SIZE_PARAMETERS, const Epilogue& epilogue) {
+    using T = Number<Math>;
+    const int row_phase = at.z / (int)right, column_phase = at.z % (int)right;
     const Phase rows(row_phase, (int)height, (int)tall, (int)down, (int)top);
     const Phase columns(column_phase, (int)width, (int)wide, (int)right, (int)left);
     const Windows<T, -1> windows{{
@@ -227,11 +239,21 @@ conv2d_dx(const T* dy, const T* weight, const T* gate, T* dx, T* /* no sums */, 
                                   rows.places, columns.places, row_phase, column_phase,
                                   (int)down, (int)right};
     const PhasePixels<T> target{
-        dx + blockIdx.y * images * height * width * channels,
+        dx + at.y * images * height * width * channels,
         images * rows.count * columns.count, channels, height, width, rows.count, columns.count,
         rows.start, columns.start, (int)down, (int)right};
     const long long places = (long long)rows.places * columns.places * filters;
-    const long long first = blockIdx.y * per_split;
+    const long long first = at.y * per_split;
     const long long last = first + per_split < places ? first + per_split : places;
-    tile_product<Math, FormDy, FormWeight>(windows, weights, target, epilogue, first, last, nullptr);
+    tile_product<Math, FormDy, FormWeight>(at, windows, weights, target, epilogue, first, last,
+                                           nullptr);
+}
+
+template <typename Math, typename FormDy, typename FormWeight,
+          typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
+__global__ void __launch_bounds__(Math::THREADS, 1)
+conv2d_dx(const T* dy, const T* weight, const T* gate, T* dx, T* sums, SIZE_PARAMETERS,
+          Epilogue epilogue) {
+    conv2d_dx_block<Math, FormDy, FormWeight>(block_of_grid(), dy, weight, gate, dx, sums,
+                                              SIZE_ARGUMENTS, epilogue);
 }

@@ -12,6 +12,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.checks import check_shape
 from arraycnn.ops.cuda.launcher import Launcher, blocks
+from arraycnn.ops.cuda.products import Product, launch_gradients, launch_product
 from arraycnn.ops.cuda.tiles import (
     Epilogue,
     Late,
@@ -19,7 +20,6 @@ from arraycnn.ops.cuda.tiles import (
     bias_relu,
     form,
     kind,
-    launch_product,
     tiling,
     weight_gradient,
     width_of_copy,
@@ -86,11 +86,13 @@ def conv2d_backward(
     precision: str,
     late: Late | None = None,
     in_parts: bool = False,
+    together: bool = False,
 ) -> tuple[Array | None, Array, Array]:
     """With ``late``, dweight is what that makes of it; ``in_parts``, it and dbias may be parts, along
-    an axis in front, whose sum is still to be taken."""
+    an axis in front, whose sum is still to be taken; ``together``, one kernel makes all gradients
+    where one can."""
     owner = "conv2d_backward"
-    how = (precision, late, in_parts)
+    how = (precision, late, in_parts, together)
     return _backward(launcher, owner, x, weight, dy, None, window, need_dx, *how)
 
 
@@ -107,10 +109,11 @@ def conv2d_relu_backward(
     precision: str,
     late: Late | None = None,
     in_parts: bool = False,
+    together: bool = False,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of `conv2d_relu`, whose output was ``y``: (dx or None, dweight, dbias)."""
     owner = "conv2d_relu_backward"
-    how = (precision, late, in_parts)
+    how = (precision, late, in_parts, together)
     return _backward(launcher, owner, x, weight, dy, y, window, need_dx, *how)
 
 
@@ -137,8 +140,7 @@ def _forward(
     shape = (math.prod(y.shape[:3]), filters)
     chosen = tiling(kind(precision, x), *shape, math.prod(weight.shape[:3]))
     forms = _windows_form(launcher, x), form(launcher, False, weight)
-    launch_product(
-        launcher,
+    product = Product(
         "convolution",
         "conv2d",
         forms,
@@ -148,7 +150,7 @@ def _forward(
         Result(y, epilogue=epilogue or bias_relu(bias, relu)),
         sizes,
     )
-    return y
+    return launch_product(launcher, product).y
 
 
 def _backward(
@@ -163,6 +165,7 @@ def _backward(
     precision: str,
     late: Late | None,
     in_parts: bool,
+    together: bool,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients; where ``y`` is given, ``dy`` counts only where ``y`` is above 0."""
     sizes = _sizes(owner, x, weight, window)
@@ -174,7 +177,8 @@ def _backward(
         check_shape(f"{owner} on CUDA: y", y, output)
         x, weight, dy, y = launcher.floating(owner, x, weight, dy, y)
     dx = _dx(launcher, x, weight, dy, y, window, precision, sizes) if need_dx else None
-    return dx, *_dweight(launcher, x, weight, dy, y, precision, sizes, late, in_parts)
+    dweight = _dweight(launcher, x, weight, dy, y, precision, sizes, late, in_parts)
+    return launch_gradients(launcher, dx, dweight, together and late is None)
 
 
 def _dweight(
@@ -187,15 +191,14 @@ def _dweight(
     sizes: tuple[int, ...],
     late: Late | None,
     in_parts: bool,
-) -> tuple[Array, Array]:
+) -> Product:
     places, filters = math.prod(weight.shape[:3]), weight.shape[3]
     result = weight_gradient(launcher, weight.shape, (filters,), x.dtype, late, in_parts)
     chosen = tiling(
         kind(precision, x), places, filters, math.prod(dy.shape[:3]), gated=y is not None
     )
     forms = form(launcher, False, x), form(launcher, False, dy, y)
-    result = launch_product(
-        launcher,
+    return Product(
         "convolution",
         "conv2d_dweight",
         forms,
@@ -205,7 +208,6 @@ def _dweight(
         result,
         sizes,
     )
-    return result.y, result.column_sums
 
 
 def _dx(
@@ -217,7 +219,7 @@ def _dx(
     window: Window,
     precision: str,
     sizes: tuple[int, ...],
-) -> Array:
+) -> Product:
     images, height, width, channels = x.shape
     (tall, wide), (down, right) = window.kernel_size, window.stride
     dx = launcher.empty(x.shape, x.dtype)
@@ -226,8 +228,7 @@ def _dx(
     depth = blocks(tall, down) * blocks(wide, right) * weight.shape[3]
     chosen = tiling(kind(precision, x), pixels, channels, depth, down * right, gated=y is not None)
     forms = _windows_form(launcher, dy, y), form(launcher, True, weight)
-    launch_product(
-        launcher,
+    return Product(
         "convolution",
         "conv2d_dx",
         forms,
@@ -238,7 +239,6 @@ def _dx(
         sizes,
         down * right,
     )
-    return dx
 
 
 def _windows_form(launcher: Launcher, images: Array, gate: Array | None = None) -> str:

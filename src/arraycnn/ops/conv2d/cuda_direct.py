@@ -80,8 +80,12 @@ def conv2d_max_pool2d_backward(
     relu: bool,
     pool: Window,
     need_dx: bool,
+    **how: bool,
 ) -> tuple[Array | None, Array, Array]:
-    """Gradients of `conv2d_max_pool2d`: (dx or None, dweight, dbias)."""
+    """Gradients of `conv2d_max_pool2d`: (dx or None, dweight, dbias).
+
+    ``how`` is that of `conv2d_backward`, which does it where this convolution is not a direct one.
+    """
     owner = "conv2d_max_pool2d_backward"
     shape = _pooled_shape(x.shape, weight.shape[3], window, pool)
     for name, array in (("y", y), ("winners", winners), ("dy", dy)):
@@ -90,7 +94,7 @@ def conv2d_max_pool2d_backward(
         convolved = (x.shape[0], *window.output_shape(*x.shape[1:3]), weight.shape[3])
         gate = y if relu else None
         dconvolved = ops.max_pool2d_backward(dy, winners, convolved, pool, "first", gate)
-        return ops.conv2d_backward(ops, x, weight, dconvolved, window, need_dx)
+        return ops.conv2d_backward(ops, x, weight, dconvolved, window, need_dx, **how)
     x, weight, y, dy = launcher.floating(owner, x, weight, y, dy)
     (winners,) = of_dtype(launcher, owner, ("uint8",), winners)
     sizes, gate = _sizes(x.shape, shape, window), y if relu else None

@@ -118,6 +118,20 @@ DEVICE unsigned to_tf32(float x) {
     return __float_as_uint(fmaf(power, 1.0f / 2048, x)) & TF32_BITS;
 }
 
+// A block of a kernel: of the whole grid, or of the share that the kernel has where several are one
+// launch.
+struct Block {
+    unsigned x, y, z;
+    unsigned tall;  // how many there are along y
+};
+
+DEVICE Block block_of_grid() { return {blockIdx.x, blockIdx.y, blockIdx.z, gridDim.y}; }
+
+// Of a share of `wide` x `tall` blocks and any number along z, x fastest.
+DEVICE Block block_of_share(unsigned number, unsigned wide, unsigned tall) {
+    return {number % wide, number / wide % tall, number / wide / tall, tall};
+}
+
 // Whether this block is the last of `blocks` to come here: it may read what all of them have written
 // before, through pointers that are not __restrict__. All threads of a block call it together, once a
 // launch. The counter is 0 before the launch, and again after it.

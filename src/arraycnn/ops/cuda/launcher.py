@@ -27,11 +27,11 @@ MOST_SHARED = 99 * 1024
 """Bytes it may ask for: every device has them from compute capability 8.0 on, and two blocks fit."""
 
 _C_NAMES = {
-    "float32": "float",
-    "float64": "double",
-    "uint8": "unsigned char",
-    "int32": "int",
-    "bool": "bool",
+    "f4": "float",
+    "f8": "double",
+    "u1": "unsigned char",
+    "i4": "int",
+    "b1": "bool",
 }
 
 
@@ -41,9 +41,13 @@ Argument: TypeAlias = Any
 
 @dataclass(frozen=True)
 class Struct:
-    """Arguments, one at least and no structs, that a kernel takes as one: by value, in this order."""
+    """Arguments, one at least and no structs, that a kernel takes as one: by value, in this order.
+
+    ``name`` is the C++ type, for a kernel whose text is made for it.
+    """
 
     members: tuple[Argument, ...]
+    name: str = ""
 
     def __post_init__(self) -> None:
         if not self.members:  # an empty struct has a byte in C++, and none in NumPy
@@ -195,6 +199,19 @@ class Launcher(ABC):
         """
         self.launch(generated(text), kernel, grid, block, args, shared)
 
+    def launch_shared(
+        self,
+        grids: tuple[Size, ...],
+        text: str,
+        kernel: str,
+        grid: Size,
+        block: Size,
+        args: tuple[Argument, ...],
+        shared: int = 0,
+    ) -> None:
+        """`launch_source` of a kernel whose blocks are, one after another, those of several grids."""
+        self.launch_source(text, kernel, grid, block, args, shared)
+
     def floating(self, owner: str, *arrays: Array) -> tuple[Array, ...]:
         """``arrays`` in C order; InvalidTypeError unless ours and all float32 or all float64."""
         self.ours(owner, *arrays)
@@ -218,7 +235,7 @@ class Launcher(ABC):
 
 def c_name(array: Array) -> str:
     """The C type of ``array``'s elements, as kernels are named by it."""
-    return _C_NAMES[str(array.dtype)]
+    return _C_NAMES[array.dtype.str[1:]]
 
 
 def blocks(count: int, per_block: int) -> int:

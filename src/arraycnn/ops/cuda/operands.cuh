@@ -16,6 +16,10 @@ struct alignas(sizeof(T) * COUNT) Pack {
     T at[COUNT];
 };
 
+// What `Math` multiplies.
+template <typename Math>
+using Number = typename Math::Number;
+
 // A tile of an operand in shared memory: lines of numbers side by side, each followed by a gap.
 template <bool ALONG_K, int OUTER, int DEPTH, int GAP>
 struct Lines {

@@ -31,8 +31,9 @@ constexpr int STAGES = 3;  // tiles of each operand in shared memory, as in tile
 // With `column_sums`, the blocks of the first row also store there the sums of b's columns.
 template <typename Math, typename FormA, typename FormB, typename A, typename B, typename Target,
           typename Epilogue>
-DEVICE void tile_product(const A& a, const B& b, const Target& target, const Epilogue& epilogue,
-                         long long first_k, long long last_k, typename Math::Number* column_sums) {
+DEVICE void tile_product(const Block& at, const A& a, const B& b, const Target& target,
+                         const Epilogue& epilogue, long long first_k, long long last_k,
+                         typename Math::Number* column_sums) {
     using T = typename Math::Number;
     using TileA = typename Math::template Tile<FormA::ALONG_K, Math::ROWS>;
     using TileB = typename Math::template Tile<FormB::ALONG_K, Math::COLUMNS>;
@@ -43,8 +44,8 @@ DEVICE void tile_product(const A& a, const B& b, const Target& target, const Epi
 
     const int thread = threadIdx.x;
     const unsigned across = (unsigned)((target.columns + Math::COLUMNS - 1) / Math::COLUMNS);
-    const long long row = (long long)(blockIdx.x / across) * Math::ROWS;
-    const long long column = (long long)(blockIdx.x % across) * Math::COLUMNS;
+    const long long row = (long long)(at.x / across) * Math::ROWS;
+    const long long column = (long long)(at.x % across) * Math::COLUMNS;
     const bool summing = column_sums && row == 0;
     if (row >= target.rows && !summing) return;
     typename Math::template Sums<FormA::ALONG_K, FormB::ALONG_K> sums;

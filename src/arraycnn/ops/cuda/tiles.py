@@ -1,31 +1,21 @@
 """Launch code that every product of tiles.cuh shares: which tiles, and how many blocks to a sum."""
 
-import math
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import Argument, Launcher, Size, Struct, blocks, c_name
+from arraycnn.ops.cuda.launcher import Argument, Launcher, blocks
 
 _DEPTH = 16
 """Steps of k that a block has in shared memory at once; splits begin at multiples of it."""
-
-_MOST_OF_A_TILE = 64 * 1024
-"""Bytes of a tile's parts that its last block adds up by itself: more take it longer than a second
-kernel does, of which all multiprocessors take a share."""
 
 _STAGES = 3
 """Tiles of each operand in shared memory, as in tiles.cuh: two are on their way."""
 
 _LEAST_STEPS = 8 * _DEPTH
 """Of a split, so that its product takes longer than beginning and ending it."""
-
-_MOST_STEPS = 2**31 - 1024
-"""Of a split: kernels count those of a block in 32 bits."""
 
 _MULTIPROCESSORS = 132
 """Of an H200. A constant, so that the order of a sum depends on its shape and on nothing else."""
@@ -127,6 +117,11 @@ class Plan:
     splits: int
     per_split: int
 
+    @property
+    def block_time(self) -> float:
+        """Of a block, in multiply-adds of one multiprocessor."""
+        return self.per_split * self.tile.rows * self.tile.columns / self.tile.rate
+
 
 @lru_cache(maxsize=4096)
 def tiling(
@@ -161,10 +156,11 @@ def _plan(tile: Tile, rows: int, columns: int, depth: int, products: int) -> tup
     splits = max(1, blocks(depth, per_split))
     # A block alone on its multiprocessor leaves half of it idle.
     each = max(2, blocks(count * splits, _MULTIPROCESSORS))
-    time = each * per_split * tile.rows * tile.columns / tile.rate
+    plan = Plan(tile, splits, per_split)
+    time = each * plan.block_time
     if splits > 1:
         time += _COST_OF_PART * splits * products * rows * columns
-    return time, Plan(tile, splits, per_split)
+    return time, plan
 
 
 @dataclass(frozen=True)
@@ -247,67 +243,7 @@ def weight_gradient(
     return Result(y, dbias, late.epilogue)
 
 
-def launch_product(
-    launcher: Launcher,
-    file: str,
-    kernel: str,
-    forms: tuple[str, str],
-    chosen: Plan,
-    shape: tuple[int, int],
-    operands: tuple[Array | None, ...],
-    result: Result,
-    sizes: tuple[int, ...],
-    products: int = 1,
-    adds_parts: bool = False,
-) -> Result:
-    """Start a kernel on tiles of ``shape``, and add up its parts where it is split; ``result``.
-
-    Of a result ``in_parts`` these may be left: then the arrays returned have an axis of them in front.
-
-    The kernel is ``kernel<the tile, *forms, an epilogue>``, where the forms are those of the operands;
-    it takes (*operands, y, column_sums, *sizes, per_split, epilogue). One that ``adds_parts`` takes
-    whole_y, whole_sums and counters behind the sizes, None where it must not.
-    """
-    if chosen.per_split > _MOST_STEPS:
-        message = (
-            f"{kernel} on CUDA: a block adds up at most {_MOST_STEPS} products of "
-            f"a sum, got {chosen.per_split}; use smaller arrays"
-        )
-        raise InvalidValueError(message)
-    y, column_sums = result.y, result.column_sums
-    split = chosen.splits > 1
-    if split:
-        y = launcher.empty((chosen.splits, math.prod(result.y.shape)), result.y.dtype)
-        if column_sums is not None:
-            column_sums = launcher.empty((chosen.splits, *column_sums.shape), y.dtype)
-    by_last = adds_parts and split and _are_few(chosen)
-    whole = (result.y, result.column_sums, launcher.counter()) if by_last else (None,) * 3
-    rows = shape[0] if column_sums is None else max(1, shape[0])  # which no row has
-    tiles = blocks(rows, chosen.tile.rows) * blocks(shape[1], chosen.tile.columns)
-    _launch(
-        launcher,
-        bias_relu() if split and not by_last else result.epilogue,  # which is done to whole sums
-        file,
-        f"{kernel}<{', '.join((chosen.tile.math, *forms))}>",
-        (tiles, chosen.splits, products),
-        (chosen.tile.threads,),
-        (*operands, y, column_sums, *sizes, *(whole if adds_parts else ()), chosen.per_split),
-        _shared_bytes(chosen.tile, forms),
-    )
-    if split and not by_last and result.in_parts:
-        return Result(y.reshape(chosen.splits, *result.y.shape), column_sums)
-    if split and not by_last:
-        _sum_splits(launcher, chosen.splits, y, column_sums, shape[1], result)
-    return result
-
-
-def _are_few(chosen: Plan) -> bool:
-    """Whether the last block of each tile adds up the parts of it."""
-    tile = chosen.tile
-    return chosen.splits * tile.rows * tile.columns * tile.itemsize <= _MOST_OF_A_TILE
-
-
-def _shared_bytes(tile: Tile, forms: tuple[str, str]) -> int:
+def shared_bytes(tile: Tile, forms: tuple[str, str]) -> int:
     """Of the stages of a block."""
     numbers = 0
     for form_, outer in zip(forms, (tile.rows, tile.columns), strict=True):
@@ -315,51 +251,6 @@ def _shared_bytes(tile: Tile, forms: tuple[str, str]) -> int:
         count, length = (outer, _DEPTH) if along_k else (_DEPTH, outer)
         numbers += count * (length + tile.gaps[not along_k])
     return _STAGES * numbers * tile.itemsize
-
-
-def _sum_splits(
-    launcher: Launcher,
-    splits: int,
-    parts: Array,
-    column_parts: Array | None,
-    columns: int,
-    result: Result,
-) -> None:
-    size = parts.shape[1]
-    total = size if column_parts is None else size + columns
-    _launch(
-        launcher,
-        result.epilogue,
-        "tiles",
-        f"sum_splits<{c_name(parts)}>",
-        (blocks(total, 32),),
-        (32, 8),
-        (parts, column_parts, result.y, result.column_sums, splits, size, columns),
-    )
-
-
-def _launch(
-    launcher: Launcher,
-    epilogue: Epilogue,
-    file: str,
-    kernel: str,
-    grid: Size,
-    block: Size,
-    args: tuple[Argument, ...],
-    shared: int = 0,
-) -> None:
-    """Start ``kernel`` with an epilogue as its last argument."""
-    if epilogue.name:
-        kernel = f"{kernel.removesuffix('>')}, {epilogue.name}>"
-    simple = (int, np.generic, type(None))
-    arrays = [member for member in epilogue.members if not isinstance(member, simple)]
-    launcher.ours("an epilogue", *arrays)
-    args = (*args, Struct(epilogue.members))
-    if epilogue.text:
-        text = f'#include "{file}.cu"\n{epilogue.text}\n'
-        launcher.launch_source(text, kernel, grid, block, args, shared)
-    else:
-        launcher.launch(file, kernel, grid, block, args, shared)
 
 
 def form(launcher: Launcher, along_k: bool, operand: Array, gate: Array | None = None) -> str:

@@ -11,6 +11,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.checks import check_shape
 from arraycnn.ops.cuda.launcher import Launcher
+from arraycnn.ops.cuda.products import Product, launch_gradients, launch_product
 from arraycnn.ops.cuda.tiles import (
     Epilogue,
     Late,
@@ -18,7 +19,6 @@ from arraycnn.ops.cuda.tiles import (
     bias_relu,
     form,
     kind,
-    launch_product,
     tiling,
     weight_gradient,
 )
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def matmul(launcher: Launcher, a: Array, b: Array, *, precision: str) -> Array:
-    return _product(launcher, "matmul", a, b, precision)[0]
+    return launch_product(launcher, _product(launcher, "matmul", a, b, precision)).y
 
 
 def dense(
@@ -40,14 +40,17 @@ def dense(
     *,
     precision: str,
 ) -> Array:
-    return _product(launcher, "dense", x, weight, precision, bias=bias)[0]
+    return launch_product(launcher, _product(launcher, "dense", x, weight, precision, bias=bias)).y
 
 
 def dense_with_epilogue(
     launcher: Launcher, x: Array, weight: Array, epilogue: Epilogue, *, precision: str
 ) -> Array:
     """``x @ weight``, each number of it as the epilogue has it."""
-    return _product(launcher, "dense_with_epilogue", x, weight, precision, epilogue=epilogue)[0]
+    owner = "dense_with_epilogue"
+    return launch_product(
+        launcher, _product(launcher, owner, x, weight, precision, epilogue=epilogue)
+    ).y
 
 
 def dense_relu(
@@ -60,7 +63,10 @@ def dense_relu(
     precision: str,
 ) -> Array:
     """max(`dense`, 0)."""
-    return _product(launcher, "dense_relu", x, weight, precision, bias=bias, relu=True)[0]
+    owner = "dense_relu"
+    return launch_product(
+        launcher, _product(launcher, owner, x, weight, precision, bias=bias, relu=True)
+    ).y
 
 
 def dense_backward(
@@ -73,11 +79,14 @@ def dense_backward(
     *,
     precision: str,
     late: Late | None = None,
+    together: bool = False,
 ) -> tuple[Array | None, Array, Array]:
-    """With ``late``, dweight is what that makes of it."""
+    """With ``late``, dweight is what that makes of it; ``together``, one kernel makes both gradients
+    where one can."""
     owner = "dense_backward"
-    dx = _product(launcher, owner, dy, weight.T, precision)[0] if need_dx else None
-    return dx, *_product(launcher, owner, x.T, dy, precision, sums=True, late=late)
+    dx = _product(launcher, owner, dy, weight.T, precision) if need_dx else None
+    dweight = _product(launcher, owner, x.T, dy, precision, sums=True, late=late)
+    return launch_gradients(launcher, dx, dweight, together and late is None)
 
 
 def dense_relu_backward(
@@ -91,15 +100,15 @@ def dense_relu_backward(
     *,
     precision: str,
     late: Late | None = None,
+    together: bool = False,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of `dense_relu`, whose output was ``y``: (dx or None, dweight, dbias)."""
     owner = "dense_relu_backward"
     check_shape(f"{owner} on CUDA: y", y, dy.shape)
     y, dy = launcher.floating(owner, y, dy)
-    dx = None
-    if need_dx:
-        dx = _product(launcher, owner, dy, weight.T, precision, gate_a=y)[0]
-    return dx, *_product(launcher, owner, x.T, dy, precision, gate_b=y, sums=True, late=late)
+    dx = _product(launcher, owner, dy, weight.T, precision, gate_a=y) if need_dx else None
+    dweight = _product(launcher, owner, x.T, dy, precision, gate_b=y, sums=True, late=late)
+    return launch_gradients(launcher, dx, dweight, together and late is None)
 
 
 def _product(
@@ -116,8 +125,8 @@ def _product(
     sums: bool = False,
     epilogue: Epilogue | None = None,
     late: Late | None = None,
-) -> tuple[Array, Array]:
-    """(``a @ b``, sums of the columns of ``b`` or None).
+) -> Product:
+    """``a @ b``; with ``sums``, those of the columns of ``b``, too.
 
     A gate, in C order as its operand, makes 0 of the numbers where it is not above 0.
     """
@@ -143,8 +152,7 @@ def _product(
     forms = form(launcher, not a_turned, a, gate_a), form(launcher, b_turned, b, gate_b)
     needs = {"gated": gate is not None, "singly": set(forms) == {"Form<true, 1>"}}
     chosen = tiling(kind(precision, a), rows, columns, depth, **needs)
-    launch_product(
-        launcher,
+    return Product(
         "matmul",
         "matmul",
         forms,
@@ -155,7 +163,6 @@ def _product(
         (rows, columns, depth),
         adds_parts=True,
     )
-    return result.y, result.column_sums
 
 
 def _is_turned(matrix: Array) -> bool:

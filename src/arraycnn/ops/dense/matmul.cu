@@ -14,13 +14,13 @@ struct OfWhole {
 
 // The last of the blocks that share a tile adds up what all of them have left in `parts`, in order.
 template <typename Math, typename T, typename Epilogue>
-DEVICE void sum_parts(const T* parts, const T* column_parts, T* y, T* column_sums, int* counters,
-                      long long rows, long long columns, const Epilogue& epilogue) {
-    if (!is_last_block(counters + blockIdx.x, gridDim.y)) return;
-    const int splits = gridDim.y;
+DEVICE void sum_parts(const Block& at, const T* parts, const T* column_parts, T* y, T* column_sums,
+                      int* counters, long long rows, long long columns, const Epilogue& epilogue) {
+    if (!is_last_block(counters + at.x, at.tall)) return;
+    const int splits = at.tall;
     const unsigned across = (unsigned)((columns + Math::COLUMNS - 1) / Math::COLUMNS);
-    const long long row = (long long)(blockIdx.x / across) * Math::ROWS;
-    const long long first = (long long)(blockIdx.x % across) * Math::COLUMNS;
+    const long long row = (long long)(at.x / across) * Math::ROWS;
+    const long long first = (long long)(at.x % across) * Math::COLUMNS;
     constexpr int AT_ONCE = 8;  // numbers of a thread, whose loads are under way together
     for (int i = threadIdx.x; i < Math::ROWS * Math::COLUMNS; i += AT_ONCE * Math::THREADS) {
         T sums[AT_ONCE] = {};
@@ -56,23 +56,34 @@ DEVICE void sum_parts(const T* parts, const T* column_parts, T* y, T* column_sum
 // of `column_sums` (null: not wanted), the sums of the columns of b. With `counters`, one for each
 // tile, these parts are then added up, to `whole` and `whole_sums`. `gate` belongs to whichever operand
 // is GATED.
+template <typename Math, typename FormA, typename FormB, typename Epilogue>
+DEVICE void matmul_block(const Block& at, const Number<Math>* a, const Number<Math>* b,
+                         const Number<Math>* gate, Number<Math>* y, Number<Math>* column_sums,
+                         long long rows, long long columns, long long depth, Number<Math>* whole,
+                         Number<Math>* whole_sums, int* counters, long long per_split,
+                         const Epilogue& epilogue) {
+    using T = Number<Math>;
+    const long long first = at.y * per_split;
+    const long long last = first + per_split < depth ? first + per_split : depth;
+    const Matrix<T, FormA::ALONG_K> left{a, gate, rows, depth};
+    const Matrix<T, FormB::ALONG_K> right{b, gate, columns, depth};
+    const Rows<T> target{y + at.y * rows * columns, rows, columns};
+    const OfWhole<T, Epilogue> each{epilogue, !counters};
+    tile_product<Math, FormA, FormB>(at, left, right, target, each, first, last,
+                                     column_sums ? column_sums + at.y * columns : nullptr);
+    // Two parts of a large tile are more than launch_product in tiles.py lets one block add up.
+    if constexpr (2 * Math::ROWS * Math::COLUMNS * sizeof(T) <= 64 * 1024) {
+        if (counters)
+            sum_parts<Math>(at, y, column_sums, whole, whole_sums, counters, rows, columns, epilogue);
+    }
+}
+
 template <typename Math, typename FormA, typename FormB,
           typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
 __global__ void __launch_bounds__(Math::THREADS, 1)
 matmul(const T* a, const T* b, const T* gate, T* y, T* column_sums, long long rows,
        long long columns, long long depth, T* whole, T* whole_sums, int* counters,
        long long per_split, Epilogue epilogue) {
-    const long long first = blockIdx.y * per_split;
-    const long long last = first + per_split < depth ? first + per_split : depth;
-    const Matrix<T, FormA::ALONG_K> left{a, gate, rows, depth};
-    const Matrix<T, FormB::ALONG_K> right{b, gate, columns, depth};
-    const Rows<T> target{y + blockIdx.y * rows * columns, rows, columns};
-    const OfWhole<T, Epilogue> each{epilogue, !counters};
-    tile_product<Math, FormA, FormB>(left, right, target, each, first, last,
-                                     column_sums ? column_sums + blockIdx.y * columns : nullptr);
-    // Two parts of a large tile are more than launch_product in tiles.py lets one block add up.
-    if constexpr (2 * Math::ROWS * Math::COLUMNS * sizeof(T) <= 64 * 1024) {
-        if (counters)
-            sum_parts<Math>(y, column_sums, whole, whole_sums, counters, rows, columns, epilogue);
-    }
+    matmul_block<Math, FormA, FormB>(block_of_grid(), a, b, gate, y, column_sums, rows, columns,
+                                     depth, whole, whole_sums, counters, per_split, epilogue);
 }

@@ -23,6 +23,14 @@ from arraycnn.program.render.cuda.pending import PendingSums
 from arraycnn.program.render.opaque_calls import calling
 
 
+def _how(op: str) -> dict[str, bool]:
+    """What is asked of a kernel of gradients: those of a layer in one launch, and of a convolution's
+    weights parts of sums, which are added up in one kernel for all."""
+    if not op.endswith("_backward") or not op.startswith(("conv2d", "dense")):
+        return {}
+    return {"together": True} | ({"in_parts": True} if op.startswith("conv2d") else {})
+
+
 class CudaLaunches:
     """The launches of a schedule, ready to be made for arrays of its inputs.
 
@@ -137,8 +145,7 @@ class CudaLaunches:
         if group.epilogue is not None:
             self._run_with_epilogue(step, group.epilogue, launcher, ops, held)
             return
-        how = {"in_parts": True} if head.op in ("conv2d_backward", "conv2d_relu_backward") else {}
-        result = head_result(head, ops, held, **how)
+        result = head_result(head, ops, held, **_how(head.op))
         for part in step.writes:
             array = result if part is head else result[part.attrs[0]]
             if len(array.shape) > len(part.shape):

@@ -1,0 +1,95 @@
+"""Kernels side by side in one launch: the same numbers as one after the other, to the last bit."""
+
+import numpy as np
+import pytest
+
+from arraycnn.errors import InvalidValueError
+from arraycnn.ops.cuda import products
+from arraycnn.ops.cuda.beside import Start, launch_beside
+from arraycnn.ops.cuda.record import cuda_kernels
+from arraycnn.ops.window import Window
+from host_cuda import HostLauncher, check
+
+
+def normal(*shape, dtype="float64"):
+    return np.random.default_rng(sum(shape)).normal(size=shape).astype(dtype)
+
+
+def started(cuda):
+    """The names of the kernels that ``cuda`` starts from now on."""
+    names, start = [], cuda.start
+    cuda.start = lambda file, kernel, *rest: (
+        names.append(kernel.partition("<")[0]),
+        start(file, kernel, *rest),
+    )
+    return names
+
+
+def compared(gradients, **how):
+    """Names of the kernels of ``gradients`` of one launch, whose numbers are those of two."""
+    together = check(lambda cuda: gradients(cuda, together=True, **how))
+    for one, other in zip(together, gradients(HostLauncher(), **how), strict=True):
+        np.testing.assert_array_equal(one, other)
+    cuda = HostLauncher()
+    names = started(cuda)
+    gradients(cuda, together=True, **how)
+    return [name.rpartition("_")[0] if "_and_" in name else name for name in names]
+
+
+def test_both_gradients_of_a_convolution():
+    """Of a stride, whose phases are a third axis of the grid; parts of sums are along the second."""
+    window = Window((3, 3), (2, 1), (1, 1, 0, 1))
+    x, weight, dy = normal(20, 9, 8, 3), normal(3, 3, 3, 5), normal(20, 5, 7, 5)
+    y = np.maximum(normal(20, 5, 7, 5), 0)
+
+    def gradients(cuda, **how):
+        ops = cuda_kernels(cuda)
+        return ops.conv2d_relu_backward(ops, x, weight, y, dy, window, True, **how)
+
+    assert compared(gradients) == ["conv2d_dweight_and_conv2d_dx", "sum_splits"]
+    assert compared(gradients, in_parts=True) == ["conv2d_dweight_and_conv2d_dx"]
+
+
+def test_both_gradients_of_a_dense_layer():
+    """Of which the last blocks of tiles add up parts: each with counters of its own."""
+    x, weight, dy = (
+        normal(*shape, dtype="float32") for shape in ((300, 40), (40, 300), (300, 300))
+    )
+
+    def gradients(cuda, **how):
+        return cuda_kernels(cuda).dense_backward(None, x, weight, dy, True, **how)
+
+    assert compared(gradients) == ["matmul_and_matmul"]
+    dx, dweight, dbias = gradients(HostLauncher(), together=True)
+    np.testing.assert_allclose(dx, dy @ weight.T, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(dweight, x.T @ dy, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(dbias, dy.sum(axis=0), rtol=0, atol=1e-3)
+
+
+def test_one_gradient_or_too_few_counters_are_launches_of_their_own(monkeypatch):
+    x, weight, dy = (
+        normal(*shape, dtype="float32") for shape in ((300, 40), (40, 300), (300, 300))
+    )
+
+    def names_of(need_dx):
+        cuda = HostLauncher()
+        names = started(cuda)
+        cuda_kernels(cuda).dense_backward(None, x, weight, dy, need_dx, together=True)
+        return names
+
+    assert names_of(False) == ["matmul"]
+    monkeypatch.setattr(products, "COUNTERS", 20)
+    assert names_of(True) == ["matmul", "matmul"]
+
+
+def test_kernels_of_no_blocks_are_left_out():
+    cuda = HostLauncher()
+    names = started(cuda)
+    launch_beside(cuda, [Start("matmul", "matmul<>", (0, 1, 1), (64,), ())])
+    assert names == []
+
+
+def test_blocks_of_several_sizes_are_refused():
+    starts = [Start("matmul", "matmul<>", (1,), (size,), ()) for size in (64, 128)]
+    with pytest.raises(InvalidValueError, match=r"blocks of one size, got \(64,\), \(128,\)"):
+        launch_beside(HostLauncher(), starts)
