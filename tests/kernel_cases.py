@@ -192,6 +192,7 @@ GROUPED = {  # x, groups, filters, window
     "two groups": ((2, 6, 5, 6), 2, 4, Window((3, 3), (1, 1), (1, 1, 1, 1))),
     "depthwise": ((2, 7, 6, 5), 5, 5, Window((3, 2), (2, 1), (1, 0, 0, 1))),
     "several a channel": ((2, 5, 5, 3), 3, 6, Window((2, 2), dilation=(2, 1))),
+    "more padding than window": ((2, 3, 2, 4), 4, 4, Window((2, 3), (3, 2), (5, 1, 3, 4))),
 }
 POOLS = {
     "2x2": ((3, 7, 6, 5), Window((2, 2), (2, 2))),

@@ -105,6 +105,34 @@ def test_conv2d_backward_is_the_adjoint_of_conv2d(shape_and_window, filters):
     np.testing.assert_array_equal(same[0], dweight)
 
 
+@given(
+    images_and_windows(),
+    st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    st.tuples(st.integers(0, 4), st.integers(0, 4)),
+    st.integers(1, 2),
+)
+def test_depthwise_gradients_are_the_adjoint_of_loops(shape_and_window, dilation, more, multiplier):
+    """Also where windows see nothing but padding, and where pixels lie beyond the last one."""
+    (images, height, width, channels), window = shape_and_window
+    top, bottom, left, right = window.padding
+    padding = (top + more[0], bottom + more[1], left + more[1], right + more[0])
+    window = Window(window.kernel_size, window.stride, padding, dilation)
+    tall, wide = window.extent
+    shape = (images, max(height, tall), max(width, wide), channels + 1)
+    filters = multiplier * (channels + 1)
+    x, other = whole_numbers(shape), whole_numbers(shape, seed=1)
+    weight = whole_numbers((*window.kernel_size, 1, filters), seed=2)
+    changed = whole_numbers(weight.shape, seed=3)
+    settings = window.stride, window.padding, window.dilation
+    y = convolution_by_loops(other, weight, None, *settings)
+    np.testing.assert_array_equal(GENERIC.grouped_conv2d(GENERIC, other, weight, None, window), y)
+    dy = whole_numbers(y.shape, seed=4)
+    dx, dweight, _ = GENERIC.grouped_conv2d_backward(GENERIC, x, weight, dy, window, True)
+    assert np.sum(other * dx) == np.sum(y * dy)
+    by_weight = convolution_by_loops(x, changed, None, *settings)
+    assert np.sum(changed * dweight) == np.sum(by_weight * dy)
+
+
 @given(images_and_windows())
 def test_avg_pool2d_backward_is_the_adjoint_of_avg_pool2d(shape_and_window):
     (images, height, width, channels), window = shape_and_window

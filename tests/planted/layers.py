@@ -6,6 +6,8 @@ LAYERS, ONNX, TORCH = (
     "export/test_export_torch.py",
 )
 
+_DEPTHWISE = "ops/test_ops.py -k depthwise"
+
 FAULTS = [
     ("layers/activation.py", "return dy * self.derivative(", "return self.derivative(", LAYERS + "SiLU"),
     ("layers/leaky_relu.py", "xp.ones_like(x), self.slope)", "xp.ones_like(x), 0.0)", LAYERS + "LeakyReLU"),
@@ -55,6 +57,13 @@ FAULTS = [
     ("ops/conv2d/grouped.py", "total = product if total is None else total + product", "total = product", LAYERS + "groups"),
     ("ops/conv2d/grouped.py", "xp.sum(xp.reshape(dx, (*x.shape, filters // x.shape[3])), axis=4)", "dx[..., :x.shape[3]]", LAYERS + "groups"),
     ("ops/conv2d/grouped.py", "return *_depthwise_backward(x, weight, dy, window, need_dx), dbias", "return *_depthwise_backward(x, weight, dy, window, need_dx), dbias * 2", LAYERS + "groups"),
+    ("ops/conv2d/grouped.py", "first = max(0, -(before // stride))", "first = 0", _DEPTHWISE),
+    ("ops/conv2d/grouped.py", "(room - 1 - before) // stride + 1", "dy.shape[axis + 1]", _DEPTHWISE),
+    ("ops/conv2d/grouped.py", "before + stride * first", "before + first", _DEPTHWISE),
+    ("ops/conv2d/grouped.py", "stride, before = window.stride[axis], extent - 1", "stride, before = window.stride[axis], extent", _DEPTHWISE),
+    ("ops/conv2d/grouped.py", "spread[:, last_row - i : last_row - i + rows", "spread[:, i : i + rows", _DEPTHWISE),
+    ("ops/conv2d/grouped.py", "last_column - j : last_column - j + columns", "j : j + columns", _DEPTHWISE),
+    ("ops/conv2d/grouped.py", "dx = product if dx is None else dx + product", "dx = product", _DEPTHWISE),
     ("ops/window.py", "(i * down, j * right)", "(i, j * right)", LAYERS + "dilation"),
     ("ops/window.py", "_same_padding(width, wide, step[1])", "_same_padding(width, kernel[1], step[1])", LAYERS + "dilation"),
     ("ops/jax_kernels.py", "rhs_dilation=window.dilation", "rhs_dilation=(1, 1)", "ops/test_engine_kernels.py -k 'grouped and jax'"),

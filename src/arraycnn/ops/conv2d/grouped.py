@@ -7,11 +7,10 @@ makes one loop of them. Where pixels of the window lie apart, it is a product of
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from arraycnn.ops import generic
-from arraycnn.ops.arrays import Array, array_namespace
+from arraycnn.ops.arrays import Array, array_namespace, at, device
 from arraycnn.ops.window import Window
 
 if TYPE_CHECKING:
@@ -138,8 +137,40 @@ def _depthwise_backward(
     if not need_dx:
         return None, dweight
     factors = xp.reshape(weight, (-1, filters))
-    parts = [dy * factors[place, :] for place in range(math.prod(window.kernel_size))]
-    dx = generic.scatter(parts, images.shape, window)
+    dx = None
+    for place, pixels in enumerate(_seen_by(dy, window, x.shape[1:3])):
+        product = pixels * factors[place, :]
+        dx = product if dx is None else dx + product
     if x.shape[3] != filters:
         dx = xp.sum(xp.reshape(dx, (*x.shape, filters // x.shape[3])), axis=4)
     return dx, dweight
+
+
+def _seen_by(dy: Array, window: Window, image: tuple[int, int]) -> list[Array]:
+    """For each place of the window, ``dy`` where a pixel lies at that place, (N, H, W, F), else 0.
+
+    So each pixel gathers its gradient, and none is added to in memory. All are views of one frame of
+    zeros, in which the numbers of ``dy`` lie as far apart as the window steps.
+    """
+    xp = array_namespace(dy)
+    frame, numbers = [dy.shape[0]], [slice(None)]
+    lies = [slice(None)]
+    for axis, (size, extent) in enumerate(zip(image, window.extent, strict=True)):
+        stride, before = window.stride[axis], extent - 1 - window.padding[2 * axis]
+        first = max(0, -(before // stride))  # windows before it see nothing but padding
+        room = size + extent - 1
+        last = min(dy.shape[axis + 1], (room - 1 - before) // stride + 1)
+        numbers.append(slice(first, last))
+        start = before + stride * first
+        lies.append(slice(start, start + stride * (last - first - 1) + 1, stride))
+        frame.append(room)
+    zeros = xp.zeros((*frame, dy.shape[3]), dtype=dy.dtype, device=device(dy))
+    spread = at(zeros)[*lies, :].set(dy[*numbers, :])
+    rows, columns = image
+    last_row, last_column = (extent - 1 for extent in window.extent)
+    return [
+        spread[
+            :, last_row - i : last_row - i + rows, last_column - j : last_column - j + columns, :
+        ]
+        for i, j in window.offsets()
+    ]
