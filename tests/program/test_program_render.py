@@ -249,6 +249,28 @@ def test_loops_of_many_blocks(shape):
     check_rendered(scheduled(program), values, interpret(program, values), 1e-9)
 
 
+@pytest.mark.parametrize("lanes", [1, 3, 4, 7, 8, 20, 33])
+def test_rows_of_several_axes_whose_pixels_move_alike(lanes):
+    """Rows that are cut anywhere into blocks, and vectors that are as wide as there are lanes."""
+    x = np.random.default_rng(8).normal(size=(5, 44, 41, lanes))
+    weight = np.random.default_rng(9).normal(size=(4, lanes))
+
+    def function(x, weight):
+        xp = array_namespace(x)
+        pixels = [x[:, i : i + 42, j : j + 39, :] for i, j in ((0, 0), (1, 0), (0, 2), (2, 1))]
+        products = [pixel * weight[place, :] for place, pixel in enumerate(pixels)]
+        mixed = products[0] - products[1] * products[2] + products[3]
+        turned = xp.permute_dims(pixels[1], (0, 3, 1, 2)) * 2.0
+        return mixed * 3.0, turned, [xp.sum(one, axis=(0, 1, 2)) for one in (mixed, *products)]
+
+    def run(x, weight):
+        *written, sums = function(x, weight)
+        return (*written, *sums)
+
+    program, values = traced(run, x, weight)
+    check_rendered(scheduled(simplified(program)), values, interpret(program, values), 1e-9)
+
+
 @pytest.mark.parametrize(("size", "filters"), [(5, 2), (5, 5), (3, 1)])
 def test_loops_of_a_chain_keep_to_their_image(size, filters):
     """Of 18, 45 and 1 numbers: all together make whole vectors, or not, and an image never does."""

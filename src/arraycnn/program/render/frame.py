@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -89,6 +89,29 @@ class Frame:
         index.add_incoming(following, build.block)
         build.cbranch(build.icmp_signed("<", following, last), body, after)
         build.position_at_end(after)
+
+    @contextmanager
+    def repeat_to(self, first: Any, last: Any) -> Iterator[tuple[Any, Callable[[Any], None]]]:
+        """A loop in the code from ``first`` to before ``last``; what is emitted inside gets where it
+        stands, and tells where it goes on."""
+        build, cell = self.build, self.cell(first)
+        asks, body, after = (self._function.append_basic_block() for _ in range(3))
+        build.branch(asks)
+        build.position_at_end(asks)
+        place = build.load(cell)
+        build.cbranch(build.icmp_signed("<", place, last), body, after)
+        build.position_at_end(body)
+        yield place, lambda following: build.store(following, cell)
+        build.branch(asks)
+        build.position_at_end(after)
+
+    @contextmanager
+    def repeat_by(self, first: Any, last: Any, count: Any) -> Iterator[tuple[Any, Any]]:
+        """A loop in the code over parts of ``count``, each with its beginning and its end."""
+        with self.repeat_to(first, last) as (begin, goes_to):
+            end = self.smaller(self.build.add(begin, count), last)
+            yield begin, end
+            goes_to(end)
 
     def first_lanes(self, count: Any) -> Any:
         """A mask of so many lanes."""

@@ -182,6 +182,9 @@ def layout(step: Step, held: Set[Node], apart: bool = False) -> Layout:
     wide = any(i.dtype.itemsize == 8 for i in instructions)
     width = 1 if one_by_one else 8 if wide else 16
     split = not rows and bool(last) and (not axes or last[0][0])
+    lanes = math.prod(group[1] for group in last)
+    while not split and width > 4 and 2 * lanes <= width:
+        width //= 2  # else half of every vector would be empty
 
     def walk(access: Access | None) -> Walk | None:
         if access is None:
@@ -199,7 +202,7 @@ def layout(step: Step, held: Set[Node], apart: bool = False) -> Layout:
         targets=tuple(walks[count:]),
         outer=tuple(group[1] for group in outer),
         rows=tuple(group[1] for group in rows),
-        lanes=math.prod(group[1] for group in last),
+        lanes=lanes,
         width=width,
         split=split,
         lanes_reduced=bool(last) and last[0][0],

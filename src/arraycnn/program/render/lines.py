@@ -22,19 +22,25 @@ class Point:
     Attributes
     ----------
     row : integer of the code, or None before the rows
+    rows : list of integers of the code
+        The same as the index along each axis of rows.
     lane : integer of the code
         The first lane.
     mask, count : or None
         Which lanes count, and how many, where not all do.
     known : dict
         Values of lines.
+    moved : dict
+        How far places lie from their starts, by their strides.
     """
 
     row: Any
+    rows: list[Any]
     lane: Any
     mask: Any
     count: Any
     known: dict[int, Any] = field(default_factory=dict)
+    moved: dict[Any, Any] = field(default_factory=dict)
 
 
 class Lines(Frame):
@@ -66,19 +72,26 @@ class Lines(Frame):
 
     def offset(self, name: str, reach: Reach, point: Point) -> Any:
         """How far the number of the first lane lies from an array's first."""
-        build, offset = self.build, self.field(f"{name} start")
-        if reach.outer:
-            for axis, index in enumerate(self.outer):
-                offset = build.add(offset, build.mul(index, self.field(f"{name} outer {axis}")))
-        if self._moves(reach):
-            for axis, index in enumerate(self.indices(point.row, "row", self.code.row_axes)):
-                offset = build.add(offset, build.mul(index, self.field(f"{name} row {axis}")))
-        if reach.lane == 0:
-            return offset
-        lane = point.lane
-        if reach.lane == "s":
-            lane = build.mul(lane, self.field(f"{name} lane"))
-        return build.add(offset, lane)
+        return self.build.add(self._moved(reach, point), self.field(f"{name} start"))
+
+    def _moved(self, reach: Reach, point: Point) -> Any:
+        """How far that is from where the place has its start: once for all that move alike."""
+        key = reach.strides, self._moves(reach)
+        if key not in point.moved:
+            build, name = self.build, f"strides {reach.strides}"
+            offset = self.integer(0)
+            if reach.outer:
+                for axis, index in enumerate(self.outer):
+                    offset = build.add(offset, build.mul(index, self.field(f"{name} outer {axis}")))
+            if self._moves(reach):
+                for axis, index in enumerate(point.rows):
+                    offset = build.add(offset, build.mul(index, self.field(f"{name} row {axis}")))
+            if reach.lane != 0:
+                apart = reach.lane == "s"
+                lane = build.mul(point.lane, self.field(f"{name} lane")) if apart else point.lane
+                offset = build.add(offset, lane)
+            point.moved[key] = offset
+        return point.moved[key]
 
     def write(self, name: str, reach: Reach, value: Any, dtype: np.dtype, point: Point) -> None:
         """Write a vector where a result lies."""
@@ -87,7 +100,8 @@ class Lines(Frame):
         if reach.lane == 1:
             self.store_vector(value, pointer, dtype, point.mask)
         else:
-            self.scattered(value, pointer, self.field(f"{name} lane"), dtype, point.count)
+            stride = self.field(f"strides {reach.strides} lane")
+            self.scattered(value, pointer, stride, dtype, point.count)
 
     def _moves(self, reach: Reach) -> bool:
         """Whether a place changes with the rows, which may be the last axis cut into vectors."""
@@ -98,7 +112,7 @@ class Lines(Frame):
         if line.op == "number":
             return self._number(name, line, dtype)
         if line.op == "coordinate":
-            start = self._spread_lanes(name, line, self.offset(name, _reach(line), point))
+            start = self._spread_lanes(line, self.offset(name, _reach(line), point))
             return self.values.converted(start, _INT64, dtype)
         if line.op in ("load", "gather"):
             return self._load(name, line, point)
@@ -122,12 +136,12 @@ class Lines(Frame):
             number = self.build.fptrunc(number, ir.FloatType())
         return self.values.spread(number)
 
-    def _spread_lanes(self, name: str, line: Line, offset: Any) -> Any:
+    def _spread_lanes(self, line: Line, offset: Any) -> Any:
         """Where the number of each lane lies."""
         where = self.values.spread(offset)
         if _reach(line).lane == 0:
             return where
-        stride = self.values.spread(self.field(f"{name} lane"))
+        stride = self.values.spread(self.field(f"strides {_reach(line).strides} lane"))
         return self.build.add(where, self.build.mul(self.values.lanes(), stride))
 
     def _load(self, name: str, line: Line, point: Point) -> Any:
@@ -137,13 +151,13 @@ class Lines(Frame):
         if line.op == "gather":
             taken = self._taken(name, self.value(line.inputs[0], point))
             if not self._lanes_agree(line.inputs[0]):
-                where = self.build.add(self._spread_lanes(name, line, offset), taken)
+                where = self.build.add(self._spread_lanes(line, offset), taken)
                 return self.gathered(pointer, where, dtype, point.mask)
             offset = self.build.add(offset, self.build.extract_element(taken, place(0)))
         if reach.lane == 0:
             return self.values.spread(self.load(self.build.gep(pointer, [offset]), dtype))
         if reach.lane == "s":
-            where = self._spread_lanes(name, line, offset)
+            where = self._spread_lanes(line, offset)
             return self.gathered(pointer, where, dtype, point.mask)
         return self.load_vector(self.build.gep(pointer, [offset]), dtype, point.mask)
 

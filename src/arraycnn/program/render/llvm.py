@@ -6,6 +6,8 @@ computed before their loop; the rows of a reduction go to four interleaved sums 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -37,12 +39,21 @@ class LoopKernel(Lines):
         beyond = build.add(first, self.field("per block"))
         if code.blocks_of_rows:
             self._mine = self.block  # where this block leaves results of reductions
-            self._across(first, self.smaller(beyond, self.field("rows")))
+            self._tiles(first, self.smaller(beyond, self.field("rows")))
             return
         with self.repeat(first, self.smaller(beyond, self.field("outer points"))) as point:
             self._mine = point
             self.outer = self.indices(point, "outer", code.outer_axes)
-            self._across(zero, self.field("rows"))
+            self._tiles(zero, self.field("rows"))
+
+    def _tiles(self, first: Any, last: Any) -> None:
+        """All of the rows from ``first`` to ``last``: where none is reduced, some at a time, so that
+        those stay in the nearest cache while their lanes are walked vector by vector."""
+        if self._reductions or self.code.split:
+            self._across(first, last)
+            return
+        with self.repeat_by(first, last, self.field("tile")) as (begin, end):
+            self._across(begin, end)
 
     def _across(self, first: Any, last: Any) -> None:
         """All lanes of the rows from ``first`` to ``last``."""
@@ -69,21 +80,22 @@ class LoopKernel(Lines):
     def _strip(self, first: Any, last: Any, lane: Any, count: Any) -> None:
         """The rows of one vector of lanes; of fewer lanes where ``count`` says so."""
         build = self.build
-        steady = Point(None, lane, None if count is None else self.first_lanes(count), count)
+        steady = Point(None, [], lane, None if count is None else self.first_lanes(count), count)
         for number in self.steady:
             self.value(number, steady)
-        ways = _SUMS if self._may_interleave() else 1
+        ways = self._ways()
         sums = [[self.cell(self._start(r)) for r in self._reductions] for _ in range(ways)]
-        rest = build.and_(build.sub(last, first), self.integer(ways - 1))
-        whole = build.sub(last, rest)
-        if ways > 1:
-            with self.repeat(first, whole, ways) as row:
-                for way in range(ways):
-                    self._row(build.add(row, self.integer(way)), steady, sums[way])
-        else:
-            whole = first
-        with self.repeat(whole, last) as row:
-            self._row(row, steady, sums[0])
+        with self._runs(first, last) as (begin, end, outer, back):
+            rest = build.and_(build.sub(end, begin), self.integer(ways - 1))
+            whole = build.sub(end, rest)
+            if ways > 1:
+                with self.repeat(begin, whole, ways) as row:
+                    for way in range(ways):
+                        self._row(build.add(row, self.integer(way)), outer, back, steady, sums[way])
+            else:
+                whole = begin
+            with self.repeat(whole, end) as row:
+                self._row(row, outer, back, steady, sums[0])
         for number, result in enumerate(self._reductions):
             parts = [build.load(cells[number]) for cells in sums]
             while len(parts) > 1:
@@ -91,15 +103,37 @@ class LoopKernel(Lines):
                 parts = [self.values.reduced(result.op, dtype_of(result), a, b) for a, b in pairs]
             self._keep(number, result, parts[0], steady)
 
-    def _may_interleave(self) -> bool:
-        return (
-            bool(self._reductions)
-            and not any(map(reductions.is_place, self._reductions))
-            and len(self.code.lines) <= _LONG
-        )
+    @contextmanager
+    def _runs(self, first: Any, last: Any) -> Iterator[tuple[Any, Any, list[Any], Any]]:
+        """The rows from ``first`` to ``last`` in runs along the last of their axes.
 
-    def _row(self, row: Any, steady: Point, sums: list[Any]) -> None:
-        point = Point(row, steady.lane, steady.mask, steady.count, dict(steady.known))
+        What is emitted inside gets where a run begins and ends, the index along each axis but the last,
+        and what a row's number is less than that along the last. So nothing is divided for a row.
+        """
+        build, axes = self.build, self.code.row_axes
+        if axes < 2:
+            yield first, last, [], self.integer(0)
+            return
+        size = self.field(f"row {axes - 1}")
+        with self.repeat_to(first, last) as (begin, goes_to):
+            *outer, index = self.indices(begin, "row", axes)
+            back = build.sub(begin, index)
+            end = self.smaller(build.add(back, size), last)
+            yield begin, end, outer, back
+            goes_to(end)
+
+    def _ways(self) -> int:
+        """How many interleaved sums each reduction has: all of them are to stay in registers."""
+        count = len(self._reductions)
+        if not count or any(map(reductions.is_place, self._reductions)):
+            return 1
+        if len(self.code.lines) > _LONG or count > 2 * _SUMS:
+            return 1
+        return _SUMS if count <= _SUMS else _SUMS // 2
+
+    def _row(self, row: Any, outer: list[Any], back: Any, steady: Point, sums: list[Any]) -> None:
+        indices = [*outer, self.build.sub(row, back)] if self.code.row_axes else []
+        point = Point(row, indices, steady.lane, steady.mask, steady.count, dict(steady.known))
         # All is read before anything is written: a result may lie where an operand does.
         values = [self.value(result.line, point) for result in self.code.results]
         cells = iter(sums)

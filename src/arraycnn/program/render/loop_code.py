@@ -7,11 +7,14 @@ another layer of the same kind, or another parameter of an optimizer need no oth
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from arraycnn.program.render.layout import Layout, Walk
+
+TILE = 2**12
+"""Numbers of some rows that stay in the nearest cache, with those of another array or two."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +22,14 @@ class Reach:
     """How an address, or a coordinate, changes: with the outer axes, the rows, the lanes.
 
     ``lane``: 0 where it does not, 1 where lanes lie one after the other, "s" where they are apart.
+    ``strides``: which strides it has. Places that move alike, such as the pixels that a window sees,
+    have theirs in common, and so the code that follows them.
     """
 
     outer: bool
     rows: bool
     lane: int | str
+    strides: int
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class LoopCode:
 def loop_code(layout: Layout) -> LoopCode:
     """The code of a loop."""
     exponents = {i.inputs[1] for i in layout.instructions if i.op == "pow"}
+    known = _known_strides(layout)
     lines = []
     for number, (instruction, walk) in enumerate(
         zip(layout.instructions, layout.walks, strict=True)
@@ -72,7 +79,7 @@ def loop_code(layout: Layout) -> LoopCode:
                 instruction.op,
                 instruction.dtype.name,
                 instruction.inputs,
-                None if walk is None else _reach(walk),
+                None if walk is None else _reach(walk, known),
                 repr(instruction.value) if instruction.op == "number" and literal else None,
             )
         )
@@ -81,7 +88,7 @@ def loop_code(layout: Layout) -> LoopCode:
             root.op,
             number,
             root.target.dtype.name,
-            None if target is None else _reach(target),
+            None if target is None else _reach(target, known),
         )
         for root, number, target in zip(layout.roots, layout.numbers, layout.targets, strict=True)
     )
@@ -103,6 +110,7 @@ def fields(layout: Layout) -> dict[str, int | float]:
     values: dict[str, int | float] = {
         "rows": layout.row_count,
         "per block": layout.per_block,
+        "tile": max(1, TILE // layout.lanes),
         "blocks": layout.blocks,
         "vectors": 1 if layout.split else whole,
         "tail": layout.lanes - whole * layout.width,
@@ -117,7 +125,7 @@ def fields(layout: Layout) -> dict[str, int | float]:
         zip(layout.instructions, layout.walks, strict=True)
     ):
         if walk is not None:
-            values |= _strides(f"line {number}", walk, layout)
+            values[f"line {number} start"] = walk.offset
         if instruction.axis is not None:
             values[f"line {number} taken stride"] = instruction.axis[0]
             values[f"line {number} taken size"] = instruction.axis[1]
@@ -125,23 +133,40 @@ def fields(layout: Layout) -> dict[str, int | float]:
             values[f"line {number} number"] = float(instruction.value)
     for number, target in enumerate(layout.targets):
         if target is not None:
-            values |= _strides(f"result {number}", target, layout)
+            values[f"result {number} start"] = target.offset
+    for strides, number in _known_strides(layout).items():
+        values |= _stride_fields(f"strides {number}", strides, layout)
     return values
 
 
-def _strides(name: str, walk: Walk, layout: Layout) -> dict[str, int | float]:
-    rows = (walk.lane * layout.width,) if layout.split else walk.rows
+_Strides: TypeAlias = tuple[tuple[int, ...], tuple[int, ...], int]
+"""Of a walk: its outer ones, its rows' and its lanes'."""
+
+
+def _strides(walk: Walk) -> _Strides:
+    return walk.outer, walk.rows, walk.lane
+
+
+def _known_strides(layout: Layout) -> dict[_Strides, int]:
+    """The strides of all walks, numbered."""
+    walks = [walk for walk in (*layout.walks, *layout.targets) if walk is not None]
+    return {strides: n for n, strides in enumerate(dict.fromkeys(map(_strides, walks)))}
+
+
+def _stride_fields(name: str, strides: _Strides, layout: Layout) -> dict[str, int | float]:
+    outer, rows, lane = strides
+    if layout.split:
+        rows = (lane * layout.width,)
     return {
-        f"{name} start": walk.offset,
-        **{f"{name} outer {axis}": stride for axis, stride in enumerate(walk.outer)},
+        **{f"{name} outer {axis}": stride for axis, stride in enumerate(outer)},
         **{f"{name} row {axis}": stride for axis, stride in enumerate(rows)},
-        f"{name} lane": walk.lane,
+        f"{name} lane": lane,
     }
 
 
-def _reach(walk: Walk) -> Reach:
+def _reach(walk: Walk, known: dict[_Strides, int]) -> Reach:
     lane: int | str = walk.lane if walk.lane in (0, 1) else "s"
-    return Reach(any(walk.outer), any(walk.rows), lane)
+    return Reach(any(walk.outer), any(walk.rows), lane, known[_strides(walk)])
 
 
 def dtype_of(line: Line | Result) -> np.dtype:
