@@ -8,6 +8,7 @@ import program_cases
 import schedule_oracle
 import test_program_passes
 from arraycnn.ops import Window, array_namespace
+from arraycnn.ops.arrays import at
 from arraycnn.program import memo
 from arraycnn.program.description import description
 from arraycnn.program.heads import HEADS
@@ -152,6 +153,11 @@ def test_what_takes_the_place_of_an_input_ends_a_chain():
         assert [len(c.steps) for c in chains.chains(schedule) if c.images] == [2]
 
 
+def in_a_frame(x):
+    zeros = array_namespace(x).zeros((44, 37), dtype=x.dtype)
+    return at(zeros)[1:41, 3:33].set(x)
+
+
 def with_rows_of(x, y):
     xp = array_namespace(x)
     return x, xp.take(x, xp.asarray([1, 0, 3]), axis=0) + y
@@ -166,6 +172,9 @@ def with_rows_of(x, y):
         (lambda x, y: (x * y, y + 1.0), {"1": 1}, [1, 1]),  # written where the other reads
         (lambda x, y: with_rows_of(x * 2.0, y), {}, [1, 1]),  # read where the other writes
         (lambda x, y: (x + 1.0, array_namespace(x).sum(y)), {}, [1, 1]),
+        (lambda x, y: in_a_frame(x), {}, [5]),  # four slabs of zeros around it
+        (lambda x, y: at(in_a_frame(x))[2:, :].set(1.0), {}, [5, 1, 1]),  # what was written before
+        (lambda x, y: array_namespace(x).concat([x, y[None, :], x]), {}, [3]),
     ],
 )
 def test_loops_that_touch_nothing_of_each_other_run_side_by_side(function, carried, together):

@@ -14,7 +14,7 @@ from arraycnn.program.access import Access
 from arraycnn.program.nodes import Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Step, expression_of
-from arraycnn.program.passes.schedule import Schedule, aligned_bytes
+from arraycnn.program.passes.schedule import Schedule, aligned_bytes, depend, touched
 
 FEWEST_IMAGES = 16
 """Of fewer images a batch is not cut: each launch has threads enough by itself."""
@@ -86,14 +86,16 @@ class _Beside:
     """Loops that touch nothing that another one of them writes."""
 
     def __init__(self, schedule: Schedule) -> None:
-        self._place_of = schedule.place_of
+        self._schedule = schedule
         self._steps: list[Step] = []
         self._read: set[Node] = set()
         self._written: set[Node] = set()
 
     def take(self, step: Step) -> bool:
-        reads, writes = ({self._place_of(n) for n in nodes} for nodes in (step.reads, step.writes))
-        if self._written & (reads | writes) or self._read & writes:
+        reads, writes = touched(step, self._schedule)
+        if self._written & reads or self._read & writes:
+            return False
+        if self._written & writes and any(depend(o, step, self._schedule) for o in self._steps):
             return False
         self._steps.append(step)
         self._read |= reads

@@ -197,10 +197,51 @@ def roots_of(node: Node) -> Iterator[Root]:
             yield Root(node, part, index=(slice(None),) * axis + (slice(first, last),))
             first = last
     elif node.op == "update":
-        yield Root(node, node.inputs[0])
+        if node.inputs[0].op == "full" and all(_is_run(part) for part in node.attrs):
+            yield from _around(node)
+        else:
+            yield Root(node, node.inputs[0])
         yield Root(node, update_value(node), index=node.attrs)
     else:
         yield Root(node, node)
+
+
+def _is_run(part: object) -> bool:
+    return isinstance(part, slice) and part.step in (None, 1)
+
+
+def _around(node: Node) -> Iterator[Root]:
+    """What an update of equal numbers leaves of them: two slabs along each axis, none in another."""
+    ranges = [
+        range(*part.indices(size)) for part, size in zip(node.attrs, node.shape, strict=False)
+    ]
+    (value,) = node.inputs[0].attrs
+    for axis, taken in enumerate(ranges):
+        for first, last in ((0, taken.start), (max(taken.start, taken.stop), node.shape[axis])):
+            index = *(slice(r.start, r.stop) for r in ranges[:axis]), slice(first, last)
+            shape = sliced(dense(node.shape), index).shape
+            if 0 not in shape:
+                slab = Node("full", (), (value,), shape, node.dtype, node.where)
+                yield Root(node, slab, index=index)
+
+
+def write_apart(one: Step, other: Step, node: Node) -> bool:
+    """Whether two loops write parts of ``node`` that have no number in common."""
+    return all(
+        _are_apart(ours.index, theirs.index, node.shape)
+        for ours in one.roots
+        for theirs in other.roots
+        if ours.target is theirs.target is node
+    )
+
+
+def _are_apart(one: tuple | None, other: tuple | None, shape: tuple[int, ...]) -> bool:
+    for a, b, size in zip(one or (), other or (), shape, strict=False):
+        if isinstance(a, slice) and isinstance(b, slice):
+            ours, theirs = range(*a.indices(size)), range(*b.indices(size))
+            if max(ours) < min(theirs) or max(theirs) < min(ours):
+                return True
+    return False
 
 
 def update_value(node: Node) -> Node:

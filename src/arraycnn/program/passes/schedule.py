@@ -18,7 +18,7 @@ from arraycnn.ops.aligned_memory import LINE
 from arraycnn.program.access import Access, dense, sliced
 from arraycnn.program.nodes import Node, Program
 from arraycnn.program.passes.buffers import base
-from arraycnn.program.passes.loops import Root, Step, expression_of, loops
+from arraycnn.program.passes.loops import Root, Step, expression_of, loops, write_apart
 from arraycnn.program.passes.recompute import recompute
 
 _LARGE = 2**20
@@ -112,6 +112,26 @@ def _place_of(node: Node, memory_of: dict[Node, Node]) -> Node:
 
 def aligned_bytes(node: Node) -> int:
     return -(-max(node.nbytes, 1) // LINE) * LINE
+
+
+def touched(step: Step, schedule: Schedule) -> tuple[set[Node], set[Node]]:
+    """Where a step reads and where it writes."""
+    reads, writes = (
+        {schedule.place_of(node) for node in nodes} for nodes in (step.reads, step.writes)
+    )
+    return reads, writes
+
+
+def depend(one: Step, other: Step, schedule: Schedule) -> bool:
+    """Whether two loops touch what one of them writes: other numbers of one buffer are none of it."""
+    reads, writes = touched(one, schedule)
+    other_reads, other_writes = touched(other, schedule)
+    if writes & other_reads or reads & other_writes:
+        return True
+    both = writes & other_writes
+    return bool(both) and not (
+        both <= {*one.writes} & {*other.writes} and all(write_apart(one, other, n) for n in both)
+    )
 
 
 def _without_aliases(program: Program, carried: dict[str, str]) -> Program:

@@ -10,9 +10,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from arraycnn.program.nodes import Node
 from arraycnn.program.passes.loops import Step
-from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.passes.schedule import Schedule, depend, touched
 from arraycnn.program.render.cuda.moments import moments
 
 SMALL = 2**13
@@ -103,14 +102,6 @@ def points(step: Step) -> int:
     return math.prod(step.roots[0].space)
 
 
-def touched(step: Step, schedule: Schedule) -> tuple[set[Node], set[Node]]:
-    """Where a step reads and where it writes."""
-    reads, writes = (
-        {schedule.place_of(node) for node in nodes} for nodes in (step.reads, step.writes)
-    )
-    return reads, writes
-
-
 def _joined(group: Group, step: Step, schedule: Schedule) -> bool:
     """Whether ``step`` could be added to the group, and was."""
     if len(group.beside) == 1:
@@ -120,7 +111,7 @@ def _joined(group: Group, step: Step, schedule: Schedule) -> bool:
             group.beside = [both]
             return True
     fits = sum(_parameters(one, schedule) for one in [*group.loops, step]) <= MOST_PARAMETERS
-    if not any(_depend(other, step, schedule) for other in group.loops):
+    if not any(depend(other, step, schedule) for other in group.loops):
         room = fits and not (group.beside and group.following)
         if room and _are_apart(group.following, schedule):
             # What began as small loops for one block may as well have a block each.
@@ -141,14 +132,7 @@ def _parameters(step: Step, schedule: Schedule) -> int:
 
 def _are_apart(steps: list[Step], schedule: Schedule) -> bool:
     return not any(
-        _depend(one, other, schedule)
+        depend(one, other, schedule)
         for number, other in enumerate(steps)
         for one in steps[:number]
     )
-
-
-def _depend(one: Step, other: Step, schedule: Schedule) -> bool:
-    """Whether two steps touch what one of them writes."""
-    reads, writes = touched(one, schedule)
-    other_reads, other_writes = touched(other, schedule)
-    return bool(writes & (other_reads | other_writes) or reads & other_writes)
