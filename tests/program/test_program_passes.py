@@ -296,6 +296,16 @@ def test_schedules_of_functions_of_all_kinds(function):
     check_schedule(scheduled(program), values, expected)
 
 
+@pytest.mark.parametrize(("pixels", "written"), [(2, 1), (3, 2)])
+def test_what_reads_many_pixels_is_read_and_not_computed_again(pixels, written):
+    def function(x):
+        y = sum(x[:, place : place + 40, :] for place in range(pixels))
+        return array_namespace(x).sum(y, axis=(0, 1)), y * 2.0
+
+    (step,) = scheduled(simplified(traced(function, np.zeros((40, 42, 16)))[0])).steps
+    assert sum(root.op == "write" for root in step.roots) == written
+
+
 def test_an_update_takes_the_place_of_what_nobody_reads_any_more():
     schedule = scheduled(simplified(traced(over_and_over, X)[0]))
     assert len(schedule.memory_of) == 2

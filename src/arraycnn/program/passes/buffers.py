@@ -78,6 +78,8 @@ def _choose_shared(program: Program, users: dict[Node, list[Node]], chosen: set[
             operations[node] += DEAR.get(node.op, 1)
         held = [operand for operand in node.operands if operand in chosen]
         reads[node] = set(held).union(*(reads.get(operand, ()) for operand in inner))
+        if node.op == "slice" and reads[node]:
+            reads[node] = {node}  # other numbers of a buffer are read besides
         if node in chosen or node.kind not in ("pointwise", "take"):
             continue
         big_reads = [read for read in reads[node] if read.size >= BIG]
