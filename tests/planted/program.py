@@ -9,7 +9,11 @@ _EPILOGUES = "program/test_program_epilogues.py"
 
 _CHAINS = "program/test_program_chains.py"
 
+_ROWS = "program/test_program_render.py -k 'rows_of_several or many_blocks'"
+
 _SIDES = "program/test_program_chains.py -k 'side_by_side'"
+
+_PIXELS = "ops/test_numpy_kernels.py -k 'compiled and conv'"
 
 _CALLS = "program/test_program_opaque.py -k 'not True'"
 
@@ -154,8 +158,8 @@ FAULTS = [
     ("program/render/llvm.py", "if steady.mask is not None and not", "if False and not", _RENDER),
     (
         "program/render/loop_code.py",
-        "(walk.lane * layout.width,) if layout.split",
-        "(walk.lane,) if layout.split",
+        "rows = (lane * layout.width,)",
+        "rows = (lane,)",
         _RENDER,
     ),
     (
@@ -360,6 +364,61 @@ FAULTS = [
         "ops/test_numpy_kernels.py -k 'plain and max_pool'",
     ),
     ("program/passes/schedule.py", "and place not in taken", "and True", _PASSES),
+    ("program/passes/schedule.py", "writes & other_reads or", "", _CHAINS),
+    ("program/passes/schedule.py", "and all(write_apart(one, other, n) for n in both)", "", _SIDES),
+    ("program/passes/loops.py", "max(ours) < min(theirs)", "max(ours) <= min(theirs) + 2", _SIDES),
+    ("program/passes/loops.py", "or max(theirs) < min(ours)", "", _SIDES),
+    ("program/passes/loops.py", "(0, taken.start)", "(1, taken.start)", _SIDES),
+    (
+        "program/passes/loops.py",
+        "(max(taken.start, taken.stop), node",
+        "(taken.stop + 1, node",
+        _SIDES,
+    ),
+    ("program/passes/loops.py", "for r in ranges[:axis]", "for r in ranges[:0]", _SIDES),
+    ("program/passes/loops.py", "part.step in (None, 1)", "True", _PASSES),
+    ("program/passes/buffers.py", "reads[node] = {node}  # other", "pass  # other", _PASSES),
+    (
+        "program/render/llvm.py",
+        "end = self.smaller(build.add(back, size), last)",
+        "end = last",
+        _ROWS,
+    ),
+    ("program/render/llvm.py", "back = build.sub(begin, index)", "back = begin", _ROWS),
+    ("program/render/llvm.py", "return _SUMS if count <= _SUMS else _SUMS // 2", "return 3", _ROWS),
+    (
+        "program/render/frame.py",
+        "end = self.smaller(self.build.add(begin, count), last)",
+        "end = self.build.add(begin, count)",
+        _ROWS,
+    ),
+    ("program/render/layout.py", "2 * lanes <= width", "lanes <= width", _ROWS),
+    (
+        "program/render/loop_code.py",
+        "return walk.outer, walk.rows, walk.lane",
+        "return walk.outer[:0], walk.rows, walk.lane",
+        _ROWS,
+    ),
+    (
+        "program/render/lines.py",
+        "key = reach.strides, self._moves(reach)",
+        "key = self._moves(reach)",
+        _ROWS,
+    ),
+    ("program/render/lines.py", 'self.field(f"{name} start")', "self.integer(0)", _ROWS),
+    (
+        "ops/conv2d/compiled_shapes.py",
+        "if window != ONE_PIXEL or pool is not None:",
+        "if pool is not None:",
+        _PIXELS,
+    ),
+    ("ops/conv2d/compiled_shapes.py", "if pixels % n == 0", "if True", _PIXELS),
+    (
+        "ops/conv2d/compiled.py",
+        "else y.reshape(*images[:3], filters)), winners",
+        "else y), winners",
+        _PIXELS,
+    ),
     (
         "program/passes/schedule.py",
         "and _reads_only(step.roots, step, place, dense(root.space))",

@@ -16,7 +16,7 @@ from arraycnn.ops.conv2d import compiled_kernels as convolution
 from arraycnn.ops.conv2d import compiled_phases as phases
 from arraycnn.ops.conv2d import compiled_winograd as winograd
 from arraycnn.ops.conv2d import compiled_winograd_gradients as winograd_gradients
-from arraycnn.ops.conv2d.compiled_shapes import Convolution, odd_lines
+from arraycnn.ops.conv2d.compiled_shapes import Convolution, odd_lines, pixels_in_rows
 from arraycnn.ops.dense import compiled_kernels as dense
 from arraycnn.ops.kernels import Kernels
 from arraycnn.ops.max_pool2d.compiled import has_kernel
@@ -37,6 +37,8 @@ def _forward(
     if bias is None:
         bias = _zeros(weight.shape[3], weight.dtype)
     x, weight, bias = launcher.floating(owner, x, weight, bias)
+    images = x.shape
+    x = pixels_in_rows(x, window, pool)
     shape = Convolution(x, weight, window, pool)
     y = launcher.empty(shape.y_shape, x.dtype)
     winners = launcher.empty(shape.y_shape, "uint8") if pool else None
@@ -53,7 +55,7 @@ def _forward(
             pool=shape.pool_window,
         )  # fmt: skip
         launcher.launch(convolution.forward, shape.images, launch, like=x, room=room, by="block")
-        return y, winners
+        return (y if x.shape == images else y.reshape(*images[:3], filters)), winners
     u = _transformed_filters(launcher, weight, turned=False)
     v_stride, m_stride = shape.place_stride(channels), shape.place_stride(filters)
     tile_rows, _, band_rows = shape.tiles
@@ -88,7 +90,7 @@ def _backward(
     x, weight, dy, y = launcher.floating(owner, x, weight, dy, dy if y is None else y)
     if winners is not None:
         winners = launcher.contiguous(winners)
-    shape = Convolution(x, weight, window, pool)
+    shape = Convolution(pixels_in_rows(x, window, pool), weight, window, pool)
     images, channels, filters, groups = shape.images, shape.channels, shape.filters, shape.groups
     dx = launcher.empty(x.shape, x.dtype) if need_dx else None
     parts = shape.parts if shape.suits_winograd else 1

@@ -23,6 +23,11 @@ MOST_GROUPS = 16
 BAND_BYTES = 256 * 1024
 """What the transformed tiles of a band may take: they are to stay in a core's second cache."""
 
+ONE_PIXEL = Window((1, 1))
+
+_ROW = 128
+"""Pixels, at the most, of a row in which pixels of several rows lie: they stay in the nearest cache."""
+
 _NEAR_BYTES = 2**15
 """Of the nearest cache, for what is read again for each filter."""
 
@@ -77,8 +82,9 @@ class Convolution:
 
     @property
     def has_few_channels(self) -> bool:
-        """Whether a vector of the channels of one pixel would be half empty at least."""
-        return 2 * self.channels <= self.lanes
+        """Whether a vector of one pixel's channels would be half empty at least, and those of the
+        window's next pixels could fill it."""
+        return 2 * self.channels <= self.lanes and self.window != ONE_PIXEL
 
     @property
     def has_nine_taps(self) -> bool:
@@ -187,6 +193,20 @@ class Convolution:
     @property
     def pool_window(self) -> PoolWindow:
         return NO_POOL if self.pool is None else pool_window(self.pool, *self.outputs)
+
+
+def pixels_in_rows(x: np.ndarray, window: Window, pool: Window | None) -> np.ndarray:
+    """``x``, (N, H, W, C), or where outputs are made of one pixel each, its images cut into other rows.
+
+    The pixels of a row are the rows of a product: those of a small image are too few by themselves.
+    So rows become as long as `_ROW` lets them be.
+    """
+    images, height, width, channels = x.shape
+    if window != ONE_PIXEL or pool is not None:
+        return x
+    pixels = height * width
+    row = max((n for n in range(1, min(pixels, _ROW) + 1) if pixels % n == 0), default=0)
+    return x if row <= width else x.reshape(images, pixels // row, row, channels)
 
 
 def odd_lines(count: int, size: int) -> int:
