@@ -61,7 +61,7 @@ FAULTS = [
     ("ops/conv2d/grouped.py", "(room - 1 - before) // stride + 1", "dy.shape[axis + 1]", _DEPTHWISE),
     ("ops/conv2d/grouped.py", "before + stride * first", "before + first", _DEPTHWISE),
     ("ops/conv2d/grouped.py", "stride, before = window.stride[axis], extent - 1", "stride, before = window.stride[axis], extent", _DEPTHWISE),
-    ("ops/conv2d/grouped.py", "spread[:, last_row - i : last_row - i + rows", "spread[:, i : i + rows", _DEPTHWISE),
+    ("ops/conv2d/grouped.py", "last_row - i : last_row - i + rows", "i : i + rows", _DEPTHWISE),
     ("ops/conv2d/grouped.py", "last_column - j : last_column - j + columns", "j : j + columns", _DEPTHWISE),
     ("ops/conv2d/grouped.py", "dx = product if dx is None else dx + product", "dx = product", _DEPTHWISE),
     ("ops/window.py", "(i * down, j * right)", "(i, j * right)", LAYERS + "dilation"),

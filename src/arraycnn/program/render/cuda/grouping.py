@@ -132,7 +132,5 @@ def _parameters(step: Step, schedule: Schedule) -> int:
 
 def _are_apart(steps: list[Step], schedule: Schedule) -> bool:
     return not any(
-        depend(one, other, schedule)
-        for number, other in enumerate(steps)
-        for one in steps[:number]
+        depend(one, other, schedule) for number, other in enumerate(steps) for one in steps[:number]
     )
