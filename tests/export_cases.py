@@ -239,7 +239,7 @@ def model_of(network, input_shape, **settings):
     """A model whose every parameter and state is random, so that no two can be mistaken."""
     model = Model(network, input_shape, **settings)
     rng = np.random.default_rng(6)
-    near_one = lambda array: array + rng.uniform(-0.3, 0.3, array.shape)  # noqa: E731
+    near_one = lambda array: np.asarray(array + rng.uniform(-0.3, 0.3, array.shape))  # noqa: E731
     model.assign(map_leaves(near_one, model.parameters), map_leaves(near_one, model.state))
     return model
 

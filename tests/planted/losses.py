@@ -26,8 +26,6 @@ FAULTS = [
     ("training/state.py", "if state.loss != loss:", "if False:", TRAINING + "'goes_on and not compiled'"),
     ("storage/model_file.py", '{"format_version": LOSS_VERSION, "loss":', '{"loss":', FILES + "version"),
     ("storage/model_file.py", "if model.loss != CROSS_ENTROPY:", "if True:", TRAINING + "file_names"),
-    ("export/onnx.py", '"Sigmoid", [outputs]', '"Softmax", [outputs]', FILES + "onnx"),
-    ("export/onnx.py", "perm=[0, 2, 3, 1]", "perm=[0, 3, 2, 1]", FILES + "onnx"),
     ("export/torch.py", "(*channels, *height_width)", "(*height_width, *channels)", FILES + "module"),
     ("export/safetensors_import.py", "if loss is None and own is not None:", "if False:", FILES + "keep"),
     ("cli/import_weights.py", "model.class_names, model.loss", "model.class_names, None", FILES + "import_command"),

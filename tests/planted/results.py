@@ -27,7 +27,7 @@ FAULTS = [
     ("report/examination.py", "rows(pictures, np.arange(batch))", "rows(pictures, np.arange(batch)[::-1])", CELLS),
     ("export/torch_parts.py", "hashlib.sha256(content).hexdigest() != WEIGHTS_SHA256", "len(content) < 64", "data/test_digests.py -k exported"),
     ("export/torch.py", "names = model.class_names or", "names =", "export/test_export_torch.py"),
-    ("export/onnx.py", "json.dumps(model.class_names)", "json.dumps(sorted(model.class_names))", "export/test_export_names.py"),
+    ("export/onnx/__init__.py", "json.dumps(model.class_names)", "json.dumps(sorted(model.class_names))", "export/test_export_names.py"),
     ("export/safetensors.py", '"input_shape": model.input_shape,', '"input_shape": (*model.input_shape[1::-1], model.input_shape[2]),', "export/test_import_safetensors.py"),
     ("data/dataset.py", "[seed, _TEST_STREAM]", "[0, _TEST_STREAM]", DATA),
     ("data/dataset.py", "min(size * total // whole, size - 1)", "min(size * total // whole, size)", DATA),

@@ -178,32 +178,3 @@ def a_report_on_values(here: Here) -> None:
         examine(model, _IMAGES, _CLASSES)
     model.evaluate(_IMAGES, _VALUES)
     model.predict(_IMAGES)
-
-
-@dataclass(frozen=True)
-class _OfItsOwn(cnn.Loss):
-    """A user's loss that derives from none that says what is predicted."""
-
-    measure = "mean_error"
-
-    def loss_and_gradient(self, xp, outputs, labels):
-        return cnn.MeanSquaredError().loss_and_gradient(xp, outputs, labels)
-
-    def measured(self, xp, outputs, labels):
-        return xp.sum(outputs - labels, axis=1)
-
-    def predictions(self, ops, outputs):
-        return outputs * 2.0
-
-    def label_form(self, output_shape):
-        return output_shape, True
-
-
-@follows("export/onnx.py", "derive it from the one whose predictions it has")
-def a_loss_that_onnx_cannot_finish(here: Here) -> None:
-    pytest.importorskip("onnx", reason="onnx is not installed")
-    from arraycnn.export.onnx import to_onnx
-
-    with here.refused():
-        to_onnx(_fit(_OfItsOwn(), _VALUES))
-    to_onnx(_fit(outside.LogCosh(), _VALUES))

@@ -47,7 +47,10 @@ _KINDS = {
         *("max_pool2d", "max_pool2d_backward", "at_winners"),
         *("dense_relu", "dense_relu_backward", "conv2d_relu", "conv2d_relu_backward"),
         *("conv2d_max_pool2d", "conv2d_max_pool2d_backward"),
+        # Noted for exporters alone: other formats have these as one operation.
+        *("avg_pool2d", "batch_norm", "col2im", "grouped_conv2d", "softmax"),
     },
+    "foreign": {"activation", "conv_transpose2d", "mean"},
     "opaque": {"opaque"},
 }
 _KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops}
@@ -79,6 +82,7 @@ class Node:
         - *update*: the first input with the second written at the index attrs.
         - *head*: an operation with a kernel of its own; attrs as that kernel takes them. One with
           several results has the shape and dtype of the first; *part* picks one, attrs[0].
+        - *foreign*: what an exporter has found to be one operation of another format.
         - *opaque*: a call of Python code, attrs[0], a `Call` (`arraycnn.program.opaque`); several
           results, like such a head. It is never left out, and all are
           made in the order of their tracing: each takes a result of the one before.

@@ -14,7 +14,7 @@ from arraycnn.layers import Sequential
 from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
 from arraycnn.losses import Loss
-from arraycnn.ops import Array, array_namespace
+from arraycnn.ops import Array, Kernels, array_namespace
 from arraycnn.optimizers import Optimizer
 from arraycnn.program.heads import HEADS
 from arraycnn.program.nodes import Program
@@ -164,18 +164,20 @@ def inference_program(
     images: Any,
     dtype: str,
     loss: Loss = CROSS_ENTROPY,
+    ops: Kernels = HEADS,
 ) -> Program:
     """A pass forward: outputs ``logits`` and ``probabilities``, (N, K), from ``images``, (N, ...).
 
-    Or what else the network puts out, and what is predicted of it where the loss is another.
+    Or what else the network puts out, and what is predicted of it where the loss is another. ``ops``
+    says what is traced as a head.
     """
 
     def step(note: Recorder) -> dict[str, Traced]:
         batch = note.input("images", images.shape, images.dtype)
         trees = (inputs_of(note, "params", params), inputs_of(note, "state", state))
         with note.at("outputs", "the network"):
-            logits = infer(located(network), *trees, batch, Context(HEADS, "infer", dtype))
-            return {"logits": logits, "probabilities": loss.predictions(HEADS, logits)}
+            logits = infer(located(network), *trees, batch, Context(ops, "infer", dtype))
+            return {"logits": logits, "probabilities": loss.predictions(ops, logits)}
 
     return trace(step)
 
