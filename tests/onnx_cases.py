@@ -118,6 +118,7 @@ REDUCTIONS = {
     "means": lambda xp, x: x - xp.mean(x, axis=(1, 2), keepdims=True) - xp.mean(x),
     "deviation over the batch": lambda xp, x: x / (xp.std(x, axis=(0, 1, 2)) + 0.5),
     "mean over the batch": lambda xp, x: x - xp.mean(x, axis=0),
+    "of all channels": lambda xp, x: xp.max(x, axis=3) - xp.min(x, axis=-1) * 2.0,
     "half a mean": lambda xp, x: xp.sum(x, axis=3, keepdims=True) / 6.0,
     "product": lambda xp, x: xp.prod(x, axis=1),
     "ends": lambda xp, x: xp.max(x, axis=(1, 3)) - xp.min(x, axis=(-1, 1)),

@@ -25,11 +25,6 @@ class Squareplus(Activation):
     def derivative(self, xp, x):
         return 0.5 * (1.0 + x / xp.sqrt(x * x + self.b))
 
-    def onnx_nodes(self, graph, x):
-        sum_of_squares = graph.node("Add", graph.node("Mul", x, x), graph.constant("b", self.b))
-        doubled = graph.node("Add", x, graph.node("Sqrt", sum_of_squares))
-        return graph.node("Mul", doubled, graph.constant("half", 0.5))
-
     def torch_module(self, input_shape):
         return TorchModule(f"Squareplus({self.b})", source=SQUAREPLUS)
 
@@ -69,12 +64,6 @@ class RMSNorm:
         part = dy * params["scale"]
         along = xp.mean(part * normal, axis=-1, keepdims=True)
         return (part - normal * along) / root, gradients
-
-    def onnx_nodes(self, graph, x):
-        squares = graph.node("ReduceMean", graph.node("Mul", x, x), axes=[1], keepdims=1)
-        root = graph.node("Sqrt", graph.node("Add", squares, graph.constant("epsilon", 1e-6)))
-        shape = (-1, 1, 1) if len(graph.input_shape) == 3 else (-1,)
-        return graph.node("Mul", graph.node("Div", x, root), graph.weight("scale", shape))
 
     def torch_module(self, input_shape):
         return TorchModule(

@@ -196,6 +196,6 @@ FAULTS = [
         "export/channels_first.py",
         'or getattr(layer, "training_only", False)',
         "",
-        "export/test_export_onnx.py -k begin",
+        "export/test_export_torch.py -k begin",
     ),
 ]

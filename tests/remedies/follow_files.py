@@ -528,7 +528,7 @@ def a_residual_of_bytes(here: Here) -> None:
     export_torch(good, here.path / "m.py")
 
 
-@follows("export/channels_first.py", "give class {} a method {}")
+@follows("export/channels_first.py", "give class {} a method torch_module")
 def a_users_layer_says_what_it_is_elsewhere(here: Here) -> None:
     from remedies.follow_layers import Doubled
 

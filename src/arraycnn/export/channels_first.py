@@ -13,7 +13,7 @@ import numpy as np
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import Dense, Flatten, Identity, Rescale, Sequential
 from arraycnn.layers.branches import Branches, is_of_branches
-from arraycnn.layers.export_forms import TwinMethod, twin_method
+from arraycnn.layers.export_forms import names_its_module
 from arraycnn.layers.layer import Layer, Shape
 
 
@@ -39,17 +39,17 @@ class Plan:
     flattened: dict[str, Shape]
 
 
-def plan(network: Layer, input_shape: Shape, twin: TwinMethod) -> Plan:
-    """The `Plan` of ``network`` on images of ``input_shape``, (H, W, C), for what reads ``twin``.
+def plan(network: Layer, input_shape: Shape) -> Plan:
+    """The `Plan` of ``network`` on images of ``input_shape``, (H, W, C), as PyTorch has it.
 
     Raises
     ------
     InvalidTypeError
-        A layer does not say what it is there: it has no ``twin``.
+        A layer does not say what it is there: it has no ``torch_module``.
     InvalidValueError
         A `Residual`, or another layer of branches, takes up raw pixels.
     """
-    walk = _Walk(twin)
+    walk = _Walk()
     walk.keep_order(walk.follow(network, "", _Value(input_shape, raw=True)))
     if walk.takes_pixels and walk.raw_joins:
         message = (
@@ -82,7 +82,6 @@ class _Value:
 
 @dataclass
 class _Walk:
-    twin: TwinMethod
     input_shapes: dict[str, Shape] = field(default_factory=dict)
     takes_pixels: bool = False
     raw_joins: list[str] = field(default_factory=list)
@@ -95,12 +94,12 @@ class _Walk:
             for name, part in layer.named_layers():
                 x = self.follow(part, inside(path, name), x)
             return x
-        if twin_method(layer, self.twin) is None:
+        if not names_its_module(layer):
             name = type(layer).__name__
             message = (
                 f"export: each layer must say what it is there, got {name} at "
-                f"{path or 'the top'}, a class without {self.twin}; "
-                f"give class {name} a method {self.twin}"
+                f"{path or 'the top'}, a class without torch_module; "
+                f"give class {name} a method torch_module"
             )
             raise InvalidTypeError(message)
         if is_of_branches(layer):

@@ -45,7 +45,7 @@ def export_safetensors(model: Model, path: str | Path) -> None:
 
 def to_safetensors(model: Model) -> bytes:
     """The content of the file that `export_safetensors` writes."""
-    layout = plan(model.network, model.input_shape, "torch_module")
+    layout = plan(model.network, model.input_shape)
     arrays = model.parameters | model.state
     about: dict[str, Any] = {
         "network": network_to_config(model.network),

@@ -197,7 +197,7 @@ def _renamed(
 
 def _fill(path: str | Path, model: Model, arrays: dict[str, np.ndarray]) -> None:
     """Give ``model`` the arrays, in its own layouts."""
-    layout = plan(model.network, model.input_shape, "torch_module")
+    layout = plan(model.network, model.input_shape)
     wanted = tensors(model.network, layout)
     lacks = [f"{t.key} {t.torch_shape}" for t in wanted if t.key not in arrays]
     has = [f"{key} {a.shape}" for key, a in arrays.items() if key not in {t.key for t in wanted}]

@@ -59,7 +59,7 @@ def export_torch(model: Model, path: str | Path) -> None:
 
 def torch_source(model: Model, name: str, digest: str) -> str:
     """The text of the Python file called ``name``, whose weights have the SHA-256 ``digest``."""
-    layout = plan(model.network, model.input_shape, "torch_module")
+    layout = plan(model.network, model.input_shape)
     sources: dict[str, None] = {}
     expression = _expression(model.network, layout, sources, "", indent=4)
     height, width, channels = model.input_shape
@@ -87,7 +87,7 @@ def definition(model: Model) -> tuple[str, str]:
 
     Raises InvalidTypeError where a layer has no ``torch_module``.
     """
-    layout = plan(model.network, model.input_shape, "torch_module")
+    layout = plan(model.network, model.input_shape)
     sources: dict[str, None] = {}
     expression = _expression(model.network, layout, sources, "", indent=0)
     return "\n".join(sources), expression

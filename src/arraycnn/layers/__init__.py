@@ -14,7 +14,7 @@ from arraycnn.layers.dropout import Dropout
 from arraycnn.layers.dropout2d import Dropout2d
 from arraycnn.layers.elastic_deformation import ElasticDeformation
 from arraycnn.layers.elu import ELU
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.flatten import Flatten
 from arraycnn.layers.gelu_tanh import GELUTanh
 from arraycnn.layers.global_avg_pool2d import GlobalAvgPool2d
@@ -127,7 +127,6 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "MaxPool2d",
-    "OnnxGraph",
     "RandomAffine",
     "RandomBrightness",
     "RandomContrast",

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.branches import NumberedBranches
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Shape, with_n
 from arraycnn.ops import Array
 
@@ -52,9 +52,6 @@ class Add(NumberedBranches):
 
     def split(self, dy: Array, outputs: list[Array]) -> list[Array]:
         return [dy] * len(outputs)
-
-    def onnx_nodes(self, graph: OnnxGraph, *outputs: str) -> str:
-        return graph.node("Sum", *outputs)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("Add", source=_TORCH)

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import (
     Context,
     Shape,
@@ -75,9 +75,6 @@ class Augmentation(ABC):
         if context.mode == "infer":
             return dy, {}
         return self.gradient(residuals, dy), {}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return x
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("nn.Identity()")

@@ -5,13 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
 from arraycnn.layers.pool_padding import (
     check_pool_padding,
     cut,
     inside,
-    onnx_attributes,
     padded,
     torch_pool,
 )
@@ -70,10 +69,6 @@ class AvgPool2d:
         window = self.window(x.shape[1], x.shape[2])
         whole, shape = inside(x, window)
         return cut(context.ops.avg_pool2d_backward(dy, shape, whole), x, window), {}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        window = self.window(*graph.input_shape[:2])
-        return graph.node("AveragePool", x, **onnx_attributes(window), count_include_pad=1)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         window = self.window(*input_shape[:2])

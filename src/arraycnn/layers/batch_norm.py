@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import (
     Context,
     Shape,
@@ -84,10 +84,6 @@ class BatchNorm:
         if dx is not None:
             dx = array_namespace(dx).reshape(dx, dy.shape)
         return dx, {"weight": dweight, "bias": dbias}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        arrays = [graph.weight(name) for name in ("weight", "bias", "mean", "variance")]
-        return graph.node("BatchNormalization", x, *arrays, epsilon=self.epsilon)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         settings = f"{input_shape[-1]}, eps={self.epsilon}, momentum={self.momentum}"

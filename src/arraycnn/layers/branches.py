@@ -18,8 +18,7 @@ from arraycnn.ops import Array
 class Branches(ABC):
     """A layer made of branches; a subclass says which they are, and how outputs are joined.
 
-    Exporters call its ``onnx_nodes`` with one name for each output, and its ``torch_module`` for
-    the class that takes the branches' modules.
+    Its ``torch_module`` names the class that takes the branches' modules.
     """
 
     @abstractmethod

@@ -5,7 +5,7 @@ from itertools import accumulate
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.branches import NumberedBranches
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Shape, with_n
 from arraycnn.ops import Array, array_namespace
 
@@ -51,9 +51,6 @@ class Concatenate(NumberedBranches):
     def split(self, dy: Array, outputs: list[Array]) -> list[Array]:
         ends = list(accumulate(output.shape[-1] for output in outputs))
         return [dy[..., start:end] for start, end in zip([0, *ends], ends, strict=False)]
-
-    def onnx_nodes(self, graph: OnnxGraph, *outputs: str) -> str:
-        return graph.node("Concat", *outputs, axis=1)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("Concatenate", source=_TORCH)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.initial_values import Initial, check_initial, initial_values
 from arraycnn.layers.layer import (
     Context,
@@ -139,21 +139,6 @@ class Conv2d:
         backward = ops.grouped_conv2d_backward if self.is_grouped else ops.conv2d_backward
         dx, dweight, dbias = backward(context.ops, x, params["weight"], dy, window, need_dx)
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        window = self.window(*graph.input_shape[:2])
-        top, bottom, left, right = window.padding
-        arrays = [graph.weight(name) for name in (["weight", "bias"] if self.bias else ["weight"])]
-        grouped: dict[str, Any] = {}
-        if self.is_grouped:
-            grouped = {"dilations": window.dilation, "group": self.groups}
-        return graph.node(
-            *("Conv", x, *arrays),
-            **grouped,
-            kernel_shape=window.kernel_size,
-            strides=window.stride,
-            pads=[top, left, bottom, right],
-        )
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         height, width, channels = input_shape

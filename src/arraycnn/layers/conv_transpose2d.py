@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.initial_values import Initial, check_initial, initial_values
 from arraycnn.layers.layer import (
     Context,
@@ -152,19 +152,6 @@ class ConvTranspose2d:
             for axis in (0, 1)
         )
         return rows, columns
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        size = graph.input_shape[0], graph.input_shape[1]
-        window = self.window(*size)
-        top, bottom, left, right = window.padding
-        arrays = [graph.weight(name) for name in (["weight", "bias"] if self.bias else ["weight"])]
-        return graph.node(
-            *("ConvTranspose", x, *arrays),
-            kernel_shape=window.kernel_size,
-            strides=window.stride,
-            pads=[top, left, bottom, right],
-            output_padding=self._beyond(*size),
-        )
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         height, width, channels = input_shape

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.initial_values import Initial, check_initial, initial_values
 from arraycnn.layers.layer import (
     Context,
@@ -86,10 +86,6 @@ class Dense:
             context.ops, x, params["weight"], dy, need_dx
         )
         return dx, {"weight": dweight, "bias": dbias} if self.bias else {"weight": dweight}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        arrays = [graph.weight(name) for name in (["weight", "bias"] if self.bias else ["weight"])]
-        return graph.node("Gemm", x, *arrays, transB=1)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         bias = "" if self.bias else ", bias=False"

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_floating
 from arraycnn.ops import Array
 from arraycnn.ops.random_bits import layer_key
@@ -62,9 +62,6 @@ class Dropout:
             return dy, {}
         (keep,) = residuals
         return context.ops.dropout_backward(dy, keep, self.rate), {}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return x
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule(f"nn.Dropout({self.rate})")

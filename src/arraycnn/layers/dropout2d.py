@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Shape, check_image_shape
 from arraycnn.layers.whole_dropout import WholeDropout
 
@@ -23,9 +23,6 @@ class Dropout2d(WholeDropout):
     def drawn(self, input_shape: Shape) -> Shape:
         _, _, channels = check_image_shape("Dropout2d", input_shape)
         return 1, 1, channels
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return x
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule(f"nn.Dropout2d({self.rate})")

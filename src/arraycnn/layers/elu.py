@@ -6,7 +6,7 @@ from typing import Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.activation import Activation
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array
 from arraycnn.setting_checks import check_number
@@ -38,9 +38,6 @@ class ELU(Activation):
 
     def derivative(self, xp: Any, x: Array) -> Array:
         return xp.where(x > 0.0, 1.0, self.alpha * xp.exp(xp.minimum(x, 0.0)))
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return graph.node("Elu", x, alpha=float(self.alpha))
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule(f"nn.ELU({self.alpha})")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree
 from arraycnn.ops import Array, array_namespace
 
@@ -32,10 +32,6 @@ class Flatten:
             return None, {}
         (x,) = residuals
         return array_namespace(dy).reshape(dy, x.shape), {}
-
-    # The order of the numbers, where it matters, is the exporters' concern: only they see who reads it.
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return graph.node("Flatten", x, axis=1)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("nn.Flatten()")

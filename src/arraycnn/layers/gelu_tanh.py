@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arraycnn.layers.activation import Activation
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array
 
@@ -31,14 +31,6 @@ class GELUTanh(Activation):
 
     def _tanh(self, xp: Any, x: Array) -> Array:
         return xp.tanh(_SCALE * (x + _CUBE * (x * x * x)))
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        # The node Gelu is younger than the opset.
-        cube = graph.node("Mul", graph.node("Mul", x, x), x)
-        inner = graph.node("Add", x, graph.node("Mul", cube, graph.constant("cube", _CUBE)))
-        t = graph.node("Tanh", graph.node("Mul", inner, graph.constant("scale", _SCALE)))
-        half = graph.node("Mul", x, graph.constant("half", 0.5))
-        return graph.node("Mul", half, graph.node("Add", t, graph.constant("one", 1.0)))
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule('nn.GELU(approximate="tanh")')

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
 from arraycnn.ops import Array, array_namespace
 
@@ -40,9 +40,6 @@ class GlobalAvgPool2d:
         (x,) = residuals
         share = dy / float(x.shape[1] * x.shape[2])
         return array_namespace(dy).broadcast_to(share[:, None, None, :], x.shape), {}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return graph.node("Flatten", graph.node("GlobalAveragePool", x), axis=1)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("GlobalAvgPool2d()", source=_TORCH)

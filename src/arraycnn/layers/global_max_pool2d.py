@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.arrays import device
@@ -49,9 +49,6 @@ class GlobalMaxPool2d:
         places = xp.arange(x.shape[1] * x.shape[2], dtype=winners.dtype, device=device(winners))
         dx = xp.where(winners == places[None, :, None], dy[:, None, :], 0.0)
         return xp.reshape(dx, x.shape), {}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return graph.node("Flatten", graph.node("GlobalMaxPool", x), axis=1)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("GlobalMaxPool2d()", source=_TORCH)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
 from arraycnn.ops import Array, array_namespace
 from arraycnn.setting_checks import check_count, check_number
@@ -83,17 +83,6 @@ class GroupNorm:
         """``x`` as (N, H, W, groups, channels of a group)."""
         shape = (*x.shape[:3], self.groups, x.shape[3] // self.groups)
         return array_namespace(x).reshape(x, shape)
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        # The node GroupNormalization is younger than the opset: a group is a channel of another image.
-        height, width, channels = graph.input_shape
-        rows = graph.node("Reshape", x, graph.constant("grouped", [0, self.groups, -1]))
-        scale, shift = (graph.constant(f"{n:.0f}", [n] * self.groups) for n in (1.0, 0.0))
-        normal = graph.node("InstanceNormalization", rows, scale, shift, epsilon=self.epsilon)
-        shape = graph.constant("ungrouped", [0, channels, height, width])
-        normal = graph.node("Reshape", normal, shape)
-        weight, bias = (graph.weight(name, (-1, 1, 1)) for name in ("weight", "bias"))
-        return graph.node("Add", graph.node("Mul", normal, weight), bias)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule(f"nn.GroupNorm({self.groups}, {input_shape[2]}, eps={self.epsilon})")

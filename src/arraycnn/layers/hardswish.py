@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arraycnn.layers.activation import Activation
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array
 
@@ -19,9 +19,6 @@ class Hardswish(Activation):
     def derivative(self, xp: Any, x: Array) -> Array:
         inside = xp.where(xp.abs(x) < 3.0, x, 0.0)
         return (_ramp(xp, x) + inside) / 6.0
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return graph.node("HardSwish", x)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("nn.Hardswish()")

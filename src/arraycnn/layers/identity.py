@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree
 from arraycnn.ops import Array
 
@@ -28,9 +28,6 @@ class Identity:
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
     ) -> tuple[Array | None, Tree]:
         return dy if need_dx else None, {}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return x
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("nn.Identity()")

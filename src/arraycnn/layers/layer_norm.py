@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_floating, with_n
 from arraycnn.ops import Array, array_namespace
 from arraycnn.setting_checks import check_number
@@ -78,18 +78,6 @@ class LayerNorm:
         mean = xp.mean(part, axis=-1, keepdims=True)
         share = xp.mean(part * normal, axis=-1, keepdims=True)
         return inverse_deviation * (part - mean - normal * share), gradients
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        # The node LayerNormalization takes the last axes only, and channels are the first here.
-        means = {"axes": [1], "keepdims": 1}
-        centred = graph.node("Sub", x, graph.node("ReduceMean", x, **means))
-        variance = graph.node("ReduceMean", graph.node("Mul", centred, centred), **means)
-        epsilon = graph.constant("epsilon", self.epsilon)
-        deviation = graph.node("Sqrt", graph.node("Add", variance, epsilon))
-        shape = (-1, *(1 for _ in graph.input_shape[1:]))
-        weight, bias = (graph.weight(name, shape) for name in ("weight", "bias"))
-        normal = graph.node("Div", centred, deviation)
-        return graph.node("Add", graph.node("Mul", normal, weight), bias)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         settings = f"({input_shape[-1]}, eps={self.epsilon})"

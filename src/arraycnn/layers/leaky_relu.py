@@ -6,7 +6,7 @@ from typing import Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.activation import Activation
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array
 from arraycnn.setting_checks import check_number
@@ -37,9 +37,6 @@ class LeakyReLU(Activation):
 
     def derivative(self, xp: Any, x: Array) -> Array:
         return xp.where(x > 0.0, xp.ones_like(x), self.slope)
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return graph.node("LeakyRelu", x, alpha=float(self.slope))
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule(f"nn.LeakyReLU({self.slope})")

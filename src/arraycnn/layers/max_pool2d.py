@@ -7,13 +7,12 @@ from typing import Any, Literal
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
 from arraycnn.layers.pool_padding import (
     check_pool_padding,
     cut,
     inside,
-    onnx_attributes,
     padded,
     torch_pool,
 )
@@ -81,10 +80,6 @@ class MaxPool2d:
         whole, shape = inside(x, window)
         dx = context.ops.max_pool2d_backward(dy, winners, shape, whole, self.ties)
         return cut(dx, x, window), {}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        window = self.window(*graph.input_shape[:2])
-        return graph.node("MaxPool", x, **onnx_attributes(window))
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         window = self.window(*input_shape[:2])

@@ -4,7 +4,6 @@ So no kernel of any library knows of it.
 """
 
 from dataclasses import replace
-from typing import Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.export_forms import TorchModule
@@ -60,13 +59,6 @@ def cut(dx: Array, x: Array, window: Window) -> Array:
         return dx
     top, _, left, _ = window.padding
     return dx[:, top : top + x.shape[1], left : left + x.shape[2], :]
-
-
-def onnx_attributes(window: Window) -> dict[str, Any]:
-    """What both pools of ONNX are told."""
-    top, bottom, left, right = window.padding
-    pads = {"pads": [top, left, bottom, right]} if any(window.padding) else {}
-    return {"kernel_shape": window.kernel_size, "strides": window.stride, **pads}
 
 
 def torch_pool(

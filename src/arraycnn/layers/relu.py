@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_floating
 from arraycnn.ops import Array
 
@@ -33,9 +33,6 @@ class ReLU:
             return None, {}
         (y,) = residuals
         return context.ops.relu_backward(dy, y), {}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return graph.node("Relu", x)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("nn.ReLU()")

@@ -8,12 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule, by_channel
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, with_n
 from arraycnn.ops import Array, array_namespace
 from arraycnn.setting_checks import check_number
 
-_ONNX_FLOAT = 1  # TensorProto.FLOAT
 _TORCH = '''
 class Rescale(nn.Module):
     """Pixels of one byte to (x / 255 - mean) / std, each of these a number or one for each channel."""
@@ -124,14 +123,6 @@ class Rescale:
             for channel, (mean, std) in enumerate(self.by_channel(x.shape[-1]))
         ]
         return array_namespace(x).stack(parts, axis=-1)
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        numbers = graph.node("Cast", x, to=_ONNX_FLOAT)
-        shares = graph.node("Div", numbers, graph.constant("largest", 255.0))
-        y = graph.node("Sub", shares, graph.constant("shift", by_channel(self.mean)))
-        if self.std == 1.0:
-            return y
-        return graph.node("Div", y, graph.constant("scale", by_channel(self.std)))
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule(repr(self), source=_TORCH)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, with_n
 from arraycnn.ops import Array, array_namespace
 
@@ -84,13 +84,6 @@ class Reshape:
             return None, {}
         (x,) = residuals
         return array_namespace(dy).reshape(dy, x.shape), {}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        shape = self.of(graph.input_shape)
-        if len(graph.input_shape) == 3:
-            x = graph.node("Transpose", x, perm=[0, 2, 3, 1])
-        x = graph.node("Reshape", x, graph.constant("shape", [0, *shape]))
-        return graph.node("Transpose", x, perm=[0, 3, 1, 2]) if len(shape) == 3 else x
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule(f"Reshape{tuple(self.of(input_shape))}", source=_TORCH)

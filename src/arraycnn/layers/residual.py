@@ -6,7 +6,7 @@ from typing import ClassVar, Self
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.branches import Branches
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Layer, Shape, check_layer
 from arraycnn.ops import Array
 
@@ -74,9 +74,6 @@ class Residual(Branches):
 
     def split(self, dy: Array, outputs: list[Array]) -> list[Array]:
         return [dy, dy]
-
-    def onnx_nodes(self, graph: OnnxGraph, *outputs: str) -> str:
-        return graph.node("Add", *outputs)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("Residual", source=_TORCH)

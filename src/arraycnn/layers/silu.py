@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arraycnn.layers.activation import Activation
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Shape
 from arraycnn.layers.sigmoid import sigmoid
 from arraycnn.ops import Array
@@ -23,9 +23,6 @@ class SiLU(Activation):
     def derivative(self, xp: Any, x: Array) -> Array:
         s = sigmoid(xp, x)
         return s + x * s * (1.0 - s)
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return graph.node("Mul", x, graph.node("Sigmoid", x))
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("nn.SiLU()")

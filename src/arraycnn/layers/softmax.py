@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_floating
 from arraycnn.ops import Array, array_namespace
 
@@ -37,9 +37,6 @@ class Softmax:
         (y,) = residuals
         along_y = array_namespace(dy).sum(dy * y, axis=-1, keepdims=True)
         return y * (dy - along_y), {}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return graph.node("Softmax", x, axis=1)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("nn.Softmax(dim=1)")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Shape
 from arraycnn.layers.whole_dropout import WholeDropout
 
@@ -37,9 +37,6 @@ class StochasticDepth(WholeDropout):
 
     def drawn(self, input_shape: Shape) -> Shape:
         return (1,) * len(input_shape)
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return x
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule(f"StochasticDepth({self.rate})", source=_TORCH)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arraycnn.layers.activation import Activation
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array
 
@@ -19,9 +19,6 @@ class Tanh(Activation):
     def derivative(self, xp: Any, x: Array) -> Array:
         y = xp.tanh(x)
         return 1.0 - y * y
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        return graph.node("Tanh", x)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("nn.Tanh()")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.arrays import pad
@@ -97,14 +97,6 @@ class Upsample2d:
         first, last = wide[_along(axis, 0, 1)], wide[_along(axis, size + 1, size + 2)]
         dx = wide[_along(axis, 1, size + 1)] + _padded(first, axis, 0, size - 1)
         return dx + _padded(last, axis, size - 1, 0)
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        scales = graph.constant("scales", [1.0, 1.0, *map(float, self.scales)])
-        settings: dict[str, Any] = {"mode": "linear"}
-        if self.method == "nearest":
-            settings = {"mode": "nearest", "nearest_mode": "floor"}
-            settings["coordinate_transformation_mode"] = "asymmetric"
-        return graph.node("Resize", x, "", scales, **settings)
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         settings = f'scale_factor={self.scales}, mode="{self.method}"'

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.layers.export_forms import OnnxGraph, TorchModule
+from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.layer import Context, Shape, Tree, check_image_shape, check_images
 from arraycnn.ops import Array
 from arraycnn.ops.arrays import pad
@@ -67,10 +67,6 @@ class ZeroPad2d:
             return None, {}
         top, bottom, left, right = self.sides
         return dy[:, top : dy.shape[1] - bottom, left : dy.shape[2] - right, :], {}
-
-    def onnx_nodes(self, graph: OnnxGraph, x: str) -> str:
-        top, bottom, left, right = self.sides
-        return graph.node("Pad", x, graph.constant("pads", [0, 0, top, left, 0, 0, bottom, right]))
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         top, bottom, left, right = self.sides

@@ -77,7 +77,7 @@ def torch_module_of(model: Model) -> Any:
     names: dict[str, Any] = {"torch": torch, "nn": torch.nn, "__name__": "twin"}
     exec(source, names)  # what export_torch writes for the same network
     module = eval(expression, names).to(getattr(torch, model.dtype))
-    layout = plan(model.network, model.input_shape, "torch_module")
+    layout = plan(model.network, model.input_shape)
     arrays = model.parameters | model.state
     weights = {t.key: t.to_torch(arrays[t.name]) for t in tensors(model.network, layout)}
     module.load_state_dict({key: torch.from_numpy(array) for key, array in weights.items()}, False)
