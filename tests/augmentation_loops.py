@@ -200,3 +200,51 @@ def pulled(layer, image, n):
     height, width = image.shape[:2]
     count = 2 * math.prod((size - 1) // layer.spacing + 4 for size in (height, width))
     return warped(image, elastic_places(layer, words_of(n, count), height, width), layer.fill)
+
+
+def partner_of(n, word, images):
+    return (n + 1 + whole(word, images - 1)) % images if images > 1 else n
+
+
+def quantile(word):
+    """That of the uniform distribution, Beta(1, 1), which a word chooses from 4,096."""
+    return ((word >> 20) + 0.5) / 4096
+
+
+def kept_by_mixup(layer, words, height, width):
+    return np.full((height, width), round(1024 * quantile(words[0])) / 1024)
+
+
+def kept_by_cutmix(layer, words, height, width):
+    side = math.sqrt(1 - quantile(words[0]))
+    tall, wide = round(side * height), round(side * width)
+    top, left = whole(words[1], height) - tall // 2, whole(words[2], width) - wide // 2
+    kept = np.ones((height, width))
+    for i, j in np.ndindex(height, width):
+        if top <= i < top + tall and left <= j < left + wide:
+            kept[i, j] = 0.0
+    return kept
+
+
+KEPT = {"Mixup": kept_by_mixup, "CutMix": kept_by_cutmix}
+
+
+def mixtures(layer, images, height, width, path=()):
+    """(partner, which part of each pixel stays) of each image."""
+    found = []
+    for n in range(images):
+        word, drawn, *others = words_of(n, 5, path)
+        kept = KEPT[type(layer).__name__](layer, others, height, width)
+        partner = partner_of(n, word, images)
+        is_mixed = happens(drawn, layer.probability) and partner != n
+        found.append((partner, kept if is_mixed else np.ones_like(kept)))
+    return found
+
+
+def mixed(layer, params, x):
+    y = np.zeros(x.shape)
+    for n, (partner, kept) in enumerate(mixtures(layer, *x.shape[:3])):
+        for place in np.ndindex(x.shape[1:]):
+            share = kept[place[:2]]
+            y[n][place] = share * x[n][place] + (1 - share) * x[partner][place]
+    return y

@@ -146,6 +146,8 @@ ROWS = [
         augmented.by_image(augmented.turned),
     ),
     Row(cnn.ElasticDeformation(3.0, 2, fill="edge"), augmented.by_image(augmented.pulled)),
+    Row(cnn.Mixup(1.0, 0.9), augmented.mixed),
+    Row(cnn.CutMix(1.0, 0.9), augmented.mixed),
     Row(outside.Squareplus(2.0), each(lambda layer, v: (v + math.hypot(v, layer.b**0.5)) / 2)),
     Row(outside.RMSNorm(), rms_norm),
     Row(cnn.Reshape((2, -1, 4)), reshaped),

@@ -57,9 +57,9 @@ OF_BYTES = [
     (cnn.RandomShift((7, 2), fill=9), loops.shifted),
     (cnn.RandomCrop((4, 3), fill="reflect"), loops.shifted),
     (cnn.RandomCrop(6, fill="edge"), loops.shifted),
-    (cnn.Cutout(3, 0.6, fill=255), loops.cut_out),
+    (cnn.Cutout((2, 3), 0.6, fill=255), loops.cut_out),
     (cnn.RandomErasing(1.0), loops.erased),
-    (cnn.RandomBrightness(0.5), brighter_bytes),
+    (cnn.RandomBrightness(0.6), brighter_bytes),
     (cnn.RandomContrast(1.0), contrasted_bytes),
 ]
 

@@ -5,6 +5,9 @@ BETWEEN = "layers/test_augmentation_scipy.py -k "
 LAYERS_BETWEEN = "layers/test_layers.py -k 'differences and (Affine or Elastic)'"
 OWN = "layers/test_augmentation.py -k "
 
+MIXED = "training/test_mixed_labels.py -k "
+MIXING = "layers/test_layers.py -k 'Mixup or CutMix'"
+
 FAULTS = [
     (
         "ops/pixels.py",
@@ -84,7 +87,7 @@ FAULTS = [
         "(hidden[..., None], self.fill, dy)",
         LAYERS,
     ),
-    ("layers/cutout.py", "- tall // 2", "- (tall - 1) // 2", LAYERS),
+    ("layers/cutout.py", "- tall // 2", "- (tall - 1) // 2", OWN + "bytes"),
     (
         "layers/cutout.py",
         "words[:, 2], self.probability",
@@ -197,5 +200,73 @@ FAULTS = [
         'or getattr(layer, "training_only", False)',
         "",
         "export/test_export_torch.py -k begin",
+    ),
+    (
+        "layers/mixing.py",
+        "place + 1 + whole_numbers(words[:, 0], images - 1)",
+        "place + whole_numbers(words[:, 0], images)",
+        MIXED + "alone",
+    ),
+    (
+        "layers/mixing.py",
+        "xp.where(other >= images, other - images, other)",
+        "xp.minimum(other, images - 1)",
+        MIXED + "alone",
+    ),
+    ("layers/mixing.py", "& (partner != place)", "", MIXED + "alone"),
+    (
+        "layers/mixing.py",
+        "(PARTS - kept) * xp.astype(other",
+        "(PARTS - 1 - kept) * xp.astype(other",
+        MIXED + "bytes",
+    ),
+    (
+        "layers/mixing.py",
+        "share * x + (1.0 - share) * other",
+        "share * other + (1.0 - share) * x",
+        MIXING,
+    ),
+    (
+        "layers/mixing.py",
+        "place[:, None] == partner[None, :]",
+        "place[None, :] == partner[:, None]",
+        MIXING,
+    ),
+    ("layers/mixing.py", "return share * dy + ", "return dy + ", MIXING),
+    ("layers/mixing.py", "0.5**alpha", "0.5", MIXED + "quantiles"),
+    (
+        "layers/mixing.py",
+        "mixture for part in residuals for",
+        "mixture for part in residuals[:1] for",
+        MIXED + "soft",
+    ),
+    ("layers/cutmix.py", "1.0 - beta_quantiles", "beta_quantiles", MIXING),
+    (
+        "layers/cutmix.py",
+        "lefts = whole_numbers(words[:, 2]",
+        "lefts = whole_numbers(words[:, 1]",
+        MIXING,
+    ),
+    ("layers/branches.py", "self._check_labels(name, part)", "pass", MIXED + "settings"),
+    (
+        "training/step.py",
+        "mixed.append((own if share is None else own * share, label))",
+        "mixed.append((own, label))",
+        MIXED + "'weight or soft'",
+    ),
+    (
+        "training/step.py",
+        "else xp.take(share, partner, axis=0)",
+        "else share",
+        MIXED + "'weight or soft'",
+    ),
+    ("training/step.py", "xp.take(label, partner, axis=0)))", "label))", MIXED + "soft"),
+    ("training/step.py", "1.0 - own if others is None", "own if others is None", MIXED + "soft"),
+    ("training/step.py", "gradient + slope", "slope", MIXED + "soft"),
+    (
+        "execution/jitted_parts.py",
+        "return y, new, arrays, mixtures_of(residuals)",
+        "return y, new, arrays, []",
+        MIXED + "jax",
     ),
 ]

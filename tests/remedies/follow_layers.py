@@ -313,3 +313,17 @@ def pixels_read_too_far_away(here: Here) -> None:
         with here.refused():
             _init(cnn.RandomAffine(**settings), 64, 64, 1)
     _init(cnn.RandomAffine(scale=(0.5, 1.0), shear=60.0), 64, 64, 1)
+
+
+@follows("layers/branches.py", "put it before {}")
+def labels_mixed_in_a_branch(here: Here) -> None:
+    with here.refused():
+        _init(cnn.Add(cnn.Identity(), cnn.Mixup()), 8, 8, 1)
+    _init(cnn.Sequential(cnn.Mixup(), cnn.Add(cnn.Identity(), cnn.Identity())), 8, 8, 1)
+
+
+@follows("layers/mixing.py", "use a smaller batch_size")
+def a_batch_of_too_many_partners(here: Here) -> None:
+    with here.refused():
+        cnn.Mixup().augmented(np.zeros((2**15 + 1, 1, 1, 1)), np.zeros((2**15 + 1, 5), np.int32))
+    cnn.Mixup().augmented(np.zeros((2**15, 1, 1, 1)), np.zeros((2**15, 5), np.int32))

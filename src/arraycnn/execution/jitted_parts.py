@@ -16,6 +16,7 @@ import numpy as np
 from arraycnn.layers import Sequential
 from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
+from arraycnn.layers.mixing import mixtures_of
 from arraycnn.layers.sequential import NamedLayers, backward_chain, forward_chain, init_chain
 from arraycnn.ops import Array, Kernels
 from arraycnn.optimizers import Optimizer
@@ -101,18 +102,19 @@ class Jitted:
                 is_array = [isinstance(value, jax.Array) for value in values]
                 others = [None if a else v for v, a in zip(values, is_array, strict=True)]
                 self._nests[x.shape, str(x.dtype)] = nest, others
-                return y, new, [v for v, a in zip(values, is_array, strict=True) if a]
+                arrays = [v for v, a in zip(values, is_array, strict=True) if a]
+                return y, new, arrays, mixtures_of(residuals)
 
             self._forward = jax.jit(run)
-        y, new, arrays = self._forward(params, state, x, _arrays(context))
-        return y, ordered(new, state), (arrays, (x.shape, str(x.dtype)))
+        y, new, arrays, mixtures = self._forward(params, state, x, _arrays(context))
+        return y, ordered(new, state), (arrays, (x.shape, str(x.dtype)), mixtures)
 
     def backward(
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
     ) -> tuple[Array | None, Tree]:
         import jax
 
-        arrays, kind = residuals
+        arrays, kind, _ = residuals
         key = need_dx, kind
         if key not in self._backward:
             settled, (nest, others) = replace(context, randomness=None), self._nests[kind]

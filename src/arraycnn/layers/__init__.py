@@ -8,6 +8,7 @@ from arraycnn.layers.branches import Branches
 from arraycnn.layers.concatenate import Concatenate
 from arraycnn.layers.conv2d import Conv2d
 from arraycnn.layers.conv_transpose2d import ConvTranspose2d
+from arraycnn.layers.cutmix import CutMix
 from arraycnn.layers.cutout import Cutout
 from arraycnn.layers.dense import Dense
 from arraycnn.layers.dropout import Dropout
@@ -27,6 +28,7 @@ from arraycnn.layers.layer import Context, Layer, Randomness
 from arraycnn.layers.layer_norm import LayerNorm
 from arraycnn.layers.leaky_relu import LeakyReLU
 from arraycnn.layers.max_pool2d import MaxPool2d
+from arraycnn.layers.mixup import Mixup
 from arraycnn.layers.random_affine import RandomAffine
 from arraycnn.layers.random_brightness import RandomBrightness
 from arraycnn.layers.random_contrast import RandomContrast
@@ -55,6 +57,7 @@ LAYERS: dict[str, type] = {
         Concatenate,
         Conv2d,
         ConvTranspose2d,
+        CutMix,
         Cutout,
         Dense,
         Dropout,
@@ -72,6 +75,7 @@ LAYERS: dict[str, type] = {
         LayerNorm,
         LeakyReLU,
         MaxPool2d,
+        Mixup,
         RandomAffine,
         RandomBrightness,
         RandomContrast,
@@ -110,6 +114,7 @@ __all__ = [
     "Context",
     "Conv2d",
     "ConvTranspose2d",
+    "CutMix",
     "Cutout",
     "Dense",
     "Dropout",
@@ -127,6 +132,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "MaxPool2d",
+    "Mixup",
     "RandomAffine",
     "RandomBrightness",
     "RandomContrast",

@@ -11,7 +11,7 @@ import numpy as np
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.layer import Context, Layer, Shape, Tree, check_layer
-from arraycnn.layers.sequential import NamedLayers
+from arraycnn.layers.sequential import NamedLayers, Sequential
 from arraycnn.ops import Array
 
 
@@ -50,9 +50,21 @@ class Branches(ABC):
         for name, layer in self.named_branches():
             shape = input_shape
             if layer is not None:
+                self._check_labels(name, layer)
                 params[name], state[name], shape = layer.init(rng, input_shape)
             shapes.append(shape)
         return params, state, self.joined_shape(shapes)
+
+    def _check_labels(self, name: str, layer: Layer) -> None:
+        """Refuse a branch that mixes labels: the others keep theirs."""
+        for part in layer.layers if isinstance(layer, Sequential) else ():
+            self._check_labels(name, part)
+        if getattr(layer, "mixes_labels", False):
+            owner = type(self).__name__
+            message = (
+                f"{owner}: branch {name} must not mix labels, got {layer!r}; put it before {owner}"
+            )
+            raise InvalidValueError(message)
 
     def forward(
         self, params: Tree, state: Tree, x: Array, context: Context

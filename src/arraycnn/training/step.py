@@ -4,13 +4,15 @@ Nothing here knows a device, a library or a loop; a plan in `arraycnn.execution`
 eagerly, and may as well compile or record them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.layer import Context, Layer, Tree
+from arraycnn.layers.mixing import PARTS, Mixture, mixtures_of
 from arraycnn.losses import Loss, SoftmaxCrossEntropy
 from arraycnn.losses.loss import measured_by
 from arraycnn.ops import Array, array_namespace
@@ -105,29 +107,61 @@ def loss_and_gradients(
     state : tree
     """
     outputs, state, residuals = network.forward(params, state, images, context)
-    loss_sum, dy, measured = loss_of_batch(loss, outputs, labels, context, weights)
+    mixtures = mixtures_of(residuals)
+    loss_sum, dy, measured = loss_of_batch(loss, outputs, labels, context, weights, mixtures)
     _, gradients = network.backward(params, residuals, dy, context, need_dx=False)
     return loss_sum, measured, gradients, state
 
 
 def loss_of_batch(
-    loss: Loss, outputs: Array, labels: Array, context: Context, weights: Array | None = None
+    loss: Loss,
+    outputs: Array,
+    labels: Array,
+    context: Context,
+    weights: Array | None = None,
+    mixtures: Sequence[Mixture] = (),
 ) -> tuple[Array, Array, Array]:
     """(sum of the losses (), gradient of their mean, as ``outputs``, what is measured ()).
 
-    Here alone, losses and gradients of single images are weighted and become those of a batch.
+    Here alone, losses and gradients of single images are weighted, mixed as the images were
+    (``mixtures``), and become those of a batch.
     """
     count = outputs.shape[0]
-    if weights is None and has_kernel(loss, labels.ndim == 1):
-        return context.ops.softmax_cross_entropy(outputs, labels, count)
+    is_kernels = weights is None and has_kernel(loss, labels.ndim == 1)
+    if is_kernels:
+        found = context.ops.softmax_cross_entropy(outputs, labels, count)
+        if not mixtures:
+            return found
     xp = array_namespace(outputs, labels)
-    losses, gradient = loss.loss_and_gradient(xp, outputs, labels)
-    _check_form(loss, outputs, losses, gradient)
-    gradient = gradient / float(count)
-    if weights is not None:
-        losses = weights * losses
-        gradient = gradient * xp.reshape(weights, (count,) + (1,) * (outputs.ndim - 1))
-    return xp.sum(losses), gradient, xp.sum(measured_by(loss, xp, outputs, labels))
+    losses: Array = 0.0
+    gradient: Array = 0.0
+    for share, wanted in _wanted(labels, weights, mixtures, outputs.dtype):
+        part, slope = loss.loss_and_gradient(xp, outputs, wanted)
+        _check_form(loss, outputs, part, slope)
+        slope = slope / float(count)
+        if share is not None:
+            part = share * part
+            slope = slope * xp.reshape(share, (count,) + (1,) * (outputs.ndim - 1))
+        losses, gradient = losses + part, gradient + slope
+    measured = found[2] if is_kernels else xp.sum(measured_by(loss, xp, outputs, labels))
+    return xp.sum(losses), gradient, measured
+
+
+def _wanted(
+    labels: Array, weights: Array | None, mixtures: Sequence[Mixture], dtype: Any
+) -> list[tuple[Array | None, Array]]:
+    """Labels of the batch, each with what its loss counts for each image, (N,); None for 1."""
+    xp, wanted = array_namespace(labels), [(weights, labels)]
+    for partner, parts in mixtures:
+        own = xp.astype(parts, dtype) / float(PARTS)
+        mixed: list[tuple[Array | None, Array]] = []
+        for share, label in wanted:
+            mixed.append((own if share is None else own * share, label))
+            others = None if share is None else xp.take(share, partner, axis=0)
+            lent = 1.0 - own if others is None else (1.0 - own) * others
+            mixed.append((lent, xp.take(label, partner, axis=0)))
+        wanted = mixed
+    return wanted
 
 
 def _check_form(loss: Loss, outputs: Array, losses: Array, gradient: Array) -> None:
