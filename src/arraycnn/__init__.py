@@ -108,8 +108,9 @@ from arraycnn.losses import (
     softmax_cross_entropy,
 )
 from arraycnn.model.model import Model
+from arraycnn.model.new_head import with_head
 from arraycnn.moved_modules import serve_former_names as _serve_former_names
-from arraycnn.optimizers import SGD, Adam, AdamW, Lion
+from arraycnn.optimizers import NO_DECAY, SGD, Adam, AdamW, Group, Lion, ParameterGroups
 from arraycnn.optimizers.schedules import Constant, Cosine, OneCycle, StepDecay
 from arraycnn.training.batch_stream import Batches
 from arraycnn.training.history import EpochRecord, History, Metrics, Progress
@@ -122,6 +123,7 @@ _serve_former_names()
 __all__ = [
     "ELU",
     "JAX",
+    "NO_DECAY",
     "SGD",
     "Activation",
     "Adam",
@@ -164,6 +166,7 @@ __all__ = [
     "GELUTanh",
     "GlobalAvgPool2d",
     "GlobalMaxPool2d",
+    "Group",
     "GroupNorm",
     "Hardswish",
     "History",
@@ -190,6 +193,7 @@ __all__ = [
     "NumPy",
     "OneCycle",
     "OutOfMemoryError",
+    "ParameterGroups",
     "Progress",
     "RandomAffine",
     "RandomBrightness",
@@ -222,6 +226,7 @@ __all__ = [
     "available_backends",
     "get_backend",
     "softmax_cross_entropy",
+    "with_head",
 ]
 
 

@@ -35,6 +35,16 @@ def map_leaves(function: Callable[[Any], Any], tree: Tree) -> Tree:
     }
 
 
+def map_paths(function: Callable[[str, Any], Any], tree: Tree, prefix: str = "") -> Tree:
+    """A tree of the same names with ``function`` of the path and the array of each."""
+    return {
+        name: map_paths(function, value, f"{prefix}{name}.")
+        if isinstance(value, dict)
+        else function(f"{prefix}{name}", value)
+        for name, value in tree.items()
+    }
+
+
 def with_leaves(tree: Tree, values: list[Any]) -> Tree:
     """A tree of the same names with ``values`` in the order of `leaves`."""
     remaining = iter(values)

@@ -122,6 +122,25 @@ def test_the_nodes_of_a_step_are_the_launches_that_are_noted_without_a_device(dr
     assert list(driver.state().nodes) == noted, "and no copy, and no kernel of CuPy's"
 
 
+def test_what_is_frozen_stays_and_the_graph_computes_no_gradient_of_it(driver):
+    def tuned(backend):
+        model = Model(NETWORKS["residual"], (8, 8, 2), backend=backend, seed=3, dtype="float64")
+        groups = cnn.Group("[0-5]", frozen=True), cnn.Group("9", learning_rate_scale=4.0)
+        settings = {"batch_size": 11, "optimizer": cnn.ParameterGroups(SGD(0.05, 0.9), *groups)}
+        first = {**model.parameters, **model.state}
+        model.fit(IMAGES, LABELS, epochs=2, **settings)
+        last = {**model.parameters, **model.state}
+        return {name: array for name, array in last.items() if (array != first[name]).any()}
+
+    found, nodes = tuned(CuPy()), len(driver.state().nodes)
+    expected = tuned(NumPy(fast=False))
+    assert set(found) == set(expected)
+    assert {name[0] for name in found} == {"6", "9"}
+    check_close(found.values(), expected.values())
+    trained("residual", CuPy())
+    assert nodes < len(driver.state().nodes)
+
+
 def test_a_layer_that_reads_values_is_called_between_graphs(driver, caplog):
     traceable.say.cache_clear()  # which says a line once a process
     before = driver.state()

@@ -17,10 +17,15 @@ from arraycnn.layers import Sequential
 from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
 from arraycnn.layers.mixing import mixtures_of
-from arraycnn.layers.sequential import NamedLayers, backward_chain, forward_chain, init_chain
+from arraycnn.layers.sequential import (
+    NamedLayers,
+    backward_chain,
+    first_to_learn,
+    forward_chain,
+    init_chain,
+)
 from arraycnn.ops import Array, Kernels
-from arraycnn.optimizers import Optimizer
-from arraycnn.tree import leaves
+from arraycnn.optimizers import Optimizer, frozen_paths
 
 Path = tuple[str, ...]
 
@@ -137,6 +142,9 @@ class JittedOptimizer:
         self.learning_rate = optimizer.learning_rate
         self._update: Callable[..., Any] | None = None
 
+    def frozen_paths(self, params: Tree) -> frozenset[str]:
+        return frozen_paths(self._optimizer, params)
+
     def init(self, params: Tree) -> Tree:
         return self._optimizer.init(params)
 
@@ -176,9 +184,10 @@ class _Runs:
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
     ) -> tuple[Array | None, Tree]:
         gradients: Tree = {name: params[name] for names, _ in self._runs for name in names}
-        learning = [n for n, (names, _) in enumerate(self._runs) if leaves(_of(params, names))]
         # As `backward_chain`: nobody needs the gradient below the first that learns.
-        first = 0 if need_dx or not learning else learning[0]
+        below = 0 if need_dx else first_to_learn(list(gradients), params, context)
+        idle = set(list(gradients)[:below])
+        first = sum(idle.issuperset(names) for names, _ in self._runs)
         dx: Array | None = dy
         for place in reversed(range(first, len(self._runs))):
             names, run = self._runs[place]

@@ -18,6 +18,7 @@ from arraycnn.execution.plan import StepMemory, Task
 from arraycnn.layers.layer import Context, Randomness, Shape
 from arraycnn.ops import GENERIC, Array, Kernels, Window
 from arraycnn.ops.random_bits import seed_words
+from arraycnn.optimizers import frozen_paths
 from arraycnn.training.step import Carry, loss_and_gradients, train_step
 from arraycnn.tree import map_leaves
 
@@ -61,13 +62,13 @@ def whole_step_memory(task: Task, carry: Carry, *, columns: bool) -> StepMemory:
     dtype = "uint8" if "uint8" in str(task.images.dtype) else task.dtype
     one = np.ones((), task.dtype)
 
-    objective = task.objective
+    objective, frozen = task.objective, frozen_paths(task.optimizer, host.params)
 
     def batch(count: int) -> tuple[np.ndarray, np.ndarray, Context]:
         indices = np.arange(count, dtype=np.int32)
         random = Randomness(seed_words(task.seed), np.zeros(1, np.int32), indices)
         images = np.zeros((count, *task.images.shape[1:]), dtype)
-        context = Context(ops, "train", task.dtype, random)
+        context = Context(ops, "train", task.dtype, random, frozen=frozen)
         return images, objective.labels(count, task.dtype), context
 
     def gradients(count: int) -> object:

@@ -23,7 +23,8 @@ class BatchNorm:
     """Normalise each channel over images and their pixels: (N, H, W, C) or (N, C), the same shape.
 
     Ioffe and Szegedy, "Batch normalization", 2015. While training, the batch's own mean and
-    variance are used; their running averages, kept in the state, serve in inference.
+    variance are used; their running averages, kept in the state, serve in inference, and in training
+    where weight and bias are frozen (`Group`), which then leaves them as they are.
 
     Parameters
     ----------
@@ -67,7 +68,7 @@ class BatchNorm:
         shape = x.shape
         x = _as_images(x)
         check_images("BatchNorm", x, channels=params["weight"].shape[0])
-        running, trains = (state["mean"], state["variance"]), context.mode == "train"
+        running, trains = (state["mean"], state["variance"]), _uses_batch(params, context)
         y, running, residuals = context.ops.batch_norm(
             x, params["weight"], params["bias"], running, self.momentum, self.epsilon, trains
         )
@@ -79,7 +80,7 @@ class BatchNorm:
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
     ) -> tuple[Array | None, Tree]:
         dx, dweight, dbias = context.ops.batch_norm_backward(
-            _as_images(dy), params["weight"], residuals, context.mode == "train", need_dx
+            _as_images(dy), params["weight"], residuals, _uses_batch(params, context), need_dx
         )
         if dx is not None:
             dx = array_namespace(dx).reshape(dx, dy.shape)
@@ -94,6 +95,11 @@ class BatchNorm:
 
 BatchNorm2d = BatchNorm
 """The name it had while it took images only."""
+
+
+def _uses_batch(params: Tree, context: Context) -> bool:
+    """Whether mean and variance are the batch's, as in training unless the layer is frozen."""
+    return context.mode == "train" and context.trains(params)
 
 
 def _as_images(x: Array) -> Array:

@@ -18,7 +18,7 @@ import numpy as np
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import Array, Kernels, array_namespace
 from arraycnn.ops.random_bits import layer_key
-from arraycnn.tree import Tree
+from arraycnn.tree import Tree, flatten, leaves
 
 Mode: TypeAlias = Literal["train", "infer"]
 Shape: TypeAlias = tuple[int, ...]
@@ -57,6 +57,8 @@ class Context:
         Needed in "train" by layers that draw random bits.
     path : tuple of str
         Where in the network the layer stands; combinators extend it.
+    frozen : frozenset of str
+        The paths of the network's parameters that this training leaves as they are.
     """
 
     ops: Kernels
@@ -64,10 +66,18 @@ class Context:
     dtype: str = "float32"
     randomness: Randomness | None = None
     path: tuple[str, ...] = ()
+    frozen: frozenset[str] = frozenset()
 
     def inside(self, name: str) -> Context:
         """The context for the part ``name`` of the present layer."""
-        return Context(self.ops, self.mode, self.dtype, self.randomness, (*self.path, name))
+        path = (*self.path, name)
+        return Context(self.ops, self.mode, self.dtype, self.randomness, path, self.frozen)
+
+    def trains(self, params: Tree) -> bool:
+        """Whether some of ``params``, those of the present layer, are trained and not frozen."""
+        if not self.frozen:
+            return bool(leaves(params))
+        return any(".".join((*self.path, name)) not in self.frozen for name in flatten(params))
 
     def random_bits(self, count: int) -> Array:
         """``count`` int32 words for each image, (N, count); no two layers or steps share them."""

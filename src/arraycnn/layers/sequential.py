@@ -8,7 +8,6 @@ import numpy as np
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers.layer import Context, Layer, Shape, Tree, check_layer
 from arraycnn.ops import Array
-from arraycnn.tree import leaves
 
 NamedLayers: TypeAlias = list[tuple[str, Layer]]
 
@@ -94,8 +93,7 @@ def backward_chain(
 ) -> tuple[Array | None, Tree]:
     """`Layer.backward` of ``layers`` in reverse."""
     # Nobody needs the gradient below the first layer that has something to learn.
-    learning = [place for place, (name, _) in enumerate(layers) if leaves(params[name])]
-    first = 0 if need_dx or not learning else learning[0]
+    first = 0 if need_dx else first_to_learn([name for name, _ in layers], params, context)
     gradients = {name: params[name] for name, _ in layers}  # in order; right where no arrays are
     dx: Array | None = dy
     for place in reversed(range(first, len(layers))):
@@ -104,6 +102,15 @@ def backward_chain(
             params[name], residuals[name], dx, context.inside(name), need_dx or place > first
         )
     return (dx if need_dx else None), gradients
+
+
+def first_to_learn(names: list[str], params: Tree, context: Context) -> int:
+    """Which of ``names``, layers one after the other, is the first with something to learn.
+
+    Their number where none is.
+    """
+    learning = (context.inside(name).trains(params[name]) for name in names)
+    return next((place for place, learns in enumerate(learning) if learns), len(names))
 
 
 def with_position(name: str, error: Exception) -> Exception:

@@ -7,19 +7,31 @@ learning_rate)`` gives new parameters and state. Whatever changes from step to s
 from arraycnn.optimizers.adam import Adam, AdamW
 from arraycnn.optimizers.lion import Lion
 from arraycnn.optimizers.optimizer import Optimizer, learning_rates, paired, zeros_like
+from arraycnn.optimizers.parameter_groups import (
+    NO_DECAY,
+    Group,
+    ParameterGroups,
+    frozen_paths,
+    rule_of,
+)
 from arraycnn.optimizers.sgd import SGD
 
 OPTIMIZERS = (SGD, Adam, AdamW, Lion)
 """Those of this library."""
 
 __all__ = [
+    "NO_DECAY",
     "OPTIMIZERS",
     "SGD",
     "Adam",
     "AdamW",
+    "Group",
     "Lion",
     "Optimizer",
+    "ParameterGroups",
+    "frozen_paths",
     "learning_rates",
     "paired",
+    "rule_of",
     "zeros_like",
 ]

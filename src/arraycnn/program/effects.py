@@ -167,10 +167,16 @@ def trial_batch(
     }
 
 
-def trial_context(mode: Any, dtype: str, given: Mapping[str, Any], ops: Any = GENERIC) -> Context:
+def trial_context(
+    mode: Any,
+    dtype: str,
+    given: Mapping[str, Any],
+    ops: Any = GENERIC,
+    frozen: frozenset[str] = frozenset(),
+) -> Context:
     """The context of a batch of arrays, or of traced ones."""
     random = Randomness(given["seed"], given["step"], given["indices"]) if mode == "train" else None
-    return Context(ops, mode, dtype, random)
+    return Context(ops, mode, dtype, random, frozen=frozen)
 
 
 def _for_a_trial(network: Layer) -> Layer:

@@ -17,7 +17,7 @@ from arraycnn.layers import LAYERS
 from arraycnn.layers.layer import Context, Layer, Mode, Shape, Tree
 from arraycnn.losses import LOSSES
 from arraycnn.ops import Array
-from arraycnn.optimizers import OPTIMIZERS, Optimizer
+from arraycnn.optimizers import OPTIMIZERS, Optimizer, frozen_paths, rule_of
 from arraycnn.program.effects import (
     cause_against,
     cause_against_inference,
@@ -75,14 +75,15 @@ def screened_training(
     unsupported : function, optional
         Judges a layer's program, too.
     """
-    known = type(optimizer) in OPTIMIZERS and type(objective.loss) in LOSSES.values()
+    is_known = type(rule_of(optimizer)) in OPTIMIZERS
+    known = is_known and type(objective.loss) in LOSSES.values()
     trusted = known and is_of_the_library(network)
 
     def cause(of: Layer, kind: str) -> str | None:
         whole = objective, trusted
         return cause_against_training(of, optimizer, carry, image, uint8, kind, *whole)
 
-    whole = cause, unsupported, objective
+    whole = cause, unsupported, objective, frozen_paths(optimizer, carry.params)
     return _screened(network, carry, image, uint8, "train", dtype, *whole)
 
 
@@ -123,6 +124,7 @@ def _screened(
     cause_against_whole: Callable[[Layer, str], str | None],
     unsupported: Supported | None,
     objective: Objective = CLASSIFICATION,
+    frozen: frozenset[str] = frozenset(),
 ) -> Screened:
     cause = cause_against_whole(network, "float64")
     if cause is None and unsupported is None:
@@ -130,11 +132,11 @@ def _screened(
     # A layer may know float32 only, as one that calls another library with weights of its own.
     for kind in dict.fromkeys(["float64", dtype]):
         try:
-            seen = _seen(network, carry, image, uint8, mode, kind, objective)
-            causes = _causes(seen, mode, kind, unsupported)
+            seen = _seen(network, carry, image, uint8, mode, kind, objective, frozen)
+            causes = _causes(seen, mode, kind, unsupported, frozen)
             outputs = _outputs(seen, causes, kind)
             if kind != dtype:
-                as_trained = _seen(network, carry, image, uint8, mode, dtype, objective)
+                as_trained = _seen(network, carry, image, uint8, mode, dtype, objective, frozen)
                 outputs = _outputs(as_trained, causes, dtype)
         except TracingError as error:
             cause = one_line(error)
@@ -194,13 +196,14 @@ def _seen(
     mode: Mode,
     dtype: str,
     objective: Objective,
+    frozen: frozenset[str],
 ) -> dict[Path, _Seen]:
     """What each layer does in an eager step; TracingError where that fails."""
     seen: dict[Path, _Seen] = {}
     spied = rebuilt(network, lambda _, layer: _Seen(copied(layer), seen))
     params, state = in_dtype(carry.params, dtype), in_dtype(carry.state, dtype)
     given = trial_batch(image, uint8, dtype, objective)
-    context, loss = trial_context(mode, dtype, given), copied(objective.loss)
+    context, loss = trial_context(mode, dtype, given, frozen=frozen), copied(objective.loss)
     try:
         with random_numbers_kept():
             if mode == "infer":
@@ -214,20 +217,29 @@ def _seen(
 
 
 def _causes(
-    seen: dict[Path, _Seen], mode: Mode, dtype: str, unsupported: Supported | None
+    seen: dict[Path, _Seen],
+    mode: Mode,
+    dtype: str,
+    unsupported: Supported | None,
+    frozen: frozenset[str],
 ) -> dict[Path, str]:
     """Why a layer is more than its program, for those that are."""
     causes = {}
     for path, at in seen.items():
         name = f"layer {'.'.join(path) or '0'}, {name_of(at.layer)}"
-        cause = _cause(at, path, mode, dtype, unsupported)
+        cause = _cause(at, path, mode, dtype, unsupported, frozen)
         if cause is not None:
             causes[path] = cause if cause.startswith("layer ") else said_of(name, cause)
     return causes
 
 
 def _cause(
-    at: _Seen, path: Path, mode: Mode, dtype: str, unsupported: Supported | None
+    at: _Seen,
+    path: Path,
+    mode: Mode,
+    dtype: str,
+    unsupported: Supported | None,
+    frozen: frozenset[str],
 ) -> str | None:
     given = {"x": at.x, **({} if at.dy is None else {"dy": at.dy})}
     batch = trial_batch((), True, dtype)
@@ -237,7 +249,7 @@ def _cause(
     def step(note: Recorder) -> dict[str, Any]:
         inputs = {name: note.input(name, a.shape, a.dtype) for name, a in given.items()}
         params, state = inputs_of(note, "params", at.params), inputs_of(note, "state", at.state)
-        context = trial_context(mode, dtype, inputs, HEADS)
+        context = trial_context(mode, dtype, inputs, HEADS, frozen)
         for name in path:
             context = context.inside(name)
         y, new, residuals = layer.forward(params, state, inputs["x"], context)

@@ -5,7 +5,7 @@ eagerly, and may as well compile or record them.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from arraycnn.layers.mixing import PARTS, Mixture, mixtures_of
 from arraycnn.losses import Loss, SoftmaxCrossEntropy
 from arraycnn.losses.loss import measured_by
 from arraycnn.ops import Array, array_namespace
-from arraycnn.optimizers import Optimizer
+from arraycnn.optimizers import Optimizer, frozen_paths
 
 
 class Carry(NamedTuple):
@@ -190,6 +190,7 @@ def train_step(
     loss: Loss = CROSS_ENTROPY,
 ) -> tuple[Carry, Array, Array]:
     """One update: (new carry, mean loss (), number of correct images (), or what is measured)."""
+    context = replace(context, frozen=frozen_paths(optimizer, carry.params))
     loss_sum, measured, gradients, state = loss_and_gradients(
         network, carry.params, carry.state, images, labels, context, weights, loss
     )

@@ -1,0 +1,33 @@
+"""Faults in parameter groups, freezing and new heads."""
+
+GROUPS = "optimizers/test_parameter_groups.py -k 'not torch'"
+TORCH = "optimizers/test_parameter_groups.py -k 'torchs and AdamW'"
+TUNING = "training/test_fine_tuning.py -k 'not jax'"
+JAX = "training/test_fine_tuning.py -k 'around and jax'"
+
+FAULTS = [
+    ("optimizers/parameter_groups.py", "for count in range(1, len(names) + 1)", "for count in range(len(names), len(names) + 1)", GROUPS),
+    ("optimizers/parameter_groups.py", "fnmatchcase(place, self.pattern)", "place.startswith(self.pattern)", GROUPS),
+    ("optimizers/parameter_groups.py", "sorted(flatten(params).items())", "flatten(params).items()", GROUPS),
+    ("optimizers/parameter_groups.py", "group.vectors_only and axes > 1", "group.vectors_only and axes > 2", TORCH),
+    ("optimizers/parameter_groups.py", "way.frozen if group.frozen is None else group.frozen", "way.frozen or bool(group.frozen)", TORCH),
+    ("optimizers/parameter_groups.py", "learning_rate * way.scale", "learning_rate / way.scale", TORCH),
+    ("optimizers/parameter_groups.py", "weight_decay=way.weight_decay)", "weight_decay=0.0)", TORCH),
+    ("optimizers/parameter_groups.py", "if way.weight_decay is None:", "if not way.weight_decay:", TORCH),
+    ("optimizers/parameter_groups.py", "            if not way.frozen:\n", "            if True:\n", GROUPS),
+    ("optimizers/parameter_groups.py", "if way.frozen)", "if not way.frozen)", TORCH),
+    ("optimizers/parameter_groups.py", "if not any(map(group.matches, flatten(params))):", "if False:", GROUPS),
+    ("optimizers/parameter_groups.py", "        if not parts:\n", "        if False:\n", GROUPS),
+    ("training/step.py", "replace(context, frozen=frozen_paths(optimizer, carry.params))", "replace(context)", TUNING),
+    ("layers/layer.py", "path, self.frozen)", "path)", TUNING),
+    ("layers/layer.py", '".".join((*self.path, name)) not in self.frozen', "name not in self.frozen", TUNING),
+    ("layers/batch_norm.py", 'context.mode == "train" and context.trains(params)', 'context.mode == "train"', TUNING),
+    ("layers/sequential.py", "0 if need_dx else first_to_learn(", "0 if True else first_to_learn(", TUNING),
+    ("layers/sequential.py", "if learns), len(names))", "if learns), 0)", "training/test_fine_tuning.py -k frozen_branch"),
+    ("execution/jitted_parts.py", "0 if need_dx else first_to_learn(", "0 if True else first_to_learn(", JAX),
+    ("execution/jitted_parts.py", "return frozen_paths(self._optimizer, params)", "return frozenset()", JAX),
+    ("program/screening.py", "inputs, HEADS, frozen)", "inputs, HEADS)", "training/test_fine_tuning.py -k 'around and numpy'"),
+    ("model/new_head.py", '{**new, "0": old["0"] if is_body else old}', "new", TUNING),
+    ("model/new_head.py", "is_body = len(names) == 1", "is_body = False", TUNING),
+    ("model/new_head.py", "params=params, state=state", "params=params", TUNING),
+]  # fmt: skip

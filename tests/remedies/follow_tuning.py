@@ -1,0 +1,75 @@
+"""Remedies of parameter groups and new heads."""
+
+import re
+
+import numpy as np
+
+import arraycnn as cnn
+import outside
+from arraycnn import Group, ParameterGroups
+from remedies import making
+from remedies.following import Here, follows
+
+_GROUPS = "optimizers/parameter_groups.py"
+
+
+def _fit(*groups: Group, rule: cnn.SGD | outside.Signum = cnn.SGD(0.1)) -> None:  # noqa: B008
+    making.model().fit(*making.some(), optimizer=ParameterGroups(rule, *groups))
+
+
+@follows(_GROUPS, "freeze parameters with frozen=True")
+def a_rate_of_zero(here: Here) -> None:
+    with here.refused():
+        Group("2.bias", learning_rate_scale=0.0)
+    _fit(Group("2.bias", frozen=True))
+
+
+@follows(_GROUPS, "set frozen, learning_rate_scale or weight_decay")
+def a_group_without_settings(here: Here) -> None:
+    with here.refused():
+        Group("2")
+    _fit(Group("2", learning_rate_scale=0.1))
+
+
+@follows(_GROUPS, "write for example Group('0.*', frozen=True)")
+def a_pattern_in_place_of_a_group(here: Here) -> None:
+    with here.refused():
+        ParameterGroups(cnn.AdamW(), "0.*")  # type: ignore[arg-type]
+    ParameterGroups(cnn.AdamW(), Group("0.*", frozen=True))
+
+
+@follows(_GROUPS, "leave it out of the groups")
+def decay_of_an_optimizer_without(here: Here) -> None:
+    with here.refused():
+        _fit(Group("2.bias", frozen=True, weight_decay=0.1), rule=outside.Signum(0.1))
+    _fit(Group("2.bias", frozen=True), rule=outside.Signum(0.1))
+
+
+@follows(_GROUPS, "choose among {}")
+def a_pattern_that_selects_nothing(here: Here) -> None:
+    with here.refused():
+        _fit(Group("head", frozen=True))
+    (path, *_) = re.findall(r"[\w.]+", here.seen[0].partition("choose among ")[2])
+    _fit(Group(path, frozen=True))
+
+
+@follows(_GROUPS, "add a group with frozen=False for those to train")
+def all_is_frozen(here: Here) -> None:
+    with here.refused():
+        _fit(Group("*", frozen=True))
+    _fit(Group("*", frozen=True), Group("2.bias", frozen=False))
+
+
+@follows(
+    "model/new_head.py",
+    "make a Model of Sequential(network, head), and give it the arrays by assign",
+)
+def a_network_without_a_body(here: Here) -> None:
+    network, loss = cnn.Residual(cnn.Conv2d(1, 1)), cnn.SoftmaxCrossEntropy(per_pixel=True)
+    old = cnn.Model(network, (4, 4), loss=loss)
+    with here.refused():
+        cnn.with_head(old, cnn.Conv2d(2, 1))
+    new = cnn.Model(cnn.Sequential(network, cnn.Conv2d(2, 1)), (4, 4), loss=loss, seed=1)
+    learned = {f"0.{path}": array for path, array in old.parameters.items()}
+    new.assign({**new.parameters, **learned}, new.state)
+    np.testing.assert_array_equal(new.parameters["0.body.weight"], old.parameters["body.weight"])
