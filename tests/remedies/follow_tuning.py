@@ -73,3 +73,26 @@ def a_network_without_a_body(here: Here) -> None:
     learned = {f"0.{path}": array for path, array in old.parameters.items()}
     new.assign({**new.parameters, **learned}, new.state)
     np.testing.assert_array_equal(new.parameters["0.body.weight"], old.parameters["body.weight"])
+
+
+_COMMAND = "cli/fine_tuning.py"
+_TRAIN = ("train", "--backend", "numpy", "--no-fast", "--epochs", 1, "--dataset", "pets")
+
+
+@follows(_COMMAND, "stretch pictures with --image-size {}, or choose another --from")
+def pictures_of_another_size(here: Here) -> None:
+    making.write_pictures(here.path / "pets", size=10)
+    making.model().save(here.path / "old.npz")
+    said = here.refused_command(*_TRAIN, "--from", here.path / "old.npz")
+    (size,) = re.findall(r"--image-size (\w+)", said)
+    here.accepted_command(*_TRAIN, "--from", here.path / "old.npz", "--image-size", size)
+
+
+@follows(_COMMAND, "use arraycnn.with_head in Python")
+def a_model_that_does_not_end_with_a_dense_layer(here: Here) -> None:
+    making.write_pictures(here.path / "pets", size=8)
+    network = cnn.Sequential(*(making.small().layers), cnn.Tanh())
+    cnn.Model(network, (8, 8)).save(here.path / "old.npz")
+    here.refused_command(*_TRAIN, "--from", here.path / "old.npz")
+    arraycnn_model = cnn.with_head(cnn.Model.load(here.path / "old.npz"), cnn.Dense(2))
+    arraycnn_model.fit(making.some()[0], making.some(classes=2)[1])

@@ -17,7 +17,7 @@ from arraycnn.training.state import TrainingState
 # Where and how it runs: not what comes out.
 FREE = {"backend", "data_dir", "save_every"}
 # The parameters came from these.
-FIXED = {"network", "seed"}
+FIXED = {"network", "seed", "from_model"}
 
 
 def take_defaults(context: click.Context, _: click.Parameter, run: Path | None) -> Path | None:
@@ -83,7 +83,8 @@ def _difference(name: str, before: Any, now: Any) -> str:
             f"the data was {str(before)[:12]}, got {str(now)[:12]} (digests of the training images "
             "and labels, which are no longer the same)"
         )
-    return f"--{name.replace('_', '-')} was {before}, got {now}"
+    options = {option.name: option.opts[0] for option in click.get_current_context().command.params}
+    return f"{options.get(name, name)} was {before}, got {now}"
 
 
 def is_finished(folder: RunFolder) -> bool:
@@ -105,4 +106,5 @@ def load_last(folder: RunFolder, fresh: Model) -> tuple[Model, TrainingState | N
             f"{fresh.input_shape}; restore the file that belongs there"
         )
         raise RunFolderError(message)
+    model.loss = fresh.loss  # where it is another, fit compares, and says so
     return model, training

@@ -190,6 +190,7 @@ def _summary(job: Job, ended_by: str) -> dict[str, Any]:
     return {
         "test_loss": test.loss,
         "test_accuracy": test.accuracy,
+        **{f"test_{name}": value for name, value in test.others.items()},
         "best": _best(job, test),
         "ended_by": ended_by,
         "epochs": model.epochs_done,
@@ -213,6 +214,7 @@ def _best(job: Job, test: Metrics) -> dict[str, Any] | None:
         "monitor": job.config["monitor"],
         "test_loss": test.loss,
         "test_accuracy": test.accuracy,
+        **{f"test_{name}": value for name, value in test.others.items()},
     }
 
 
@@ -227,14 +229,20 @@ def _report(folder: RunFolder, summary: dict[str, Any], as_json: bool) -> None:
         files = {"run": str(folder.path), "model": str(folder.last)}
         show_json({**files, **summary, "history": folder.records()})
         return
-    show(f"test loss {summary['test_loss']:.4f}  test accuracy {summary['test_accuracy']:.2%}")
+    show(_measures(summary))
     best = summary["best"]
     if best and best["epoch"] != summary["epochs"]:
         show(
-            f"best epoch {best['epoch']} by {best['monitor'].replace('_', ' ')}: "
-            f"test loss {best['test_loss']:.4f}  test accuracy {best['test_accuracy']:.2%}"
+            f"best epoch {best['epoch']} by {best['monitor'].replace('_', ' ')}: {_measures(best)}"
         )
     if summary["ended_by"] != "epochs":
         show(f"ended by its {summary['ended_by']} after {counted(summary['epochs'], 'epoch')}")
     show(f"trained in {summary['seconds']:.2f} s on {summary['backend']}, {summary['device']}")
     show(f"saved to {folder.path}")
+
+
+def _measures(found: dict[str, Any]) -> str:
+    """test loss 0.1234  test accuracy 98.76%, and what else was measured."""
+    rest = ((name, value) for name, value in found.items() if name.startswith("test_top_"))
+    more = "".join(f"  {name.replace('_', ' ')} {value:.2%}" for name, value in rest)
+    return f"test loss {found['test_loss']:.4f}  test accuracy {found['test_accuracy']:.2%}{more}"

@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 import numpy as np
+from click.core import ParameterSource
 
 from arraycnn.backends import Backend
-from arraycnn.cli import options
+from arraycnn.cli import fine_tuning, losses, options
 from arraycnn.cli.console import counted, download_bar, notice
+from arraycnn.cli.fine_tuning import Tuning
 from arraycnn.cli.resume import (
     as_the_run_has_it,
     check_settings,
@@ -65,6 +67,13 @@ _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 @options.image_size
 @options.skip_damaged
 @click.option("--network", type=click.Choice(list(NETWORKS)), default="basic", show_default=True)
+@fine_tuning.from_model
+@fine_tuning.freeze
+@fine_tuning.rate_scale
+@fine_tuning.no_decay
+@losses.label_smoothing
+@losses.class_weight
+@losses.top_k
 @options.backend
 @click.option(
     "--epochs",
@@ -161,6 +170,7 @@ def train(
     tensorboard: bool,
     out: Path | None,
     as_json: bool,
+    **tuned: Any,
 ) -> None:
     """Train a network and measure it once on the test images.
 
@@ -187,13 +197,22 @@ def train(
         watched = (select(data.train_images, held_out), data.train_labels[held_out])
     if resume is None:
         _tell_of_gaps(data, data.train_labels[kept], watched)
-    model = Model(
-        _network(network, data),
-        data.image_shape,
-        backend=backend,
-        seed=seed,
-        class_names=data.class_names,
-    )
+    tuning, loss = Tuning.of(tuned), losses.loss_of(tuned, data, data.train_labels[kept])
+    begun = None if resume is None else resume / "last.npz"
+    if tuning.from_model is None:
+        model = Model(
+            _network(network, data),
+            data.image_shape,
+            backend=backend,
+            seed=seed,
+            class_names=data.class_names,
+            loss=loss,
+        )
+    elif begun is not None and begun.exists():  # the file that it began with may be gone
+        model = Model.load(begun, backend)
+        model.loss = loss
+    else:
+        model = tuning.model(data, backend, seed, loss)
     epochs = EPOCHS.get(dataset, EPOCHS["digits"]) if epochs is None else epochs
     batch_size = min(batch_size, len(kept))
     make_optimizer, usual_rate = OPTIMIZERS[optimizer]
@@ -208,10 +227,15 @@ def train(
         validation=validation,
         data_sha256=training_digest(data, with_validation=own_part is not None),
         sampling=sampling,
+        network=network if tuning.from_model is None else None,
+        from_sha256=tuning.digest(resume),
     )
+    rule = tuning.optimizer(make_optimizer(_schedule(schedule, learning_rate, steps)), model)
     training = None
     if resume is None:
-        out = out if out is not None else new_run_path(f"{data.name}-{network}")
+        out = (
+            out if out is not None else new_run_path(f"{data.name}-{config['network'] or 'tuned'}")
+        )
         folder = RunFolder.create(out, config)
     else:
         folder = RunFolder.open(resume)
@@ -234,7 +258,7 @@ def train(
             labels=data.train_labels[kept],
             validation=watched,
             test=(data.test_images, data.test_labels),
-            optimizer=make_optimizer(_schedule(schedule, learning_rate, steps)),
+            optimizer=rule,
             time_limit=time_limit,
         )
         carry_out(job, as_json)
@@ -244,6 +268,10 @@ def _check_together(given: dict[str, Any]) -> None:
     """Refuse options that make no sense together."""
     if given["resume"] is not None and given["out"] is not None:
         message = "--out and --resume exclude each other: a run goes on in its own folder"
+        raise click.UsageError(message)
+    source = click.get_current_context().get_parameter_source("network")
+    if given["from_model"] is not None and source is ParameterSource.COMMANDLINE:
+        message = "--network and --from exclude each other: the network is that of the model"
         raise click.UsageError(message)
     if given["override"] and given["resume"] is None:
         message = "--override needs --resume RUN"
@@ -260,8 +288,9 @@ def run_config(settings: dict[str, Any], **resolved: Any) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, tuple):  # of --image-size
-        return "x".join(map(str, value))
+    if isinstance(value, tuple):  # of --image-size, or of an option given several times
+        is_size = any(isinstance(item, int) for item in value)
+        return "x".join(map(str, value)) if is_size else list(value)
     return str(value) if isinstance(value, Path) else value
 
 
