@@ -119,6 +119,10 @@ REDUCTIONS = {
     "deviation over the batch": lambda xp, x: x / (xp.std(x, axis=(0, 1, 2)) + 0.5),
     "mean over the batch": lambda xp, x: x - xp.mean(x, axis=0),
     "of all channels": lambda xp, x: xp.max(x, axis=3) - xp.min(x, axis=-1) * 2.0,
+    "of all pixels": lambda xp, x: (
+        xp.max(xp.reshape(x, (x.shape[0], 16, 3)), axis=1)
+        - xp.mean(xp.reshape(x, (x.shape[0], 4, 12)), axis=1)[:, :3]
+    ),
     "half a mean": lambda xp, x: xp.sum(x, axis=3, keepdims=True) / 6.0,
     "product": lambda xp, x: xp.prod(x, axis=1),
     "ends": lambda xp, x: xp.max(x, axis=(1, 3)) - xp.min(x, axis=(-1, 1)),
@@ -199,7 +203,47 @@ MOVES = {
     "counted": lambda xp, x: x + floats(xp, xp.arange(4))[:, None],
     "as many as images": lambda xp, x: x * float(x.shape[0]),
 }
+
+
+def larger(xp, x, share):
+    """Twice the rows: on the way from a pixel to its neighbour by ``share`` of it, either way."""
+    wide = xp.concat([x[:, :1], x, x[:, -1:]], axis=1)
+    before, after = wide[:, :-2], wide[:, 2:]
+    pixels = [(1.0 - share) * x + share * other for other in (before, after)]
+    return xp.reshape(xp.stack(pixels, axis=2), (x.shape[0], 8, 4, 3))
+
+
+LARGER = {
+    "every row twice": lambda xp, x: xp.reshape(xp.stack([x, x], axis=2), (x.shape[0], 8, 4, 3)),
+    "every column thrice": lambda xp, x: xp.reshape(
+        xp.stack([x] * 3, axis=3), (x.shape[0], 4, 12, 3)
+    ),
+    "every channel twice": lambda xp, x: xp.reshape(
+        xp.stack([x, x], axis=4), (x.shape[0], 4, 4, 6)
+    ),
+    "rows, and rows again": lambda xp, x: xp.stack([x, x, x * 1.5], axis=2),
+    "rows between": lambda xp, x: larger(xp, x, 0.25),
+    "rows at other places between": lambda xp, x: larger(xp, x, 0.3),
+}
+MOVES |= LARGER
 FUNCTIONS = {**POINTWISE, **REDUCTIONS, **MOVES}
+
+
+def normal(xp, x, over, of, epsilon=1e-2):
+    """Less the mean over some axes, over the deviation of others."""
+    centred = x - xp.mean(x, axis=over, keepdims=True)
+    variance = xp.mean(centred * centred, axis=of, keepdims=True)
+    return centred * (1.0 / xp.sqrt(variance + epsilon))
+
+
+MORE_NORMS = {
+    "a norm of rows": lambda xp, x: normal(xp, rows(xp, x), 1, 1),
+    "a norm of images": lambda xp, x: normal(xp, x, (1, 2, 3), (1, 2, 3)),
+    "a norm of columns": lambda xp, x: normal(xp, x, 1, 1),
+    "a norm over the batch": lambda xp, x: normal(xp, x, (0, 1), (0, 1), 0.5),
+}
+MOVES |= MORE_NORMS
+FUNCTIONS |= MORE_NORMS
 
 # What ONNX has as one operation, and what looks like it.
 PATTERNS = {
@@ -210,6 +254,7 @@ PATTERNS = {
     "HardSigmoid": lambda xp, x: xp.clip(x + 3.0, 0.0, 6.0) / 6.0,
     "HardSwish": lambda xp, x: (xp.clip(x + 3.0, 0.0, 6.0) / 6.0) * x,
     "ReduceMean": lambda xp, x: xp.sum(x, axis=(1, 3)) / 12.0,
+    "InstanceNormalization": lambda xp, x: normal(xp, x, (1, 2), (1, 2)),
 }
 TRAPS = {
     "Relu": lambda xp, x: xp.maximum(x, 0.5),
@@ -219,6 +264,7 @@ TRAPS = {
     "HardSigmoid": lambda xp, x: xp.clip(x + 3.0, 0.0, 5.0) / 6.0,
     "HardSwish": lambda xp, x: xp.clip(x + 3.0, 0.0, 6.0) / 6.0 * (x + 0.1),
     "ReduceMean": lambda xp, x: xp.sum(x, axis=(1, 3)) / 11.0,
+    "InstanceNormalization": lambda xp, x: normal(xp, x, (1, 2), (1, 2, 3)),
 }
 
 

@@ -120,6 +120,7 @@ TURNS = {
     "the largest pixel": (cnn.Sequential(cnn.GlobalMaxPool2d(), cnn.Dense(3)), 1),
     "branches": (cnn.Concatenate(cnn.Identity(), cnn.Add(cnn.ReLU(), cnn.Softmax())), 2),
     "rows": (cnn.Sequential(cnn.Flatten(), cnn.ReLU(), cnn.Softmax(), cnn.Dense(3)), 1),
+    "rows meet others": (cnn.Sequential(cnn.Flatten(), Residual(Dense(48)), Dense(3)), 2),
     "a norm of rows": (cnn.Sequential(cnn.Flatten(), cnn.LayerNorm(), cnn.Dense(3)), 1),
 }
 
@@ -127,8 +128,38 @@ TURNS = {
 @pytest.mark.parametrize("name", TURNS)
 def test_layers_between_convolutions_turn_nothing(name):
     layer, count = TURNS[name]
-    network = Sequential(cnn.Conv2d(4, 2), layer)
-    assert turned(to_onnx(Model(network, (5, 4, 2), loss=MeanSquaredError()))) == count
+    network, shape = Sequential(cnn.Conv2d(4, 2), layer), (5, 4, 2)
+    model, x = model_of(network, shape, loss=MeanSquaredError()), images(network, shape, count=3)
+    made = to_onnx(model)
+    assert turned(made) == count
+    np.testing.assert_allclose(run(made.SerializeToString(), x), model.predict(x), atol=1e-5)
+
+
+SINGLE = {
+    "nearest pixels": (cnn.Upsample2d((2, 3)), "Resize"),
+    "nearest pixels, twice": (
+        Sequential(cnn.Upsample2d(2), cnn.Upsample2d((1, 2))),
+        "Resize Resize",
+    ),
+    "pixels between": (cnn.Upsample2d((3, 2), "bilinear"), "Resize"),
+    "pixels between, then the nearest": (
+        Sequential(cnn.Upsample2d((2, 1), "bilinear"), cnn.Upsample2d((1, 2))),
+        "Resize Resize",
+    ),
+    "all pixels": (cnn.GlobalMaxPool2d(), "GlobalMaxPool"),
+    "the mean of all pixels": (cnn.GlobalAvgPool2d(), "GlobalAveragePool"),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_layer_of_several_steps_is_one_operation(name):
+    layer, kinds = SINGLE[name]
+    network, shape = Sequential(cnn.Conv2d(4, 2), layer), (5, 4, 2)
+    model, x = model_of(network, shape, loss=MeanSquaredError()), images(network, shape, count=3)
+    made = to_onnx(model)
+    own = [node.op_type for node in made.graph.node if node.name.startswith("1")]
+    assert [kind for kind in own if kind not in ("Transpose", "Reshape")] == kinds.split()
+    np.testing.assert_allclose(run(made.SerializeToString(), x), model.predict(x), atol=1e-5)
 
 
 def test_nodes_and_arrays_are_called_as_layers_and_parameters():

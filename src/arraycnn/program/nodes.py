@@ -50,7 +50,7 @@ _KINDS = {
         # Noted for exporters alone: other formats have these as one operation.
         *("avg_pool2d", "batch_norm", "col2im", "grouped_conv2d", "softmax"),
     },
-    "foreign": {"activation", "conv_transpose2d", "mean"},
+    "foreign": {"activation", "conv_transpose2d", "mean", "normal", "resize"},
     "opaque": {"opaque"},
 }
 _KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops}

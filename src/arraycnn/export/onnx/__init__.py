@@ -11,7 +11,7 @@ too, is exported as it is written:
 | --- | --- |
 | `heads.py` | what is traced as one node: the kernels that ONNX has an operation for |
 | `batch.py` | a program for any number of images |
-| `patterns.py` | what else is one operation in ONNX |
+| `patterns.py`, `joined.py`, `resizes.py`, `norms.py` | what else is one operation in ONNX |
 | `layouts.py` | where images lie channels first |
 | `render.py` | node by node |
 | `pointwise.py`, `reductions.py`, `moves.py`, `updates.py`, `windows.py` | the rules for that |
@@ -31,6 +31,7 @@ from arraycnn.export.onnx.batch import of_any_batch
 from arraycnn.export.onnx.graph import IMAGES, Graph
 from arraycnn.export.onnx.heads import ONNX_HEADS
 from arraycnn.export.onnx.moves import MOVE_RULES
+from arraycnn.export.onnx.norms import NORM_RULES
 from arraycnn.export.onnx.patterns import with_patterns
 from arraycnn.export.onnx.pointwise import POINTWISE_RULES
 from arraycnn.export.onnx.reductions import REDUCTION_RULES
@@ -53,7 +54,8 @@ from arraycnn.tree import map_leaves
 # Old enough for the runtimes in use, new enough for all it takes.
 _OPSET, _IR_VERSION = 17, 8
 _DTYPE = "float32"
-_RULES = {**POINTWISE_RULES, **REDUCTION_RULES, **MOVE_RULES, **UPDATE_RULES, **WINDOW_RULES}
+_RULES = {**POINTWISE_RULES, **REDUCTION_RULES, **NORM_RULES}
+_RULES |= {**MOVE_RULES, **UPDATE_RULES, **WINDOW_RULES}
 _log = logging.getLogger("arraycnn")
 
 

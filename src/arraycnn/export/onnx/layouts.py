@@ -40,10 +40,11 @@ NATURAL = Layout()
 CHANNELS_FIRST = Layout(1)
 _WINDOWS = {
     *("conv2d", "grouped_conv2d", "conv_transpose2d"),
-    *("max_pool2d", "avg_pool2d", "batch_norm"),
+    *("max_pool2d", "avg_pool2d", "batch_norm", "resize"),
 }
 """Operations whose image is channels first, in and out."""
-_SAME = {"softmax", "activation", "part"}
+_ENDS = {"softmax", "activation"}
+_SAME = {"softmax", "activation", "normal", "part"}
 
 
 def order(rank: int, layout: Layout) -> Shape:
@@ -91,7 +92,8 @@ def layouts(program: Program, constants: Collection[Node]) -> dict[Node, Layout]
     users = program.users()
     fixed = {*program.inputs.values(), *constants}
     # What is made of one value may as well be made of that in the order in which it is wanted.
-    fixed |= {node for node in program.outputs.values() if len(node.operands) == 1}
+    ends = [node for node in program.outputs.values() if len(node.operands) == 1]
+    fixed |= {node for node in ends if node.op in _ENDS or node.kind == "pointwise"}
     waiting: list[Node] = []
 
     def settle(node: Node, layout: Layout | None) -> None:

@@ -6,8 +6,8 @@ from arraycnn.program.nodes import AND, Node
 
 
 def path_of(node: Node) -> str:
-    """The path of the layer: "3.body.0"; "" for what is no layer's."""
-    return _layer(node).partition(" ")[0]
+    """The path of the layer: "3.body.0"; the name of an input, "" for what else is no layer's."""
+    return node.attrs[0] if node.op == "input" else _layer(node).partition(" ")[0]
 
 
 def owner_of(node: Node) -> str:

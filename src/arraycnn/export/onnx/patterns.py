@@ -16,6 +16,8 @@ import numpy as np
 
 from arraycnn.export.onnx.batch import OfBatch
 from arraycnn.export.onnx.joined import joined
+from arraycnn.export.onnx.norms import normalized
+from arraycnn.export.onnx.resizes import resized
 from arraycnn.export.onnx.slices import padding_of
 from arraycnn.layers.sigmoid import sigmoid
 from arraycnn.losses.loss import sigmoid as loss_sigmoid
@@ -135,6 +137,16 @@ def _conv_transpose(node: Node) -> Node:
     return _like(node, "conv_transpose2d", (rows, weight), (window,))
 
 
+def _of_pixels(node: Node) -> Node:
+    """A reduction over the pixels of images that are reshaped to one axis."""
+    (x,), (axes, keepdims) = node.inputs, node.attrs
+    if x.op != "reshape" or len(x.shape) != 3 or axes != (1,) or keepdims:
+        return node
+    images = x.inputs[0]
+    is_of_pixels = len(images.shape) == 4 and images.shape[::3] == x.shape[::2]
+    return _like(node, node.op, (images,), ((1, 2), False)) if is_of_pixels else node
+
+
 def _mean(node: Node) -> Node:
     """A sum over as many numbers as it is divided by."""
     total, count = node.inputs
@@ -148,16 +160,23 @@ def _mean(node: Node) -> Node:
     return _like(node, "mean", (x,), (axes, keepdims))
 
 
+def _concatenation(node: Node) -> Node:
+    whole = joined(node)
+    return resized(node) if whole is node else whole
+
+
 def _same(node: Node) -> Node:
     return node
 
 
 _SINGLE: dict[str, Callable[[Node], Node]] = {
     **dict.fromkeys(["conv2d", "grouped_conv2d", "avg_pool2d", "max_pool2d"], _padded),
+    **dict.fromkeys(["max", "min", "sum", "prod"], _of_pixels),
     "divide": _mean,
     "add": _with_bias,
     "col2im": _conv_transpose,
-    "concat": joined,
+    "concat": _concatenation,
+    "multiply": normalized,
 }
 """For each operation, what a node may be a part of."""
 

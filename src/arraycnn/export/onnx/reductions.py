@@ -19,6 +19,8 @@ _KINDS = {
     "argmax": "ArgMax",
     "argmin": "ArgMin",
 }
+_OF_IMAGES = {"mean": "GlobalAveragePool", "max": "GlobalMaxPool"}
+"""The same of all pixels of each channel, where these lie last: quicker."""
 _WIDE = ("float32", "float64", "int32", "int64")
 
 
@@ -45,6 +47,10 @@ def reduction(to: Renderer, node: Node) -> Rendered:
     if is_place:
         return graph.add(kind, [name], path, shape, axis=along[0], **settings), after
     if not is_place and all(x.shape[axis] == 1 for axis in axes):
+        name = graph.reshape(name, shape, path)
+    elif node.op in _OF_IMAGES and dtype == np.float32 and along == [*range(2, rank)]:
+        pixel = (*stored(x.shape, layout)[:2], *(1 for _ in along))
+        name = graph.add(_OF_IMAGES[node.op], [name], path, pixel)
         name = graph.reshape(name, shape, path)
     elif node.op == "sum":
         name = graph.add(kind, [name, graph.ints(along)], path, shape, **settings)

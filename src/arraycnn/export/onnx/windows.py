@@ -56,6 +56,17 @@ def batch_norm(to: Renderer, node: Node) -> Rendered:
     return _channels_first(to, node, "BatchNormalization", arrays, {"epsilon": node.attrs[0]})
 
 
+def resize(to: Renderer, node: Node) -> Rendered:
+    scales, method = node.attrs
+    sizes = np.array([1.0, 1.0, *scales], np.float32)
+    arrays = ["", to.graph.constant(f"{sizes.tolist()}", sizes)]
+    if method == "bilinear":
+        return _channels_first(to, node, "Resize", arrays, {"mode": "linear"})
+    settings = {"mode": "nearest", "nearest_mode": "floor"}
+    settings["coordinate_transformation_mode"] = "asymmetric"
+    return _channels_first(to, node, "Resize", arrays, settings)
+
+
 def _settings(window: Window) -> dict[str, Any]:
     top, bottom, left, right = window.padding
     pads = {"pads": [top, left, bottom, right]} if any(window.padding) else {}
@@ -114,6 +125,7 @@ WINDOW_RULES = {
     "max_pool2d": pool,
     "avg_pool2d": pool,
     "batch_norm": batch_norm,
+    "resize": resize,
     "softmax": softmax,
     "dense": product,
     "matmul": product,
