@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 
+import arraycnn as cnn
 from arraycnn import Dense, Flatten, InvalidTypeError, InvalidValueError, Model, Sequential
 from arraycnn.export import export_safetensors, export_torch
 from arraycnn.networks import basic, lenet5
@@ -154,3 +155,10 @@ def test_unknown_layers_are_refused(tmp_path):
         ):
             export(model, tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_pixels_that_augmentation_hands_on_are_joined_by_nobody(tmp_path):
+    joined = cnn.Concatenate(cnn.RandomShift(1), cnn.RandomShift(2))
+    network = Sequential(joined, cnn.Rescale(), Flatten(), Dense(2))
+    with pytest.raises(InvalidValueError, match="must not join pixels of one byte with numbers"):
+        export_torch(Model(network, (4, 4)), tmp_path / "model")

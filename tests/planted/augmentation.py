@@ -8,6 +8,8 @@ OWN = "layers/test_augmentation.py -k "
 MIXED = "training/test_mixed_labels.py -k "
 MIXING = "layers/test_layers.py -k 'Mixup or CutMix'"
 
+AVERAGED = "model/test_averaged_inference.py -k "
+
 FAULTS = [
     (
         "ops/pixels.py",
@@ -199,7 +201,7 @@ FAULTS = [
         "export/channels_first.py",
         'or getattr(layer, "training_only", False)',
         "",
-        "export/test_export_torch.py -k begin",
+        "export/test_export_torch.py -k joined",
     ),
     (
         "layers/mixing.py",
@@ -268,5 +270,42 @@ FAULTS = [
         "return y, new, arrays, mixtures_of(residuals)",
         "return y, new, arrays, []",
         MIXED + "jax",
+    ),
+    (
+        "model/averaged_inference.py",
+        "total / (self._copies + 1)",
+        "total / self._copies",
+        AVERAGED + "means",
+    ),
+    ("model/averaged_inference.py", "self._done += images.shape[0]", "pass", AVERAGED + "means"),
+    (
+        "model/averaged_inference.py",
+        "np.array([copy], np.int32)",
+        "np.array([0], np.int32)",
+        AVERAGED + "means",
+    ),
+    (
+        "model/averaged_inference.py",
+        "if is_such and not mixes else []",
+        "if is_such else []",
+        AVERAGED + "means",
+    ),
+    (
+        "model/averaged_inference.py",
+        "inner, is_all = beginning(layer, (*path, name))",
+        "inner, is_all = beginning(layer, (name,))",
+        AVERAGED + "means",
+    ),
+    (
+        "model/averaged_inference.py",
+        "np.log(kept) - np.log1p(-kept)",
+        "np.log(kept)",
+        AVERAGED + "losses",
+    ),
+    (
+        "model/averaged_inference.py",
+        "return np.log(np.maximum(predictions, least))",
+        "return predictions",
+        AVERAGED + "measures",
     ),
 ]

@@ -327,3 +327,11 @@ def a_batch_of_too_many_partners(here: Here) -> None:
     with here.refused():
         cnn.Mixup().augmented(np.zeros((2**15 + 1, 1, 1, 1)), np.zeros((2**15 + 1, 5), np.int32))
     cnn.Mixup().augmented(np.zeros((2**15, 1, 1, 1)), np.zeros((2**15, 5), np.int32))
+
+
+@follows("model/averaged_inference.py", "put for example RandomShift(1) before Rescale")
+def copies_of_a_network_without_augmentation(here: Here) -> None:
+    rest, images = (cnn.Rescale(), cnn.Flatten(), cnn.Dense(3)), np.zeros((4, 8, 8), np.uint8)
+    with here.refused():
+        cnn.Model(cnn.Sequential(*rest), (8, 8)).predict(images, augment=2)
+    cnn.Model(cnn.Sequential(cnn.RandomShift(1), *rest), (8, 8)).predict(images, augment=2)

@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from operator import is_not
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.layers import Layer
 from arraycnn.losses import Loss
+from arraycnn.model.averaged_inference import averaged
 from arraycnn.model.distribution_shift import PixelStatistics, look_of, tell_strange
 from arraycnn.model.image_inputs import ImageForm, SaidOnce, takes_bytes
 from arraycnn.model.inputs import (
@@ -49,6 +50,7 @@ from arraycnn.training.step import CROSS_ENTROPY, Carry
 from arraycnn.tree import Tree, flatten, map_leaves, with_leaves
 
 _INITIAL = 2**32 - 1
+Progress: TypeAlias = Callable[[int], None] | None
 _log = logging.getLogger("arraycnn")
 
 
@@ -272,8 +274,9 @@ class Model(Stands, Described):
         self,
         images: Any,
         labels: Any = None,
-        progress: Callable[[int], None] | None = None,
+        progress: Progress = None,
         class_names: Sequence[str] | None = None,
+        augment: int = 0,
     ) -> Metrics:
         """Mean loss in nats and accuracy on ``images`` and ``labels``, as `fit` takes them.
 
@@ -281,29 +284,29 @@ class Model(Stands, Described):
         Without ``labels``, on an iterable of (images, labels), iterated once. ``progress`` is called
         with the number of images done, batch after batch. Where the data number their classes in
         another way, ``class_names`` has the names in their order: classes are matched with those of
-        the model by name, and DataError is raised for one that the model does not know.
+        the model by name, and DataError is raised for one that it lacks. ``augment`` is `predict`'s.
         """
         with failures_in_words(self.backend):
             intake = self.intake.numbered_by(class_names)
             if labels is None:
                 check_iterable(images)
-                return self._sums(map(intake.batches(), images))
+                return self._sums(map(intake.batches(), images), augment)
             pair = intake.pair(images, labels)
             tell_strange("evaluate", self, self._say, *pair)
-            return self._measure(pair, progress)
+            return self._measure(pair, progress, augment)
 
     @on_its_device
-    def predict(self, images: Any, progress: Callable[[int], None] | None = None) -> np.ndarray:
+    def predict(self, images: Any, progress: Progress = None, augment: int = 0) -> np.ndarray:
         """Probabilities of the classes: NumPy, (N, classes), each row adding up to 1.
 
         Of a `MultiLabelLoss` probabilities of single labels, of a `RegressionLoss` the outputs.
-        ``progress`` is called with the number of images done, batch after batch.
+        ``progress`` is called with the number of images done, batch after batch. With ``augment``, the
+        mean over each image and so many copies (`arraycnn.model.averaged_inference`).
         """
         with failures_in_words(self.backend):
             x = self.intake.images(images)
             tell_strange("predict", self, self._say, x)
-            plan = self._inference_plan()
-            placed = self.intake.placed(x, progress)
+            plan, placed = self._inference_plan(augment), self.intake.placed(x, progress)
             return np.concatenate([plan.predict(batch) for _, batch in placed])
 
     def save(self, path: str | Path, training: TrainingState | None = None) -> None:
@@ -369,7 +372,7 @@ class Model(Stands, Described):
         known = self.classes, self.class_names, self._say, self.loss, self.output_shape
         return Intake(form, self.backend, *known)
 
-    def _inference_plan(self) -> InferencePlan:
+    def _inference_plan(self, augment: int = 0) -> InferencePlan:
         """Kept as long as the parameters are the same: a plan may record its first calls."""
         made_for = (self.backend, *self.trees)
         known = self._inference
@@ -379,19 +382,17 @@ class Model(Stands, Described):
             how = self.dtype, self.loss
             plan = self.backend.inference_plan(self.network, *made_for[1:], *how)
             known = self._inference = made_for, plan
-        return known[1]
+        return averaged(known[1], self.network, self.backend, self.loss, self.seed, augment)
 
     def _measure(
-        self,
-        held_out: tuple[ImageSource, ImageSource],
-        progress: Callable[[int], None] | None = None,
+        self, held_out: tuple[ImageSource, ImageSource], progress: Progress = None, augment: int = 0
     ) -> Metrics:
         x, y = held_out
         placed, labels = self.intake.placed(x, progress), self.intake.placed_labels
-        return self._sums((images, labels(y, where)) for where, images in placed)
+        return self._sums(((images, labels(y, where)) for where, images in placed), augment)
 
-    def _sums(self, batches: Iterable[tuple[Array, Array]]) -> Metrics:
-        plan = self._inference_plan()
+    def _sums(self, batches: Iterable[tuple[Array, Array]], augment: int = 0) -> Metrics:
+        plan = self._inference_plan(augment)
         return mean_metrics(plan, batches, self.backend.asarray, self.loss)
 
     def _follow(self, training: TrainingState) -> None:
