@@ -161,4 +161,4 @@ def test_pixels_that_augmentation_hands_on_are_joined_by_nobody(tmp_path):
     joined = cnn.Concatenate(cnn.RandomShift(1), cnn.RandomShift(2))
     network = Sequential(joined, cnn.Rescale(), Flatten(), Dense(2))
     with pytest.raises(InvalidValueError, match="must not join pixels of one byte with numbers"):
-        export_torch(Model(network, (4, 4)), tmp_path / "model")
+        export_torch(Model(network, (4, 4)), tmp_path / "joined.py")
