@@ -62,10 +62,7 @@ PRODUCTS = (
     Product("matmul", f"matmul<Mma<Tf32, {LARGE}>, Form<false, 4>, Form<false, 4, true>>", 32, 224),
     Product("matmul", "matmul<Fma<float, 32, 32, 4, 4>, Form<true, 4>, Form<false, 4>>", 256, 345),
 )
-SUMS = (
-    ("tiles", "sum_splits<float>"),
-    ("direct_convolution", "sum_partials<float>"),
-)
+SUMS = (("tiles", "sum_splits<float>"),)
 LOADS_AT_ONCE = 8
 OF_OTHERS = 1.1
 """Bounds of other architectures than sm_90, by those of sm_90."""

@@ -43,7 +43,7 @@ def test_sums_of_every_number_of_parts(dtype):
 
         def summed(cuda, parts=parts, columns=columns, splits=splits, size=size):
             result = tiles.Result(cuda.empty((size,), dtype), cuda.empty((5,), dtype))
-            products._sum_splits(cuda, splits, tiles.Result(parts, columns), 5, result)
+            products.sum_splits(cuda, splits, tiles.Result(parts, columns), 5, result)
             return result.y, result.column_sums
 
         y, sums = check(summed, orders=("forward",), checked=size == 33)

@@ -6,6 +6,8 @@ from typing import Any
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.checks import check_shape, of_dtype
 from arraycnn.ops.cuda.launcher import WARP, Launcher, Size, blocks, c_name
+from arraycnn.ops.cuda.products import sum_splits
+from arraycnn.ops.cuda.tiles import Result
 from arraycnn.ops.window import Window
 
 _MOST_CHANNELS = 4
@@ -80,11 +82,14 @@ def conv2d_max_pool2d_backward(
     relu: bool,
     pool: Window,
     need_dx: bool,
-    **how: bool,
+    *,
+    in_parts: bool = False,
+    together: bool = False,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of `conv2d_max_pool2d`: (dx or None, dweight, dbias).
 
-    ``how`` is that of `conv2d_backward`, which does it where this convolution is not a direct one.
+    ``in_parts`` and ``together`` are those of `conv2d_backward`, which does it where this convolution
+    is not a direct one.
     """
     owner = "conv2d_max_pool2d_backward"
     shape = _pooled_shape(x.shape, weight.shape[3], window, pool)
@@ -94,11 +99,13 @@ def conv2d_max_pool2d_backward(
         convolved = (x.shape[0], *window.output_shape(*x.shape[1:3]), weight.shape[3])
         gate = y if relu else None
         dconvolved = ops.max_pool2d_backward(dy, winners, convolved, pool, "first", gate)
+        asked = {"in_parts": in_parts, "together": together}
+        how = {name: True for name, is_asked in asked.items() if is_asked}
         return ops.conv2d_backward(ops, x, weight, dconvolved, window, need_dx, **how)
     x, weight, y, dy = launcher.floating(owner, x, weight, y, dy)
     (winners,) = of_dtype(launcher, owner, ("uint8",), winners)
     sizes, gate = _sizes(x.shape, shape, window), y if relu else None
-    dweight, dbias = _weight_gradients(launcher, x, weight, (gate, winners, dy), sizes)
+    dweight, dbias = _weight_gradients(launcher, x, weight, (gate, winners, dy), sizes, in_parts)
     if not need_dx:
         return None, dweight, dbias
     dx = launcher.empty(x.shape, x.dtype)
@@ -118,35 +125,37 @@ def _weight_gradients(
     weight: Array,
     outputs: tuple[Array | None, Array, Array],
     sizes: tuple[int, ...],
+    in_parts: bool,
 ) -> tuple[Array, Array]:
-    tall, wide, channels, filters = weight.shape
+    tall, _, channels, filters = weight.shape
     (_, _, dy), pairs = outputs, channels * filters
-    count = (tall * wide + 1) * pairs
     rounds = blocks(math.prod(dy.shape[1:3]), _THREADS // pairs)  # of a block over an image
     down = min(x.shape[0], _MOST_SUMS)
     grid = (max(1, min(rounds, _FEW_SUMS // max(down, 1))), down)
-    partials = launcher.empty((math.prod(grid), count), x.dtype)
-    dweight = launcher.empty(weight.shape, x.dtype)
-    dbias = launcher.empty((filters,), x.dtype)
-    few = 0 < partials.size * x.dtype.itemsize <= _MOST_BYTES_OF_ONE
-    by_last = few and count % 4 == 0 and count // 4 <= _THREADS  # four numbers a thread
+    splits = math.prod(grid)
+    result = Result(launcher.empty(weight.shape, x.dtype), launcher.empty((filters,), x.dtype))
+    parts = launcher.empty((splits, *weight.shape), x.dtype)
+    bias_parts = launcher.empty((splits, filters), x.dtype)
+    few = 0 < (parts.size + bias_parts.size) * x.dtype.itemsize <= _MOST_BYTES_OF_ONE
+    quads = weight.size % 4 == filters % 4 == 0 and (weight.size + filters) // 4 <= _THREADS
+    by_last = few and quads
     launcher.launch(
         "direct_convolution",
         f"sum_gradients<{c_name(x)}, {tall}>",
         grid,
         (_THREADS,),
-        (x, *outputs, partials, dweight, dbias, launcher.counter() if by_last else None, *sizes),
+        (
+            *(x, *outputs, parts, bias_parts, result.y, result.column_sums),
+            *(launcher.counter() if by_last else None, *sizes),
+        ),
         shared=_LINES_AT_ONCE * (_THREADS + pairs) * x.dtype.itemsize,
     )
-    if not by_last:
-        launcher.launch(
-            "direct_convolution",
-            f"sum_partials<{c_name(x)}>",
-            (blocks(count, 32),),
-            (32, 8),
-            (partials, dweight, dbias, math.prod(grid), tall * wide, channels, filters),
-        )
-    return dweight, dbias
+    if by_last:
+        return result.y, result.column_sums
+    if in_parts and splits:
+        return parts, bias_parts
+    sum_splits(launcher, splits, Result(parts, bias_parts), filters, result)
+    return result.y, result.column_sums
 
 
 def _suits(

@@ -151,16 +151,6 @@ DEVICE T gradient_at(const T* y, const T* dy, long long place) {
     return y && !(y[place] > T(0)) ? T(0) : dy[place];
 }
 
-// Of the sums of `sum_gradients` the one with this number, at its place in dweight or dbias.
-template <typename T>
-DEVICE void store_sum(int number, T sum, T* dweight, T* dbias, int taps, int channels, int filters) {
-    const int tap = number / (channels * filters), c = number % (channels * filters) / filters;
-    if (tap < taps)
-        dweight[number] = sum;
-    else if (c == 0)
-        dbias[number % filters] = sum;
-}
-
 // Each block's share of
 //   dweight[kh, kw, c, f] = the sum of gradient(n, i, j, f) times the image's pixel that the winning
 //   output reads by (kh, kw, c),   and   dbias[f] = the sum of gradient(n, i, j, f).
@@ -172,13 +162,14 @@ DEVICE void store_sum(int number, T sum, T* dweight, T* dbias, int taps, int cha
 //   c          0      |     1     |            |   0              lane = thread / (C F)
 //   pixel      0      |     0     |     0      |   1              then + lanes
 //
-// partials[block][line][pair], line = kh EDGE + kw, then that of dbias, whose c = 0 alone counts. With a
-// `counter`, the last block adds them up; there are then 4 numbers for each of its threads at most.
+// parts[block][kh EDGE + kw][pair] and bias_parts[block][f]. With a `counter`, the last block adds them up;
+// there are then whole quads of either, and one for each of its threads at most.
 template <typename T, int EDGE>
 __global__ void sum_gradients(const T* __restrict__ x, const T* __restrict__ y,
                               const unsigned char* __restrict__ winners,
-                              const T* __restrict__ dy, T* partials, T* __restrict__ dweight,
-                              T* __restrict__ dbias, int* counter, SIZE_PARAMETERS) {
+                              const T* __restrict__ dy, T* parts, T* bias_parts,
+                              T* __restrict__ dweight, T* __restrict__ dbias, int* counter,
+                              SIZE_PARAMETERS) {
     constexpr int TAPS = EDGE * EDGE, LINES = TAPS + 1;
     constexpr int AT_ONCE = 10;  // lines in shared memory
     const Sizes s(SIZE_ARGUMENTS);
@@ -208,7 +199,7 @@ __global__ void sum_gradients(const T* __restrict__ x, const T* __restrict__ y,
             }
 
     DYNAMIC_SHARED(T, of_threads);  // AT_ONCE lines, each longer by `pairs` to spread over the banks
-    const int stride = blockDim.x + pairs;
+    const int line = blockDim.x + pairs;
     const long long blocks = (long long)gridDim.x * gridDim.y;
     const long long block = (long long)blockIdx.y * gridDim.x + blockIdx.x;
 #pragma unroll
@@ -216,13 +207,17 @@ __global__ void sum_gradients(const T* __restrict__ x, const T* __restrict__ y,
         const int count = LINES - first < AT_ONCE ? LINES - first : AT_ONCE;
 #pragma unroll
         for (int i = 0; i < AT_ONCE; ++i)
-            if (first + i < LINES) of_threads[i * stride + threadIdx.x] = sums[first + i];
+            if (first + i < LINES) of_threads[i * line + threadIdx.x] = sums[first + i];
         __syncthreads();
         for (int i = threadIdx.x; i < count * pairs; i += blockDim.x) {
-            const T* mine = of_threads + i / pairs * stride + i % pairs;
+            const T* mine = of_threads + i / pairs * line + i % pairs;
             T sum = T(0);
             for (int other = 0; other < lanes; ++other) sum += mine[other * pairs];
-            partials[block * (LINES * pairs) + first * pairs + i] = sum;
+            const int number = first * pairs + i, behind = number - TAPS * pairs;
+            if (behind < 0)
+                parts[block * (TAPS * pairs) + number] = sum;
+            else if (behind < s.filters)  // of the bias c = 0 alone counts
+                bias_parts[block * s.filters + behind] = sum;
         }
         __syncthreads();
     }
@@ -230,12 +225,16 @@ __global__ void sum_gradients(const T* __restrict__ x, const T* __restrict__ y,
 
     // A thread has 4 numbers and every `shares`-th block. What those after the last whole share have is
     // not used.
-    const int quads = LINES * pairs / 4, shares = blockDim.x / quads;
+    const int of_weights = TAPS * pairs / 4, of_bias = s.filters / 4;
+    const int quads = of_weights + of_bias, shares = blockDim.x / quads;
     const int quad = threadIdx.x % quads, share = threadIdx.x / quads;
+    const bool weighs = quad < of_weights;
+    const int stride = weighs ? of_weights : of_bias, place = weighs ? quad : quad - of_weights;
+    const auto* from = reinterpret_cast<const Pack<T, 4>*>(weighs ? parts : bias_parts) + place;
     Pack<T, 4> sum = {};
 #pragma unroll 8
     for (int other = share; other < (int)blocks; other += shares) {
-        const auto part = reinterpret_cast<const Pack<T, 4>*>(partials)[other * quads + quad];
+        const auto part = from[other * stride];
 #pragma unroll
         for (int i = 0; i < 4; ++i) sum.at[i] += part.at[i];
     }
@@ -246,29 +245,8 @@ __global__ void sum_gradients(const T* __restrict__ x, const T* __restrict__ y,
     for (int i = 0; i < 4; ++i) {
         T all = sum.at[i];
         for (int other = 1; other < shares; ++other) all += of_shares[other * quads + quad].at[i];
-        store_sum(quad * 4 + i, all, dweight, dbias, TAPS, s.channels, s.filters);
+        (weighs ? dweight : dbias)[place * 4 + i] = all;
     }
-}
-
-// dweight and dbias from the partial sums of many blocks: neighbours read neighbouring numbers.
-//
-//   thread.x   32 numbers          thread.y   8 groups of blocks; the first adds the groups
-template <typename T>
-__global__ void __launch_bounds__(256)
-sum_partials(const T* __restrict__ partials, T* __restrict__ dweight, T* __restrict__ dbias,
-             long long blocks, long long taps, long long channels, long long filters) {
-    __shared__ T groups[8][32];
-    const int count = (int)((taps + 1) * channels * filters);
-    const int number = blockIdx.x * 32 + threadIdx.x;
-    T sum = T(0);
-    if (number < count)
-        for (long long block = threadIdx.y; block < blocks; block += 8)
-            sum += partials[block * count + number];
-    groups[threadIdx.y][threadIdx.x] = sum;
-    __syncthreads();
-    if (threadIdx.y != 0 || number >= count) return;
-    for (int group = 1; group < 8; ++group) sum += groups[group][threadIdx.x];
-    store_sum(number, sum, dweight, dbias, (int)taps, (int)channels, (int)filters);
 }
 
 // dx[n, h, w, c] = the sum over (kh, kw, f) of weight times the gradient of the output (oh, ow) that

@@ -153,17 +153,18 @@ def _whole(launcher: Launcher, product: Product, parts: Result | None) -> Result
         return product.result
     if product.result.in_parts:
         return parts
-    _sum_splits(launcher, product.chosen.splits, parts, product.shape[1], product.result)
+    sum_splits(launcher, product.chosen.splits, parts, product.shape[1], product.result)
     return product.result
 
 
-def _sum_splits(
+def sum_splits(
     launcher: Launcher,
     splits: int,
     parts: Result,
     columns: int,
     result: Result,
 ) -> None:
+    """Add up ``splits`` parts of y, lines of so many ``columns``, and of column_sums to ``result``."""
     size = result.y.size
     total = size if parts.column_sums is None else size + columns
     _with_epilogue(

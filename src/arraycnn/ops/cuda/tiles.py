@@ -240,7 +240,7 @@ def weight_gradient(
     if tuple(y.shape) != shape or y.dtype != dtype:
         message = f"a late gradient: its place must be {dtype} {shape}, got {y.dtype} {y.shape}"
         raise InvalidValueError(message)
-    return Result(y, dbias, late.epilogue)
+    return Result(y, dbias, late.epilogue, in_parts)
 
 
 def shared_bytes(tile: Tile, forms: tuple[str, str]) -> int:

@@ -14,6 +14,7 @@ from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.cuda.grouping import Group
 from arraycnn.program.render.cuda.loop_text import LoopText, parts_of
 from arraycnn.program.render.cuda.parameters import Parameters, Value
+from arraycnn.program.render.cuda.sums import SumRoot
 from arraycnn.program.render.cuda.walk import Walk, walked
 
 THREADS = 256
@@ -59,9 +60,12 @@ def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
     known = {node for step in group.loops for node in (*step.reads, *step.writes)}
     written = {node for node in known if schedule.place_of(node) in writes}
     held = set(schedule.held) | known  # of parts that wait, the schedule knows nothing
-    sharing = max(1, len(group.beside))
     walks = {
-        step: replace(walked(step.roots, held - step.recomputed, wide), sharing=sharing)
+        step: replace(
+            walked(step.roots, held - step.recomputed, wide),
+            sharing=max(1, len(group.beside)),
+            whole=any(isinstance(root, SumRoot) for root in step.roots),
+        )
         for step in group.loops
     }
     body = _Body(

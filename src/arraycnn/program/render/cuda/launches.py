@@ -19,7 +19,7 @@ from arraycnn.program.render.cuda.epilogue import epilogue_text, product_of, wit
 from arraycnn.program.render.cuda.grouping import MOST_PARAMETERS, Group, beforehand, groups
 from arraycnn.program.render.cuda.kernel_text import KernelText, kernel_text
 from arraycnn.program.render.cuda.parameters import Parts
-from arraycnn.program.render.cuda.pending import PendingSums
+from arraycnn.program.render.cuda.pending import PendingSums, Summing, Waiting, summing
 from arraycnn.program.render.opaque_calls import calling
 
 
@@ -60,7 +60,7 @@ class CudaLaunches:
             for group in self._groups
             if group.alone is not None and group.epilogue is not None
         }
-        self._sums: dict[tuple, tuple[Group, list[Node]]] = {}
+        self._sums: dict[tuple, list[Summing]] = {}
         self._constants: dict[Any, dict[Node, Array]] = {}
 
     def __call__(
@@ -83,15 +83,17 @@ class CudaLaunches:
         freed = dict(zip(schedule.steps, schedule.freed, strict=True))
         for step in self._beforehand:  # others may read the same later
             del freed[step]
-        pending = PendingSums()
+        pending = PendingSums(schedule)
         for group in self._groups:
-            if any(map(pending.are_read_by, group.steps)):
-                self._add_up(pending, launcher, held)
-            self._run(group, launcher, ops, held, pending)
+            waiting = pending.before(group)
+            if waiting:
+                self._add_up(group if group.alone is None else Group(), waiting, launcher, held)
+            if group.alone is not None or not waiting:
+                self._run(group, launcher, ops, held, pending)
             for node in (node for step in group.steps for node in freed.get(step, ())):
                 forget(node, schedule, held)
-        if pending:  # of gradients that are outputs
-            self._add_up(pending, launcher, held)
+        for waiting in pending.rest():  # of gradients that are outputs
+            self._add_up(Group(), waiting, launcher, held)
         for group in self._copies:
             self._launch(group, launcher, held)
         return outputs_of(schedule, held), [self]
@@ -143,13 +145,13 @@ class CudaLaunches:
         head = step.head
         assert head is not None
         if group.epilogue is not None:
-            self._run_with_epilogue(step, group.epilogue, launcher, ops, held)
+            self._run_with_epilogue(step, group.epilogue, launcher, ops, held, pending)
             return
         result = head_result(head, ops, held, **_how(head.op))
         for part in step.writes:
             array = result if part is head else result[part.attrs[0]]
             if len(array.shape) > len(part.shape):
-                pending.add(part, array)
+                pending.add(part, Waiting(array))
             else:
                 held[part] = array
 
@@ -160,13 +162,34 @@ class CudaLaunches:
             if node not in held:
                 held[node] = memory_for(node, self._schedule, held, launcher)
 
-    def _add_up(self, pending: PendingSums, launcher: Launcher, held: dict[Node, Array]) -> None:
-        while pending:
-            group, where = pending.take(
-                self._sums, lambda node: memory_for(node, self._schedule, held, launcher)
+    def _add_up(
+        self,
+        group: Group,
+        waiting: Mapping[Node, Waiting],
+        launcher: Launcher,
+        held: dict[Node, Array],
+    ) -> None:
+        """Launch the loops of ``group``, and before them the sums that ``waiting`` are."""
+        key = (
+            group if group.loops else None,
+            tuple((node, one.parts.shape[0]) for node, one in waiting.items()),
+        )
+        if key not in self._sums:
+            self._sums[key] = [
+                replace(one, group=part)
+                for one in summing(group, waiting, self._schedule)
+                for part in self._fitting(one.group)
+            ]
+        for found in self._sums[key]:
+            where = {source: waiting[node].parts for node, source in found.sources.items()}
+            for one in waiting.values():
+                where |= one.held
+            steps = found.group.steps
+            self._take_memory(
+                (n for s in steps for n in s.writes if n not in where), held, launcher
             )
-            held.update((node, where[node]) for step in group.beside for node in step.writes)
-            self._launch(group, launcher, {**held, **where})
+            held.update((n, where[n]) for s in steps for n in s.writes if n in where)
+            self._launch(found.group, launcher, {**held, **where})
 
     def _run_with_epilogue(
         self,
@@ -175,6 +198,7 @@ class CudaLaunches:
         launcher: Launcher,
         ops: Kernels,
         held: dict[Node, Array],
+        pending: PendingSums,
     ) -> None:
         node, text = head.head, self._epilogues[step]
         assert node is not None
@@ -187,10 +211,18 @@ class CudaLaunches:
             if text.returned is not product:
                 self._take_memory([text.returned], held, launcher)
                 out = held[text.returned]
-            result = head_result(node, ops, held, late=Late(epilogue, out))
+            parts = {"in_parts": True} if node.op.startswith("conv2d") else {}
+            result = head_result(node, ops, held, late=Late(epilogue, out), **parts)
             for part in head.writes:
-                if part is not product or out is None:
-                    held[part] = result[part.attrs[0]]
+                array = result[part.attrs[0]]
+                if len(array.shape) == len(part.shape):
+                    if part is not product or out is None:
+                        held[part] = array
+                elif part is product:
+                    where = {one: held[one] for one in (*step.reads, *step.writes) if one in held}
+                    pending.add(part, Waiting(array, step, out is None, where))
+                else:
+                    pending.add(part, Waiting(array))
             return
         x, weight = (held[base(operand)].reshape(operand.shape) for operand in node.operands[:2])
         own: Any = ops  # `CudaKernels`

@@ -10,6 +10,7 @@ from arraycnn.program.render.cuda.lines import EACH_LANE, Lines
 from arraycnn.program.render.cuda.moments import MomentsRoot
 from arraycnn.program.render.cuda.parameters import Parameters, Parts
 from arraycnn.program.render.cuda.pointwise import c_type
+from arraycnn.program.render.cuda.sums import SumRoot
 from arraycnn.program.render.cuda.walk import Walk
 
 _OPERATIONS = {
@@ -220,12 +221,29 @@ class LoopText:
     def _keep(self, one: Reduced, state: str) -> str:
         """The statements that write what is reduced of one kept point, ``place``."""
         root = self._walk.roots[one.root]
-        target, kind = self.parameters.buffer(root.target), c_type(root.target.dtype)
+        kind = c_type(root.target.dtype)
+        if isinstance(root, SumRoot) and root.after is not None:
+            total = f"({kind}){one.operation}::result({state})"
+            return self._followed(root, root.after, kind, total)
+        target = self.parameters.buffer(root.target)
         if isinstance(root, MomentsRoot):
             squares = self.parameters.buffer(root.squares)
             total = f"({state}).mean * ({state}).count"
             return f"{target}[place] = {total}; {squares}[place] = ({state}).squares;"
         return f"{target}[place] = ({kind}){one.operation}::result({state});"
+
+    def _followed(self, root: SumRoot, after: Walk, kind: str, total: str) -> str:
+        """The statements of the loop after a sum, at ``place``."""
+        lines = Lines(after, self.parameters, {root.target: "total_"})
+        written = [f"{self.parameters.buffer(root.target)}[place] = total_;"] if root.kept else []
+        return "\n".join(
+            [
+                f"const {kind} total_ = {total};",
+                "const Index place_ = (Index)place;",
+                *lines.indices("place_", after.kept, "e"),
+                *(*lines.values(), *lines.writes(), *written),
+            ]
+        )
 
 
 _STATE_BYTES = 32

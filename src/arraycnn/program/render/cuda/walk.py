@@ -72,6 +72,9 @@ class Walk:
         Which instructions are not the same for all lanes.
     sharing : int
         How many loops share the grid.
+    whole : bool
+        Whether a block takes all reduced points of its own: of parts there are few, and what the last
+        block had to do for each of many sums would take longer.
     """
 
     roots: tuple[Root, ...]
@@ -84,6 +87,7 @@ class Walk:
     last_is_reduced: bool
     varies: tuple[bool, ...]
     sharing: int = 1
+    whole: bool = False
 
     @property
     def reductions(self) -> list[int]:
@@ -126,6 +130,8 @@ class Walk:
     def splits(self, threads: int) -> tuple[int, int]:
         """(blocks that share the reduced points of a tile, how many of these each has)."""
         rows, tiles = self.reduced_units, self.tiles(threads)
+        if self.whole:
+            return 1, rows
         ranks = threads // self.across(threads)
         wanted = max(1, min(_BLOCKS // (tiles * self.sharing), rows // (ranks * _LEAST_ROWS)))
         per = max(1, -(-rows // wanted))
