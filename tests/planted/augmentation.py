@@ -8,6 +8,7 @@ OWN = "layers/test_augmentation.py -k "
 MIXED = "training/test_mixed_labels.py -k "
 MIXING = "layers/test_layers.py -k 'Mixup or CutMix'"
 
+SHOWN = "report/test_report_augmented.py"
 AVERAGED = "model/test_averaged_inference.py -k "
 
 FAULTS = [
@@ -308,4 +309,20 @@ FAULTS = [
         "return predictions",
         AVERAGED + "measures",
     ),
+    ("report/augmented.py", "np.array([draw], np.int32), x", "np.array([0], np.int32), x", SHOWN),
+    (
+        "report/augmented.py",
+        "in _in_order(layer, (*path, name))",
+        "in _in_order(layer, (name,))",
+        SHOWN,
+    ),
+    (
+        "report/augmented.py",
+        'if not any(getattr(layer, "training_only", False) for _, layer in layers):',
+        "if not layers:",
+        SHOWN,
+    ),
+    ("report/galleries.py", "1 + len(draws), 480)", "len(draws), 0)", SHOWN),
+    ("report/sections.py", "if found.augmented is not None", "if True", SHOWN),
+    ("report/writing.py", "if found.augmented is not None:", "if False:", SHOWN),
 ]

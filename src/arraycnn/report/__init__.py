@@ -5,6 +5,7 @@ notebooks; `write_report` puts everything on one page. Drawing needs matplotlib,
 ``plot``; measuring does not.
 """
 
+from arraycnn.report.augmented import augmented
 from arraycnn.report.charts import (
     plot_calibration,
     plot_class_scores,
@@ -16,6 +17,7 @@ from arraycnn.report.charts import (
 )
 from arraycnn.report.examination import Examination, examine
 from arraycnn.report.galleries import (
+    plot_augmented,
     plot_feature_maps,
     plot_filters,
     plot_mistakes,
@@ -56,6 +58,7 @@ __all__ = [
     "Run",
     "StepRecord",
     "activations",
+    "augmented",
     "calibration",
     "class_scores",
     "confident_mistakes",
@@ -67,6 +70,7 @@ __all__ = [
     "layer_times",
     "load_run_data",
     "log_loss",
+    "plot_augmented",
     "plot_calibration",
     "plot_class_scores",
     "plot_comparison",

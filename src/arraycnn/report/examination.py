@@ -13,6 +13,7 @@ from arraycnn.model.label_inputs import are_class_numbers
 from arraycnn.model.model import Model
 from arraycnn.report import internals as inside
 from arraycnn.report import measures
+from arraycnn.report.augmented import augmented
 from arraycnn.setting_checks import check_count
 from arraycnn.training.batch_size import images_at_once
 from arraycnn.tree import flatten
@@ -57,6 +58,8 @@ class Examination:
         (H * W * C, outputs) of a dense layer on the whole image.
     filters_layer : str
         That layer's path; empty where there is none.
+    augmented : array, (draws, examples, H, W, C), or None
+        The images of ``examples`` as they come out of the network's augmentation in training.
     """
 
     images: np.ndarray | ImageSource
@@ -77,6 +80,7 @@ class Examination:
     batch: int
     filters: np.ndarray | None
     filters_layer: str
+    augmented: np.ndarray | None = None
 
     def picture(self, place: int) -> np.ndarray:
         """The image at ``place``, (H, W, C)."""
@@ -173,6 +177,7 @@ def examine(
         batch=batch,
         filters=filters,
         filters_layer=filters_layer,
+        augmented=augmented(model, rows(pictures, examples)),
     )
 
 

@@ -75,6 +75,20 @@ def plot_saliency(
     return _wall(list(zip(sheets, titles or [""] * len(sheets), strict=True)), columns=4, width=1.9)
 
 
+@styled
+def plot_augmented(images: np.ndarray, augmented: np.ndarray) -> "Figure":
+    """Each image, (N, H, W, C), and beside it what `augmented` gives, (draws, N, H, W, C)."""
+    sheets = [augmented_sheet(image, augmented[:, n]) for n, image in enumerate(images)]
+    return _wall([(sheet, "") for sheet in sheets], columns=2, width=4.0)
+
+
+def augmented_sheet(image: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """An image and augmented copies of it, (draws, H, W, C), side by side as one RGBA picture."""
+    return tiles.montage(
+        [tiles.grey_or_colour(one) for one in (image, *draws)], 1 + len(draws), 480
+    )
+
+
 def filter_sheet(weight: np.ndarray, input_shape: tuple[int, int, int]) -> np.ndarray:
     """The filters of `plot_filters` as one RGBA picture."""
     pictures = tiles.filter_tiles(weight, input_shape, MOST_MAPS)

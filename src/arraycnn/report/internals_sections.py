@@ -116,6 +116,23 @@ def saliency(found: Examination) -> list[Html]:
     return [tag("p", text), tag("div", items, class_="tiles wide")]
 
 
+def augmented(found: Examination) -> list[Html]:
+    """Images beside what the network's augmentation makes of them."""
+    assert found.augmented is not None
+    names, items = found.class_names, []
+    for number, place in enumerate(found.examples):
+        name = names[found.labels[place]]
+        sheet = galleries.augmented_sheet(found.picture(place), found.augmented[:, number])
+        alt = f"Test image {place}, {name}, and {len(found.augmented)} augmented copies of it"
+        caption = tag("figcaption", tag("b", name), tag("span", f"no. {place}"))
+        items.append(tag("figure", _tile(sheet, alt, sheet.shape[1]), caption))
+    text = (
+        "What the first layers make of images in training: at the left the image, beside it as the "
+        "network would see it in other steps. In tests and predictions these layers do nothing."
+    )
+    return [tag("p", text), tag("div", items, class_="maps")]
+
+
 def layers(found: Examination, prefix: str) -> list[Html]:
     """Norms and times by layer."""
     times = {row.path: row for row in found.times}

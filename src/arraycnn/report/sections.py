@@ -65,6 +65,11 @@ def of_run(run: Run, found: Examination, prefix: str, level: int) -> list[Sectio
 
     return [
         section("training", "Training", _training(run, prefix)),
+        *(
+            [section("augmented", "Augmented images", inner.augmented(found))]
+            if found.augmented is not None
+            else []
+        ),
         section("test", "Test images", _test(run, found, prefix)),
         section("mistakes", "Most confident mistakes", inner.mistakes(found)),
         section("filters", "First filters", inner.filters(found)),

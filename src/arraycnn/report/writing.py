@@ -74,6 +74,11 @@ def _figures(one: Reported) -> "Iterator[tuple[str, Figure]]":
                 found.images, found.labels, found.probabilities, found.mistakes, found.class_names
             ),
         )
+    if found.augmented is not None:
+        yield (
+            "augmented",
+            galleries.plot_augmented(rows(found.images, found.examples), found.augmented),
+        )
     if found.filters is not None:
         yield "filters", galleries.plot_filters(found.filters, found.images.shape[1:])
     yield "feature-maps", galleries.plot_feature_maps(found.maps)
