@@ -18,9 +18,11 @@ class Net:
     ----------
     layers : tuples
         ("conv", and the settings of `Convolution`); ("relu",); ("swish",), x * sigmoid(x), which a
-        user wrote; ("pool",) and ("average",), 2x2; ("norm",), of a batch; ("means",) of all pixels;
-        ("residual", layers, layers around them, none for x itself); ("flatten",), in the order H, W,
-        C; ("dense", outputs).
+        user wrote; ("pool",) and ("average",), 2x2, and ("pool", size, stride, padding); ("norm",), of
+        a batch; ("means",) of all pixels; ("residual", layers, layers around them, none for x itself);
+        ("beside", layers): x, and behind its channels what they give; ("enlarge", filters), a
+        transposed convolution, 2x2 with a stride of 2; ("flatten",), in the order H, W, C; ("dense",
+        outputs).
     training_flop : float
         For one image: forward, both gradients of each layer but the first's for its image. This and
         what follows is 0 where no bound is computed of it.
@@ -32,6 +34,8 @@ class Net:
         "sgd", "momentum" (SGD with 0.9) or "adam", all at ``rate``.
     batches : tuple of int
         The batch sizes in which it is trained where no other is asked for.
+    of_pixels : bool
+        Whether it gives each pixel a class, one or none of an image, and so are its labels.
     """
 
     title: str
@@ -44,6 +48,7 @@ class Net:
     optimizer: str = "sgd"
     rate: float = LEARNING_RATE
     batches: tuple[int, ...] = (64,)
+    of_pixels: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Convolution:
     bias: bool
     kernel: int = 3
     stride: int = 1
+    groups: int = 1
 
     def output_shape(self, shape):
         """(height, width, filters) from images of ``shape``."""
@@ -92,6 +98,58 @@ def _resnet(blocks):
             around = normed(filters, 1, stride) if stride > 1 else ()
             layers += [("residual", body, around), ("relu",)]
     return (*layers, ("means",), ("dense", 10))
+
+
+def _resnet18():
+    """The same for large images, with two blocks in each of four stages."""
+
+    def normed(filters, kernel=3, stride=1):
+        return ("conv", filters, kernel // 2, False, kernel, stride), ("norm",)
+
+    layers = [*normed(64, 7, 2), ("relu",), ("pool", 3, 2, 1)]
+    for filters, first in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        for stride in (first, 1):
+            body = (*normed(filters, 3, stride), ("relu",), *normed(filters))
+            around = normed(filters, 1, stride) if stride > 1 else ()
+            layers += [("residual", body, around), ("relu",)]
+    return (*layers, ("means",), ("dense", 10))
+
+
+def _mobilenet():
+    """Howard et al., "MobileNets", of a quarter of the width, for images of 32x32 pixels."""
+
+    def normed(filters, kernel, stride=1, groups=1):
+        conv = ("conv", filters, kernel // 2, False, kernel, stride, groups)
+        return conv, ("norm",), ("relu",)
+
+    layers, channels = [*normed(8, 3)], 8
+    pairs = [
+        (16, 1),
+        (32, 2),
+        (32, 1),
+        (64, 2),
+        (64, 1),
+        (128, 2),
+        *[(128, 1)] * 5,
+        (256, 2),
+        (256, 1),
+    ]
+    for filters, stride in pairs:
+        layers += [*normed(channels, 3, stride, channels), *normed(filters, 1)]
+        channels = filters
+    return (*layers, ("means",), ("dense", 10))
+
+
+def _unet(filters=16, below=2):
+    """Ronneberger et al., "U-Net", of three levels, 16, 32 and 64 channels."""
+
+    def twice(filters):
+        return (("conv", filters, "same", False), ("norm",), ("relu",)) * 2
+
+    if below == 0:
+        return twice(filters)
+    inner = ("pool",), *_unet(2 * filters, below - 1), ("enlarge", filters)
+    return *twice(filters), ("beside", inner), *twice(filters)
 
 
 def _lenet():
@@ -163,6 +221,27 @@ NETS = {
         optimizer="momentum",
         batches=(128,),
     ),
+    "mobilenet": Net(
+        *("MobileNet of a quarter of the width", COLOURS, _mobilenet()),
+        optimizer="momentum",
+        rate=1e-3,
+    ),
+    "resnet18": Net(
+        *("ResNet-18 on 64x64", (64, 64, 3), _resnet18()),
+        optimizer="momentum",
+        rate=1e-3,
+        batches=(32,),
+    ),
+    "unet": Net(
+        *(
+            "a U-Net of three levels on 64x64",
+            (64, 64, 3),
+            (*_unet(), ("conv", 2, "valid", True, 1)),
+        ),
+        optimizer="momentum",
+        batches=(32,),
+        of_pixels=True,
+    ),
 }
 
 DETAILED = ("a", "b")
@@ -201,7 +280,7 @@ def dataset(net, count):
     """``count`` images, (N, H, W, C) uint8, and labels, int32: real digits, enlarged and mixed up.
 
     Where the network takes colours, its channels are three different digits, the first of which is
-    the label's.
+    the label's. Labels of pixels, (N, H, W), are 1 where that digit is.
     """
     from arraycnn.data import load_dataset
 
@@ -214,7 +293,8 @@ def dataset(net, count):
     chosen = rng.integers(0, len(large), (count, channels))
     images = np.stack([large[chosen[:, c]] for c in range(channels)], axis=3)
     noise = rng.integers(0, 24, images.shape, dtype=np.uint8)
-    return np.maximum(images, noise), digits.train_labels[chosen[:, 0]].astype(np.int32)
+    labels = images[..., 0] > 96 if NETS[net].of_pixels else digits.train_labels[chosen[:, 0]]
+    return np.maximum(images, noise), labels.astype(np.int32)
 
 
 def batches(images, batch, epoch):
@@ -255,19 +335,29 @@ def _layers(spec):
         "means": cnn.GlobalAvgPool2d,
         "flatten": cnn.Flatten,
         "dense": cnn.Dense,
-        "pool": lambda: cnn.MaxPool2d(2),
+        "pool": _max_pool,
+        "enlarge": lambda filters: cnn.ConvTranspose2d(filters, 2, 2),
         "average": lambda: cnn.AvgPool2d(2),
     }
     for kind, *settings in spec:
         if kind == "conv":
             conv = Convolution(*settings)
             padding = conv.padding if isinstance(conv.padding, str) else (conv.padding,) * 2
-            yield cnn.Conv2d(conv.filters, conv.kernel, conv.stride, padding, bias=conv.bias)
+            groups = {"bias": conv.bias, "groups": conv.groups}
+            yield cnn.Conv2d(conv.filters, conv.kernel, conv.stride, padding, **groups)
+        elif kind == "beside":
+            yield cnn.Concatenate(cnn.Identity(), cnn.Sequential(*_layers(settings[0])))
         elif kind == "residual":
             body, around = (cnn.Sequential(*_layers(part)) if part else None for part in settings)
             yield cnn.Residual(body, around)
         else:
             yield simple[kind](*settings)
+
+
+def _max_pool(size=2, stride=None, padding=0):
+    import arraycnn as cnn
+
+    return cnn.MaxPool2d(size, stride, padding=(padding, padding) if padding else "valid")
 
 
 def optimizer(net):
@@ -280,6 +370,15 @@ def optimizer(net):
     return cnn.SGD(spec.rate, momentum=MOMENTUM if spec.optimizer == "momentum" else 0.0)
 
 
+def model_of(net, backend):
+    """The network as a model of this library, with the parameters of all contenders."""
+    import arraycnn as cnn
+
+    spec = NETS[net]
+    loss = cnn.SoftmaxCrossEntropy(per_pixel=spec.of_pixels)
+    return cnn.Model(network(net), spec.image_shape, backend=backend, seed=SEED, loss=loss)
+
+
 def initial_parameters(net):
     """The parameters that every contender begins with: for each layer with any, [weight, bias].
 
@@ -289,7 +388,7 @@ def initial_parameters(net):
 
     # Nothing is computed: a peer's process need not load compiled kernels of ours.
     plain = cnn.NumPy(fast=False)
-    found = cnn.Model(network(net), NETS[net].image_shape, backend=plain, seed=SEED).parameters
+    found = model_of(net, plain).parameters
     places = dict.fromkeys(path.rpartition(".")[0] for path in found)
     kinds = [(f"{place}.weight", f"{place}.bias") for place in places]
     return [[found[path] for path in pair if path in found] for pair in kinds]

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from nets import NETS, SEED, Order, network, optimizer
+from nets import NETS, SEED, Order, model_of, optimizer
 
 OURS = {"arraycnn fast": True, "arraycnn numpy": False}
 """Our peers: whether the kernels are the compiled ones."""
@@ -64,15 +64,15 @@ def trace_seconds(name, threads, net, batch, images, labels):
 
 
 def _task(backend, net, images, labels):
-    import arraycnn as cnn
     from arraycnn.execution import Task
     from arraycnn.training.step import Carry
     from arraycnn.tree import map_leaves
 
-    model = cnn.Model(network(net), images.shape[1:], backend=backend, seed=SEED)
+    model = model_of(net, backend)
     rule = optimizer(net)
     params, state = model.trees
     place = backend.asarray
     moments = map_leaves(lambda leaf: place(np.asarray(leaf, "float32")), rule.init(params))
-    task = Task(model.network, rule, place(images), place(labels), SEED, "float32")
+    data = place(images), place(labels)
+    task = Task(model.network, rule, *data, SEED, "float32", loss=model.loss)
     return task, Carry(params, state, moments)

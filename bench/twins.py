@@ -51,6 +51,7 @@ class _TorchParts:
             stride=conv.stride,
             padding=conv.padding,
             bias=conv.bias,
+            groups=conv.groups,
         )
         weight, *biases = next(self.given)
         fill(self.torch, part, weight.transpose(3, 2, 0, 1), biases)
@@ -82,8 +83,29 @@ class _TorchParts:
 
         return Swish(), shape
 
-    def _pool(self, shape):
-        return self.torch.nn.MaxPool2d(2), (shape[0] // 2, shape[1] // 2, shape[2])
+    def _pool(self, shape, size=2, stride=2, padding=0):
+        after = ((n + 2 * padding - size) // stride + 1 for n in shape[:2])
+        return self.torch.nn.MaxPool2d(size, stride, padding), (*after, shape[2])
+
+    def _enlarge(self, shape, filters):
+        part = self.torch.nn.ConvTranspose2d(shape[2], filters, 2, 2)
+        weight, *biases = next(self.given)
+        fill(self.torch, part, weight.transpose(3, 2, 0, 1), biases)
+        return part, (2 * shape[0], 2 * shape[1], filters)
+
+    def _beside(self, shape, layers):
+        torch = self.torch
+        inside, after = self.chain(layers, shape)
+
+        class Beside(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inside = inside
+
+            def forward(self, x):
+                return torch.cat((x, self.inside(x)), 1)
+
+        return Beside(), (*shape[:2], shape[2] + after[2])
 
     def _average(self, shape):
         return self.torch.nn.AvgPool2d(2), (shape[0] // 2, shape[1] // 2, shape[2])
@@ -149,6 +171,10 @@ def first_averages(net):
                 inside = collect(settings[0], channels)
                 collect(settings[1], channels)
                 channels = inside
+            elif kind == "beside":
+                channels += collect(settings[0], channels)
+            elif kind == "enlarge":
+                channels = settings[0]
         return channels
 
     collect(NETS[net].layers, NETS[net].image_shape[2])
@@ -171,9 +197,22 @@ class _JaxParts:
         sides = conv.padding
         padding = sides.upper() if isinstance(sides, str) else [(sides, sides)] * 2
         x = self.jax.lax.conv_general_dilated(
-            x, weight, (conv.stride,) * 2, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+            *(x, weight, (conv.stride,) * 2, padding),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=conv.groups,
         )
         return x + biases[0] if biases else x
+
+    def _enlarge(self, x, filters):
+        weight, bias = next(self.given)
+        order = "NHWC", "HWIO", "NHWC"
+        y = self.jax.lax.conv_transpose(
+            x, weight, (2, 2), "VALID", dimension_numbers=order, transpose_kernel=True
+        )
+        return y + bias
+
+    def _beside(self, x, layers):
+        return self.jax.numpy.concatenate([x, self.chain(x, layers)], axis=3)
 
     def _dense(self, x, outputs):
         weight, *biases = next(self.given)
@@ -198,9 +237,11 @@ class _JaxParts:
     def _swish(self, x):
         return x * self.jax.nn.sigmoid(x)
 
-    def _pool(self, x):
-        lax, sizes = self.jax.lax, (1, 2, 2, 1)
-        return lax.reduce_window(x, -self.jax.numpy.inf, lax.max, sizes, sizes, "VALID")
+    def _pool(self, x, size=2, stride=2, padding=0):
+        sizes, strides = ((1, n, n, 1) for n in (size, stride))
+        around = ((0, 0), (padding,) * 2, (padding,) * 2, (0, 0))
+        lax = self.jax.lax
+        return lax.reduce_window(x, -self.jax.numpy.inf, lax.max, sizes, strides, around)
 
     def _average(self, x):
         lax, sizes = self.jax.lax, (1, 2, 2, 1)
@@ -239,4 +280,4 @@ def jax_step(jax, net, precision):
 def jax_loss(jax, logits, labels):
     """The mean cross-entropy."""
     logits = jax.nn.log_softmax(logits)
-    return -jax.numpy.take_along_axis(logits, labels[:, None], 1).mean()
+    return -jax.numpy.take_along_axis(logits, labels[..., None], -1).mean()

@@ -49,6 +49,7 @@ FAULTS = [
     ("ops/conv2d/grouped.py", "total = product if total is None else total + product", "total = product", LAYERS + "groups"),
     ("ops/conv2d/grouped.py", "xp.sum(xp.reshape(dx, (*x.shape, filters // x.shape[3])), axis=4)", "dx[..., :x.shape[3]]", LAYERS + "groups"),
     ("ops/conv2d/grouped.py", "return *_depthwise_backward(x, weight, dy, window, need_dx), dbias", "return *_depthwise_backward(x, weight, dy, window, need_dx), dbias * 2", LAYERS + "groups"),
+    ("ops/generic.py", "apart = all(s >= e for", "apart = any(s >= e for", "ops/test_ops.py -k 'avg_pool or col2im'"),
     ("ops/conv2d/grouped.py", "first = max(0, -(before // stride))", "first = 0", _DEPTHWISE),
     ("ops/conv2d/grouped.py", "(room - 1 - before) // stride + 1", "dy.shape[axis + 1]", _DEPTHWISE),
     ("ops/conv2d/grouped.py", "before + stride * first", "before + first", _DEPTHWISE),

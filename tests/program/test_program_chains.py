@@ -13,7 +13,9 @@ from arraycnn.program import memo
 from arraycnn.program.description import description
 from arraycnn.program.heads import HEADS
 from arraycnn.program.interpret import interpret
+from arraycnn.program.nodes import Node
 from arraycnn.program.passes import chains
+from arraycnn.program.passes.loops import Root, Step, write_apart
 from arraycnn.program.passes.schedule import scheduled
 from optional import Late, needs
 from program_cases import NETWORKS, OPTIMIZERS, on_small_sizes
@@ -174,6 +176,7 @@ def with_rows_of(x, y):
         (lambda x, y: (x + 1.0, array_namespace(x).sum(y)), {}, [1, 1]),
         (lambda x, y: in_a_frame(x), {}, [5]),  # four slabs of zeros around it
         (lambda x, y: at(in_a_frame(x))[2:, :].set(1.0), {}, [5, 1, 1]),  # what was written before
+        (lambda x, y: at(x)[2:, :].set(1.0), {}, [1, 1]),  # a copy, and a part of it
         (lambda x, y: array_namespace(x).concat([x, y[None, :], x]), {}, [3]),
     ],
 )
@@ -185,6 +188,29 @@ def test_loops_that_touch_nothing_of_each_other_run_side_by_side(function, carri
     check_by_image(function, *shapes, carried=carried)
     found = chains.chains(scheduled(program, carried))
     assert [len(chain.steps) for chain in found] == together
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ((slice(0, 3), slice(2, 5)), (slice(3, 6), slice(0, 7))),
+        ((slice(3, 6),), (slice(2, 4), slice(None))),
+        ((slice(0, 3),), (slice(2, 3), slice(5, 6))),
+        ((slice(None), slice(5, 7)), (slice(1, 2), slice(0, 5))),
+        ((slice(None), slice(4, 7)), (slice(1, 2), slice(0, 5))),
+        ((slice(0, 6, 2),), (slice(1, 6, 2),)),  # told to overlap: they are only woven
+        ((slice(0, 2),), None),
+        (None, (slice(0, 2),)),
+    ],
+)
+def test_parts_are_apart_where_no_number_is_in_both(parts):
+    target = Node("update", (), (), (6, 7), np.dtype("float32"))
+    one, other = (Step(roots=[Root(target, target, index=index)]) for index in parts)
+    covered = [np.zeros(target.shape, bool) for _ in parts]
+    for where, index in zip(covered, parts, strict=True):
+        rows, columns = (*(index or ()), slice(None), slice(None))[:2]
+        where[slice(rows.start, rows.stop), slice(columns.start, columns.stop)] = True
+    assert write_apart(one, other, target) == (not np.any(covered[0] & covered[1]))
 
 
 def test_relus_mask_is_computed_again_and_not_read():

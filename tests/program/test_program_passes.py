@@ -258,6 +258,17 @@ def read_after_its_change(x):
     return changed, xp.matmul(y[:, 0, :], y[:, 1, :].T)
 
 
+def in_a_frame(x):
+    zeros = array_namespace(x).zeros((6, 7, 5), dtype=x.dtype)
+    return at(zeros)[1 : 1 + x.shape[0], 2 : 2 + x.shape[1], : x.shape[2]].set(x)
+
+
+def spread_out(x):
+    zeros = array_namespace(x).zeros((9, 7, 5), dtype=x.dtype)
+    rows = 2 * x.shape[0]
+    return at(zeros)[1:rows:2, 2 : 2 + x.shape[1], : x.shape[2]].set(x)
+
+
 def zeros_of_both_signs(x):
     xp = array_namespace(x)
     return 1.0 / xp.where(x > 0.0, xp.full(x.shape, 0.0), xp.full(x.shape, -0.0))
@@ -276,6 +287,8 @@ def flattened(x):
         shared,
         changed_before_its_loop_is_whole,
         read_after_its_change,
+        in_a_frame,
+        spread_out,
         zeros_of_both_signs,
         flattened,
         lambda x: (x, x[0], array_namespace(x).reshape(x, (-1,)), x),
@@ -310,6 +323,14 @@ def test_an_update_takes_the_place_of_what_nobody_reads_any_more():
     schedule = scheduled(simplified(traced(over_and_over, X)[0]))
     assert len(schedule.memory_of) == 2
     assert schedule.peak_bytes == 512  # 8 * 6 * 5 * 2, aligned
+
+
+def test_what_lies_where_it_is_changed_is_not_copied_there():
+    """Three slabs of zeros, and three changes: each number is written as often as it is changed."""
+    schedule = scheduled(simplified(traced(over_and_over, X)[0]))
+    roots = [root for step in schedule.steps for root in step.roots]
+    assert len(roots) == 6
+    assert all(root.index is not None for root in roots)
 
 
 def test_outputs_take_the_places_of_inputs_also_where_they_change_places():

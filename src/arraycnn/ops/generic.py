@@ -367,7 +367,9 @@ def scatter(parts: list[Array], input_shape: tuple[int, ...], window: Window) ->
         dtype=parts[0].dtype,
         device=device(parts[0]),
     )
+    apart = all(s >= e for s, e in zip(window.stride, window.extent, strict=True))
     for offset, part in zip(window.offsets(), parts, strict=True):
-        total = at(total)[window.pixels(offset, output)].add(part)
+        pixels = at(total)[window.pixels(offset, output)]
+        total = pixels.set(part) if apart else pixels.add(part)
     top, _, left, _ = window.padding
     return total[:, top : top + height, left : left + width, :]

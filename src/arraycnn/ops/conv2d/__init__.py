@@ -12,4 +12,11 @@ Which way one goes, by its shapes:
                   the same for few channels                      `compiled_few_channels.py`
                 gradients of few channels behind a 2x2 pool    `compiled_few_channels_pooled.py`
     CUDA        `cuda.py`, tiles on tensor cores; `cuda_direct.py` for few channels, with a pool
+
+Groups and dilation, on all three (`grouped.py`):
+
+    a channel a group       loops of the program, forward and backward, of any window and multiplier: what
+                            bounds them is memory, and in a loop they have what follows with them
+    several channels        the convolution of each group by the kernels above, side by side in memory
+    dilation besides        products of columns, of each group
 """

@@ -2,7 +2,8 @@
 
 A group of several channels is a convolution of its own, with the kernels of the record. Groups of one
 channel, depthwise convolutions, are sums of products of shifted images: pointwise, so that a program
-makes one loop of them. Where pixels of the window lie apart, it is a product of columns.
+makes one loop of them, and of each of their gradients. Where pixels of the window lie apart, groups of
+several channels are products of columns.
 """
 
 from __future__ import annotations

@@ -100,6 +100,7 @@ def scheduled(program: Program, carried: dict[str, str] | None = None) -> Schedu
     recompute(steps, held)
     steps = _in_order(steps, program, {program.outputs[name] for name in carried})
     memory_of = _in_place(program, steps, carried)
+    steps = [step for step in steps if not _copies_in_place(step, memory_of)]
     freed = _last_uses(program, steps, memory_of)
     return Schedule(program, tuple(steps), frozenset(held), memory_of, freed, carried)
 
@@ -245,6 +246,16 @@ def _loaded(step: Step) -> list[Node]:
     held = step.reads | {root.target for root in step.roots}
     buffers = [one.buffer for one in expression_of(step.roots, held)[0].instructions]
     return [node for node in dict.fromkeys(buffers) if node in step.reads]
+
+
+def _copies_in_place(step: Step, memory_of: dict[Node, Node]) -> bool:
+    """Whether a loop does nothing but copy to an update what lies there already."""
+    return step.head is None and all(
+        root.target.op == "update"
+        and root.index is None
+        and memory_of.get(root.target) is base(root.value)
+        for root in step.roots
+    )
 
 
 def _updates_in_place(update: Node, old: Node, number: int, steps: list[Step]) -> bool:
