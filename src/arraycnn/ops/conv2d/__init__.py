@@ -15,8 +15,8 @@ Which way one goes, by its shapes:
 
 Groups and dilation, on all three (`grouped.py`):
 
-    a channel a group       loops of the program, forward and backward, of any window and multiplier: what
-                            bounds them is memory, and in a loop they have what follows with them
+    a channel a group       loops of the program, forward and backward, of any window and multiplier:
+                            memory bounds them, and a loop takes what follows along
     several channels        the convolution of each group by the kernels above, side by side in memory
     dilation besides        products of columns, of each group
 """
