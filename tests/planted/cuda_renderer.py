@@ -1,12 +1,16 @@
 """Faults in what makes CUDA C++ of programs: walks, groups, reductions, epilogues, launches."""
 
-OPS = "program/test_program_cuda.py -k 'larger or traced or reals or whole or casts or powers or remainder or no_code'"
-SUMS = (
-    "program/test_program_cuda.py -k 'reductions or blocks or variance or squares or follow_a_sum'"
-)
-KERNELS = "program/test_program_cuda.py -k 'share_a_kernel or follow or moved_at_once or batch_size or kernels_of'"
+_WALKS = "program/test_program_cuda_kernels.py program/test_program_cuda_reductions.py"
+
+OPS = "program/test_program_cuda.py -k 'not eager'"
+SUMS = "program/test_program_cuda_reductions.py"
+KERNELS = f"{_WALKS} -k 'not named_network'"
 STEPS = "program/test_program_cuda.py -k eager_step"
-EPILOGUES = "program/test_program_cuda.py -k 'epilogue or needs_more or norms'"
+SUMS_AND_STEPS = (
+    "program/test_program_cuda_reductions.py program/test_program_cuda.py -k 'not random'"
+)
+KERNELS_AND_STEPS = f"{_WALKS} program/test_program_cuda.py -k 'not random and not named_network'"
+EPILOGUES = "program/test_program_cuda_epilogues.py"
 
 PARTS = "program/test_program_cuda_sums.py"
 NODES = "program/test_program_cuda.py -k 'kernels_of or parts_of'"
@@ -30,7 +34,7 @@ FAULTS = [
     ("ops/cuda/pointwise.cuh", "so_far.squares += away * (x - so_far.mean)", "so_far.squares += away * away", SUMS),
     ("ops/cuda/pointwise.cuh", "shared[place + half * STRIDE]", "shared[place + half]", SUMS),
     ("ops/cuda/pointwise.cuh", "        __syncthreads();\n        if (rank < half) {", "        if (rank < half) {", SUMS),
-    ("ops/cuda/pointwise.cuh", "    __syncthreads();  // `shared` may be written again\n", "", SUMS + " or " + STEPS.partition("-k ")[2]),
+    ("ops/cuda/pointwise.cuh", "    __syncthreads();  // `shared` may be written again\n", "", SUMS_AND_STEPS),
     ("ops/cuda/pointwise.cuh", "split + i * RANKS", "split + i * (RANKS + 1)", SUMS),
     ("ops/cuda/device.cuh", "        if (is_last) *counter = 0;\n", "", SUMS),
     ("ops/cuda/device.cuh", "    __threadfence();\n    __syncthreads();", "    __syncthreads();", KERNELS),
@@ -45,7 +49,7 @@ FAULTS = [
     (f"{_CUDA}/loop_text.py", 'first + (Index){share}"', 'first + (Index){share} - 1"', SUMS),
     (f"{_CUDA}/loop_text.py", "{' * LANES + l' if along else ''}", "", SUMS),
     (f"{_CUDA}/kernel_text.py", 'self._lines.append("__syncthreads();")', "pass", KERNELS),
-    (f"{_CUDA}/kernel_text.py", "int(bool(group.following) or any(parts))", "int(any(parts))", KERNELS + " or " + STEPS.partition("-k ")[2]),
+    (f"{_CUDA}/kernel_text.py", "int(bool(group.following) or any(parts))", "int(any(parts))", KERNELS_AND_STEPS),
     (f"{_CUDA}/kernel_text.py", "found[root.target, root.target.dtype.itemsize * walk.lanes] = None", "pass", OPS),
     (f"{_CUDA}/parameters.py", "if node in self._written else", "if False else", KERNELS),
     (f"{_CUDA}/grouping.py", "writes & (other_reads | other_writes) or reads & other_writes", "writes & other_reads", STEPS),

@@ -11,9 +11,9 @@ from arraycnn.ops.random_bits import seed_words
 from arraycnn.program.heads import HEADS
 from arraycnn.program.passes.schedule import scheduled
 from arraycnn.program.passes.simplify import simplified
+from cuda_rendering import CHECKED, rendered
 from optional import needs
 from random_words import FIRST_INDEX, SEED, STEP
-from test_program_cuda import CHECKED, rendered
 from test_program_trace import traced
 
 RNG = np.random.default_rng(7)

@@ -29,6 +29,7 @@ from arraycnn.program.render.numpy.memory import places
 from canaries import Canaries
 from cases import CASES
 from program_cases import NETWORKS, OPTIMIZERS, Mixer, Swish, block
+from reduction_cases import check_reduced, reduced, reductions
 from test_program_trace import traced
 
 
@@ -158,37 +159,13 @@ def test_every_layer_is_rendered_alone(case):
         np.testing.assert_allclose(got[name], array, rtol=1e-11, atol=1e-11, err_msg=name)
 
 
-REDUCTIONS = ["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"]
-
-
-@st.composite
-def reductions(draw):
-    shape = tuple(draw(st.lists(st.sampled_from([1, 2, 3, 7, 16, 40]), min_size=1, max_size=4)))
-    axes = tuple(axis for axis in range(len(shape)) if draw(st.booleans()))
-    turned = tuple(draw(st.permutations(range(len(shape)))))
-    dtype = draw(st.sampled_from(["float64", "float32", "int32"]))
-    return shape, axes or (0,), draw(st.sampled_from(REDUCTIONS)), turned, dtype
-
-
 @given(reductions())
 @settings(max_examples=60)
 def test_reductions_of_every_shape(case):
-    shape, axes, name, turned, dtype = case
-    x = np.random.default_rng(6).normal(size=shape) * 4
-    x = np.where(np.abs(x) < 1, 1, x).astype(dtype)
-
-    def function(x):
-        xp = array_namespace(x)
-        # The loop reads a row, a column and all of it.
-        y = xp.permute_dims(x, turned)
-        return getattr(xp, name)(y + x[..., -1:] * 0 if x.ndim == 1 else y, axis=axis)
-
-    axis = axes[0] if "arg" in name else axes
-    program, values = traced(function, x)
-    expected = interpret(program, values)["0"]
-    bound = 1e-12 if dtype == "float64" else 1e-5
+    # The loop reads a row, a column and all of it.
+    program, values, expected = reduced(case, lambda y, x: y + x[-1:] * 0 if x.ndim == 1 else y)
     got = rendered(scheduled(program), values, 1)["0"]
-    np.testing.assert_allclose(got, expected, rtol=bound, atol=bound * 100)
+    check_reduced(got, expected, case[-1])
     np.testing.assert_array_equal(rendered(scheduled(program), values, 3)["0"], got)
 
 

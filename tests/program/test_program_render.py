@@ -6,7 +6,6 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import arraycnn as cnn
 import program_cases
@@ -22,6 +21,7 @@ from arraycnn.program.passes.simplify import simplified
 from canaries import Canaries
 from optional import Late, needs
 from program_cases import NETWORKS, OPTIMIZERS
+from reduction_cases import check_reduced, reduced, reductions, with_nan
 from test_program_trace import traced
 
 pytestmark = needs("llvmlite")
@@ -177,50 +177,19 @@ def test_powers(exponent):
     np.testing.assert_allclose(got, x**exponent, rtol=1e-14)
 
 
-REDUCTIONS = ["sum", "prod", "max", "min", "any", "all", "argmax", "argmin"]
-
-
-@st.composite
-def reductions(draw):
-    shape = tuple(draw(st.lists(st.sampled_from([1, 2, 3, 7, 16, 17, 40]), min_size=1, max_size=4)))
-    axes = tuple(axis for axis in range(len(shape)) if draw(st.booleans()))
-    name = draw(st.sampled_from(REDUCTIONS))
-    turned = tuple(draw(st.permutations(range(len(shape)))))
-    return shape, axes or (0,), name, turned, draw(st.sampled_from(["float64", "float32", "int32"]))
-
-
 @given(reductions())
 @settings(max_examples=40)
 def test_reductions_of_every_shape(case):
-    shape, axes, name, turned, dtype = case
-    axis = axes[0] if "arg" in name else axes
-    x = np.random.default_rng(6).normal(size=shape) * 4
-    x = np.where(np.abs(x) < 1, 1, x).astype(dtype)
-
-    def function(x):
-        xp = array_namespace(x)
-        return getattr(xp, name)(xp.permute_dims(x, turned), axis=axis)
-
-    program, values = traced(function, x)
+    program, values, expected = reduced(case)
     got = rendered(scheduled(program), values)["0"]
-    expected = interpret(program, values)["0"]
-    bound = 1e-12 if dtype == "float64" else 1e-5
-    np.testing.assert_allclose(got, expected, rtol=bound, atol=bound * 100)
+    check_reduced(got, expected, case[-1])
     for threads in (1, 3):
         again = rendered(scheduled(program), values, threads=threads)["0"]
         np.testing.assert_array_equal(again, got)
 
 
 def test_reductions_meet_nan_as_numpy_does():
-    x = np.array([[1.0, np.nan, 3.0, np.nan], [-np.inf, -np.inf, -np.inf, -np.inf]])
-
-    def function(x):
-        xp = array_namespace(x)
-        names = ("max", "min", "argmax", "argmin", "sum")
-        return tuple(getattr(xp, name)(x, axis=1) for name in names)
-
-    program, values = traced(function, x)
-    expected = interpret(program, values)
+    program, values, expected = with_nan()
     for name, array in rendered(scheduled(program), values).items():
         np.testing.assert_array_equal(array, expected[name])
 
