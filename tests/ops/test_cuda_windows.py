@@ -103,6 +103,9 @@ def check_max_pool(shape, window, ties, dtype):
     np.testing.assert_array_equal(y, pool_by_loops(x, *_kernel_and_stride(bare), np.max))
     assert y.dtype == dtype
     np.testing.assert_array_equal(winners, GENERIC.max_pool2d(x, bare, ties)[1])
+    if (ties, dtype, winners.dtype) == ("first", "float32", "uint8"):
+        taken = check(lambda cuda: windows.at_winners(cuda, x, winners, bare))
+        np.testing.assert_array_equal(taken, y)
     dy = whole_numbers(y.shape, seed=1).astype(dtype)
     dx = check(lambda cuda: windows.max_pool2d_backward(cuda, dy, winners, shape, bare, ties))
     assert dx.dtype == dtype
