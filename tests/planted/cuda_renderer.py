@@ -14,7 +14,10 @@ MEMORY = "--host-driver=lazy backends/test_host_driver_memory.py -k 'names_a_bat
 EPILOGUES = "program/test_program_cuda_epilogues.py"
 
 PARTS = "program/test_program_cuda_sums.py"
-NODES = "program/test_program_cuda.py -k 'kernels_of or parts_of'"
+NODES = (
+    "program/test_program_cuda_kernels.py program/test_program_cuda_epilogues.py "
+    "-k 'kernels_of or parts_of'"
+)
 
 _CUDA = "program/render/cuda"
 

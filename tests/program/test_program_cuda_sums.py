@@ -10,8 +10,8 @@ from arraycnn.program.interpret import interpret
 from arraycnn.program.passes.schedule import scheduled
 from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.render.cuda.launches import CudaLaunches
+from cuda_rendering import check_rendered
 from host_cuda import HostLauncher
-from test_program_cuda import check_rendered
 from test_program_trace import traced
 
 WINDOW = Window((3, 3), (1, 1))
