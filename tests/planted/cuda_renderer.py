@@ -56,7 +56,7 @@ FAULTS = [
     (f"{_CUDA}/kernel_text.py", "int(bool(group.following) or any(parts))", "int(any(parts))", KERNELS_AND_STEPS),
     (f"{_CUDA}/kernel_text.py", "found[root.target, root.target.dtype.itemsize * walk.lanes] = None", "pass", OPS),
     (f"{_CUDA}/parameters.py", "if node in self._written else", "if False else", KERNELS),
-    (f"{_CUDA}/grouping.py", "writes & (other_reads | other_writes) or reads & other_writes", "writes & other_reads", STEPS),
+    ("program/passes/schedule.py", "writes & other_reads or reads & other_writes", "writes & other_reads", STEPS),
     (f"{_CUDA}/grouping.py", "if room and _are_apart(group.following, schedule):", "if room:", STEPS),
     (f"{_CUDA}/grouping.py", 'any(node.op in ("update", "concat") for node in step.writes)', "False", STEPS),
     (f"{_CUDA}/moments.py", "if number is None or _seen_through(node.inputs[0]) is not total:", "if number is None:", SUMS),

@@ -313,8 +313,8 @@ FAULTS = [
     ("program/passes/schedule.py", "if last[node] == number", "if True", _PASSES),
     (
         "program/passes/chains.py",
-        "self._written & (reads | writes)",
-        "self._written & writes",
+        "self._written & reads or self._read & writes",
+        "self._read & writes",
         _CHAINS,
     ),
     ("program/passes/chains.py", " or self._read & writes", "", _CHAINS),
