@@ -62,6 +62,35 @@ def test_convolution(record, problem):
 
 
 @records
+@pytest.mark.parametrize(
+    "shape", [(3, 5, 7, 4), (2, 2, 2, 20), (2, 12, 11, 3), (2, 131, 1, 5), (1, 0, 3, 2)]
+)
+def test_convolutions_of_single_pixels(record, shape):
+    """Whose pixels may lie in other rows than the image's."""
+    rng, window = np.random.default_rng(5), Window((1, 1))
+    x, weight = rng.standard_normal(shape), rng.standard_normal((1, 1, shape[3], 17))
+    product = np.einsum("nhwc,cf->nhwf", x, weight[0, 0])
+    dy = rng.standard_normal(product.shape)
+    y = record.conv2d(record, x, weight, None, window)
+    positive = record.conv2d_relu(record, x, weight, None, window)
+    assert y.shape == positive.shape == product.shape
+    close(y, product)
+    close(positive, np.maximum(product, 0.0))
+    for gradients, passed in (
+        (record.conv2d_backward(record, x, weight, dy, window, True), dy),
+        (
+            record.conv2d_relu_backward(record, x, weight, positive, dy, window, True),
+            np.where(product > 0.0, dy, 0.0),
+        ),
+    ):
+        dx, dweight, dbias = gradients
+        assert dx.shape == x.shape
+        close(dx, np.einsum("nhwf,cf->nhwc", passed, weight[0, 0]))
+        close(dweight[0, 0], np.einsum("nhwc,nhwf->cf", x, passed))
+        close(dbias, passed.sum(axis=(0, 1, 2)))
+
+
+@records
 @settings(max_examples=80, deadline=None)
 @given(problem=problems(), ties=st.sampled_from(["first", "all"]), whole=st.booleans())
 def test_max_pool(record, problem, ties, whole):

@@ -19,7 +19,7 @@ _ROWS = "program/test_program_render.py -k 'rows_of_several or many_blocks'"
 
 _SIDES = "program/test_program_chains.py -k 'side_by_side'"
 
-_PIXELS = "ops/test_numpy_kernels.py -k 'compiled and conv'"
+_PIXELS = "ops/test_numpy_kernels.py -k single_pixels"
 
 _CALLS = "program/test_program_opaque.py -k 'not True'"
 
