@@ -3,6 +3,7 @@
 GROUPS = "optimizers/test_parameter_groups.py -k 'not torch'"
 TORCH = "optimizers/test_parameter_groups.py -k 'torchs and AdamW'"
 TUNING = "training/test_fine_tuning.py -k 'not jax'"
+COMMAND = "cli/test_cli_fine_tuning.py -k "
 JAX = "training/test_fine_tuning.py -k 'around and jax'"
 
 FAULTS = [
@@ -30,4 +31,15 @@ FAULTS = [
     ("model/new_head.py", '{**new, "0": old["0"] if is_body else old}', "new", TUNING),
     ("model/new_head.py", "is_body = len(names) == 1", "is_body = False", TUNING),
     ("model/new_head.py", "params=params, state=state", "params=params", TUNING),
+    ("cli/fine_tuning.py", "Group(pattern, frozen=True) for pattern in given", "Group(pattern, frozen=True) for pattern in given[1:] or given", COMMAND + "'groups_are'"),
+    ("cli/fine_tuning.py", "learning_rate_scale=float(number)", "learning_rate_scale=1.0 / float(number)", COMMAND + "'groups_are'"),
+    ("cli/fine_tuning.py", "        grouped.init(model.trees[0])\n", "", COMMAND + "'leave_no_run'"),
+    ("cli/fine_tuning.py", "        if resumed is not None:\n", "        if False:\n", COMMAND + "'goes_on'"),
+    ("cli/train.py", "elif begun is not None and begun.exists():", "elif False:", COMMAND + "'goes_on'"),
+    ("cli/resume.py", '"seed", "from_model"}', '"seed"}', COMMAND + "'goes_on'"),
+    ("cli/resume.py", "model.loss = fresh.loss", "pass", COMMAND + "'loss_has'"),
+    ("cli/losses.py", "len(labels) / classes / np", "len(labels) / np", COMMAND + "'loss_has'"),
+    ("cli/losses.py", "top_k >= classes", "top_k > classes", COMMAND + "'leave_no_run'"),
+    ("report/measures.py", "np.argsort(-chances, axis=1, kind=\"stable\")", "np.argsort(chances, axis=1, kind=\"stable\")[:, ::-1]", "report/test_report_measures.py -k top_k"),
+    ("report/examination.py", "model.classes > _MANY_CLASSES", "model.classes > _TOP + 7", "report/test_report_inside.py -k most_likely"),
 ]  # fmt: skip

@@ -183,6 +183,8 @@ class Expected:
         self.seconds = sum(record["seconds"] for record in self.records)
         self.rate = float(np.median([record["images_per_second"] for record in self.records]))
         self.ece = self._calibration_error()
+        known = [score for _, _, score in map(self.scores, range(4)) if score is not None]
+        self.f1 = sum(known) / len(known)
 
     def _calibration_error(self):
         """Over fifteen bins: the images whose highest probability is in (k / 15, (k + 1) / 15]."""
@@ -230,8 +232,9 @@ def page(folder):
 def test_the_numbers_at_the_top(page, expected):
     numbers = dict(
         zip(
-            ("test accuracy", "test loss, nats", "calibration error", "parameters", "training time"),
-            (expected.accuracy, expected.loss, expected.ece, expected.parameters,
+            ("test accuracy", "F1, mean of classes", "test loss, nats", "calibration error",
+             "parameters", "training time"),
+            (expected.accuracy, expected.f1, expected.loss, expected.ece, expected.parameters,
              expected.seconds),
             strict=True,
         )
@@ -471,6 +474,7 @@ def test_the_comparison(both, pair):
     cells = {row[0]: row[1:] for row in rows}
     for name, values in {
         "test accuracy": [run.accuracy for run in pair],
+        "F1, mean of classes": [run.f1 for run in pair],
         "test loss, nats": [run.loss for run in pair],
         "calibration error": [run.ece for run in pair],
         "parameters": [run.parameters for run in pair],
@@ -503,6 +507,7 @@ def test_the_comparison(both, pair):
         assert (result["images"], result["dataset"]) == (TEST, "birds.npz")
         assert result["accuracy"] == run.accuracy
         assert result["loss"] == pytest.approx(run.loss, rel=1e-5)
+        assert result["f1"] == pytest.approx(run.f1, rel=1e-12)
         assert result["expected_calibration_error"] == pytest.approx(run.ece, rel=1e-5)
 
 

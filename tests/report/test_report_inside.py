@@ -23,10 +23,12 @@ from arraycnn import (
     InvalidValueError,
     MaxPool2d,
     Model,
+    NumPy,
     ReLU,
     Rescale,
     Residual,
     Sequential,
+    SoftmaxCrossEntropy,
     get_backend,
 )
 from arraycnn.model.summary import rows
@@ -296,3 +298,16 @@ def test_layers_are_described_in_short():
         "Residual(Sequential(ReLU(), Conv2d(2, 3, padding='same')))"
     )
     assert describe(Shift(2.0, 3.0)) == "Shift(2.0, scale=3.0)"
+
+
+@pytest.mark.parametrize(("classes", "given", "k"), [(3, None, None), (3, 2, 2), (12, None, 5)])
+def test_the_most_likely_classes_are_measured_where_there_are_many(classes, given, k):
+    loss = SoftmaxCrossEntropy(top_k=given)
+    network = Sequential(Rescale(), Flatten(), Dense(classes))
+    model = Model(network, (6, 7, 2), NumPy(fast=False), loss=loss)
+    found = examine(model, PIXELS, LABELS)
+    assert (found.top_k and found.top_k[0]) == k
+    if k is not None:
+        measured = Model(network, (6, 7, 2), loss=SoftmaxCrossEntropy(top_k=k))
+        expected = measured.evaluate(PIXELS, LABELS).others[f"top_{k}_accuracy"]
+        assert found.top_k[1] == pytest.approx(expected)

@@ -16,6 +16,7 @@ from arraycnn.report import (
     confusion_matrix,
     confusions,
     log_loss,
+    top_k_accuracy,
     wilson_interval,
 )
 
@@ -126,6 +127,17 @@ def test_confident_mistakes_are_wrong_and_sorted(seed, count, classes, limit):
     wrong = [n for n in range(count) if list(chances[n]).index(max(chances[n])) != labels[n]]
     expected = sorted(wrong, key=lambda n: -max(chances[n]))[:limit]
     assert confident_mistakes(chances, labels, limit).tolist() == expected
+
+
+@pytest.mark.parametrize("k", [1, 2, 9])
+def test_top_k_accuracy_is_that_of_a_plain_loop(k):
+    labels, chances = classified(4, 200, 10)
+    chances = np.round(chances, 1)  # so that some are equal
+    right = 0
+    for row, label in zip(chances, labels, strict=True):
+        before = sum(c > row[label] or (c == row[label] and n < label) for n, c in enumerate(row))
+        right += before < k
+    assert top_k_accuracy(chances, labels, k) == right / 200
 
 
 def test_log_loss_is_that_of_scikit_learn(metrics):

@@ -118,6 +118,8 @@ def _result(run: Run, found: Examination) -> dict[str, object]:
         "dataset": run.config.get("dataset"),
         "images": found.total,
         "accuracy": found.accuracy,
+        "f1": found.f1,
+        **({f"top_{found.top_k[0]}_accuracy": found.top_k[1]} if found.top_k else {}),
         "loss": found.loss,
         "expected_calibration_error": found.calibration.ece,
     }

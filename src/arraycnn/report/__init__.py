@@ -42,6 +42,7 @@ from arraycnn.report.measures import (
     confusion_matrix,
     confusions,
     log_loss,
+    top_k_accuracy,
     wilson_interval,
 )
 from arraycnn.report.run import Run, StepRecord, is_data_of, load_run_data, read_run
@@ -84,6 +85,7 @@ __all__ = [
     "plot_saliency",
     "read_run",
     "saliency",
+    "top_k_accuracy",
     "wilson_interval",
     "write_report",
 ]

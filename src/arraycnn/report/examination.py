@@ -22,6 +22,7 @@ BATCH = 64
 """How many images norms and timings are taken from, where they are small."""
 _MISTAKES = 18
 _EXAMPLES = 12
+_TOP, _MANY_CLASSES = 5, 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,9 @@ class Examination:
     calibration : Calibration
     loss : float
         Nats an image.
+    top_k : (int, float) or None
+        K, and the share of images whose class is among the K most likely: as the model's loss has K,
+        else 5 of more than 10 classes; None of fewer.
     mistakes : array, int64
         Positions of the most confident mistakes, the surest first.
     image : int
@@ -70,6 +74,7 @@ class Examination:
     scores: measures.ClassScores
     calibration: measures.Calibration
     loss: float
+    top_k: tuple[int, float] | None
     mistakes: np.ndarray
     image: int
     maps: list[inside.Activation]
@@ -99,6 +104,11 @@ class Examination:
     @property
     def accuracy(self) -> float:
         return self.right / self.total
+
+    @property
+    def f1(self) -> float:
+        """The mean over the classes of their F1, without those that are neither there nor told."""
+        return float(np.nanmean(self.scores.f1))
 
     @property
     def predictions(self) -> np.ndarray:
@@ -167,6 +177,7 @@ def examine(
         scores=measures.class_scores(confusion),
         calibration=measures.calibration(probabilities, true),
         loss=measures.log_loss(probabilities, true),
+        top_k=_top_k(model, probabilities, true),
         mistakes=measures.confident_mistakes(probabilities, true, _MISTAKES),
         image=image,
         maps=inside.activations(model, rows(pictures, np.array([image]))),
@@ -178,6 +189,13 @@ def examine(
         filters=filters,
         filters_layer=filters_layer,
         augmented=augmented(model, rows(pictures, examples)),
+    )
+
+
+def _top_k(model: Model, probabilities: np.ndarray, true: np.ndarray) -> tuple[int, float] | None:
+    wanted = getattr(model.loss, "top_k", None) or (_TOP if model.classes > _MANY_CLASSES else None)
+    return (
+        None if wanted is None else (wanted, measures.top_k_accuracy(probabilities, true, wanted))
     )
 
 

@@ -164,6 +164,16 @@ def confident_mistakes(
     return wrong[order][:count]
 
 
+def top_k_accuracy(probabilities: npt.ArrayLike, labels: npt.ArrayLike, k: int) -> float:
+    """The share of images whose class is among the ``k`` of the highest probabilities.
+
+    Of equal ones the first count, as in the accuracy. Parameters are those of `calibration`.
+    """
+    chances, true = _checked("top_k_accuracy", probabilities, labels)
+    order = np.argsort(-chances, axis=1, kind="stable")[:, :k]
+    return float((order == true[:, np.newaxis]).any(axis=1).mean())
+
+
 def log_loss(probabilities: npt.ArrayLike, labels: npt.ArrayLike) -> float:
     """Mean cross-entropy in nats an image; a probability of 0 counts as the smallest float32.
 

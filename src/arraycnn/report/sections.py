@@ -37,6 +37,8 @@ def opening(run: Run, found: Examination) -> Html:
     """The result in a sentence and a few numbers."""
     numbers = [
         ("test accuracy", words.percent(found.accuracy, 2)),
+        *_top_k(found),
+        ("F1, mean of classes", words.percent(found.f1, 2)),
         ("test loss, nats", f"{found.loss:.4f}"),
         ("calibration error", words.percent(found.calibration.ece)),
         ("parameters", f"{found.parameters:,}"),
@@ -52,6 +54,13 @@ def opening(run: Run, found: Examination) -> Html:
             class_="numbers",
         )
     )
+
+
+def _top_k(found: Examination) -> list[tuple[str, str]]:
+    if found.top_k is None:
+        return []
+    k, accuracy = found.top_k
+    return [(f"among the {k} most likely", words.percent(accuracy, 2))]
 
 
 def of_run(run: Run, found: Examination, prefix: str, level: int) -> list[Section]:
@@ -86,6 +95,7 @@ def comparison(runs: Sequence[tuple[str, Run, Examination]]) -> Section:
     first = runs[0][2]
     rows: list[list[Any]] = [
         ["test accuracy", *(words.percent(found.accuracy, 2) for _, _, found in runs)],
+        ["F1, mean of classes", *(words.percent(found.f1, 2) for _, _, found in runs)],
         ["wrong", *(f"{f.total - f.right:,} of {f.total:,}" for _, _, f in runs)],
         ["test loss, nats", *(f"{found.loss:.4f}" for _, _, found in runs)],
         ["calibration error", *(words.percent(found.calibration.ece) for _, _, found in runs)],
