@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import arraycnn as cnn
+import program_cases
 import random_networks
 from arraycnn.layers.layer import Context, Randomness
 from arraycnn.ops import GENERIC
@@ -96,3 +97,23 @@ def test_bytes_are_the_same_in_every_library(name, request, expected):
         found = run(*map(library.asarray, ARRAYS))
     for number, images in enumerate(expected):
         np.testing.assert_array_equal(found[number], images, err_msg=repr(LAYERS[number]))
+
+
+@pytest.mark.parametrize("engine", ["numpy", pytest.param("compiled", marks=needs("llvmlite"))])
+def test_what_is_read_at_places_is_not_computed_again_there(engine):
+    """A mirrored image would be cheap to compute again, if the next layer did not take its pixels."""
+
+    def run(x, *randomness):
+        context = Context(kernels, "train", "float32", Randomness(*randomness))
+        for layer in (cnn.HorizontalFlip(), cnn.RandomCrop(2), cnn.RandomBrightness()):
+            x, _, _ = layer.forward({}, {}, x, context)
+        return (x,)
+
+    kernels = GENERIC
+    (expected,) = run(*ARRAYS)
+    kernels = HEADS
+    with program_cases.on_small_sizes():
+        program, values = traced(run, *ARRAYS)
+        schedule = scheduled(simplified(program))
+        found = ENGINES[engine](schedule, values, 1)
+    np.testing.assert_array_equal(found["0"], expected)

@@ -21,7 +21,7 @@ _BOOL = np.dtype(bool)
 
 
 class NotAffineError(Exception):
-    """A reshape that no strides express: what it reshapes must lie in memory."""
+    """A reshape that no strides express, or a take: what it reads must lie in memory."""
 
     def __init__(self, view: Node) -> None:
         super().__init__(view)
@@ -127,6 +127,8 @@ class Expression:
         source, indices, (axis,) = node.inputs[0], node.inputs[1], node.attrs
         inner: list[Node] = []
         while source not in self._buffers:
+            if source.kind != "view":  # numbers at places that are computed are read from memory
+                raise NotAffineError(node)
             inner.insert(0, source)
             source = source.inputs[0]
         whole = through(dense(source.shape), inner)
