@@ -97,6 +97,30 @@ def zero_padded(layer, params, x):
     return y
 
 
+def channel_padded(layer, params, x):
+    images, height, width, channels = x.shape
+    y = np.zeros((images, height, width, layer.before + channels + layer.after))
+    for n, i, j, c in np.ndindex(x.shape):
+        y[n, i, j, layer.before + c] = x[n, i, j, c]
+    return y
+
+
+def adaptively_averaged(layer, params, x):
+    """Each mean is of the pixels that share a piece of the axis with its part, however small."""
+    images, height, width, channels = x.shape
+    down, right = layer.output_size
+    y = np.zeros((images, down, right, channels))
+    for n, i, j, c in np.ndindex(y.shape):
+        rows = [
+            r for r in range(height) if r * down < (i + 1) * height and i * height < (r + 1) * down
+        ]
+        columns = [
+            s for s in range(width) if s * right < (j + 1) * width and j * width < (s + 1) * right
+        ]
+        y[n, i, j, c] = np.mean([x[n, r, s, c] for r in rows for s in columns])
+    return y
+
+
 def upsampled(layer, params, x):
     """Each new pixel from its own place in the old image, clamped to the pixels' centres."""
     down, right = (layer.scale,) * 2 if isinstance(layer.scale, int) else layer.scale
@@ -152,8 +176,10 @@ ROWS = [
     Row(outside.RMSNorm(), rms_norm),
     Row(cnn.Reshape((2, -1, 4)), reshaped),
     Row(cnn.ZeroPad2d((1, 0, 2, 1)), zero_padded),
+    Row(cnn.ZeroPadChannels(1, 2), channel_padded),
     Row(cnn.Upsample2d((1, 2)), upsampled),
     Row(cnn.Upsample2d((3, 2), "bilinear"), upsampled),
+    Row(cnn.AdaptiveAvgPool2d((2, 4)), adaptively_averaged),
     Row(cnn.GlobalMaxPool2d(), largest),
 ]
 ROW_OF = {type(row.layer): row for row in ROWS}

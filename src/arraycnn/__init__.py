@@ -49,6 +49,7 @@ from arraycnn.errors import (
 from arraycnn.layers import (
     ELU,
     Activation,
+    AdaptiveAvgPool2d,
     Add,
     AvgPool2d,
     BatchNorm,
@@ -95,6 +96,7 @@ from arraycnn.layers import (
     TorchModule,
     Upsample2d,
     ZeroPad2d,
+    ZeroPadChannels,
 )
 from arraycnn.losses import (
     BinaryCrossEntropy,
@@ -128,6 +130,7 @@ __all__ = [
     "Activation",
     "Adam",
     "AdamW",
+    "AdaptiveAvgPool2d",
     "Add",
     "ArrayAPIStrict",
     "ArraycnnError",
@@ -223,6 +226,7 @@ __all__ = [
     "TrainingState",
     "Upsample2d",
     "ZeroPad2d",
+    "ZeroPadChannels",
     "available_backends",
     "get_backend",
     "softmax_cross_entropy",

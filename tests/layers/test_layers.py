@@ -11,6 +11,7 @@ from arraycnn.errors import ArraycnnError, CheckpointError, InvalidTypeError, In
 from arraycnn.layers import (
     ELU,
     LAYERS,
+    AdaptiveAvgPool2d,
     Add,
     AvgPool2d,
     BatchNorm,
@@ -43,6 +44,7 @@ from arraycnn.layers import (
     Tanh,
     Upsample2d,
     ZeroPad2d,
+    ZeroPadChannels,
 )
 from arraycnn.layers.augmentation import Augmentation
 from arraycnn.layers.config import check_parameter_count, network_from_config, network_to_config
@@ -673,6 +675,9 @@ def test_sequential_asks_the_first_learning_layer_for_no_dx():
         (lambda: ZeroPad2d((1, 2, 3)), TypeError, "ZeroPad2d: padding must be an int, (pad_h,"),
         (lambda: ZeroPad2d(1.5), TypeError, "ZeroPad2d: padding must be an int"),
         (lambda: ZeroPad2d(()), TypeError, "ZeroPad2d: padding must be an int"),
+        (lambda: ZeroPadChannels(1, -1), ValueError, "ZeroPadChannels: after must be at least 0"),
+        (lambda: ZeroPadChannels(1.0, 1), TypeError, "ZeroPadChannels: before must be an int"),
+        (lambda: AdaptiveAvgPool2d(0), ValueError, "AdaptiveAvgPool2d: output_size must be at le"),
         (lambda: Upsample2d(0), ValueError, "Upsample2d: scale must be at least 1, got 0"),
         (lambda: Upsample2d(1.5), TypeError, "Upsample2d: scale must be an int or a pair"),
         (lambda: Upsample2d(2, "cubic"), ValueError, 'must be "nearest" or "bilinear", got'),

@@ -1,6 +1,7 @@
 """The layers, and the table from class name to class that files use."""
 
 from arraycnn.layers.activation import Activation
+from arraycnn.layers.adaptive_avg_pool2d import AdaptiveAvgPool2d
 from arraycnn.layers.add import Add
 from arraycnn.layers.avg_pool2d import AvgPool2d
 from arraycnn.layers.batch_norm import BatchNorm, BatchNorm2d
@@ -47,10 +48,12 @@ from arraycnn.layers.stochastic_depth import StochasticDepth
 from arraycnn.layers.tanh import Tanh
 from arraycnn.layers.upsample2d import Upsample2d
 from arraycnn.layers.zero_pad2d import ZeroPad2d
+from arraycnn.layers.zero_pad_channels import ZeroPadChannels
 
 LAYERS: dict[str, type] = {
     layer.__name__: layer
     for layer in (
+        AdaptiveAvgPool2d,
         Add,
         AvgPool2d,
         BatchNorm,
@@ -94,6 +97,7 @@ LAYERS: dict[str, type] = {
         Tanh,
         Upsample2d,
         ZeroPad2d,
+        ZeroPadChannels,
     )
 }
 
@@ -105,6 +109,7 @@ __all__ = [
     "FORMER_LAYERS",
     "LAYERS",
     "Activation",
+    "AdaptiveAvgPool2d",
     "Add",
     "AvgPool2d",
     "BatchNorm",
@@ -153,4 +158,5 @@ __all__ = [
     "TorchModule",
     "Upsample2d",
     "ZeroPad2d",
+    "ZeroPadChannels",
 ]
