@@ -58,6 +58,29 @@ class CheckpointError(ArraycnnError, ValueError):
     """A model file is damaged, or describes something this version cannot build."""
 
 
+class UnknownClassError(CheckpointError):
+    """A file has a layer or a loss of a class that this library does not have.
+
+    Attributes
+    ----------
+    what : str
+        "layer 'Gate'".
+    file : str
+        "model file m.npz", or empty where that is not known yet.
+    """
+
+    def __init__(self, message: str, what: str, file: str = "") -> None:
+        super().__init__(message)
+        self.what, self.file = what, file
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (str(self), self.what, self.file)
+
+    def within(self, file: str) -> "UnknownClassError":
+        """The same with the name of the file in front."""
+        return UnknownClassError(f"{file}: {self}", self.what, file)
+
+
 class MissingPackageError(ArraycnnError, ImportError):
     """An optional package is not installed; the message names the command that installs it."""
 

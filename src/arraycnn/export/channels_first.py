@@ -8,13 +8,12 @@ one; where the order reaches a sum or the output, that Flatten has to go back to
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import Dense, Flatten, Identity, Rescale, Sequential
 from arraycnn.layers.branches import Branches, is_of_branches
 from arraycnn.layers.export_forms import names_its_module
 from arraycnn.layers.layer import Layer, Shape
+from arraycnn.layers.undrawn import Undrawn
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ class _Walk:
             return self._join(layer, path, x)
         if isinstance(layer, Identity) or getattr(layer, "training_only", False):
             return x
-        _, _, shape = layer.init(np.random.default_rng(0), x.shape)
+        _, _, shape = layer.init(Undrawn(), x.shape)
         if isinstance(layer, Rescale):
             self.takes_pixels = True
             return _Value(shape, flattened=x.flattened)

@@ -15,6 +15,7 @@ from arraycnn.layers import Layer, Sequential
 from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.export_forms import torch_module
 from arraycnn.layers.layer import Shape
+from arraycnn.layers.undrawn import Undrawn
 from arraycnn.tree import flatten
 
 
@@ -42,6 +43,11 @@ class Tensor:
     axes: tuple[int, ...]
     learned: bool = True
 
+    @property
+    def layer(self) -> str:
+        """The path of the layer that it is of."""
+        return self.key.rpartition(".")[0]
+
     def to_torch(self, array: np.ndarray) -> np.ndarray:
         """``array`` as PyTorch has it, contiguous."""
         moved = array.reshape(self.split).transpose(self.axes)
@@ -62,7 +68,7 @@ def tensors(network: Layer, plan: Plan, path: str = "") -> list[Tensor]:
         return [t for name, part in parts for t in tensors(part, plan, inside(path, name))]
     input_shape = plan.input_shapes[path]
     module = torch_module(network, input_shape)
-    params, state, _ = network.init(np.random.default_rng(0), input_shape)
+    params, state, _ = network.init(Undrawn(), input_shape)
     image = plan.flattened.get(path)
     found = []
     for kind, tree in (("params", params), ("state", state)):

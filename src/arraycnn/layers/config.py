@@ -5,12 +5,17 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import numpy as np
-
-from arraycnn.errors import ArraycnnError, CheckpointError, InvalidTypeError, one_line
+from arraycnn.errors import (
+    ArraycnnError,
+    CheckpointError,
+    InvalidTypeError,
+    UnknownClassError,
+    one_line,
+)
 from arraycnn.layers import FORMER_LAYERS, LAYERS, Sequential
 from arraycnn.layers.branches import NumberedBranches
 from arraycnn.layers.layer import Layer
+from arraycnn.layers.undrawn import Undrawn
 
 _DEEPEST = 100
 _FEW_CHANNELS = 2**16
@@ -77,11 +82,11 @@ def _to_plain(place: str, value: Any) -> Any:
     raise InvalidTypeError(message)
 
 
-class _Counting(np.random.Generator):
-    """In place of a generator: draws nothing, and adds up how much is asked for."""
+class _Counting(Undrawn):
+    """Adds up how much is asked for, and refuses more than ``most``."""
 
     def __init__(self, most: int) -> None:
-        super().__init__(np.random.PCG64(0))
+        super().__init__()
         self._most, self._left = most, most
 
     def count(self, wanted: int) -> None:
@@ -89,14 +94,6 @@ class _Counting(np.random.Generator):
         if self._left < 0:
             message = f"the network has more parameters than the file's arrays, {self._most}"
             raise CheckpointError(message)
-
-    def uniform(self, low: Any = 0.0, high: Any = 1.0, size: Any = None) -> Any:
-        shape = size if isinstance(size, tuple) else (1 if size is None else size,)
-        self.count(math.prod(shape))
-        return np.broadcast_to(0.0, shape)
-
-    def normal(self, loc: Any = 0.0, scale: Any = 1.0, size: Any = None) -> Any:
-        return self.uniform(size=size)
 
 
 def _from_plain(value: Any, known: dict[str, type], levels: int) -> Any:
@@ -113,8 +110,9 @@ def _from_plain(value: Any, known: dict[str, type], levels: int) -> Any:
     settings = {name: _from_plain(item, known, levels - 1) for name, item in value.items()}
     name = settings.pop("class", None)
     if name not in known:
-        message = f"unknown layer {name!r}; hand its class over, as layers=[{one_line(name)}]"
-        raise CheckpointError(message)
+        what = f"layer {name!r}"
+        message = f"unknown {what}; hand its class over, as layers=[{one_line(name)}]"
+        raise UnknownClassError(message, what)
     try:
         kind = known[name]
         if isinstance(kind, type) and issubclass(kind, Sequential | NumberedBranches):

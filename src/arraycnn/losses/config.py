@@ -5,7 +5,13 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from arraycnn.errors import ArraycnnError, CheckpointError, InvalidTypeError, one_line
+from arraycnn.errors import (
+    ArraycnnError,
+    CheckpointError,
+    InvalidTypeError,
+    UnknownClassError,
+    one_line,
+)
 from arraycnn.losses import LOSSES, Loss
 
 
@@ -39,8 +45,9 @@ def loss_from_config(config: Any, user_losses: Iterable[type] = ()) -> Loss:
     settings = {name: _from_plain(value) for name, value in config.items()}
     name = settings.pop("class", None)
     if name not in known:
-        message = f"unknown loss {name!r}; hand its class over, as losses=[{one_line(name)}]"
-        raise CheckpointError(message)
+        what = f"loss {name!r}"
+        message = f"unknown {what}; hand its class over, as losses=[{one_line(name)}]"
+        raise UnknownClassError(message, what)
     try:
         made: Loss = known[name](**settings)
     except (ArraycnnError, TypeError, ValueError) as error:

@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from arraycnn.backends import Backend
 from arraycnn.layers import Sequential
 from arraycnn.layers.layer import Layer, Shape, with_n
+from arraycnn.layers.undrawn import Undrawn
 from arraycnn.losses import Loss
 from arraycnn.model.inputs import check_optimizer
 from arraycnn.optimizers import SGD, Optimizer
@@ -29,7 +28,7 @@ class Row:
 def rows(network: Layer, input_shape: Shape, prefix: str = "") -> list[Row]:
     """The layers of ``network`` in order; a Sequential inside is laid open."""
     if not isinstance(network, Sequential):
-        params, _, shape = network.init(np.random.default_rng(0), input_shape)
+        params, _, shape = network.init(Undrawn(), input_shape)
         count = sum(leaf.size for leaf in leaves(params))
         return [Row(prefix or "0", repr(network), shape, count)]
     result: list[Row] = []

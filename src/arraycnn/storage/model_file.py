@@ -13,7 +13,7 @@ import numpy as np
 
 from arraycnn.backends import Backend, NumPy, get_backend
 from arraycnn.data.polarity import check_background
-from arraycnn.errors import CheckpointError, one_line
+from arraycnn.errors import CheckpointError, UnknownClassError, one_line
 from arraycnn.layers.config import check_parameter_count, network_from_config, network_to_config
 from arraycnn.losses.config import loss_from_config, loss_to_config
 from arraycnn.model.distribution_shift import check_pixels
@@ -175,6 +175,8 @@ def model_from_header(
         epochs = check_count("epochs_done:", header["epochs_done"], minimum=0)
         steps = check_count("steps_done:", header["steps_done"], minimum=0)
         model.standing = replace(model.standing, epochs_done=epochs, steps_done=steps)
+    except UnknownClassError as error:
+        raise error.within(f"model file {path}") from error
     except CheckpointError as error:
         message = f"model file {path}: {error}"
         raise CheckpointError(message) from error
