@@ -1,5 +1,7 @@
 """The named networks against the numbers published for them."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -51,15 +53,19 @@ PUBLISHED = {
 
 
 # Parameters for ten classes of images of 32 x 32 pixels in three channels. ResNets: 0.27 and 0.85
-# million in the paper, here with its shortcuts B. VGG's convolutions are torchvision's, 9,220,480,
+# million in the paper, here with its shortcuts B; of 18, 34 and 50 layers torchvision has 11,689,512,
+# 21,797,672 and 25,557,032 for 1,000 classes. VGG's convolutions are torchvision's, 9,220,480,
 # 9,404,992 and 14,714,688 with their biases, and 5,130 of the last layer; batch norm has two a channel.
 # MobileNet's are those that Keras trains of its MobileNet(alpha=0.25, include_top=False), 213,072, and
 # 2,570 of the last layer. DenseNet-BC (k = 12, depth 40) is 0.18 million in its paper.
 PARAMETERS = {
     "resnet8": 78_042,
+    "resnet18": 11_689_512 - 513_000 + 5_130,
     "resnet20": 272_474,
     "resnet32": 466_906,
+    "resnet34": 21_797_672 - 513_000 + 5_130,
     "resnet44": 661_338,
+    "resnet50": 25_557_032 - 2_049_000 + 20_490,
     "resnet56": 855_770,
     "vgg11": 9_225_610,
     "vgg13": 9_410_122,
@@ -126,17 +132,72 @@ def test_a_program_trains_larger_networks_as_their_layers_do(name):
         np.testing.assert_allclose(model.parameters[path], array, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", ["vgg11_bn", "densenet_small", "mobilenet_small"])
-def test_a_program_predicts_as_larger_networks_do(name):
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        *(("vgg11_bn", {}), ("densenet_small", {}), ("mobilenet_small", {})),
+        *(("resnet18", {"width": 4}), ("resnet50", {"width": 2, "stem": "3x3"})),
+        ("resnet8", {"width": 4, "shortcut": "zeros", "torch_padding": True}),
+    ],
+)
+def test_a_program_predicts_as_larger_networks_do(name, arguments):
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 2), dtype=np.uint8)
     # Of small images little is left behind so many windows with padding: what they give as it is.
     settings = {"loss": MeanSquaredError(), "dtype": "float64"}
     found = [
-        Model(NETWORKS[name](3), (8, 8, 2), backend, **settings).predict(images)
+        Model(NETWORKS[name](3, **arguments), (8, 8, 2), backend, **settings).predict(images)
         for backend in (NumPy(fast=False), ArrayAPIStrict())
     ]
     np.testing.assert_allclose(*found, rtol=1e-9)
     assert np.ptp(found[0], axis=0).min() > 1e-3 * np.abs(found[0]).max()  # it sees its images
+
+
+def count(network, shape):
+    return sum(leaf.size for leaf in leaves(network.init(Uniform(), shape)[0]))
+
+
+def test_arguments_change_the_networks_as_they_say():
+    shape = (64, 64, 3)
+    # torchvision has 132,863,336 parameters in vgg11 and 138,365,992 in vgg16_bn.
+    assert count(networks.vgg11(1000, head="dense"), shape) == 132_863_336
+    assert count(networks.vgg16_bn(1000, head="dense"), shape) == 138_365_992
+    small = networks.vgg11(5, width=2, head="dense", pooled=3, hidden=4)
+    body = count(networks.vgg11(5, width=2), shape) - 16 * 5 - 5
+    assert count(small, shape) == body + (9 * 16 * 4 + 4) + (4 * 4 + 4) + (4 * 5 + 5)
+    # akamaster's resnet20 of shortcuts without parameters: 269,722 (0.27 M in its table).
+    assert count(networks.resnet20(shortcut="zeros"), (32, 32, 3)) == 269_722
+    assert count(networks.resnet18(width=8), shape) < count(networks.resnet18(width=16), shape) / 3
+    # Keras trains 829,536 - 10,944 of its MobileNet(alpha=0.5, include_top=False).
+    assert count(networks.mobilenet_small(width=0.5), shape) == 818_592 + 512 * 10 + 10
+    assert count(networks.densenet_small(growth=4, layers_a_block=2), shape) < 6_000
+    deep, flat = (unet_small(2, width=4, halvings=n).init(Uniform(), shape)[2] for n in (4, 0))
+    assert deep == flat == (64, 64, 2)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: networks.resnet20(shortcut="pad"), 'resnet20: shortcut must be "projection" or'),
+        (lambda: networks.resnet20(width=0), "resnet20: width must be at least 1, got 0"),
+        (lambda: networks.resnet20(width=5, shortcut="zeros"), "width must be even for a shortcut"),
+        (lambda: networks.resnet50(stem="5x5"), 'resnet50: stem must be "7x7" or "3x3", got'),
+        (lambda: networks.resnet18(width=0), "resnet18: width must be at least 1"),
+        (lambda: networks.vgg13_bn(head="mean"), 'vgg13_bn: head must be "average" or "dense"'),
+        (lambda: networks.vgg13(hidden=0), "vgg13: hidden must be at least 1"),
+        (lambda: networks.densenet_small(growth=0), "densenet_small: growth must be at least 1"),
+        (lambda: networks.mobilenet_small(width=0.0), "mobilenet_small: width must be finite and"),
+        (lambda: unet_small(halvings=-1), "unet_small: halvings must be at least 0"),
+    ],
+)
+def test_wrong_arguments_are_refused(make, said):
+    with pytest.raises(InvalidValueError, match=re.escape(said)):
+        make()
+
+
+def test_names_are_listed_in_short():
+    assert networks.listing(["a", "r8", "r20", "r8_bn", "b", "r32"]) == "a, r8/20/32, r8_bn, b"
+    shown = networks.listing(NETWORKS)
+    assert "resnet8/18/20/32/34/44/50/56, vgg11/13/16, vgg11/13/16_bn, densenet_small" in shown
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -13,30 +13,31 @@ from arraycnn.layers import (
     Rescale,
     Sequential,
 )
+from arraycnn.setting_checks import check_count
 
-_GROWTH = 12
 
-
-def densenet_small(classes: int = 10) -> Sequential:
+def densenet_small(classes: int = 10, growth: int = 12, layers_a_block: int = 6) -> Sequential:
     """DenseNet-BC of 40 layers and 12 channels more in each: 176,122 parameters for three channels.
 
-    Three blocks of six layers; each adds 12 channels to all that there are; between blocks half of
-    the channels are kept.
+    Three blocks of ``layers_a_block`` layers; each adds ``growth`` channels to all that there are;
+    between blocks half of the channels are kept.
     """
-    channels = 2 * _GROWTH
+    for name, value in (("growth", growth), ("layers_a_block", layers_a_block)):
+        check_count(f"densenet_small: {name}", value)
+    channels = 2 * growth
     layers: list[Layer] = [Rescale(), _conv(channels, 3)]
     for block in range(3):
-        for _ in range(6):
-            layers.append(Concatenate(Identity(), Sequential(*_bottleneck())))
-            channels += _GROWTH
+        for _ in range(layers_a_block):
+            layers.append(Concatenate(Identity(), Sequential(*_bottleneck(growth))))
+            channels += growth
         if block < 2:
             channels //= 2
             layers += [BatchNorm(), ReLU(), _conv(channels, 1), AvgPool2d(2)]
     return Sequential(*layers, BatchNorm(), ReLU(), GlobalAvgPool2d(), Dense(classes))
 
 
-def _bottleneck() -> list[Layer]:
-    narrow, grown = _conv(4 * _GROWTH, 1), _conv(_GROWTH, 3)
+def _bottleneck(growth: int) -> list[Layer]:
+    narrow, grown = _conv(4 * growth, 1), _conv(growth, 3)
     return [BatchNorm(), ReLU(), narrow, BatchNorm(), ReLU(), grown]
 
 

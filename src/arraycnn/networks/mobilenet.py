@@ -10,23 +10,27 @@ from arraycnn.layers import (
     Rescale,
     Sequential,
 )
+from arraycnn.setting_checks import check_number
 
-# Filters and stride of each pair; a quarter of the paper's filters.
+# Filters and stride of each pair.
 _PAIRS = (
-    *((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2)),
-    *((128, 1),) * 5,
-    *((256, 2), (256, 1)),
+    *((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)),
+    *((512, 1),) * 5,
+    *((1024, 2), (1024, 1)),
 )
 
 
-def mobilenet_small(classes: int = 10) -> Sequential:
+def mobilenet_small(classes: int = 10, width: float = 0.25) -> Sequential:
     """MobileNet of width 0.25: 215,642 parameters for images of three channels.
 
+    ``width`` is the share of the paper's filters that there are, at least 1/32.
     The first convolution steps over no pixel, since the paper's images have 224 rows.
     """
-    layers: list[Layer] = [Rescale(), *_normalised(8, 3)]
-    channels = 8
-    for filters, stride in _PAIRS:
+    check_number("mobilenet_small: width", width, minimum=1 / 32)
+    channels = int(32 * width)
+    layers: list[Layer] = [Rescale(), *_normalised(channels, 3)]
+    for full, stride in _PAIRS:
+        filters = int(full * width)
         layers += _normalised(channels, 3, stride, groups=channels)
         layers += _normalised(filters, 1)
         channels = filters

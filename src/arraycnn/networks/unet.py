@@ -12,14 +12,19 @@ from arraycnn.layers import (
     Rescale,
     Sequential,
 )
+from arraycnn.setting_checks import check_count
 
 
-def unet_small(classes: int = 2) -> Sequential:
+def unet_small(classes: int = 2, width: int = 16, halvings: int = 2) -> Sequential:
     """A U-Net of three levels, 16, 32 and 64 channels: (N, H, W, C) to (N, H, W, classes).
 
-    Rows and columns must be multiples of 4. Its labels are class numbers of pixels, (N, H, W).
+    ``width`` is how many channels the first level has; each of ``halvings`` further ones has twice
+    those before it. Rows and columns must be multiples of 4, of 2 to the power of ``halvings``.
+    Its labels are class numbers of pixels, (N, H, W).
     """
-    return Sequential(Rescale(), *_level(16, 2), Conv2d(classes, 1))
+    check_count("unet_small: width", width)
+    check_count("unet_small: halvings", halvings, minimum=0)
+    return Sequential(Rescale(), *_level(width, halvings), Conv2d(classes, 1))
 
 
 def _level(filters: int, below: int) -> list[Layer]:
