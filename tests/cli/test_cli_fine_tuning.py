@@ -81,7 +81,7 @@ def test_it_goes_on_without_the_file_it_began_with(sets, cli):
     assert "--from was old_model.npz, got other.npz; that cannot change" in said[-1]
     code, _, said = cli("train", "--resume", "run", "--freeze", "1")
     assert code == 2
-    assert "--freeze was ['0.1'], got ['1']" in said[-1]
+    assert "--freeze was 0.1, got 1;" in said[-1]
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ FAULTS = [
     ("export/torch.py", "(*channels, *height_width)", "(*height_width, *channels)", FILES + "module"),
     ("export/safetensors_import.py", "if loss is None and own is not None:", "if False:", FILES + "keep"),
     ("cli/import_weights.py", "model.class_names, model.loss", "model.class_names, None", FILES + "import_command"),
-    ("cli/resume.py", 'load_classifier(run / "last.npz")', 'Model.load(run / "last.npz")', FILES + "resumed"),
+    ("cli/resume.py", 'saved = check_classifier(run / "last.npz", saved)', "pass", FILES + "resumed"),
     ("report/charts.py", 'if name.startswith("train_"):', "if False:", FILES + "curves"),
     ("report/run.py", '"others": known}', '"others": {}}', "report/test_report_run.py -k besides"),
     ("callbacks/logs.py", '[*row, *[""] * len(new)]', "row", LOGS),

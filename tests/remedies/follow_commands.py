@@ -346,7 +346,7 @@ def _stopped(here: Here, fails: Callable[[Path], bool]) -> str:
         return here.refused_command("train", *_QUICK, "--out", "run")
 
 
-@follows("cli/run.py", "arraycnn train --resume {} goes on")
+@follows("cli/run.py", "arraycnn train --resume {}{} goes on")
 def the_training_is_kept_elsewhere(here: Here) -> None:
     text = _stopped(here, lambda path: path.parent.name == "run")
     told = re.search(r"(arraycnn train --resume \S+) goes on", text)[1]

@@ -448,7 +448,7 @@ def class_names_in_another_encoding(here: Here) -> None:
     assert load_dataset(path).class_names == ("café", "tè", "latte")
 
 
-@follows("cli/train.py", "choose another --network or --dataset")
+@follows("cli/model_for_data.py", "choose another --network or --dataset")
 def images_too_small_for_the_network(here: Here) -> None:
     path = making.write_npz(here.path / "x.npz", *making.some(40, 3))
     train = ("train", "--backend", "numpy", "--epochs", 1)

@@ -445,7 +445,7 @@ def weights_that_are_none(here: Here) -> None:
     _import(_weights(here))
 
 
-@follows("export/safetensors_import.py", "check the path")
+@follows("export/weights_file.py", "check the path")
 def weights_that_are_not_there(here: Here) -> None:
     with here.refused():
         _import(here.path / "w.safetensors")
@@ -487,7 +487,7 @@ def weights_of_another_shape(here: Here) -> None:
     _import(path, making.small(), (8, 8))
 
 
-@follows("export/safetensors_import.py", "save them as one of these, for example module.float()")
+@follows("export/weights_file.py", "save them as one of these, for example module.float()")
 def weights_of_two_kinds(here: Here) -> None:
     arrays = {"1.weight": np.ones((3, 64), "float32"), "1.bias": np.ones(3, "float64")}
     network = cnn.Sequential(cnn.Flatten(), cnn.Dense(3))
@@ -498,7 +498,7 @@ def weights_of_two_kinds(here: Here) -> None:
     _import(_saved(path, floats), network, (8, 8))
 
 
-@follows("export/safetensors_import.py", "save them as float32, for example of module.float()")
+@follows("export/weights_file.py", "save them as float32, for example of module.float()")
 def weights_in_bfloat16(here: Here) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     library = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")

@@ -8,13 +8,17 @@ import click
 
 from arraycnn.backends import Backend
 from arraycnn.backends.backend import DTYPES
-from arraycnn.cli import options
+from arraycnn.cli import networks, options, user_code
+from arraycnn.cli.classifiers import load_model
 from arraycnn.cli.console import show, show_json
 from arraycnn.cli.import_weights import ImageShape
+from arraycnn.cli.networks import Texts, choose, file_of, not_a_network
 from arraycnn.cli.train import OPTIMIZERS
 from arraycnn.errors import InvalidValueError, RunFolderError
+from arraycnn.losses import SoftmaxCrossEntropy
 from arraycnn.model.model import Model
-from arraycnn.networks import NETWORKS
+from arraycnn.networks import NETWORKS, PIXEL_NETWORKS, listing
+from arraycnn.networks.user_code import UserCode
 from arraycnn.optimizers.schedules import Constant
 from arraycnn.profiling.profile import machine_of, profiled
 from arraycnn.report import read_run
@@ -43,6 +47,8 @@ from arraycnn.storage.user_paths import user_path
     help="Of a named network's images.  [default: 28x28]",
 )
 @click.option("--classes", type=click.IntRange(min=1), help="Of a named network.  [default: 10]")
+@networks.network_arg
+@user_code.code
 @click.option("--dtype", type=click.Choice(DTYPES), help="Of a named network.  [default: float32]")
 @click.option(
     "--seconds",
@@ -67,6 +73,8 @@ def bench(
     optimizer: str | None,
     input_shape: tuple[int, ...] | None,
     classes: int | None,
+    network_arg: Texts,
+    code: UserCode,
     dtype: str | None,
     seconds: float,
     with_torch: bool,
@@ -75,12 +83,12 @@ def bench(
 ) -> None:
     """Show where the time of a step of MODEL goes: each fused loop and operation with a kernel.
 
-    MODEL is a file that train saved, the folder of a run, or a network's name, such as
-    lenet5. Each part is held against what the machine does at the most, which is measured in the
-    same run, and the step against the same network in PyTorch. Images are random; MODEL stays as it
-    is.
+    MODEL is a file that train saved, the folder of a run, a network's name, such as lenet5, or
+    FILE.py:FUNCTION, your own, whose file is run. Each part is held against what the machine does
+    at the most, which is measured in the same run, and the step against the same network in
+    PyTorch. Images are random; MODEL stays as it is.
     """
-    measured, known = _model(model, backend, input_shape, classes, dtype)
+    measured, known = _model(model, backend, input_shape, classes, network_arg, dtype, code)
     rule = optimizer or known or "adamw"
     make, rate = OPTIMIZERS[rule]
     made, now = make(Constant(rate)), time.perf_counter
@@ -119,32 +127,46 @@ def _model(
     backend: Backend,
     input_shape: tuple[int, ...] | None,
     classes: int | None,
+    texts: Texts,
     dtype: str | None,
+    code: UserCode,
 ) -> tuple[Model, str | None]:
     """The model, and the optimizer of the run that it is of."""
     path = user_path(name)
-    if not path.exists() and name in NETWORKS:
-        network = NETWORKS[name](classes or 10)
-        return Model(network, input_shape or (28, 28), backend, dtype=dtype or "float32"), None
-    given = {"--input-shape": input_shape, "--classes": classes, "--dtype": dtype}
+    named = name in NETWORKS | PIXEL_NETWORKS or file_of(name)
+    if not path.exists() and named:
+        shape = (*(input_shape or (28, 28)), 1)[:3]
+        network = choose(name).build(texts, classes=classes or 10, input_shape=shape)
+        loss = SoftmaxCrossEntropy(per_pixel=name in PIXEL_NETWORKS)
+        return Model(network, shape, backend, dtype=dtype or "float32", loss=loss), None
+    given = {
+        "--input-shape": input_shape,
+        "--classes": classes,
+        "--network-arg": texts or None,
+        "--dtype": dtype,
+    }
     wrong = [option for option, value in given.items() if value is not None]
     if wrong:
-        message = f"bench: {', '.join(wrong)} belongs to a named network ({', '.join(NETWORKS)}), "
-        raise InvalidValueError(f"{message}got {name}; leave it out")
+        known = listing(NETWORKS | PIXEL_NETWORKS)
+        message = (
+            f"bench: {', '.join(wrong)} belongs to a named network ({known}), got {name}; "
+            "leave it out"
+        )
+        raise InvalidValueError(message)
     if not path.exists():
         message = (
-            f"bench: MODEL must be a model file, a run folder or one of {', '.join(NETWORKS)}, got "
-            f"{name}, and no such path exists"
+            f"bench: MODEL must be a model file, a run folder or a network, got {name}, and no "
+            f"such path exists: {not_a_network(name)}"
         )
         raise InvalidValueError(message)
     if path.is_dir():
         run = read_run(path)
-        return Model.load(run.model_file, backend), _optimizer_of(run.config)
+        return load_model(run.model_file, backend, code), _optimizer_of(run.config)
     try:
         config = read_config(path.parent)
     except RunFolderError:  # a file may lie in any folder
         config = {}
-    return Model.load(path, backend), _optimizer_of(config)
+    return load_model(path, backend, code), _optimizer_of(config)
 
 
 def _optimizer_of(config: dict[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from arraycnn.backends import Backend
-from arraycnn.cli import options
+from arraycnn.cli import options, user_code
 from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import counted, counting_bar, download_bar, notice, show, show_json
 from arraycnn.cli.tables import table
@@ -21,6 +21,7 @@ from arraycnn.errors import DataError
 from arraycnn.escaping import printable
 from arraycnn.model.class_names import in_the_models_numbers
 from arraycnn.model.model import Model
+from arraycnn.networks.user_code import UserCode
 from arraycnn.storage.run_folder import (
     is_training_data,
     limited,
@@ -52,6 +53,7 @@ from arraycnn.training.batch_size import batches
 @click.option("--per-class", is_flag=True, help="Show the accuracy of each class.")
 @options.table_format
 @options.output
+@user_code.code
 @options.backend
 @options.limit
 @options.as_json
@@ -66,6 +68,7 @@ def evaluate(
     per_class: bool,
     table_format: str,
     output: Path | None,
+    code: UserCode,
     backend: Backend,
     limit: int | None,
     as_json: bool,
@@ -75,7 +78,7 @@ def evaluate(
     With --output, a line for each image goes to that file: label, prediction, confidence; --format
     says how. --top K adds the share of images whose class is among the K most likely.
     """
-    trained = load_classifier(model, backend)
+    trained = load_classifier(model, backend, code)
     if dataset is None:
         dataset, data_dir, skipped = _recorded(model, data_dir)
         skip_damaged = skip_damaged or skipped

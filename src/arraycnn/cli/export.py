@@ -5,12 +5,14 @@ from pathlib import Path
 
 import click
 
-from arraycnn.cli import options
+from arraycnn.cli import options, user_code
+from arraycnn.cli.classifiers import load_model
 from arraycnn.cli.console import show, show_json
 from arraycnn.errors import InvalidValueError
 from arraycnn.export import export_onnx, export_safetensors, export_torch
 from arraycnn.export.safetensors import to_safetensors
 from arraycnn.model.model import Model
+from arraycnn.networks.user_code import UserCode
 
 # For each format: what writes it, and the endings of its files, the one that is named first.
 FORMATS = {
@@ -30,17 +32,20 @@ FORMATS = {
     help="torch is a Python file that defines the module, and its weights as safetensors.",
 )
 @click.option("--out", type=options.UserPath(), help="[default: beside MODEL]")
+@user_code.code
 @options.force
 @options.as_json
 @options.debug
-def export(model: Path, kind: str, out: Path | None, force: bool, as_json: bool) -> None:
+def export(
+    model: Path, kind: str, out: Path | None, code: UserCode, force: bool, as_json: bool
+) -> None:
     """Write MODEL, a file that train saved, for other programs.
 
     ONNX takes the same images as predict and gives probabilities. The PyTorch module takes them
     channels first and gives logits.
     """
     write, endings = FORMATS[kind]
-    trained = Model.load(model, backend="numpy")
+    trained = load_model(model, "numpy", code)
     out = _beside(model, endings[0]) if out is None else out
     files = [out, *(out.with_suffix(ending) for ending in endings[1:])]
     check_free([file for file in files if not _holds_weights(file, trained)], force)

@@ -7,18 +7,24 @@ from typing import Any
 
 import click
 
-from arraycnn.cli import options
+from arraycnn.cli import networks, options, user_code
+from arraycnn.cli.classifiers import load_model
 from arraycnn.cli.console import show, show_json
 from arraycnn.cli.export import check_free
-from arraycnn.errors import CheckpointError, InvalidValueError
-from arraycnn.export import import_safetensors
-from arraycnn.export.safetensors_import import scaling_of
+from arraycnn.cli.networks import OF_A_FILE, Texts, choose, file_of, not_a_network
+from arraycnn.cli.user_code import naming_the_option
+from arraycnn.errors import CheckpointError, InvalidValueError, UnknownClassError
+from arraycnn.export.checkpoint_keys import KnownCheckpoint
+from arraycnn.export.known_checkpoints import known_checkpoint
+from arraycnn.export.safetensors_import import model_of_weights, renamed, scaling_of
+from arraycnn.export.weights_file import WeightsFile, read_weights
 from arraycnn.layers import Layer, Rescale
 from arraycnn.layers.config import network_from_config
-from arraycnn.losses import Loss
+from arraycnn.losses import Loss, SoftmaxCrossEntropy
 from arraycnn.losses.config import loss_from_config
 from arraycnn.model.model import Model
-from arraycnn.networks import NETWORKS
+from arraycnn.networks import NETWORKS, PIXEL_NETWORKS, listing
+from arraycnn.networks.user_code import UserCode
 from arraycnn.storage.user_paths import user_path
 
 
@@ -69,14 +75,17 @@ class ByChannel(click.ParamType):
 @click.argument("weights", type=options.UserPath())
 @click.option(
     "--network",
-    help=f"What the weights belong to: {', '.join(NETWORKS)}, a model file that train saved, or a "
-    "JSON file with network and input_shape.  [default: what export wrote into WEIGHTS]",
+    help=f"What the weights belong to: {listing(NETWORKS | PIXEL_NETWORKS)}; {OF_A_FILE}, your own, "
+    "whose file is run; a model file that train saved, or a JSON file with network and input_shape.  "
+    "[default: what export wrote into WEIGHTS, or what its keys are of]",
 )
+@networks.network_arg
+@user_code.code
 @click.option(
     "--input-shape",
     type=ImageShape(),
     metavar="HxW[xC]",
-    help="Of a named network's images.  [default: 28x28]",
+    help="Of a named network's images.  [default: 28x28; what its keys are of: as in its training]",
 )
 @click.option("--classes", type=click.IntRange(min=1), help="Of a named network.  [default: 10]")
 @click.option(
@@ -89,7 +98,8 @@ class ByChannel(click.ParamType):
     "--mean",
     type=ByChannel(),
     help="Of the Normalize that the weights were trained behind; with --std. Pixels enter as "
-    "(x / 255 - mean) / std.  [default: the network's own, x / 255 - 0.5 of a named one]",
+    "(x / 255 - mean) / std.  [default: the network's own, x / 255 - 0.5 of a named one; what "
+    "torchvision, or another project whose keys these are, trains behind]",
 )
 @click.option("--std", type=ByChannel(), help="With --mean; 1 where it was only subtracted.")
 @click.option("--out", type=options.UserPath(), help="[default: WEIGHTS with .npz]")
@@ -99,6 +109,8 @@ class ByChannel(click.ParamType):
 def import_weights(
     weights: Path,
     network: str | None,
+    network_arg: Texts,
+    code: UserCode,
     input_shape: tuple[int, ...] | None,
     classes: int | None,
     rename: tuple[tuple[str, str], ...],
@@ -110,34 +122,44 @@ def import_weights(
 ) -> None:
     """Make a model file of WEIGHTS, a safetensors file of export or of a PyTorch module.
 
-    The module must have the layers of the network, and its tensors PyTorch's own layouts.
+    Weights of torchvision (resnet18/34/50, vgg11/13/16 with batch norm or without), and the usual
+    ones for CIFAR (resnet20/32/44/56, VGG), are known by their keys. Another module must have the
+    layers of the network, and its tensors PyTorch's own layouts.
     """
-    if network not in NETWORKS and (input_shape is not None or classes is not None):
-        message = "import: --input-shape and --classes belong to a named network; leave them out"
-        raise InvalidValueError(message)
+    held = renamed(read_weights(weights), dict(rename))
+    known = _known(held, network)
+    _check_settings(network, known, network_arg, input_shape, classes)
     if (mean is None) != (std is None):
         message = "import: --mean and --std go together; where one was not used give 0 or 1 for it"
         raise InvalidValueError(message)
     scaling = None if mean is None or std is None else Rescale(mean, std)
-    layer, shape, names, loss = _described(network, input_shape or (28, 28), classes or 10)
-    model = import_safetensors(
-        *(weights, layer, shape),
-        class_names=names,
-        rename=dict(rename),
-        scaling=scaling,
-        loss=loss,
-    )
+    described: _Described = (network, input_shape, None, None)
+    if known is None:
+        described = _described(network, network_arg, input_shape or (28, 28), classes or 10, code)
+    layer, shape, names, loss = described
+    with naming_the_option(code):
+        model = model_of_weights(
+            *(held, layer, shape),
+            class_names=names,
+            scaling=scaling,
+            layers=code.layers,
+            loss=loss,
+            losses=code.losses,
+        )
     out = weights.with_suffix(".npz") if out is None else out
     check_free([out], force)
     model.save(out)
     if as_json:
         count = sum(array.size for array in model.parameters.values())
-        described = {"weights": str(weights), "model": str(out), "parameters": count}
-        show_json({**described, "pixels": _pixels(model)})
+        written = {"weights": str(weights), "model": str(out), "parameters": count}
+        title = None if known is None else known.title
+        show_json({**written, "checkpoint": title, "pixels": _pixels(model)})
         return
+    if known is not None:
+        show(f"weights of {known.title}, {model.classes} classes")
     for line in model.summary().splitlines():
         show(line)
-    unsaid = scaling is None and network is not None
+    unsaid = scaling is None and (network is not None or known is not None)
     more = "; were the weights trained behind another Normalize, give its --mean and --std"
     show(f"pixels enter as {_pixels(model)}{more if unsaid else ''}")
     show(f"wrote {out}")
@@ -153,26 +175,77 @@ def _pixels(model: Model) -> str:
     return f"(x / 255 - {scaling.mean}) / {scaling.std}"
 
 
+_Described = tuple[Layer | str | None, Sequence[int] | None, Sequence[str] | None, Loss | None]
+"""Network, input shape, class names and loss."""
+
+
+def _is_named(network: str | None) -> bool:
+    return network in NETWORKS or network in PIXEL_NETWORKS
+
+
+def _known(weights: WeightsFile, network: str | None) -> KnownCheckpoint | None:
+    """What the keys are of, where that says or decides what ``--network`` stands for."""
+    if _is_named(network) or (network is None and not weights.describes_itself):
+        return known_checkpoint(weights)
+    return None
+
+
+def _check_settings(
+    network: str | None,
+    known: KnownCheckpoint | None,
+    texts: Texts,
+    input_shape: tuple[int, ...] | None,
+    classes: int | None,
+) -> None:
+    """Refuse settings of a network that has its own."""
+    if known is not None and (texts or classes is not None):
+        message = (
+            "import: --network-arg and --classes are told by the weights, of "
+            f"{known.title}; leave them out"
+        )
+        raise InvalidValueError(message)
+    if known is not None or _is_named(network) or file_of(network or ""):
+        return
+    if input_shape is not None or classes is not None or texts:
+        message = (
+            "import: --input-shape, --classes and --network-arg belong to a named network; "
+            "leave them out"
+        )
+        raise InvalidValueError(message)
+
+
 def _described(
-    network: str | None, input_shape: tuple[int, ...], classes: int
-) -> tuple[Layer | None, Sequence[int] | None, Sequence[str] | None, Loss | None]:
-    """Network, input shape, class names and loss that ``--network`` stands for."""
+    network: str | None, texts: Texts, input_shape: tuple[int, ...], classes: int, code: UserCode
+) -> _Described:
+    """What ``--network`` stands for."""
     if network is None:
         return None, None, None, None
-    if network in NETWORKS:
-        return NETWORKS[network](classes), input_shape, None, None
+    if _is_named(network) or file_of(network):
+        shape = (*input_shape, 1)[:3]
+        layer = choose(network).build(texts, classes=classes, input_shape=shape)
+        loss = SoftmaxCrossEntropy(per_pixel=True) if network in PIXEL_NETWORKS else None
+        return layer, shape, None, loss
     file = user_path(network)
+    if not file.exists():
+        message = (
+            f"import: --network must be a network, a model file or a JSON file, got {network}, and "
+            f"no such path exists: {not_a_network(network)}"
+        )
+        raise InvalidValueError(message)
     if file.suffix != ".json":
-        model = Model.load(file)
+        model = load_model(file, "numpy", code)
         return model.network, model.input_shape, model.class_names, model.loss
     try:
         about = json.loads(file.read_bytes())
         return (
-            network_from_config(about["network"]),
+            network_from_config(about["network"], code.layers),
             about["input_shape"],
             about.get("class_names"),
-            loss_from_config(about["loss"]) if "loss" in about else None,
+            loss_from_config(about["loss"], code.losses) if "loss" in about else None,
         )
+    except UnknownClassError as error:
+        with naming_the_option(code):
+            raise error.within(f"network file {network}") from error
     except CheckpointError as error:
         message = f"network file {network}: {error}"
         raise CheckpointError(message) from error

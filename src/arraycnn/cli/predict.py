@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from arraycnn.backends import Backend
-from arraycnn.cli import options, pictures
+from arraycnn.cli import options, pictures, user_code
 from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import counted, counting_bar, notice
 from arraycnn.cli.folder_names import FolderNames
@@ -20,6 +20,7 @@ from arraycnn.data.reader_result import LeftOut
 from arraycnn.errors import DataError
 from arraycnn.escaping import printable
 from arraycnn.model.model import Model
+from arraycnn.networks.user_code import UserCode
 from arraycnn.training.batch_size import images_to_read
 
 _SHOWN = 3
@@ -38,6 +39,7 @@ _SHOWN = 3
 @options.top
 @options.table_format
 @options.output
+@user_code.code
 @options.backend
 @options.as_json
 @options.debug
@@ -49,6 +51,7 @@ def predict(
     top: int | None,
     table_format: str,
     output: Path | None,
+    code: UserCode,
     backend: Backend,
     as_json: bool,
 ) -> None:
@@ -57,7 +60,7 @@ def predict(
     IMAGES are pictures (PNG, JPEG, BMP, GIF, WebP, TIFF, PGM), .npy, .npz and IDX files, folders of
     pictures, "patterns*" in quotes, or - for one of these on standard input or paths, one a line.
     """
-    trained = load_classifier(model, backend)
+    trained = load_classifier(model, backend, code)
     notes = PictureNotes()
     shown = pictures.find(images, trained.intake.form, notes)
     total = sum(len(part) for part in shown)

@@ -5,13 +5,14 @@ from pathlib import Path
 import click
 
 from arraycnn.backends import Backend
-from arraycnn.cli import options
+from arraycnn.cli import options, user_code
 from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import counting_bar, download_bar, notice, show, show_json
 from arraycnn.data import DataSet
 from arraycnn.data.image_source import in_memory
 from arraycnn.data.sampling import unmeasured
 from arraycnn.model.class_names import in_the_models_numbers
+from arraycnn.networks.user_code import UserCode
 from arraycnn.report import (
     Examination,
     Run,
@@ -46,6 +47,7 @@ from arraycnn.report.sentences import accuracy
     show_default=True,
     help="The test image, from 0, whose feature maps are shown.",
 )
+@user_code.code
 @options.backend
 @options.as_json
 @options.debug
@@ -56,6 +58,7 @@ def report(
     data_dir: Path | None,
     skip_damaged: bool,
     image: int,
+    code: UserCode,
     backend: Backend,
     as_json: bool,
 ) -> None:
@@ -66,7 +69,8 @@ def report(
     """
     require_matplotlib()
     known = [read_run(path) for path in runs]
-    pairs = [(run, _examine(run, dataset, data_dir, skip_damaged, image, backend)) for run in known]
+    given = dataset, data_dir, skip_damaged, image, code, backend
+    pairs = [(run, _examine(run, *given)) for run in known]
     folder = out if out is not None else (runs[0] / "report" if len(runs) == 1 else Path("report"))
     path = write_report(pairs, folder)
     if as_json:
@@ -83,11 +87,12 @@ def _examine(
     data_dir: Path | None,
     skip_damaged: bool,
     image: int,
+    code: UserCode,
     backend: Backend,
 ) -> Examination:
     if not run.summary:
         notice(f"run folder {run.path}: is not finished; reporting on {run.model_file.name}")
-    model = load_classifier(run.model_file, backend)
+    model = load_classifier(run.model_file, backend, code)
     with download_bar() as progress:
         data = load_run_data(run, data_dir, progress, dataset, skip_damaged)
     data, said = in_the_models_numbers(data, model.class_names, model.classes)

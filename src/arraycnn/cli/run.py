@@ -24,6 +24,7 @@ from arraycnn.callbacks import (
 )
 from arraycnn.callbacks.logs import write_records
 from arraycnn.cli.console import counted, counting_bar, notice, show, show_json, training_bar
+from arraycnn.cli.networks import named_again
 from arraycnn.cli.signals import exit_code, stopping_on_signals
 from arraycnn.data.image_source import Images
 from arraycnn.errors import (
@@ -34,6 +35,7 @@ from arraycnn.errors import (
     RunFolderError,
 )
 from arraycnn.model.model import Model
+from arraycnn.networks.user_code import UserCode
 from arraycnn.optimizers import Optimizer
 from arraycnn.storage.provenance import source_commit, versions
 from arraycnn.storage.run_folder import RunFolder, unused
@@ -47,11 +49,13 @@ ImageSet = tuple[Images, np.ndarray]
 class Job:
     """A run that is ready to begin, or to go on from ``training``.
 
-    ``config`` is the content of config.json; image sets are (images, labels).
+    ``config`` is the content of config.json; ``code`` what a user's file with the network defines;
+    image sets are (images, labels).
     """
 
     folder: RunFolder
     config: dict[str, Any]
+    code: UserCode
     model: Model
     training: TrainingState | None
     override: bool
@@ -109,7 +113,8 @@ def _train(job: Job, quiet: bool) -> str:
             )
     if stop.received is not None:
         place = model.unfinished.place if model.unfinished else "its end"
-        notice(f"stopped at {place} and saved; arraycnn train --resume {folder.path} goes on")
+        more = named_again(config)
+        notice(f"stopped at {place} and saved; arraycnn train --resume {folder.path}{more} goes on")
         raise SystemExit(exit_code(stop.received))
     if model.unfinished is None:
         return "epochs"
@@ -146,11 +151,12 @@ def _nothing_lost(job: Job) -> Iterator[None]:
             with contextlib.suppress(MemoryError):  # the save before it is whole
                 job.model.save(folder.last, training)
         size = error.batch_size or "N"
-        command = f"arraycnn train --resume {folder.path} --batch-size {size} --override"
-        notice(f"{command} goes on from the last save")
+        smaller = f"--batch-size {size} --override{named_again(job.config)}"
+        notice(f"arraycnn train --resume {folder.path} {smaller} goes on from the last save")
         raise
     except DeviceLostError:
-        notice(f"arraycnn train --resume {folder.path} goes on from the last save")
+        more = named_again(job.config)
+        notice(f"arraycnn train --resume {folder.path}{more} goes on from the last save")
         raise
     except (ArraycnnError, OSError) as error:
         training = job.model.unfinished
@@ -175,7 +181,10 @@ def _rescue(job: Job, training: TrainingState) -> None:
         except (ArraycnnError, OSError):
             shutil.rmtree(path, ignore_errors=True)
         else:
-            notice(f"the training so far is in {path}; arraycnn train --resume {path} goes on")
+            more = named_again(job.config)
+            notice(
+                f"the training so far is in {path}; arraycnn train --resume {path}{more} goes on"
+            )
             return
     notice(f"the training could be saved nowhere else; {job.folder.last} holds its last save")
 
@@ -206,7 +215,8 @@ def _best(job: Job, test: Metrics) -> dict[str, Any] | None:
     """The epoch that best.npz is of, and that model's measures."""
     if not job.folder.best.exists():
         return None
-    best = Model.load(job.folder.best, backend=job.model.backend)
+    classes = {"layers": job.code.layers, "losses": job.code.losses}
+    best = Model.load(job.folder.best, backend=job.model.backend, **classes)
     if best.steps_done != job.model.steps_done:
         test = _measure(job, best, "testing the best epoch's model")
     return {

@@ -13,22 +13,30 @@ from arraycnn.backends import Backend
 from arraycnn.cli import fine_tuning, losses, options
 from arraycnn.cli.console import counted, download_bar, notice
 from arraycnn.cli.fine_tuning import Tuning
+from arraycnn.cli.model_for_data import model_for
+from arraycnn.cli.networks import (
+    OF_A_FILE,
+    NetworkName,
+    Texts,
+    choose,
+    network_arg,
+)
 from arraycnn.cli.resume import (
     as_the_run_has_it,
+    check_network,
     check_settings,
     is_finished,
     load_last,
     take_defaults,
 )
 from arraycnn.cli.run import ImageSet, Job, carry_out, say_finished
+from arraycnn.cli.user_code import blaming
 from arraycnn.data import DATASETS, DataSet, load_dataset, split_validation
 from arraycnn.data.digest import shared_images, training_digest
 from arraycnn.data.image_source import select
 from arraycnn.data.sampling import check_can_be_learned, gaps
-from arraycnn.errors import InvalidValueError
-from arraycnn.layers import Layer
 from arraycnn.model.model import Model
-from arraycnn.networks import NETWORKS, smallest_image
+from arraycnn.networks import NETWORKS, listing
 from arraycnn.optimizers import SGD, Adam, AdamW, Lion, Optimizer
 from arraycnn.optimizers.schedules import Constant, Cosine, OneCycle, Schedule, StepDecay
 from arraycnn.storage.run_folder import RunFolder, new_run_path, read_config
@@ -66,7 +74,16 @@ _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 @options.data_dir
 @options.image_size
 @options.skip_damaged
-@click.option("--network", type=click.Choice(list(NETWORKS)), default="basic", show_default=True)
+@click.option(
+    "--network",
+    type=NetworkName(),
+    metavar=f"NAME|{OF_A_FILE}",
+    default="basic",
+    show_default=True,
+    help=f"{listing(NETWORKS)}; or {OF_A_FILE}, your own: the file is run, and the function called "
+    "with classes= and input_shape=, of these what it takes.",
+)
+@network_arg
 @fine_tuning.from_model
 @fine_tuning.freeze
 @fine_tuning.rate_scale
@@ -152,6 +169,7 @@ def train(
     image_size: tuple[int, int] | None,
     skip_damaged: bool,
     network: str,
+    network_arg: Texts,
     backend: Backend,
     epochs: int | None,
     batch_size: int,
@@ -179,6 +197,9 @@ def train(
     """
     context = click.get_current_context()
     _check_together(context.params)
+    chosen = choose(network)
+    if resume is not None:
+        check_network(resume, chosen, override)
     with download_bar() as progress:
         data = load_dataset(
             *(dataset, data_dir, progress),
@@ -186,7 +207,7 @@ def train(
             seed=seed,
             skip_damaged=skip_damaged,
         )
-    data, sampling = as_the_run_has_it(resume, data, limit, seed)
+    data, sampling = as_the_run_has_it(resume, data, limit, seed, chosen.code)
     check_can_be_learned(data.name, data.class_names, data.train_labels)
     own_part = _own_validation(data, validation)
     if validation is None:
@@ -200,14 +221,8 @@ def train(
     tuning, loss = Tuning.of(tuned), losses.loss_of(tuned, data, data.train_labels[kept])
     begun = None if resume is None else resume / "last.npz"
     if tuning.from_model is None:
-        model = Model(
-            _network(network, data),
-            data.image_shape,
-            backend=backend,
-            seed=seed,
-            class_names=data.class_names,
-            loss=loss,
-        )
+        with blaming(chosen.code):
+            model = model_for(data, chosen, network_arg, backend, seed, loss)
     elif begun is not None and begun.exists():  # the file that it began with may be gone
         model = Model.load(begun, backend)
         model.loss = loss
@@ -225,6 +240,8 @@ def train(
         backend=backend.name,
         batch_size=batch_size,
         validation=validation,
+        network_arg=[f"{name}={text}" for name, text in network_arg],
+        network_sha256=chosen.code.sha256,
         data_sha256=training_digest(data, with_validation=own_part is not None),
         sampling=sampling,
         network=network if tuning.from_model is None else None,
@@ -233,9 +250,8 @@ def train(
     rule = tuning.optimizer(make_optimizer(_schedule(schedule, learning_rate, steps)), model)
     training = None
     if resume is None:
-        out = (
-            out if out is not None else new_run_path(f"{data.name}-{config['network'] or 'tuned'}")
-        )
+        name = chosen.function if tuning.from_model is None else "tuned"
+        out = out if out is not None else new_run_path(f"{data.name}-{name}")
         folder = RunFolder.create(out, config)
     else:
         folder = RunFolder.open(resume)
@@ -245,12 +261,13 @@ def train(
             if is_finished(folder) and not differences:
                 say_finished(folder, as_json)
                 return
-            model, training = load_last(folder, model)
+            model, training = load_last(folder, model, chosen.code)
             folder.remove_summary()
             folder.write_config(config)
         job = Job(
             folder=folder,
             config=config,
+            code=chosen.code,
             model=model,
             training=training,
             override=override,
@@ -261,7 +278,8 @@ def train(
             optimizer=rule,
             time_limit=time_limit,
         )
-        carry_out(job, as_json)
+        with blaming(chosen.code):
+            carry_out(job, as_json)
 
 
 def _check_together(given: dict[str, Any]) -> None:
@@ -269,8 +287,9 @@ def _check_together(given: dict[str, Any]) -> None:
     if given["resume"] is not None and given["out"] is not None:
         message = "--out and --resume exclude each other: a run goes on in its own folder"
         raise click.UsageError(message)
-    source = click.get_current_context().get_parameter_source("network")
-    if given["from_model"] is not None and source is ParameterSource.COMMANDLINE:
+    source_of = click.get_current_context().get_parameter_source
+    sources = {source_of(name) for name in ("network", "network_arg")}
+    if given["from_model"] is not None and ParameterSource.COMMANDLINE in sources:
         message = "--network and --from exclude each other: the network is that of the model"
         raise click.UsageError(message)
     if given["override"] and given["resume"] is None:
@@ -319,20 +338,6 @@ def _tell_of_gaps(data: DataSet, train: np.ndarray, watched: ImageSet | None) ->
             f"{data.name}: {shared} of {counted(len(data.test_labels), 'test image')} are among the "
             "training images, to the pixel: the accuracy counts them as new ones"
         )
-
-
-def _network(name: str, data: DataSet) -> Layer:
-    """The network for the data's classes, or an error that names the smallest image it takes."""
-    network = NETWORKS[name](classes=len(data.class_names))
-    height, width, channels = data.image_shape
-    smallest = smallest_image(network, channels)
-    if smallest is not None and min(height, width) < smallest:
-        message = (
-            f"network {name}: takes images of at least {smallest}x{smallest} pixels, "
-            f"{data.name} has {height}x{width}; choose another --network or --dataset"
-        )
-        raise InvalidValueError(message)
-    return network
 
 
 def _schedule(name: str, rate: float, steps: int) -> Schedule:

@@ -26,9 +26,9 @@ from arraycnn.training.history import FIELDS, EpochRecord, others_in
 # The first of these that is there; best.npz is the epoch that validation found best.
 MODEL_FILES = ("best.npz", "last.npz")
 # What config.json holds beside the options of `arraycnn train`.
-_NO_OPTIONS = {"data_sha256", "sampling"}
+_NO_OPTIONS = {"data_sha256", "network_sha256", "sampling"}
 # The options that are either --NAME or --no-NAME.
-_SWITCHES = {"graph"}
+_SWITCHES = {"fast", "graph"}
 
 
 @dataclass(frozen=True)
@@ -230,6 +230,9 @@ def _command(config: dict[str, Any]) -> str:
             continue
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")
+        elif isinstance(value, list):
+            for one in value:
+                words += [f"--{option}", str(one)]
         else:
             words += [f"--{option}", str(value)]
     return " ".join(map(for_shell, words))

@@ -116,7 +116,7 @@ def comparison(runs: Sequence[tuple[str, Run, Examination]]) -> Section:
     for key in settings:
         values = [run.config.get(key) for _, run, _ in runs]
         if any(value != values[0] for value in values):
-            rows.append([key.replace("_", " "), *("–" if v is None else str(v) for v in values)])
+            rows.append([key.replace("_", " "), *map(_setting, values)])
     epochs = {name: run.epochs for name, run, _ in runs if run.epochs}
     panels = [
         tag(
@@ -251,6 +251,8 @@ def _provenance(run: Run) -> list[Html]:
         ("run folder", str(run.path)),
         ("model", run.model_file.name),
         ("data set", run.config.get("dataset")),
+        ("network", run.config.get("network")),
+        ("SHA-256 of its file", run.config.get("network_sha256")),
         ("seed", run.config.get("seed")),
         ("trained on", device if device else f"{run.config.get('backend', '?')} (not finished)"),
         ("trained with", _versions(trained) or "not recorded"),
@@ -260,16 +262,19 @@ def _provenance(run: Run) -> list[Html]:
         ("at commit", provenance.source_commit() or "not known"),
     ]
     rows = [[name, "–" if value is None else str(value)] for name, value in facts]
-    settings = [
-        [key.replace("_", " "), "–" if value is None else str(value)]
-        for key, value in run.config.items()
-    ]
+    settings = [[key.replace("_", " "), _setting(value)] for key, value in run.config.items()]
     return [
         tag("p", "To repeat the run:"),
         tag("pre", tag("code", _unbroken(run.command))),
         table("Origin of these results", ["what", "value"], rows),
         _folded("All settings", table("Settings of the run", ["setting", "value"], settings)),
     ]
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, list):  # of an option that may be given several times
+        return ", ".join(map(str, value)) or "–"
+    return "–" if value is None else str(value)
 
 
 def _folded(title: str, content: Html) -> Html:

@@ -1,0 +1,60 @@
+"""The model of a network that was chosen on the command line, for a data set."""
+
+from arraycnn.backends import Backend
+from arraycnn.cli.networks import ChosenNetwork, Texts
+from arraycnn.data import DataSet
+from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.layers import Layer
+from arraycnn.layers.undrawn import Undrawn
+from arraycnn.losses import Loss
+from arraycnn.model.model import Model
+from arraycnn.networks import smallest_image
+
+
+def model_for(
+    data: DataSet, chosen: ChosenNetwork, texts: Texts, backend: Backend, seed: int, loss: Loss
+) -> Model:
+    """The model for the data's images and classes, named as those are.
+
+    Raises InvalidValueError and InvalidTypeError that name the network, where it does not fit.
+    """
+    where, classes = f"network {chosen.name}", len(data.class_names)
+    network = chosen.build(texts, classes=classes, input_shape=data.image_shape)
+    try:
+        return Model(
+            network,
+            data.image_shape,
+            backend=backend,
+            seed=seed,
+            class_names=data.class_names,
+            loss=loss,
+        )
+    except (InvalidValueError, InvalidTypeError) as error:
+        height, width, channels = data.image_shape
+        smallest = None
+        if chosen.code.sha256 is None:  # a user's layer may fail in its own way where it is tried
+            smallest = smallest_image(network, channels)
+        if smallest is not None and min(height, width) < smallest:
+            message = (
+                f"{where}: takes images of at least {smallest}x{smallest} pixels, "
+                f"{data.name} has {height}x{width}; choose another --network or --dataset"
+            )
+            raise InvalidValueError(message) from error
+        given = _outputs(network, data)
+        if given not in (None, classes):
+            message = (
+                f"{where}: must end with one output for each of the {classes} classes of "
+                f"{data.name}, has {given}; let the function take classes, and end with "
+                "Dense(classes)"
+            )
+            raise InvalidValueError(message) from error
+        raise type(error)(f"{where}: {error}") from error
+
+
+def _outputs(network: Layer, data: DataSet) -> int | None:
+    """How many numbers the network ends with; None where it gives something else, or nothing."""
+    try:
+        shape = network.init(Undrawn(), data.image_shape)[2]
+    except (InvalidValueError, InvalidTypeError):
+        return None
+    return shape[0] if len(shape) == 1 else None
