@@ -21,6 +21,7 @@ CASES = {
     "neighbours": (1, lambda xp, w, one, other: (w - one, xp.flip(one, axis=0) + xp.exp(w))),
     "a sum of it": (1, lambda xp, w, one, other: (w - one, xp.sum(one * one, axis=(0, 1)))),
     "a sum and neighbours of another": (1, lambda xp, w, one, other: w - one * xp.flip(other, axis=0)),
+    "loops of their own": (1, lambda xp, w, one, other: (w - one, one, xp.sum(other, axis=(0, 1)))),
     "two sums, one by one": (2, lambda xp, w, one, other: w - one * other),
     "many places of it": (2, lambda xp, w, one, other: xp.flip(one, axis=0) * xp.exp(_many(xp, w))),
 }  # fmt: skip

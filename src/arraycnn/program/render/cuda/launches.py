@@ -85,7 +85,7 @@ class CudaLaunches:
             del freed[step]
         pending = PendingSums(schedule)
         for group in self._groups:
-            waiting = pending.before(group)
+            waiting = pending.before(group) if pending.waiting else {}
             if waiting:
                 self._add_up(group if group.alone is None else Group(), waiting, launcher, held)
             if group.alone is not None or not waiting:

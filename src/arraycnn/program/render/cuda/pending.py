@@ -54,31 +54,31 @@ class Summing:
 
 
 class PendingSums:
-    """What waits, by the nodes that are to be the sums."""
+    """What waits: in ``waiting``, by the nodes that are to be the sums."""
 
     def __init__(self, schedule: Schedule) -> None:
         self._schedule = schedule
-        self._waiting: dict[Node, Waiting] = {}
+        self.waiting: dict[Node, Waiting] = {}
 
     def add(self, node: Node, waiting: Waiting) -> None:
-        self._waiting[node] = waiting
+        self.waiting[node] = waiting
 
     def before(self, group: Group) -> dict[Node, Waiting]:
         """What must be taken before ``group`` runs, or may be taken with it; it waits no longer."""
         found = {
             node: waiting
-            for node, waiting in self._waiting.items()
+            for node, waiting in self.waiting.items()
             if self._comes_before(node, waiting, group)
         }
         for node in found:
-            del self._waiting[node]
+            del self.waiting[node]
         return found
 
     def rest(self) -> Iterator[dict[Node, Waiting]]:
         """All, as many at a time as one kernel takes."""
-        while self._waiting:
-            some = list(self._waiting)[:_MOST]
-            yield {node: self._waiting.pop(node) for node in some}
+        while self.waiting:
+            some = list(self.waiting)[:_MOST]
+            yield {node: self.waiting.pop(node) for node in some}
 
     def _comes_before(self, node: Node, waiting: Waiting, group: Group) -> bool:
         if any(node in step.reads for step in group.steps):
