@@ -83,6 +83,7 @@ POINTWISE = {
     "trunc": lambda xp, x: xp.trunc(x * 3.0) - xp.sign(x),
     "remainders": lambda xp, x: x % 0.7 + (x % -0.7) * 2.0 + x % (x[:, :1] + 9.0),
     "floors of quotients": lambda xp, x: x // 0.3 + (x // -0.3) * 2.0,
+    "floors of quotients are whole": lambda xp, x: floats(xp, xp.floor(x // 0.007) == x // 0.007),
     "comparisons": lambda xp, x: floats(xp, (x > 0.0) & (x <= 0.5) | (x >= 1.0) | ~(x < 0.9)),
     "equality": lambda xp, x: floats(xp, x == x[..., :1]) - 2.0 * floats(xp, x != x[:, :1]),
     "xor": lambda xp, x: floats(xp, xp.logical_xor(x > 0.0, x > 1.0) ^ (x > -1.0)),
@@ -134,6 +135,9 @@ REDUCTIONS = {
     "places in rows": lambda xp, x: floats(xp, xp.argmax(rows(xp, x), axis=1)),
     "places of ints": lambda xp, x: floats(xp, xp.argmax(ints(xp, x), axis=2)),
     "sum of ints": lambda xp, x: floats(xp, xp.sum(ints(xp, x), axis=1)),
+    "sum of large ints": lambda xp, x: floats(
+        xp, xp.sum(xp.astype(xp.clip(xp.abs(x), 0.0, 2.0) * 1e9, xp.int32), axis=(1, 2))
+    ),
     "sum of bytes": lambda xp, x: floats(
         xp, xp.sum(xp.astype(xp.abs(x) * 99.0, xp.uint8), axis=1) + xp.sum(x > 0.0, axis=1)
     ),
@@ -160,16 +164,17 @@ MOVES = {
     "channels one by one": lambda xp, x: xp.stack(
         [(x[..., n] - 0.5) / (n + 1.0) for n in range(3)], axis=-1
     ),
-    "rows one by one": lambda xp, x: xp.stack([x[:, n] * float(n) for n in range(4)], axis=1),
+    "rows one by one": lambda xp, x: xp.stack([x[:, n] * (n + 2.0) for n in range(4)], axis=1),
     "channels in another order": lambda xp, x: xp.stack(
-        [x[..., n] * (n + 1.0) for n in (0, 2, 1)], axis=-1
+        [x[..., n] * (n + 2.0) for n in (0, 2, 1)], axis=-1
     ),
-    "some channels": lambda xp, x: xp.stack([x[..., n] * (n + 1.0) for n in (0, 1)], axis=-1),
+    "some channels": lambda xp, x: xp.stack([x[..., n] * (n + 2.0) for n in (0, 1)], axis=-1),
     "channels side by side": lambda xp, x: xp.stack([x[..., n] * 2.0 for n in range(3)], axis=1),
     "channels, each its own": lambda xp, x: xp.stack(
         [x[..., 0] * 2.0, x[..., 1] + 2.0, x[..., 2] * 2.0], axis=-1
     ),
     "permuted": lambda xp, x: xp.permute_dims(x, (0, 3, 1, 2)),
+    "permuted twice": lambda xp, x: xp.permute_dims(xp.permute_dims(x, (0, 3, 1, 2)), (0, 2, 1, 3)),
     "permuted and back": lambda xp, x: xp.permute_dims(
         xp.permute_dims(x, (1, 2, 3, 0)) * 2.0, (3, 0, 1, 2)
     ),
@@ -206,10 +211,12 @@ MOVES = {
 
 
 def larger(xp, x, share):
-    """Twice the rows: on the way from a pixel to its neighbour by ``share`` of it, either way."""
-    wide = xp.concat([x[:, :1], x, x[:, -1:]], axis=1)
-    before, after = wide[:, :-2], wide[:, 2:]
-    pixels = [(1.0 - share) * x + share * other for other in (before, after)]
+    """Twice the rows, ``share`` of the way to their neighbours, written as `Upsample2d` is."""
+    wide = xp.concat([x[:, 0:1, ...], x, x[:, 3:4, ...]], axis=1)
+    pixels = []
+    for start, part in ((0, 1.0 - share), (1, share)):
+        before, after = wide[:, start : start + 4, ...], wide[:, start + 1 : start + 5, ...]
+        pixels.append((1.0 - part) * before + part * after)
     return xp.reshape(xp.stack(pixels, axis=2), (x.shape[0], 8, 4, 3))
 
 

@@ -16,10 +16,7 @@ from arraycnn.program.nodes import Frozen, Node
 def joined(node: Node) -> Node:
     """What stands for a "concat": the array whose parts it joins, or itself."""
     (axis,), parts = node.attrs, [part.inputs[0] for part in node.inputs if part.op == "reshape"]
-    shapes = {(*part.shape[:axis], 1, *part.shape[axis:]) for part in parts}
-    if len(parts) != len(node.inputs) or shapes != {part.shape for part in node.inputs}:
-        return node
-    whole = _whole(parts, axis, node)
+    whole = _whole(parts, axis, node) if len(parts) == len(node.inputs) else None
     return whole if isinstance(whole, Node) else node
 
 
