@@ -70,7 +70,7 @@ FAULTS = [
     (f"{_CUDA}/launches.py", "text = self._text(group, wide=False)", "pass", KERNELS),
     (f"{_CUDA}/launches.py", "            del freed[step]\n", "            pass\n", KERNELS),
     ("ops/max_pool2d/windows.cu", "s.pixel(place / s.wide, place % s.wide, 0)", "s.pixel(place % s.wide, place / s.wide, 0)", "ops/test_cuda_windows.py"),
-    ("program/steps.py", "xp.arange(table.shape[0], dtype=np.int32) == cursor, value, table", "xp.arange(table.shape[0], dtype=np.int32) >= cursor, value, table", "--host-driver=eager backends/test_host_driver_programs.py"),
+    ("program/steps.py", "xp.arange(table.shape[0], dtype=np.int32) == cursor, value, table", "xp.arange(table.shape[0], dtype=np.int32) <= cursor, value, table", "--host-driver=eager backends/test_host_driver_programs.py"),
     ("ops/cuda/cupy.py", "        recording.parts.append(function)\n", "", "--host-driver=eager backends/test_host_driver_programs.py"),
     ("ops/cuda/cupy.py", "                stream.synchronize()  # the recording may be started on another one\n", "", "--host-driver=lazy backends/test_host_driver_programs.py"),
     ("program/render/arrays.py", "if place is not None and place in held:", "if False:", STEPS),
