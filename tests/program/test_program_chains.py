@@ -16,7 +16,7 @@ from arraycnn.program.interpret import interpret
 from arraycnn.program.nodes import Node
 from arraycnn.program.passes import chains
 from arraycnn.program.passes.loops import Root, Step, write_apart
-from arraycnn.program.passes.schedule import scheduled
+from arraycnn.program.passes.schedule import depend, scheduled
 from optional import Late, needs
 from program_cases import NETWORKS, OPTIMIZERS, on_small_sizes
 from test_program_trace import traced
@@ -188,6 +188,14 @@ def test_loops_that_touch_nothing_of_each_other_run_side_by_side(function, carri
     check_by_image(function, *shapes, carried=carried)
     found = chains.chains(scheduled(program, carried))
     assert [len(chain.steps) for chain in found] == together
+
+
+def test_loops_side_by_side_read_nothing_that_another_one_writes():
+    program, _ = traced(lambda x, y: with_rows_of(x * 2.0, y), np.ones((40, 30)), np.ones(30))
+    schedule = scheduled(program)
+    first, second = schedule.steps
+    assert depend(first, second, schedule)
+    assert depend(second, first, schedule)
 
 
 @pytest.mark.parametrize(
