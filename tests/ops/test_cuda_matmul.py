@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops.conv2d import cuda as convolution
-from arraycnn.ops.cuda import tiles
+from arraycnn.ops.cuda import products, tiles
 from arraycnn.ops.cuda.launcher import MOST_BLOCKS, blocks
 from arraycnn.ops.dense import cuda as matmul
 from host_cuda import HostLauncher, KernelFault, check, lazy_zeros
@@ -331,7 +331,7 @@ def test_sums_that_a_block_cannot_count(monkeypatch):
     launcher = Noting()
     row, column = lazy_zeros((1, 2**31), np.float32), lazy_zeros((2**31, 1), np.float32)
     matmul.matmul(launcher, row, column, precision="fp32")  # which many blocks share
-    monkeypatch.setattr(tiles, "_MOST_STEPS", 95)
+    monkeypatch.setattr(products, "_MOST_STEPS", 95)
     a, b = np.ones((4, 96), "float32"), np.ones((96, 4), "float32")
     with pytest.raises(
         InvalidValueError, match=r"matmul on CUDA: .* at most 95 .* 96; use smaller"

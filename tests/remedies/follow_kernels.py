@@ -34,15 +34,15 @@ def a_struct_of_nothing(here: Here) -> None:
     assert Struct((0,)).members == (0,)
 
 
-@follows("ops/cuda/tiles.py", "use smaller arrays")
+@follows("ops/cuda/products.py", "use smaller arrays")
 def a_sum_too_long_for_a_block(here: Here) -> None:
     from unittest.mock import patch
 
-    from arraycnn.ops.cuda import tiles
+    from arraycnn.ops.cuda import products
     from arraycnn.ops.dense.cuda import matmul
 
     a, b = np.ones((4, 96), "float32"), np.ones((96, 4), "float32")
-    with patch.object(tiles, "_MOST_STEPS", 95):
+    with patch.object(products, "_MOST_STEPS", 95):
         with here.refused():
             matmul(HostLauncher(), a, b, precision="fp32")
         matmul(HostLauncher(), a[:, :80].copy(), b[:80], precision="fp32")
