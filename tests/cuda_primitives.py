@@ -64,6 +64,16 @@ __global__ void matrices(const unsigned* x, unsigned* y) {
     for (int block = 0; block < 4; ++block) y[threadIdx.x * 4 + block] = words[block];
 }
 
+// The same of 8 lines of 8 numbers of 2 bytes, turned.
+__global__ void turned_matrices(const unsigned* x, unsigned* y) {
+    __shared__ __align__(16) unsigned lines[128];
+    for (int i = threadIdx.x; i < 128; i += 32) lines[i] = x[i];
+    __syncthreads();
+    unsigned words[4];
+    load_matrices_turned(words, lines + threadIdx.x * 4);
+    for (int block = 0; block < 4; ++block) y[threadIdx.x * 4 + block] = words[block];
+}
+
 // Each thread copies BYTES to shared memory twice, in two groups of copies, and what it finds there
 // after waiting for the first, and then for both, to `early` and `late`. Where `valid` is 0 the address
 // is null: it must not be read.
@@ -202,6 +212,18 @@ def check_load_matrices(cuda) -> None:
     np.testing.assert_array_equal(cuda.to_numpy(y), expected)
 
 
+def check_load_matrices_turned(cuda) -> None:
+    numbers = np.arange(4 * 8 * 8, dtype=np.uint16).reshape(4, 8, 8)  # (block, line, place)
+    y = cuda.empty((32, 4), "uint32")
+    _launch(cuda, "turned_matrices", 1, 32, cuda.asarray(numbers.view(np.uint32).ravel()), y)
+    expected = [
+        [int(block[2 * (lane % 4), lane // 4]) | int(block[2 * (lane % 4) + 1, lane // 4]) << 16
+         for block in numbers]
+        for lane in range(32)
+    ]  # fmt: skip
+    np.testing.assert_array_equal(cuda.to_numpy(y), expected)
+
+
 def check_copy_async(cuda) -> None:
     rng = np.random.default_rng(2)
     for size in (4, 8, 16):
@@ -240,6 +262,7 @@ CHECKS: dict[str, Callable] = {
     "to_tf32": check_to_tf32,
     "pack_bf16": check_pack_bf16,
     "load_matrices": check_load_matrices,
+    "load_matrices_turned": check_load_matrices_turned,
     "mma_tf32": check_mma_tf32,
     "mma_bf16": check_mma_bf16,
     "copy_async": check_copy_async,

@@ -5,10 +5,10 @@ TESTS = ("ops/test_cuda_convolution.py",)
 CU, PY = "conv2d/convolution.cu", "conv2d/cuda.py"
 FAULTS = [
     # Windows.
-    (CU, "digits(index, this->rows, this->columns)", "digits(index, this->columns, this->rows)", "an index"),
+    (CU, "digits(first, offset, this->rows, this->columns)", "digits(first, offset, this->columns, this->rows)", "an index"),
     (CU, "const Digits pixel = digits(index, rows, columns);", "const Digits pixel = digits(index, columns, rows);", "an index"),
     (CU, "{ return digits(index, wide, channels); }", "{ return digits(index, tall, channels); }", "an index"),
-    (CU, "digits(index, this->wide, this->channels)", "digits(index, this->tall, this->channels)", "an index"),
+    (CU, "offset, this->wide, this->channels)", "offset, this->tall, this->channels)", "an index"),
     (CU, "this->top + this->down * pixel.middle;", "this->top + this->right * pixel.middle;", "a stride"),
     (CU, "offset(n, down * i, right * j)", "offset(n, right * i, right * j)", "a stride"),
     (CU, "outer.row + down * k.row,", "outer.row + right * k.row,", "a stride"),
@@ -25,9 +25,9 @@ FAULTS = [
     (CU, "return ((n * height + row) * width + column) * channels;", "return (int)(((n * height + row) * width + column) * channels);", "an int overflow"),
     # Forward.
     (CU, "y + at.y * pixels * filters, pixels", "y, pixels", "parts that are written twice"),
-    (CU, "const Windows<T, 1> windows{{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,\n        (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left,", "const Windows<T, 1> windows{{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,\n        (int)out_width, (int)tall, (int)wide, -(int)left, -(int)top,", "arguments swapped"),
+    (CU, "const Windows<X, 1> windows{{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,\n        (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left,", "const Windows<X, 1> windows{{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,\n        (int)out_width, (int)tall, (int)wide, -(int)left, -(int)top,", "arguments swapped"),
     # Gradient of the weights.
-    (CU, "const PixelsOfPlaces<T> windows{{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,\n        (int)out_width, (int)tall", "const PixelsOfPlaces<T> windows{{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_width,\n        (int)out_height, (int)tall", "arguments swapped"),
+    (CU, "const PixelsOfPlaces<X> windows{{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,\n        (int)out_width, (int)tall", "const PixelsOfPlaces<X> windows{{\n        x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_width,\n        (int)out_height, (int)tall", "arguments swapped"),
     (CU, "first + per_split < pixels ? first + per_split : pixels;", "pixels;", "an end too late"),
     (CU, "gradient{dy, gate, filters, pixels};", "gradient{dy, dy, filters, pixels};", "a lost gate"),
     (CU, "dweight + at.y * places * filters", "dweight + at.y * places", "a stride"),
@@ -40,8 +40,8 @@ FAULTS = [
     (CU, "return channel.exists & in_sum;", "return channel.exists;", "a bound"),
     (CU, "data + channel * filters),", "data + channel * channels),", "a stride"),
     (CU, "(channels * filters)) + k.low", "(channels * channels)) + k.low", "a stride"),
-    (CU, "return (pixel.high * height + h) * width + w;", "return (pixel.high * (int)height + h) * (int)width + w;", "an int overflow"),
-    (CU, "if (row >= rows) return -1;", "if (row > rows) return -1;", "a bound"),
+    (CU, "(pixel.high * height + h) * width + w : -1;", "(pixel.high * (int)height + h) * (int)width + w : -1;", "an int overflow"),
+    (CU, "return first + offset < rows ?", "return first + offset <= rows ?", "a bound"),
     (CU, "first = phase >= pad ? 0 : (pad - phase + stride - 1) / stride;", "first = phase >= pad ? 0 : (pad - phase) / stride;", "a rounding"),
     (CU, "count = (size + pad - phase + stride - 1) / stride - first;", "count = (size + pad - phase) / stride - first;", "a rounding"),
     (CU, "start = first * stride + phase - pad;", "start = first * stride + phase;", "an index"),

@@ -1,6 +1,7 @@
 """Faults of the products' tiles, of matmul.cu, of tiles.cu, and of their launch code."""
 
 TESTS = (
+    "ops/test_cuda_bfloat16.py",
     *("ops/test_cuda_primitives.py", "ops/test_cuda_sizes.py"),
     *("ops/test_cuda_matmul.py", "ops/test_cuda_epilogues.py"),
 )
@@ -8,10 +9,11 @@ TESTS = (
 TILES, MATMUL, SPLITS = "cuda/tiles.cuh", "dense/matmul.cu", "cuda/tiles.cu"
 EPILOGUE, OPERANDS = "cuda/epilogue.cuh", "cuda/operands.cuh"
 PRODUCTS = "cuda/products.py"
+PACKS, MMA16 = "cuda/packs.cuh", "cuda/mma16.cuh"
 FMA, MMA, DEVICE = "cuda/fma.cuh", "cuda/mma.cuh", "cuda/device.cuh"
 FAULTS = [
     # Tiles: sources and targets.
-    (OPERANDS, "const bool in_sum = (ALONG_K ? place : line + i * STEP) < left;", "const bool in_sum = (ALONG_K ? place : line + i * STEP) <= left;", "a bound"),
+    (OPERANDS, "(ALONG_K ? place : line + i / BESIDE * STEP) < left;", "(ALONG_K ? place : line + i / BESIDE * STEP) <= left;", "a bound"),
     (OPERANDS, "index < outers};", "index <= outers};", "a bound"),
     (OPERANDS, "return outer.exists & in_sum;", "return in_sum;", "a bound"),
     (OPERANDS, "return outer.exists & in_sum;", "return outer.exists;", "a bound"),
@@ -32,13 +34,39 @@ FAULTS = [
     (EPILOGUE, "return relu && value < 0 ?", "return value < 0 ?", "a ReLU nobody asked for"),
     # Copies.
     (OPERANDS, "copy_async<sizeof(Values)>(target(tile, i), number, valid);", "if (valid) copy_async<sizeof(Values)>(target(tile, i), number, valid);", "a missing zero-fill"),
-    (OPERANDS, "values[i] = gates[i] = Values{};", "gates[i] = Values{}; for (auto& g : gates[i].at) g = 1; values[i] = gates[i];", "a missing zero-fill"),
-    (OPERANDS, "if (!ALONG_K) source.advance(k, step);", "if (!ALONG_K && i) source.advance(k, step);", "a step left out"),
+    (OPERANDS, "                values[i] = Values{};", "                for (auto& v : values[i].at) v = 1;", "a missing zero-fill"),
+    (OPERANDS, "if (!ALONG_K && i % BESIDE == BESIDE - 1) source.advance(k, step);", "if (!ALONG_K && i > BESIDE) source.advance(k, step);", "a step left out"),
     (OPERANDS, "step(source.step(ALONG_K ? Math::DEPTH : STEP)),", "step(source.step(Math::DEPTH)),", "a step too long"),
-    (OPERANDS, "source.outer(first_outer + (ALONG_K ? line + i * STEP : place));", "source.outer(first_outer + (ALONG_K ? line + i : place));", "an index"),
-    (OPERANDS, "return tile + (line + copy * STEP) * Tile::STRIDE + place;", "return tile + (line + copy * STEP) * Tile::LENGTH + place;", "a stride"),
-    (OPERANDS, "if (!(gates[i].at[j] > 0)) values[i].at[j] = 0;", "if (gates[i].at[j] <= 0) values[i].at[j] = 0;", "a NaN that lets through"),
-    (OPERANDS, "if (!(gates[i].at[j] > 0)) values[i].at[j] = 0;", "if (!(gates[i].at[j] >= 0)) values[i].at[j] = 0;", "a tie"),
+    (OPERANDS, "ALONG_K ? line + i * STEP : place + i * NEXT", "ALONG_K ? line + i : place + i * NEXT", "an index"),
+    (OPERANDS, "return tile + (line + copy / BESIDE * STEP) * Tile::STRIDE + place", "return tile + (line + copy / BESIDE * STEP) * Tile::LENGTH + place", "a stride"),
+    (PACKS, "if (!(gates.at[i] > 0)) values.at[i] = T(0);", "if (gates.at[i] <= 0) values.at[i] = T(0);", "a NaN that lets through"),
+    (PACKS, "if (!(gates.at[i] > 0)) values.at[i] = T(0);", "if (!(gates.at[i] >= 0)) values.at[i] = T(0);", "a tie"),
+    # bfloat16 in memory.
+    (OPERANDS, "place + i * NEXT);", "place);", "an index"),
+    (OPERANDS, "place + copy % BESIDE * NEXT;", "place;", "an index"),
+    (OPERANDS, "|| sizeof(Values) < 4;", ";", "a copy that no device has"),
+    (OPERANDS, "column + run * STEP + i);", "column + i);", "an index"),
+    (OPERANDS, "put(place + run * STEP, runs[run]);", "put(place, runs[run]);", "an index"),
+    (OPERANDS, "column + (RUNS - 1) * STEP + COUNT > target.columns", "column > target.columns", "a bound"),
+    (OPERANDS, "high = first / whole;", "high = 0;", "an int overflow"),
+    (OPERANDS, "number.high += (int)high;", "", "a lost image"),
+    (OPERANDS, "if (number < 1ll << 32) return", "if (number < 1ll << 40) return", "an int overflow"),
+    (PACKS, "values.at[i] &= 0xffff0000u;", "values.at[i] &= 0x0000ffffu;", "the other of two"),
+    (PACKS, "(gates.at[i] & 0xffff0000u) > 0)", "gates.at[i] > 0)", "a gate that its neighbour opens"),
+    (PACKS, "pack_bf16(values.at[2 * i], values.at[2 * i + 1]);", "pack_bf16(values.at[2 * i + 1], values.at[2 * i]);", "swapped neighbours"),
+    (DEVICE, "__uint_as_float((unsigned)bits << 16)", "__uint_as_float((unsigned)bits << 15)", "a wrong number"),
+    (MMA16, "lane / 8 % 2 * 8, third = lane / 16 * 8;", "lane / 16 * 8, third = lane / 8 % 2 * 8;", "swapped fragments"),
+    (MMA16, "first += IS_A ? second : third;", "first += second;", "swapped fragments"),
+    (MMA16, "k += IS_A ? third : second;", "k += third;", "steps in another order than the other operand"),
+    (MMA16, "load_matrices_turned(words[i]", "load_matrices(words[i]", "lines that are not turned"),
+    (MMA16, "line + i * 16 * STRIDE", "line + i * 8 * STRIDE", "an index"),
+    (MMA16, "j % 2 * 2 + 1]}", "j % 2 + 1]}", "swapped fragments"),
+    (MMA16, "warp % ACROSS * WIDE + 2 * place;", "warp % ACROSS * WIDE + place;", "an index"),
+    (MMA16, "target.line(row, down + i * 8)", "target.line(row, down + i)", "an index"),
+    (PRODUCTS, "number = \"float32\" if _is_rounded(y) else y.dtype", "number = y.dtype", "parts that are rounded"),
+    (PRODUCTS, "written = [y] if left is not None or chosen.splits == 1 else [y, result.y]", "written = [y]", "a type"),
+    ("cuda/tiles.py", "if any(operand.dtype == BFLOAT16 for operand in operands):", "if operands[0].dtype == BFLOAT16:", "a type"),
+    ("cuda/checks.py", "if stored is None:", "if stored is None and False:", "a check"),
     # Multiplying.
     (FMA, "return ALONG_K ? i * LANES + lane : (i / PACK * LANES + lane) * PACK + i % PACK;", "return ALONG_K ? i * LANES + lane : (i / PACK * LANES + lane) * PACK + i % 2;", "an index"),
     (MMA, "right[j][i] = to_tf32(b[j][half + i]);", "right[j][i] = __float_as_uint(b[j][half + i]);", "a lost rounding"),
@@ -73,10 +101,10 @@ FAULTS = [
     # The kernel.
     (MATMUL, "first + per_split < depth ? first + per_split : depth;", "depth;", "an end too late"),
     (MATMUL, "const long long first = at.y * per_split;", "const long long first = 0 * per_split;", "a split"),
-    (MATMUL, "left{a, gate, rows, depth};", "left{a, gate, depth, rows};", "arguments swapped"),
-    (MATMUL, "right{b, gate, columns, depth};", "right{b, gate, rows, depth};", "arguments swapped"),
-    (MATMUL, "right{b, gate, columns, depth};", "right{b, b, columns, depth};", "a lost gate"),
-    (MATMUL, "left{a, gate, rows, depth};", "left{a, a, rows, depth};", "a lost gate"),
+    (MATMUL, "gate_of<FormA, A>(gate), rows, depth};", "gate_of<FormA, A>(gate), depth, rows};", "arguments swapped"),
+    (MATMUL, "gate_of<FormB, B>(gate), columns, depth};", "gate_of<FormB, B>(gate), rows, depth};", "arguments swapped"),
+    (MATMUL, "right{b, gate_of<FormB, B>(gate),", "right{b, b,", "a lost gate"),
+    (MATMUL, "left{a, gate_of<FormA, A>(gate),", "left{a, a,", "a lost gate"),
     (MATMUL, "y + at.y * rows * columns, rows", "y, rows", "parts that are written twice"),
     (MATMUL, "y + at.y * rows * columns, rows", "y + at.y * rows, rows", "a stride"),
     (MATMUL, "column_sums ? column_sums + at.y * columns : nullptr", "column_sums", "parts that are written twice"),
@@ -99,11 +127,11 @@ FAULTS = [
     (SPLITS, "__syncthreads();", "", "a barrier"),
     (SPLITS, "for (int group = 1; group < 8; ++group)", "for (int group = 0; group < 8; ++group)", "a part counted twice"),
     (SPLITS, "for (int group = 1; group < 8; ++group)", "for (int group = 1; group < 7; ++group)", "a lost group"),
-    (SPLITS, "epilogue(sum, element / columns, element % columns);", "epilogue(sum, 0, element % columns);", "an index"),
-    (SPLITS, "epilogue(sum, element / columns, element % columns);", "epilogue(sum, element / columns, element);", "an index"),
+    (SPLITS, "epilogue(sum, element / columns, element % columns)", "epilogue(sum, 0, element % columns)", "an index"),
+    (SPLITS, "epilogue(sum, element / columns, element % columns)", "epilogue(sum, element / columns, element)", "an index"),
     (SPLITS, "column_sums[element - size] = sum;", "", "an unwritten output"),
     # Launch code.
-    ("cuda/tiles.py", "per_split = max(1, blocks(blocks(depth, _DEPTH), splits)) * _DEPTH", "per_split = max(1, depth // splits)", "a rounding"),
+    ("cuda/tiles.py", "per_split = max(1, blocks(blocks(depth, tile.depth), splits)) * tile.depth", "per_split = max(1, depth // splits)", "a rounding"),
     (PRODUCTS, "left, epilogue = Result(y, column_sums), bias_relu()", "left = Result(y, column_sums)", "an epilogue of each split"),
     ("cuda/beside.py", "{self.text}", "", "a lost text"),
     ("cuda/launcher.py", "for argument in flat(args):", "for argument in args:", "a check"),

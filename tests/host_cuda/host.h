@@ -235,6 +235,22 @@ __attribute__((noinline, no_sanitize_thread)) inline void load_matrices(unsigned
     }
 }
 
+__attribute__((noinline, no_sanitize_thread)) inline void load_matrices_turned(
+    unsigned (&words)[4], const void* shared, HC_SITE) {
+    hc::must_be_line(shared, HC_HERE);
+    const hc::Slot* slots = hc::exchange(hc::Stop::load_matrices, 0xffffffffu, &shared, sizeof shared, HC_HERE);
+    const int lane = hc::current->number % 32;
+    for (int block = 0; block < 4; ++block) {
+        words[block] = 0;
+        for (int i = 0; i < 2; ++i) {
+            const auto* number =
+                hc::value_of<const unsigned short*>(slots[block * 8 + lane % 4 * 2 + i]) + lane / 4;
+            hc::about_to_read(number, 2, HC_HERE);
+            words[block] |= (unsigned)*number << 16 * i;
+        }
+    }
+}
+
 // Each lane computes its own four numbers of D, from operands found by the PTX manual's description.
 // The sum is taken in double and rounded once: a device's own order is not known.
 inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], HC_SITE) {
@@ -355,7 +371,9 @@ template <class T> struct Kind { static constexpr char code = '?'; };
 template <> struct Kind<long long> { static constexpr char code = 'l'; };
 template <> struct Kind<float> { static constexpr char code = 'f'; };
 template <> struct Kind<double> { static constexpr char code = 'd'; };
-template <class T> struct Element { static constexpr char code = '*'; };
+template <class T> constexpr char code_of(decltype(T::bits)*) { return sizeof(T) == 2 ? 'H' : '*'; }
+template <class T> constexpr char code_of(...) { return '*'; }
+template <class T> struct Element { static constexpr char code = code_of<T>(nullptr); };  // H: Bfloat16
 template <> struct Element<float> { static constexpr char code = 'f'; };
 template <> struct Element<double> { static constexpr char code = 'd'; };
 template <> struct Element<int> { static constexpr char code = 'i'; };

@@ -76,6 +76,7 @@ _ELEMENTS = {
     "int64": "qQ",
     "uint64": "qQ",
     "uint8": "B",
+    "uint16": "H",
     "int8": "b",
     "bool": "?",
 }
@@ -87,6 +88,7 @@ _C_TYPES = {
     "q": "long long",
     "Q": "unsigned long long",
     "B": "unsigned char",
+    "H": "Bfloat16",
     "b": "signed char",
     "?": "bool",
 }

@@ -125,7 +125,7 @@ def tiles_of(monkeypatch):
 
 @pytest.mark.parametrize(
     ("precision", "tile"),
-    [(precision, tile) for precision, those in tiles.TILES.items() for tile in those],
+    [(precision, tile) for precision in PRECISIONS for tile in tiles.TILES[precision]],
     ids=lambda value: getattr(value, "math", value),
 )
 def test_every_tile(precision, tile, tiles_of):

@@ -18,10 +18,28 @@ NODES = (
     "program/test_program_cuda_kernels.py program/test_program_cuda_epilogues.py "
     "-k 'kernels_of or parts_of'"
 )
+STORAGE = "program/test_program_storage.py -k 'read_and or others_read or half or only_a or dtype'"
+STORED_STEP = "program/test_program_storage.py -k 'rounding or nan'"
 
 _CUDA = "program/render/cuda"
+_STORAGE = "program/passes/storage.py"
 
 FAULTS = [
+    (_STORAGE, '("dense_backward", "conv2d_backward"), (0, 1, 2)', '("dense_backward", "conv2d_backward"), (0, 1)', STORAGE),
+    (_STORAGE, "if suits(x.shape, weight.shape, window, pool):", "if False:", STORAGE),
+    (_STORAGE, "refused = {base(node) for node in program.outputs.values()}", "refused: set[Node] = set()", STORAGE),
+    (_STORAGE, '(node.is_alone or node.op == "take")', "node.is_alone", STORAGE),
+    (_STORAGE, "elif place not in picked or not _in_packs(operand):", "elif place not in picked:", STORED_STEP),
+    (_STORAGE, "if node.dtype != _FLOAT32 or not _in_packs(node):", "if not _in_packs(node):", STORAGE),
+    (_STORAGE, "return number == 0 and", "return", STORAGE),
+    (_STORAGE, "node.attrs[-1] else weight", "node.attrs[-1] else other", STORAGE),
+    (_STORAGE, "instead[old] = cast(stored[old], _FLOAT32)", "pass", STORAGE),
+    (_STORAGE, 'elif old.op == "reshape" and old.inputs[0] in stored:', "elif False:", STORAGE),
+    ("program/nodes.py", 'return dtype["bits"] if dtype == BFLOAT16 else dtype', "return dtype", STORAGE),
+    ("execution/device.py", 'if precision == "bf16" else', 'if precision != "fp32" else', STORAGE),
+    (f"{_CUDA}/epilogue.py", 'if product.dtype != BFLOAT16 else "Bfloat16(value)"', 'if product else ""', STORED_STEP),
+    (f"{_CUDA}/launches.py", "if not any(one is not None and one.dtype == BFLOAT16", "if any(one is not None and one.dtype == BFLOAT16", STORED_STEP),
+    (f"{_CUDA}/pointwise.py", 'and dtype.kind != "f" and dtype != BFLOAT16:', 'and dtype.kind != "f":', STORED_STEP),
     ("ops/cuda/pointwise.cuh", "return a > b || a != a ? a : b;", "return a > b ? a : b;", OPS),
     ("ops/cuda/pointwise.cuh", "return rest != T(0) &&", "return rest == T(0) &&", OPS),
     ("ops/cuda/pointwise.cuh", "(rest < T(0)) != (b < T(0))", "rest < T(0)", OPS),

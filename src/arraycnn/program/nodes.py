@@ -56,6 +56,16 @@ _KINDS = {
 _KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops}
 
 
+BFLOAT16 = np.dtype([("bits", np.uint16)])
+"""Of values that lie in memory as bfloat16, and do nothing else: what computes with one converts it to
+float32 before (`passes/storage.py`). NumPy has no such numbers, only their bits."""
+
+
+def memory_dtype(dtype: np.dtype) -> np.dtype:
+    """The dtype of arrays in which a value of ``dtype`` lies."""
+    return dtype["bits"] if dtype == BFLOAT16 else dtype
+
+
 AND = "; "
 """Between the layers that asked for a node."""
 

@@ -38,8 +38,8 @@ template <typename T, int TURN>
 struct Windows : Images<T> {
     using Images<T>::channels, Images<T>::tall, Images<T>::wide, Images<T>::width;
 
-    DEVICE Corner<T> outer(long long index) const {
-        const Digits pixel = digits(index, this->rows, this->columns);
+    DEVICE Corner<T> outer(long long first, int offset) const {
+        const Digits pixel = digits(first, offset, this->rows, this->columns);
         const int row = this->top + this->down * pixel.middle;
         const int column = this->left + this->right * pixel.low;
         // Of a pixel that there is not, no place is in the image.
@@ -58,7 +58,7 @@ struct Windows : Images<T> {
     DEVICE const T* number(const Corner<T>& outer, const Digits& k) const {
         // Unsigned, for k past the sum may exceed 31 bits.
         const unsigned pixel = (unsigned)k.high * width + k.middle;
-        return outer.data + (TURN * (int)(pixel * channels) + k.low);
+        return moved(outer.data, (long long)sizeof(T) * (TURN * (int)(pixel * channels) + k.low));
     }
 };
 
@@ -72,8 +72,8 @@ struct PixelsOfPlaces : Images<T> {
         long long bytes;  // from where it is 0
     };
 
-    DEVICE Corner<T> outer(long long index) const {
-        const Digits place = digits(index, this->wide, this->channels);
+    DEVICE Corner<T> outer(long long first, int offset) const {
+        const Digits place = digits((unsigned)first + offset, this->wide, this->channels);
         const int row = this->top + place.high, column = this->left + place.middle;
         // A place that there is not may be in the image, too: nobody stores what comes of it.
         return {computed(this->data + this->offset(0, row, column) + place.low), row, column};
@@ -116,18 +116,21 @@ struct PixelsOfPlaces : Images<T> {
 //                                         weight[kh, kw, c, f] + bias[f],
 // of N OH OW pixels times KH KW C places.
 template <typename Math, typename FormX, typename FormWeight,
-          typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
+          typename Epilogue = BiasRelu<typename Math::Number>, typename Y = typename Math::Number,
+          typename T = typename Math::Number, typename X = StoredOf<Math, FormX>,
+          typename Weight = StoredOf<Math, FormWeight>>
 __global__ void __launch_bounds__(Math::THREADS, 1)
-conv2d(const T* x, const T* weight, T* y, T* /* no sums */, SIZE_PARAMETERS, Epilogue epilogue) {
-    const Windows<T, 1> windows{{
+conv2d(const X* x, const Weight* weight, Y* y, T* /* no sums */, SIZE_PARAMETERS,
+       Epilogue epilogue) {
+    const Windows<X, 1> windows{{
         x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,
         (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right}};
     const Block at = block_of_grid();
     const long long pixels = images * out_height * out_width, places = tall * wide * channels;
     const long long first = at.y * per_split;
     const long long last = first + per_split < places ? first + per_split : places;
-    const Matrix<T, false> right_side{weight, nullptr, filters, places};
-    const Rows<T> target{y + at.y * pixels * filters, pixels, filters};
+    const Matrix<Weight, false> right_side{weight, nullptr, filters, places};
+    const Rows<Y> target{y + at.y * pixels * filters, pixels, filters};
     tile_product<Math, FormX, FormWeight>(at, windows, right_side, target, epilogue, first, last,
                                           nullptr);
 }
@@ -136,26 +139,29 @@ conv2d(const T* x, const T* weight, T* y, T* /* no sums */, SIZE_PARAMETERS, Epi
 //                                               dy[n, oh, ow, f],
 // and dbias[f], the sum of dy: KH KW C places times N OH OW pixels.
 template <typename Math, typename FormX, typename FormDy, typename Epilogue>
-DEVICE void conv2d_dweight_block(const Block& at, const Number<Math>* x, const Number<Math>* dy,
-                                 const Number<Math>* gate, Number<Math>* dweight,
+DEVICE void conv2d_dweight_block(const Block& at, const StoredOf<Math, FormX>* x,
+                                 const StoredOf<Math, FormDy>* dy,
+                                 const StoredOf<Math, FormDy>* gate, Number<Math>* dweight,
                                  Number<Math>* dbias, SIZE_PARAMETERS, const Epilogue& epilogue) {
-    using T = Number<Math>;
-    const PixelsOfPlaces<T> windows{{
+    using X = StoredOf<Math, FormX>;
+    using Dy = StoredOf<Math, FormDy>;
+    const PixelsOfPlaces<X> windows{{
         x, nullptr, (int)images, (int)height, (int)width, (int)channels, (int)out_height,
         (int)out_width, (int)tall, (int)wide, -(int)top, -(int)left, (int)down, (int)right}};
     const long long pixels = images * out_height * out_width, places = tall * wide * channels;
     const long long first = at.y * per_split;
     const long long last = first + per_split < pixels ? first + per_split : pixels;
-    const Matrix<T, false> gradient{dy, gate, filters, pixels};
-    const Rows<T> target{dweight + at.y * places * filters, places, filters};
+    const Matrix<Dy, false> gradient{dy, gate, filters, pixels};
+    const Rows<Number<Math>> target{dweight + at.y * places * filters, places, filters};
     tile_product<Math, FormX, FormDy>(at, windows, gradient, target, epilogue, first, last,
                                       dbias + at.y * filters);
 }
 
 template <typename Math, typename FormX, typename FormDy,
-          typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
+          typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number,
+          typename X = StoredOf<Math, FormX>, typename Dy = StoredOf<Math, FormDy>>
 __global__ void __launch_bounds__(Math::THREADS, 1)
-conv2d_dweight(const T* x, const T* dy, const T* gate, T* dweight, T* dbias, SIZE_PARAMETERS,
+conv2d_dweight(const X* x, const Dy* dy, const Dy* gate, T* dweight, T* dbias, SIZE_PARAMETERS,
                Epilogue epilogue) {
     conv2d_dweight_block<Math, FormX, FormDy>(block_of_grid(), x, dy, gate, dweight, dbias,
                                               SIZE_ARGUMENTS, epilogue);
@@ -170,7 +176,8 @@ struct PhaseWeights {
     int full_width, channels, filters;
     int tall, wide, first_row, first_column, down, right;
 
-    DEVICE Line<T> outer(long long channel) const {
+    DEVICE Line<T> outer(long long first, int offset) const {
+        const long long channel = first + offset;
         return {computed(data + channel * filters), channel < channels};
     }
     DEVICE Digits k(long long index) const { return digits(index, wide, filters); }
@@ -196,11 +203,10 @@ struct PhasePixels {
     long long height, width;
     int tall, wide, top, left, down, right;
 
-    DEVICE long long line(long long row) const {
-        if (row >= rows) return -1;
-        const Digits pixel = digits(row, tall, wide);
+    DEVICE long long line(long long first, int offset) const {
+        const Digits pixel = digits(first, offset, tall, wide);
         const int h = top + down * pixel.middle, w = left + right * pixel.low;
-        return (pixel.high * height + h) * width + w;
+        return first + offset < rows ? (pixel.high * height + h) * width + w : -1;
     }
 };
 
@@ -224,21 +230,23 @@ struct Phase {
 // dx[n, h, w, c] = sum of dy[n, oh, ow, f] weight[kh, kw, c, f] over f and all oh down + kh = h + top,
 // ow right + kw = w + left. Blocks z are the phases: in each, strides no longer matter, and the
 // pixels of dx times places and filters are a product of windows on dy.
-template <typename Math, typename FormDy, typename FormWeight, typename Epilogue>
-DEVICE void conv2d_dx_block(const Block& at, const Number<Math>* dy, const Number<Math>* weight,
-                            const Number<Math>* gate, Number<Math>* dx,
+template <typename Math, typename FormDy, typename FormWeight, typename Epilogue, typename Dx>
+DEVICE void conv2d_dx_block(const Block& at, const StoredOf<Math, FormDy>* dy,
+                            const StoredOf<Math, FormWeight>* weight,
+                            const StoredOf<Math, FormDy>* gate, Dx* dx,
                             Number<Math>* /* no sums */, SIZE_PARAMETERS, const Epilogue& epilogue) {
-    using T = Number<Math>;
+    using Dy = StoredOf<Math, FormDy>;
+    using Weight = StoredOf<Math, FormWeight>;
     const int row_phase = at.z / (int)right, column_phase = at.z % (int)right;
     const Phase rows(row_phase, (int)height, (int)tall, (int)down, (int)top);
     const Phase columns(column_phase, (int)width, (int)wide, (int)right, (int)left);
-    const Windows<T, -1> windows{{
+    const Windows<Dy, -1> windows{{
         dy, gate, (int)images, (int)out_height, (int)out_width, (int)filters, rows.count,
         columns.count, rows.places, columns.places, rows.first, columns.first, 1, 1}};
-    const PhaseWeights<T> weights{weight, nullptr, (int)wide, (int)channels, (int)filters,
+    const PhaseWeights<Weight> weights{weight, nullptr, (int)wide, (int)channels, (int)filters,
                                   rows.places, columns.places, row_phase, column_phase,
                                   (int)down, (int)right};
-    const PhasePixels<T> target{
+    const PhasePixels<Dx> target{
         dx + at.y * images * height * width * channels,
         images * rows.count * columns.count, channels, height, width, rows.count, columns.count,
         rows.start, columns.start, (int)down, (int)right};
@@ -250,9 +258,11 @@ DEVICE void conv2d_dx_block(const Block& at, const Number<Math>* dy, const Numbe
 }
 
 template <typename Math, typename FormDy, typename FormWeight,
-          typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
+          typename Epilogue = BiasRelu<typename Math::Number>, typename Dx = typename Math::Number,
+          typename T = typename Math::Number, typename Dy = StoredOf<Math, FormDy>,
+          typename Weight = StoredOf<Math, FormWeight>>
 __global__ void __launch_bounds__(Math::THREADS, 1)
-conv2d_dx(const T* dy, const T* weight, const T* gate, T* dx, T* sums, SIZE_PARAMETERS,
+conv2d_dx(const Dy* dy, const Weight* weight, const Dy* gate, Dx* dx, T* sums, SIZE_PARAMETERS,
           Epilogue epilogue) {
     conv2d_dx_block<Math, FormDy, FormWeight>(block_of_grid(), dy, weight, gate, dx, sums,
                                               SIZE_ARGUMENTS, epilogue);

@@ -6,11 +6,11 @@ Columns, KH * KW times as large as the image, are never in memory.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.checks import check_shape
+from arraycnn.ops.cuda.checks import check_shape, of_dtype, stored_as
 from arraycnn.ops.cuda.launcher import Launcher, blocks
 from arraycnn.ops.cuda.products import Product, launch_gradients, launch_product
 from arraycnn.ops.cuda.tiles import (
@@ -42,8 +42,10 @@ def conv2d(
     window: Window,
     *,
     precision: str,
+    stored: Any = None,
 ) -> Array:
-    return _forward(launcher, "conv2d", x, weight, bias, window, precision)
+    """``stored``, here and below, as `stored_as` has it: the dtype of y, or of dx."""
+    return _forward(launcher, "conv2d", x, weight, bias, window, precision, stored)
 
 
 def conv2d_with_epilogue(
@@ -54,10 +56,11 @@ def conv2d_with_epilogue(
     epilogue: Epilogue,
     *,
     precision: str,
+    stored: Any = None,
 ) -> Array:
     """`conv2d` without a bias, each number of it as the epilogue has it."""
     owner = "conv2d_with_epilogue"
-    return _forward(launcher, owner, x, weight, None, window, precision, epilogue=epilogue)
+    return _forward(launcher, owner, x, weight, None, window, precision, stored, epilogue=epilogue)
 
 
 def conv2d_relu(
@@ -69,9 +72,11 @@ def conv2d_relu(
     window: Window,
     *,
     precision: str,
+    stored: Any = None,
 ) -> Array:
     """max(`conv2d`, 0)."""
-    return _forward(launcher, "conv2d_relu", x, weight, bias, window, precision, relu=True)
+    owner = "conv2d_relu"
+    return _forward(launcher, owner, x, weight, bias, window, precision, stored, relu=True)
 
 
 def conv2d_backward(
@@ -87,12 +92,13 @@ def conv2d_backward(
     late: Late | None = None,
     in_parts: bool = False,
     together: bool = False,
+    stored: Any = None,
 ) -> tuple[Array | None, Array, Array]:
     """With ``late``, dweight is what that makes of it; ``in_parts``, it and dbias may be parts, along
     an axis in front, whose sum is still to be taken; ``together``, one kernel makes all gradients
     where one can."""
     owner = "conv2d_backward"
-    how = (precision, late, in_parts, together)
+    how = (precision, late, in_parts, together, stored)
     return _backward(launcher, owner, x, weight, dy, None, window, need_dx, *how)
 
 
@@ -110,10 +116,11 @@ def conv2d_relu_backward(
     late: Late | None = None,
     in_parts: bool = False,
     together: bool = False,
+    stored: Any = None,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of `conv2d_relu`, whose output was ``y``: (dx or None, dweight, dbias)."""
     owner = "conv2d_relu_backward"
-    how = (precision, late, in_parts, together)
+    how = (precision, late, in_parts, together, stored)
     return _backward(launcher, owner, x, weight, dy, y, window, need_dx, *how)
 
 
@@ -125,20 +132,22 @@ def _forward(
     bias: Array | None,
     window: Window,
     precision: str,
+    stored: Any,
     relu: bool = False,
     epilogue: Epilogue | None = None,
 ) -> Array:
     sizes = _sizes(owner, x, weight, window)
     filters = weight.shape[3]
-    if bias is None:
-        x, weight = launcher.floating(owner, x, weight)
-    else:
+    x, weight, *biases = stored_as(
+        launcher, owner, stored, x, weight, *([] if bias is None else [bias])
+    )
+    if bias is not None:
         check_shape(f"{owner} on CUDA: bias", bias, (filters,))
-        x, weight, bias = launcher.floating(owner, x, weight, bias)
+        bias = biases[0]
     output = window.output_shape(x.shape[1], x.shape[2])
-    y = launcher.empty((x.shape[0], *output, filters), x.dtype)
+    y = launcher.empty((x.shape[0], *output, filters), x.dtype if stored is None else stored)
     shape = (math.prod(y.shape[:3]), filters)
-    chosen = tiling(kind(precision, x), *shape, math.prod(weight.shape[:3]))
+    chosen = tiling(kind(precision, x, weight), *shape, math.prod(weight.shape[:3]))
     forms = _windows_form(launcher, x), form(launcher, False, weight)
     product = Product(
         "convolution",
@@ -166,17 +175,22 @@ def _backward(
     late: Late | None,
     in_parts: bool,
     together: bool,
+    stored: Any,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients; where ``y`` is given, ``dy`` counts only where ``y`` is above 0."""
     sizes = _sizes(owner, x, weight, window)
     output = (x.shape[0], *window.output_shape(x.shape[1], x.shape[2]), weight.shape[3])
     check_shape(f"{owner} on CUDA: dy", dy, output)
-    if y is None:
-        x, weight, dy = launcher.floating(owner, x, weight, dy)
-    else:
+    x, weight, dy, *gates = stored_as(
+        launcher, owner, stored, x, weight, dy, *([] if y is None else [y])
+    )
+    if y is not None:
         check_shape(f"{owner} on CUDA: y", y, output)
-        x, weight, dy, y = launcher.floating(owner, x, weight, dy, y)
-    dx = _dx(launcher, x, weight, dy, y, window, precision, sizes) if need_dx else None
+        (y,) = of_dtype(launcher, f"{owner}: y", (str(dy.dtype),), *gates)
+    dx = None
+    if need_dx:
+        dtype = x.dtype if stored is None else stored
+        dx = _dx(launcher, x, weight, dy, y, window, precision, sizes, dtype)
     dweight = _dweight(launcher, x, weight, dy, y, precision, sizes, late, in_parts)
     return launch_gradients(launcher, dx, dweight, together and late is None)
 
@@ -193,9 +207,10 @@ def _dweight(
     in_parts: bool,
 ) -> Product:
     places, filters = math.prod(weight.shape[:3]), weight.shape[3]
-    result = weight_gradient(launcher, weight.shape, (filters,), x.dtype, late, in_parts)
+    number = "float32" if kind(precision, x, dy) == "bfloat16" else x.dtype
+    result = weight_gradient(launcher, weight.shape, (filters,), number, late, in_parts)
     chosen = tiling(
-        kind(precision, x), places, filters, math.prod(dy.shape[:3]), gated=y is not None
+        kind(precision, x, dy), places, filters, math.prod(dy.shape[:3]), gated=y is not None
     )
     forms = form(launcher, False, x), form(launcher, False, dy, y)
     return Product(
@@ -219,14 +234,16 @@ def _dx(
     window: Window,
     precision: str,
     sizes: tuple[int, ...],
+    dtype: Any,
 ) -> Product:
     images, height, width, channels = x.shape
     (tall, wide), (down, right) = window.kernel_size, window.stride
-    dx = launcher.empty(x.shape, x.dtype)
+    dx = launcher.empty(x.shape, dtype)
     # Of the largest of the phases that conv2d_dx takes apart.
     pixels = images * blocks(height, down) * blocks(width, right)
     depth = blocks(tall, down) * blocks(wide, right) * weight.shape[3]
-    chosen = tiling(kind(precision, x), pixels, channels, depth, down * right, gated=y is not None)
+    multiplied = kind(precision, dy, weight)
+    chosen = tiling(multiplied, pixels, channels, depth, down * right, gated=y is not None)
     forms = _windows_form(launcher, dy, y), form(launcher, True, weight)
     return Product(
         "convolution",

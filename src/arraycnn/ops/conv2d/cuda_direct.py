@@ -40,11 +40,16 @@ def conv2d_max_pool2d(
     window: Window,
     relu: bool,
     pool: Window,
+    **stored: Any,
 ) -> tuple[Array, Array]:
-    """`max_pool2d` with ties="first" of `conv2d`, or of max(`conv2d`, 0): (y, winners)."""
-    if not _suits(x.shape, weight.shape, window, pool):
+    """`max_pool2d` with ties="first" of `conv2d`, or of max(`conv2d`, 0): (y, winners).
+
+    ``stored`` as of those two: then what lies between them does so like y.
+    """
+    if not suits(x.shape, weight.shape, window, pool):
         convolve = ops.conv2d_relu if relu else ops.conv2d
-        return ops.max_pool2d(convolve(ops, x, weight, bias, window), pool, "first")
+        convolved = convolve(ops, x, weight, bias, window, **stored)
+        return ops.max_pool2d(convolved, pool, "first", **stored)
     owner = "conv2d_max_pool2d"
     learned = (weight,) if bias is None else (weight, bias)
     x, weight, *biases = launcher.floating(owner, x, *learned)
@@ -85,22 +90,25 @@ def conv2d_max_pool2d_backward(
     *,
     in_parts: bool = False,
     together: bool = False,
+    stored: Any = None,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of `conv2d_max_pool2d`: (dx or None, dweight, dbias).
 
-    ``in_parts`` and ``together`` are those of `conv2d_backward`, which does it where this convolution
-    is not a direct one.
+    ``in_parts``, ``together`` and ``stored`` are those of `conv2d_backward`, which does it where this
+    convolution is not a direct one: with ``stored``, what lies between it and the pool's does so like
+    dy.
     """
     owner = "conv2d_max_pool2d_backward"
     shape = _pooled_shape(x.shape, weight.shape[3], window, pool)
     for name, array in (("y", y), ("winners", winners), ("dy", dy)):
         check_shape(f"{owner}: {name}", array, shape)
-    if not _suits(x.shape, weight.shape, window, pool):
+    if not suits(x.shape, weight.shape, window, pool):
         convolved = (x.shape[0], *window.output_shape(*x.shape[1:3]), weight.shape[3])
         gate = y if relu else None
-        dconvolved = ops.max_pool2d_backward(dy, winners, convolved, pool, "first", gate)
-        asked = {"in_parts": in_parts, "together": together}
-        how = {name: True for name, is_asked in asked.items() if is_asked}
+        between = {} if stored is None else {"stored": dy.dtype}
+        dconvolved = ops.max_pool2d_backward(dy, winners, convolved, pool, "first", gate, **between)
+        asked = {"in_parts": in_parts or None, "together": together or None, "stored": stored}
+        how = {name: value for name, value in asked.items() if value is not None}
         return ops.conv2d_backward(ops, x, weight, dconvolved, window, need_dx, **how)
     x, weight, y, dy = launcher.floating(owner, x, weight, y, dy)
     (winners,) = of_dtype(launcher, owner, ("uint8",), winners)
@@ -158,7 +166,7 @@ def _weight_gradients(
     return result.y, result.column_sums
 
 
-def _suits(
+def suits(
     input_shape: tuple[int, ...], weight_shape: tuple[int, ...], window: Window, pool: Window
 ) -> bool:
     """Few enough products that tensor cores have nothing to win, and a plain 2x2 pool."""

@@ -1,8 +1,10 @@
 """What launch code checks of its arrays beyond `Launcher.floating`."""
 
+from typing import Any
+
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import Launcher
+from arraycnn.ops.cuda.launcher import BFLOAT16, Launcher
 
 
 def of_dtype(
@@ -15,6 +17,17 @@ def of_dtype(
             message = f"{owner} on CUDA: takes {' or '.join(dtypes)} here, got {array.dtype}"
             raise InvalidTypeError(message)
     return tuple(launcher.contiguous(array) for array in arrays)
+
+
+def stored_as(launcher: Launcher, owner: str, stored: Any, *arrays: Array) -> tuple[Array, ...]:
+    """``arrays`` in C order, of what ``stored`` allows.
+
+    That is the dtype of a kernel's result: None for that of its operands, which are then all float32
+    or all float64; else float32 or BFLOAT16, and each operand is one of these.
+    """
+    if stored is None:
+        return launcher.floating(owner, *arrays)
+    return of_dtype(launcher, owner, ("float32", BFLOAT16.name), *arrays)
 
 
 def check_shape(what: str, array: Array, expected: tuple[int, ...]) -> None:

@@ -42,6 +42,15 @@ DEVICE void load_matrices(unsigned (&words)[4], const void* line) {
                  : "memory");
 }
 
+// The same of 8 lines of 8 numbers of 2 bytes, each block turned: a lane gets numbers l / 4 of lines
+// 2 (l % 4) and 2 (l % 4) + 1.
+DEVICE void load_matrices_turned(unsigned (&words)[4], const void* line) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+                 : "r"(static_cast<unsigned>(__cvta_generic_to_shared(line)))
+                 : "memory");
+}
+
 // d += a b with A of 16 x 8 and B of 8 x 8 TF32 numbers.
 // a: (group, place), (group + 8, place), (group, place + 4), (group + 8, place + 4);
 // b: (place, group), (place + 4, group).
@@ -109,6 +118,16 @@ DEVICE void copy_async_wait() {}
 
 #endif
 #endif
+
+// A number in memory that is the upper half of a float. Nothing is computed with it: it becomes a float
+// when it is read, and is rounded when it is written, to nearest, ties to even; NaN stays NaN.
+struct Bfloat16 {
+    unsigned short bits;
+
+    Bfloat16() = default;
+    DEVICE explicit Bfloat16(float x) : bits((unsigned short)pack_bf16(x, 0)) {}
+    DEVICE operator float() const { return __uint_as_float((unsigned)bits << 16); }
+};
 
 // Round to nearest, ties away from zero, to the 10 explicit bits of TF32: half of the last one's unit is
 // added, and what is then left of it cut off. Unlike a sum of integers, which is what cvt.rna becomes

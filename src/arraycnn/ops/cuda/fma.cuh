@@ -6,6 +6,7 @@
 template <typename T, int ROWS_, int COLUMNS_, int TALL, int WIDE>
 struct Fma {
     using Number = T;
+    using Staged = T;
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, DEPTH = 16;
     static constexpr int DOWN = ROWS / TALL, ACROSS = COLUMNS / WIDE;  // threads
     static constexpr int THREADS = DOWN * ACROSS;
@@ -78,7 +79,7 @@ struct Fma {
 #pragma unroll
             for (int i = 0; i < TALL; ++i) {
                 const int down = position<A_ALONG_K, DOWN>(thread / ACROSS, i);
-                const long long line = target.line(row + down);
+                const long long line = target.line(row, down);
                 if (line < 0) continue;
 #pragma unroll
                 for (int j = 0; j < WIDE; j += RUN) {

@@ -26,9 +26,13 @@ COUNTERS = 132
 MOST_SHARED = 99 * 1024
 """Bytes it may ask for: every device has them from compute capability 8.0 on, and two blocks fit."""
 
+BFLOAT16 = np.dtype("uint16")
+"""Of arrays that hold numbers of bfloat16: NumPy and CuPy know their bits only."""
+
 _C_NAMES = {
     "f4": "float",
     "f8": "double",
+    "u2": "Bfloat16",
     "u1": "unsigned char",
     "i4": "int",
     "b1": "bool",

@@ -52,6 +52,7 @@ struct Bf16 {
 template <typename Rounding, int ROWS_, int COLUMNS_, int TALL, int WIDE>
 struct Mma {
     using Number = float;
+    using Staged = float;
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, DEPTH = 16;
     static constexpr int ACROSS = COLUMNS / WIDE;  // warps
     static constexpr int THREADS = 32 * ACROSS * (ROWS / TALL);
@@ -128,12 +129,12 @@ struct Mma {
                           long long column, int thread) const {
             const int group = thread % 32 / 4, place = thread % 4, warp = thread / 32;
             constexpr int SIDE = PACK<B_ALONG_K, BLOCKS_ACROSS>;
-            row += warp / ACROSS * TALL;
+            const int down = warp / ACROSS * TALL;
             column += warp % ACROSS * WIDE;
 #pragma unroll
             for (int i = 0; i < BLOCKS_DOWN; ++i) {
                 const long long line =
-                    target.line(row + position<A_ALONG_K, BLOCKS_DOWN>(i, group));
+                    target.line(row, down + position<A_ALONG_K, BLOCKS_DOWN>(i, group));
                 if (line < 0) continue;
                 // Of a block a lane has columns 2 place and 2 place + 1: neighbours where SIDE is 1.
 #pragma unroll

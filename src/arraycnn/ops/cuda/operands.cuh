@@ -2,19 +2,30 @@
 // shared memory, and targets.
 #pragma once
 #include "epilogue.cuh"
+#include "packs.cuh"
 
 // WIDTH numbers are copied at once: 16 bytes of them, or 1 where lines do not begin at such addresses.
 // GATED: a number counts as 0 unless its gate is above 0. That is the gradient of ReLU.
-template <bool ALONG_K_, int WIDTH_, bool GATED_ = false>
+// Stored: as what they lie in memory, the gates, too; void: as the numbers of the product.
+template <bool ALONG_K_, int WIDTH_, bool GATED_ = false, typename Stored_ = void>
 struct Form {
     static constexpr bool ALONG_K = ALONG_K_, GATED = GATED_;
     static constexpr int WIDTH = WIDTH_;
+    using Stored = Stored_;
 };
 
-template <typename T, int COUNT>
-struct alignas(sizeof(T) * COUNT) Pack {
-    T at[COUNT];
-};
+template <typename T, typename Default> struct Or { using Type = T; };
+template <typename Default> struct Or<void, Default> { using Type = Default; };
+template <typename Math, typename Form>
+using StoredOf = typename Or<typename Form::Stored, typename Math::Number>::Type;
+
+template <bool CONDITION, typename A, typename B> struct Choice { using Type = A; };
+template <typename A, typename B> struct Choice<false, A, B> { using Type = B; };
+template <bool CONDITION, typename A, typename B>
+using If = typename Choice<CONDITION, A, B>::Type;
+
+template <typename A, typename B> constexpr bool IS_SAME = false;
+template <typename A> constexpr bool IS_SAME<A, A> = true;
 
 // What `Math` multiplies.
 template <typename Math>
@@ -32,9 +43,25 @@ struct Digits {
     int high, middle, low;
 };
 
+DEVICE Digits digits(unsigned number, int middle, int low) {
+    const unsigned rest = number / (unsigned)low;
+    return {(int)(rest / (unsigned)middle), (int)(rest % (unsigned)middle),
+            (int)(number % (unsigned)low)};
+}
+
 DEVICE Digits digits(long long number, int middle, int low) {
+    if (number < 1ll << 32) return digits((unsigned)number, middle, low);  // ten times as quick
     const long long rest = number / low;
     return {(int)(rest / middle), (int)(rest % middle), (int)(number % low)};
+}
+
+// The digits of first + offset, of which a block knows the first and has many offsets: only the number of
+// the image may need 64 bits, and it is divided once. middle * low is less than 2^31.
+DEVICE Digits digits(long long first, int offset, int middle, int low) {
+    const long long whole = (long long)middle * low, high = first / whole;
+    Digits number = digits((unsigned)(first - high * whole) + (unsigned)offset, middle, low);
+    number.high += (int)high;
+    return number;
 }
 
 DEVICE void advance_digits(Digits& number, const Digits& step, int middle, int low) {
@@ -65,7 +92,8 @@ struct Matrix {
     const T* gate;
     long long outers, steps;
 
-    DEVICE Line<T> outer(long long index) const {
+    DEVICE Line<T> outer(long long first, int offset) const {
+        const long long index = first + offset;
         return {computed(data + (ALONG_K ? index * steps : index)), index < outers};
     }
     DEVICE long long k(long long index) const {
@@ -79,100 +107,140 @@ struct Matrix {
     DEVICE const T* number(const Line<T>& outer, long long k) const { return moved(outer.data, k); }
 };
 
-// Rows of y, of `columns` numbers, one after another: row m is line m of `data`; -1: there is none.
+// Rows of y, of `columns` numbers, one after another: row m is line m of `data`; -1: there is none. A block
+// asks for its first row and many offsets.
 template <typename T>
 struct Rows {
     T* data;
     long long rows, columns;
 
-    DEVICE long long line(long long row) const { return row < rows ? row : -1; }
+    DEVICE long long line(long long first, int offset) const {
+        const long long row = first + offset;
+        return row < rows ? row : -1;
+    }
 };
+
+template <typename Target>
+DEVICE auto* address(const Target& target, long long line, long long column) {
+    return target.data + line * target.columns + column;
+}
 
 template <typename T, typename Target, typename Epilogue, int COUNT>
 DEVICE void store(const Target& target, const Epilogue& epilogue, long long line, long long column,
                   Pack<T, COUNT> sums) {
     if (column >= target.columns) return;
     const bool whole = target.columns % COUNT == 0;
-    T* place = target.data + line * target.columns + column;
+    auto* place = address(target, line, column);
 #pragma unroll
     for (int i = 0; i < COUNT; ++i) {
         if (!whole && column + i >= target.columns) break;
         sums.at[i] = epilogue(sums.at[i], line, column + i);
-        if (!whole) place[i] = sums.at[i];
+        if (!whole) put(place + i, Pack<T, 1>{sums.at[i]});
     }
-    if (whole) *reinterpret_cast<Pack<T, COUNT>*>(place) = sums;
+    if (whole) put(place, sums);
+}
+
+// RUNS runs of COUNT numbers of a line, whose columns are STEP apart, as the epilogue has them. Where all
+// of them are there, they are computed before one is stored: what the epilogue reads is on its way together.
+template <int STEP, typename T, typename Target, typename Epilogue, int RUNS, int COUNT>
+DEVICE void store(const Target& target, const Epilogue& epilogue, long long line, long long column,
+                  Pack<T, COUNT> (&runs)[RUNS]) {
+    if (target.columns % COUNT != 0 || column + (RUNS - 1) * STEP + COUNT > target.columns) {
+#pragma unroll
+        for (int run = 0; run < RUNS; ++run)
+            store(target, epilogue, line, column + run * STEP, runs[run]);
+        return;
+    }
+#pragma unroll
+    for (int run = 0; run < RUNS; ++run)
+#pragma unroll
+        for (int i = 0; i < COUNT; ++i)
+            runs[run].at[i] = epilogue(runs[run].at[i], line, column + run * STEP + i);
+    auto* place = address(target, line, column);
+#pragma unroll
+    for (int run = 0; run < RUNS; ++run) put(place + run * STEP, runs[run]);
 }
 
 // One thread's share of copying the tiles of one operand.
 //
-// A tile is lines of LENGTH numbers; PER_LINE threads copy a line, WIDTH numbers each, so a thread
-// always has the same place in its lines, which are STEP apart.
+// A tile is lines of LENGTH numbers, of which a thread copies WIDTH at once: BESIDE times in a line, which
+// SHARE threads share, and in DOWN lines, which are STEP apart. Across, threads take all lines at once where
+// packs are copied: then k advances once a tile.
 template <typename Math, typename Form, int OUTER, typename Source>
 struct Loader {
-    using T = typename Math::Number;
-    using Values = Pack<T, Form::WIDTH>;
+    using T = typename Math::Staged;
+    using Stored = StoredOf<Math, Form>;
+    using Values = typename Held<Stored, Form::WIDTH>::Type;
     static constexpr bool ALONG_K = Form::ALONG_K;
     using Tile = typename Math::template Tile<ALONG_K, OUTER>;
     static constexpr int PER_LINE = Tile::LENGTH / Form::WIDTH;
-    static constexpr int STEP = Math::THREADS / PER_LINE;
-    static constexpr int COPIES = Tile::COUNT / STEP;
-    static constexpr int OUTERS = ALONG_K ? COPIES : 1;
-    static constexpr int HELD = Form::GATED ? COPIES : 1;
-    static_assert(Math::THREADS % PER_LINE == 0 && Tile::COUNT % STEP == 0, "threads share a tile evenly");
+    static constexpr int ALL_LINES = Math::THREADS / Tile::COUNT;
+    static constexpr int SHARE =
+        ALONG_K || Form::WIDTH == 1 || ALL_LINES > PER_LINE ? PER_LINE : ALL_LINES;
+    static constexpr int BESIDE = PER_LINE / SHARE, STEP = Math::THREADS / SHARE;
+    static constexpr int DOWN = Tile::COUNT / STEP, COPIES = BESIDE * DOWN;
+    static constexpr int OUTERS = ALONG_K ? DOWN : BESIDE;
+    static constexpr int NEXT = SHARE * Form::WIDTH;  // numbers from a copy to that beside it
+    // Through registers, where numbers change on their way, or no asynchronous copy is so small.
+    static constexpr bool IS_HELD = Form::GATED || !IS_SAME<Stored, T> || sizeof(Values) < 4;
+    static constexpr int HELD = IS_HELD ? COPIES : 1, GATES = Form::GATED ? COPIES : 1;
+    static_assert(Math::THREADS % SHARE == 0 && PER_LINE % SHARE == 0 && Tile::COUNT % STEP == 0,
+                  "threads share a tile evenly");
 
     const Source& source;
-    decltype(source.outer(0)) outer[OUTERS];
+    decltype(source.outer(0, 0)) outer[OUTERS];
     decltype(source.k(0)) k;
     const decltype(source.step(0)) step;
     const int line, place;
     const long long to_gate;  // bytes
-    Values values[HELD], gates[HELD];
+    Values values[HELD], gates[GATES];
 
     DEVICE Loader(const Source& source, long long first_outer, long long first_k, int thread)
         : source(source),
-          k(source.k(first_k + (ALONG_K ? thread % PER_LINE * Form::WIDTH : thread / PER_LINE))),
+          k(source.k(first_k + (ALONG_K ? thread % SHARE * Form::WIDTH : thread / SHARE))),
           step(source.step(ALONG_K ? Math::DEPTH : STEP)),
-          line(thread / PER_LINE),
-          place(thread % PER_LINE * Form::WIDTH),
+          line(thread / SHARE),
+          place(thread % SHARE * Form::WIDTH),
           to_gate(Form::GATED ? (const char*)source.gate - (const char*)source.data : 0) {
 #pragma unroll
         for (int i = 0; i < OUTERS; ++i)
-            outer[i] = source.outer(first_outer + (ALONG_K ? line + i * STEP : place));
+            outer[i] = source.outer(first_outer, ALONG_K ? line + i * STEP : place + i * NEXT);
     }
 
     DEVICE T* target(T* tile, int copy) const {
-        return tile + (line + copy * STEP) * Tile::STRIDE + place;
+        return tile + (line + copy / BESIDE * STEP) * Tile::STRIDE + place + copy % BESIDE * NEXT;
     }
 
     // Begin to copy the next tile, in which `left` steps of k are left; `settle` ends it.
     DEVICE void fetch(T* tile, int left) {
 #pragma unroll
         for (int i = 0; i < COPIES; ++i) {
-            const auto& mine = outer[ALONG_K ? i : 0];
-            const bool in_sum = (ALONG_K ? place : line + i * STEP) < left;
+            const auto& mine = outer[ALONG_K ? i : i % BESIDE];
+            const bool in_sum = (ALONG_K ? place : line + i / BESIDE * STEP) < left;
             const bool valid = source.holds(mine, k, in_sum);
-            const T* number = source.number(mine, k);  // read only where it is valid
-            if constexpr (Form::GATED) {
-                values[i] = gates[i] = Values{};
-                if (valid) {
-                    values[i] = *reinterpret_cast<const Values*>(number);
-                    gates[i] = *reinterpret_cast<const Values*>(moved(number, to_gate));
+            const Stored* number = source.number(mine, k);  // read only where it is valid
+            if constexpr (IS_HELD) {
+                values[i] = Values{};
+                if (valid) values[i] = *reinterpret_cast<const Values*>(number);
+                if constexpr (Form::GATED) {
+                    gates[i] = Values{};
+                    if (valid)
+                        gates[i] = *reinterpret_cast<const Values*>(moved(number, to_gate));
                 }
             } else {
                 copy_async<sizeof(Values)>(target(tile, i), number, valid);
             }
-            if (!ALONG_K) source.advance(k, step);  // COPIES steps are DEPTH
+            if (!ALONG_K && i % BESIDE == BESIDE - 1) source.advance(k, step);  // DOWN are DEPTH
         }
         if (ALONG_K) source.advance(k, step);
     }
 
     DEVICE void settle(T* tile) {
-        if constexpr (Form::GATED) {
+        if constexpr (IS_HELD) {
 #pragma unroll
             for (int i = 0; i < COPIES; ++i) {
-                for (int j = 0; j < Form::WIDTH; ++j)
-                    if (!(gates[i].at[j] > 0)) values[i].at[j] = 0;
-                *reinterpret_cast<Values*>(target(tile, i)) = values[i];
+                if constexpr (Form::GATED) shut(values[i], gates[i]);
+                put(target(tile, i), values[i]);
             }
         }
     }

@@ -10,7 +10,16 @@ import numpy as np
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.beside import Start, launch_beside
-from arraycnn.ops.cuda.launcher import COUNTERS, Argument, Launcher, Size, Struct, blocks, c_name
+from arraycnn.ops.cuda.launcher import (
+    BFLOAT16,
+    COUNTERS,
+    Argument,
+    Launcher,
+    Size,
+    Struct,
+    blocks,
+    c_name,
+)
 from arraycnn.ops.cuda.tiles import Epilogue, Plan, Result, bias_relu, shared_bytes
 
 _MOST_OF_A_TILE = 64 * 1024
@@ -52,7 +61,8 @@ class Product:
     def counters(self) -> int:
         """How many it needs: one for each tile whose last block adds up the parts of it."""
         chosen = self.chosen
-        parts = chosen.splits * chosen.tile.rows * chosen.tile.columns * chosen.tile.itemsize
+        tile = chosen.tile
+        parts = chosen.splits * tile.rows * tile.columns * tile.result_itemsize
         if not self.adds_parts or chosen.splits == 1 or parts > _MOST_OF_A_TILE:
             return 0
         return _tiles(self)
@@ -124,7 +134,8 @@ def _started(
         raise InvalidValueError(message)
     y, column_sums, epilogue = result.y, result.column_sums, result.epilogue
     if chosen.splits > 1:
-        y = launcher.empty((chosen.splits, *y.shape), y.dtype)
+        number = "float32" if _is_rounded(y) else y.dtype
+        y = launcher.empty((chosen.splits, *y.shape), number)
         if column_sums is not None:
             column_sums = launcher.empty((chosen.splits, *column_sums.shape), y.dtype)
     left = None
@@ -133,10 +144,11 @@ def _started(
         whole = (None,) * 3 if counters is None else (result.y, result.column_sums, counters)
     if chosen.splits > 1 and counters is None:
         left, epilogue = Result(y, column_sums), bias_relu()  # which is for whole sums
+    written = [y] if left is not None or chosen.splits == 1 else [y, result.y]
     start = _with_epilogue(
         launcher,
         epilogue,
-        y,
+        written,
         product.file,
         f"{product.kernel}<{', '.join((chosen.tile.math, *product.forms))}>",
         (_tiles(product), chosen.splits, product.products),
@@ -170,7 +182,7 @@ def sum_splits(
     _with_epilogue(
         launcher,
         result.epilogue,
-        parts.y,
+        [result.y],
         "tiles",
         f"sum_splits<{c_name(parts.y)}>",
         (blocks(total, 32),),
@@ -179,10 +191,14 @@ def sum_splits(
     ).launch(launcher)
 
 
+def _is_rounded(array: Array) -> bool:
+    return bool(array.dtype == BFLOAT16)
+
+
 def _with_epilogue(
     launcher: Launcher,
     epilogue: Epilogue,
-    y: Array,
+    written: Sequence[Array],
     file: str,
     kernel: str,
     grid: Size,
@@ -190,10 +206,16 @@ def _with_epilogue(
     args: tuple[Argument, ...],
     shared: int = 0,
 ) -> Start:
-    """A kernel with an epilogue of the numbers of ``y`` as its last argument."""
-    if epilogue.name:
-        kernel = f"{kernel.removesuffix('>')}, {epilogue.name}>"
+    """A kernel with an epilogue of the numbers of what is ``written`` as its last argument.
+
+    Where some of that is rounded, their types are named behind the epilogue's.
+    """
+    y = written[0]
+    name = epilogue.name or f"BiasRelu<{'float' if _is_rounded(y) else c_name(y)}>"
+    types = [c_name(array) for array in written] if any(map(_is_rounded, written)) else []
+    if epilogue.name or types:
+        kernel = f"{kernel.removesuffix('>')}, {', '.join((name, *types))}>"
     simple = (int, np.generic, type(None))
     launcher.ours("an epilogue", *(one for one in epilogue.members if not isinstance(one, simple)))
-    given = Struct(epilogue.members, epilogue.name or f"BiasRelu<{c_name(y)}>")
+    given = Struct(epilogue.members, name)
     return Start(file, kernel, grid, block, (*args, given), shared, epilogue.text)

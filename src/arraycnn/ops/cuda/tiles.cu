@@ -1,5 +1,6 @@
 // What is left to do where several blocks shared the sum over k of a product.
 #include "epilogue.cuh"
+#include "packs.cuh"
 
 // Each of the `size` numbers of y, rows of `columns`, is the sum of those at its place in `splits`
 // parts, added in the same order always, and then the epilogue's. Likewise column_sums (null: there
@@ -7,9 +8,9 @@
 //
 //   thread.x   32 neighbouring numbers            Each thread adds every 8th part;
 //   thread.y   8 groups of parts                  the first group adds the groups.
-template <typename T, typename Epilogue = BiasRelu<T>>
+template <typename T, typename Epilogue = BiasRelu<T>, typename Y = T>
 __global__ void __launch_bounds__(256)
-sum_splits(const T* parts, const T* column_parts, T* y, T* column_sums, long long splits,
+sum_splits(const T* parts, const T* column_parts, Y* y, T* column_sums, long long splits,
            long long size, long long columns, Epilogue epilogue) {
     __shared__ T groups[8][32];
     const long long element = (long long)blockIdx.x * 32 + threadIdx.x;
@@ -29,5 +30,5 @@ sum_splits(const T* parts, const T* column_parts, T* y, T* column_sums, long lon
         column_sums[element - size] = sum;
         return;
     }
-    y[element] = epilogue(sum, element / columns, element % columns);
+    y[element] = Y(epilogue(sum, element / columns, element % columns));
 }

@@ -10,7 +10,7 @@
 //      +--------+-------+            along m or n do: tile[k][outer].
 //
 // Whoever writes a kernel gives three things:
-// - Math, how to multiply: `Fma` or `Mma` below, with the sizes of tiles;
+// - Math, how to multiply: `Fma`, `Mma` or `Mma16`, with the sizes of tiles;
 // - for each operand a Form, how it is copied, and a source, where its numbers lie:
 //     data             the array; gate: one of its shape, null where the Form is not GATED
 //     outer(i), k(i)   what the source has to know of an index i
@@ -22,6 +22,7 @@
 #pragma once
 #include "fma.cuh"
 #include "mma.cuh"
+#include "mma16.cuh"
 
 constexpr int STAGES = 3;  // tiles of each operand in shared memory, as in tiles.py
 
@@ -35,10 +36,11 @@ DEVICE void tile_product(const Block& at, const A& a, const B& b, const Target& 
                          const Epilogue& epilogue, long long first_k, long long last_k,
                          typename Math::Number* column_sums) {
     using T = typename Math::Number;
+    using Staged = typename Math::Staged;
     using TileA = typename Math::template Tile<FormA::ALONG_K, Math::ROWS>;
     using TileB = typename Math::template Tile<FormB::ALONG_K, Math::COLUMNS>;
     struct alignas(16) Stage {
-        T a[TileA::SIZE], b[TileB::SIZE];
+        Staged a[TileA::SIZE], b[TileB::SIZE];
     };
     DYNAMIC_SHARED(Stage, stages);  // of which launch_product in tiles.py says the size
 
@@ -82,7 +84,7 @@ DEVICE void tile_product(const Block& at, const A& a, const B& b, const Target& 
             sums.multiply(stages[now].a, stages[now].b, thread);
             if constexpr (!FormB::ALONG_K)
                 if (summing) {
-                    const T* column = stages[now].b + thread % Math::COLUMNS;
+                    const Staged* column = stages[now].b + thread % Math::COLUMNS;
 #pragma unroll
                     for (int k = 0; k < Math::DEPTH; k += GROUPS)
                         column_sum += column[(k + thread / Math::COLUMNS) * TileB::STRIDE];

@@ -6,10 +6,10 @@ from typing import Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import Argument, Launcher, blocks
+from arraycnn.ops.cuda.launcher import BFLOAT16, Argument, Launcher, blocks, c_name
 
 _DEPTH = 16
-"""Steps of k that a block has in shared memory at once; splits begin at multiples of it."""
+"""Steps of k that a block has in shared memory at once, but for `Tile.depth`."""
 
 _STAGES = 3
 """Tiles of each operand in shared memory, as in tiles.cuh: two are on their way."""
@@ -41,7 +41,7 @@ class Tile:
     threads : int
         A block.
     itemsize : int
-        Bytes of a number.
+        Bytes of a number in shared memory.
     gaps : (int, int)
         Numbers behind each line of a tile in shared memory, along k and across, as `Tile` of the type.
     rate : float
@@ -51,6 +51,8 @@ class Tile:
     singly : bool
         Whether it has some left for the places of two operands that are both copied number by number
         along k.
+    depth : int
+        Steps of k that a block has in shared memory at once; splits begin at multiples of it.
     """
 
     math: str
@@ -62,6 +64,12 @@ class Tile:
     rate: float
     gated: bool = True
     singly: bool = True
+    depth: int = _DEPTH
+
+    @property
+    def result_itemsize(self) -> int:
+        """Bytes of a number of a sum."""
+        return max(self.itemsize, 4)
 
 
 def _fma(number: str, rows: int, columns: int, tall: int, wide: int, rate: float) -> Tile:
@@ -92,6 +100,12 @@ def _mma_tiles(rounding: str) -> tuple[Tile, ...]:
     )
 
 
+def _mma16(rows: int, columns: int, tall: int, wide: int, rate: float, **forms: bool) -> Tile:
+    threads = 32 * rows * columns // (tall * wide)
+    name = f"Mma16<{rows}, {columns}, {tall}, {wide}>"
+    return Tile(name, rows, columns, threads, 2, (8, 8), rate, **forms, depth=32)
+
+
 TILES = {
     "fp32": (
         _fma("float", 128, 64, 8, 8, 1.0),
@@ -101,12 +115,20 @@ TILES = {
     ),
     "tf32": _mma_tiles("Tf32"),
     "bf16": _mma_tiles("Bf16"),
+    "bfloat16": (
+        _mma16(128, 128, 64, 64, 1.0, gated=False, singly=False),
+        _mma16(128, 64, 64, 32, 0.75, singly=False),
+        _mma16(128, 32, 32, 32, 0.5),
+        _mma16(64, 64, 32, 32, 0.5),
+        _mma16(32, 32, 16, 16, 0.25),
+    ),
     "float64": (
         _fma("double", 64, 64, 8, 4, 1.0),
         _fma("double", 32, 32, 4, 2, 0.6),
     ),
 }
-"""By precision; arrays of float64 are multiplied as such under any."""
+"""By precision; arrays of float64 are multiplied as such under any. Those of "bfloat16" multiply what
+lies in memory as such, or one operand of it."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +174,7 @@ def _plan(tile: Tile, rows: int, columns: int, depth: int, products: int) -> tup
     splits = 1
     if 0 < count < _MULTIPROCESSORS:
         splits = max(1, min(2 * _MULTIPROCESSORS // count, depth // _LEAST_STEPS))
-    per_split = max(1, blocks(blocks(depth, _DEPTH), splits)) * _DEPTH
+    per_split = max(1, blocks(blocks(depth, tile.depth), splits)) * tile.depth
     splits = max(1, blocks(depth, per_split))
     # A block alone on its multiprocessor leaves half of it idle.
     each = max(2, blocks(count * splits, _MULTIPROCESSORS))
@@ -248,7 +270,7 @@ def shared_bytes(tile: Tile, forms: tuple[str, str]) -> int:
     numbers = 0
     for form_, outer in zip(forms, (tile.rows, tile.columns), strict=True):
         along_k = form_.startswith("Form<true")
-        count, length = (outer, _DEPTH) if along_k else (_DEPTH, outer)
+        count, length = (outer, tile.depth) if along_k else (tile.depth, outer)
         numbers += count * (length + tile.gaps[not along_k])
     return _STAGES * numbers * tile.itemsize
 
@@ -256,6 +278,8 @@ def shared_bytes(tile: Tile, forms: tuple[str, str]) -> int:
 def form(launcher: Launcher, along_k: bool, operand: Array, gate: Array | None = None) -> str:
     """The Form of an operand in C order, whose last axis is that of k if ``along_k``."""
     gated = "" if gate is None else ", true"
+    if operand.dtype == BFLOAT16:
+        gated = f"{gated or ', false'}, {c_name(operand)}"
     return f"Form<{str(along_k).lower()}, {width_of_copy(launcher, operand, gate)}{gated}>"
 
 
@@ -268,6 +292,8 @@ def width_of_copy(launcher: Launcher, operand: Array, gate: Array | None = None)
     return _BYTES // itemsize if whole and aligned else 1
 
 
-def kind(precision: str, array: Array) -> str:
-    """The key of `TILES` for products of arrays like ``array``."""
-    return "float64" if str(array.dtype) == "float64" else precision
+def kind(precision: str, *operands: Array) -> str:
+    """The key of `TILES` for a product of such arrays."""
+    if any(operand.dtype == BFLOAT16 for operand in operands):
+        return "bfloat16"
+    return "float64" if str(operands[0].dtype) == "float64" else precision

@@ -5,11 +5,11 @@ Operands are read as they lie: an array in C order, or the transpose of one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.checks import check_shape
+from arraycnn.ops.cuda.checks import check_shape, of_dtype, stored_as
 from arraycnn.ops.cuda.launcher import Launcher
 from arraycnn.ops.cuda.products import Product, launch_gradients, launch_product
 from arraycnn.ops.cuda.tiles import (
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from arraycnn.ops.kernels import Kernels
 
 
-def matmul(launcher: Launcher, a: Array, b: Array, *, precision: str) -> Array:
-    return launch_product(launcher, _product(launcher, "matmul", a, b, precision)).y
+def matmul(launcher: Launcher, a: Array, b: Array, *, precision: str, stored: Any = None) -> Array:
+    """``stored``, here and below, as `stored_as` has it: the dtype of y, or of dx."""
+    return launch_product(launcher, _product(launcher, "matmul", a, b, precision, stored)).y
 
 
 def dense(
@@ -39,17 +40,25 @@ def dense(
     bias: Array | None,
     *,
     precision: str,
+    stored: Any = None,
 ) -> Array:
-    return launch_product(launcher, _product(launcher, "dense", x, weight, precision, bias=bias)).y
+    how = precision, stored
+    return launch_product(launcher, _product(launcher, "dense", x, weight, *how, bias=bias)).y
 
 
 def dense_with_epilogue(
-    launcher: Launcher, x: Array, weight: Array, epilogue: Epilogue, *, precision: str
+    launcher: Launcher,
+    x: Array,
+    weight: Array,
+    epilogue: Epilogue,
+    *,
+    precision: str,
+    stored: Any = None,
 ) -> Array:
     """``x @ weight``, each number of it as the epilogue has it."""
     owner = "dense_with_epilogue"
     return launch_product(
-        launcher, _product(launcher, owner, x, weight, precision, epilogue=epilogue)
+        launcher, _product(launcher, owner, x, weight, precision, stored, epilogue=epilogue)
     ).y
 
 
@@ -61,11 +70,12 @@ def dense_relu(
     bias: Array | None,
     *,
     precision: str,
+    stored: Any = None,
 ) -> Array:
     """max(`dense`, 0)."""
     owner = "dense_relu"
     return launch_product(
-        launcher, _product(launcher, owner, x, weight, precision, bias=bias, relu=True)
+        launcher, _product(launcher, owner, x, weight, precision, stored, bias=bias, relu=True)
     ).y
 
 
@@ -80,12 +90,14 @@ def dense_backward(
     precision: str,
     late: Late | None = None,
     together: bool = False,
+    stored: Any = None,
 ) -> tuple[Array | None, Array, Array]:
     """With ``late``, dweight is what that makes of it; ``together``, one kernel makes both gradients
     where one can."""
     owner = "dense_backward"
-    dx = _product(launcher, owner, dy, weight.T, precision) if need_dx else None
-    dweight = _product(launcher, owner, x.T, dy, precision, sums=True, late=late)
+    how = precision, stored
+    dx = _product(launcher, owner, dy, weight.T, *how) if need_dx else None
+    dweight = _product(launcher, owner, x.T, dy, *how, sums=True, late=late)
     return launch_gradients(launcher, dx, dweight, together and late is None)
 
 
@@ -101,13 +113,16 @@ def dense_relu_backward(
     precision: str,
     late: Late | None = None,
     together: bool = False,
+    stored: Any = None,
 ) -> tuple[Array | None, Array, Array]:
     """Gradients of `dense_relu`, whose output was ``y``: (dx or None, dweight, dbias)."""
     owner = "dense_relu_backward"
     check_shape(f"{owner} on CUDA: y", y, dy.shape)
-    y, dy = launcher.floating(owner, y, dy)
-    dx = _product(launcher, owner, dy, weight.T, precision, gate_a=y) if need_dx else None
-    dweight = _product(launcher, owner, x.T, dy, precision, gate_b=y, sums=True, late=late)
+    y, dy = stored_as(launcher, owner, stored, y, dy)
+    of_dtype(launcher, f"{owner}: y", (str(dy.dtype),), y)
+    how = precision, stored
+    dx = _product(launcher, owner, dy, weight.T, *how, gate_a=y) if need_dx else None
+    dweight = _product(launcher, owner, x.T, dy, *how, gate_b=y, sums=True, late=late)
     return launch_gradients(launcher, dx, dweight, together and late is None)
 
 
@@ -117,6 +132,7 @@ def _product(
     a: Array,
     b: Array,
     precision: str,
+    stored: Any,
     *,
     bias: Array | None = None,
     relu: bool = False,
@@ -141,17 +157,21 @@ def _product(
     launcher.ours(owner, a, b, *others)
     # Columns are summed on their way through registers, where b's rows lie side by side.
     a_turned, b_turned = _is_turned(a), _is_turned(b) and not sums
-    a, b, *_ = launcher.floating(owner, a.T if a_turned else a, b.T if b_turned else b, *others)
+    operands = a.T if a_turned else a, b.T if b_turned else b
+    a, b, *_ = stored_as(launcher, owner, stored, *operands, *others)
+    multiplied = kind(precision, a, b)
+    number = "float32" if multiplied == "bfloat16" else a.dtype
     bias = launcher.contiguous(bias) if bias is not None else None
     if sums:
-        result = weight_gradient(launcher, (rows, columns), (columns,), a.dtype, late)
+        result = weight_gradient(launcher, (rows, columns), (columns,), number, late)
     else:
-        y = launcher.empty((rows, columns), a.dtype)
+        y = launcher.empty((rows, columns), a.dtype if stored is None else stored)
         result = Result(y, epilogue=epilogue or bias_relu(bias, relu))
     gate = gate_b if gate_a is None else gate_a
     forms = form(launcher, not a_turned, a, gate_a), form(launcher, b_turned, b, gate_b)
-    needs = {"gated": gate is not None, "singly": set(forms) == {"Form<true, 1>"}}
-    chosen = tiling(kind(precision, a), rows, columns, depth, **needs)
+    singly = all(one.startswith("Form<true, 1") for one in forms)
+    needs = {"gated": gate is not None, "singly": singly}
+    chosen = tiling(multiplied, rows, columns, depth, **needs)
     return Product(
         "matmul",
         "matmul",

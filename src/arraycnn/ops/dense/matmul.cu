@@ -13,8 +13,8 @@ struct OfWhole {
 };
 
 // The last of the blocks that share a tile adds up what all of them have left in `parts`, in order.
-template <typename Math, typename T, typename Epilogue>
-DEVICE void sum_parts(const Block& at, const T* parts, const T* column_parts, T* y, T* column_sums,
+template <typename Math, typename T, typename Y, typename Epilogue>
+DEVICE void sum_parts(const Block& at, const T* parts, const T* column_parts, Y* y, T* column_sums,
                       int* counters, long long rows, long long columns, const Epilogue& epilogue) {
     if (!is_last_block(counters + at.x, at.tall)) return;
     const int splits = at.tall;
@@ -40,7 +40,7 @@ DEVICE void sum_parts(const Block& at, const T* parts, const T* column_parts, T*
             const long long line = row + number / Math::COLUMNS;
             const long long column = first + number % Math::COLUMNS;
             if (number >= Math::ROWS * Math::COLUMNS || line >= rows || column >= columns) continue;
-            y[line * columns + column] = epilogue(sums[j], line, column);
+            y[line * columns + column] = Y(epilogue(sums[j], line, column));
         }
     }
     const long long column = first + threadIdx.x;
@@ -50,40 +50,60 @@ DEVICE void sum_parts(const Block& at, const T* parts, const T* column_parts, T*
     column_sums[column] = sum;
 }
 
+// The type of the gate, which one operand has at most.
+template <typename Math, typename FormA, typename FormB>
+using GateOf = If<FormA::GATED, StoredOf<Math, FormA>, StoredOf<Math, FormB>>;
+
+// `gate`, for the operand that has one.
+template <typename Form, typename T, typename Gate>
+DEVICE const T* gate_of(const Gate* gate) {
+    if constexpr (Form::GATED)
+        return gate;
+    else
+        return nullptr;
+}
+
 // y(m, n) = sum over k of a(m, k) b(k, n), as in tiles.cuh, of `rows` x `columns`.
 //
 // Blocks y split k: block y takes the steps from y per_split on, and its sums are part y of `y`, and
 // of `column_sums` (null: not wanted), the sums of the columns of b. With `counters`, one for each
 // tile, these parts are then added up, to `whole` and `whole_sums`. `gate` belongs to whichever operand
 // is GATED.
-template <typename Math, typename FormA, typename FormB, typename Epilogue>
-DEVICE void matmul_block(const Block& at, const Number<Math>* a, const Number<Math>* b,
-                         const Number<Math>* gate, Number<Math>* y, Number<Math>* column_sums,
-                         long long rows, long long columns, long long depth, Number<Math>* whole,
+template <typename Math, typename FormA, typename FormB, typename Epilogue,
+          typename Y = Number<Math>, typename Whole = Y>
+DEVICE void matmul_block(const Block& at, const StoredOf<Math, FormA>* a,
+                         const StoredOf<Math, FormB>* b, const GateOf<Math, FormA, FormB>* gate,
+                         Y* y, Number<Math>* column_sums, long long rows, long long columns,
+                         long long depth, typename Or<Whole, void>::Type* whole,
                          Number<Math>* whole_sums, int* counters, long long per_split,
                          const Epilogue& epilogue) {
     using T = Number<Math>;
+    using A = StoredOf<Math, FormA>;
+    using B = StoredOf<Math, FormB>;
     const long long first = at.y * per_split;
     const long long last = first + per_split < depth ? first + per_split : depth;
-    const Matrix<T, FormA::ALONG_K> left{a, gate, rows, depth};
-    const Matrix<T, FormB::ALONG_K> right{b, gate, columns, depth};
-    const Rows<T> target{y + at.y * rows * columns, rows, columns};
+    const Matrix<A, FormA::ALONG_K> left{a, gate_of<FormA, A>(gate), rows, depth};
+    const Matrix<B, FormB::ALONG_K> right{b, gate_of<FormB, B>(gate), columns, depth};
+    const Rows<Y> target{y + at.y * rows * columns, rows, columns};
     const OfWhole<T, Epilogue> each{epilogue, !counters};
     tile_product<Math, FormA, FormB>(at, left, right, target, each, first, last,
                                      column_sums ? column_sums + at.y * columns : nullptr);
     // Two parts of a large tile are more than launch_product in tiles.py lets one block add up.
-    if constexpr (2 * Math::ROWS * Math::COLUMNS * sizeof(T) <= 64 * 1024) {
+    if constexpr (IS_SAME<Y, T> && 2 * Math::ROWS * Math::COLUMNS * sizeof(T) <= 64 * 1024) {
         if (counters)
             sum_parts<Math>(at, y, column_sums, whole, whole_sums, counters, rows, columns, epilogue);
     }
 }
 
 template <typename Math, typename FormA, typename FormB,
-          typename Epilogue = BiasRelu<typename Math::Number>, typename T = typename Math::Number>
+          typename Epilogue = BiasRelu<typename Math::Number>, typename Y = typename Math::Number,
+          typename Whole = Y, typename T = typename Math::Number, typename A = StoredOf<Math, FormA>,
+          typename B = StoredOf<Math, FormB>, typename Gate = GateOf<Math, FormA, FormB>>
 __global__ void __launch_bounds__(Math::THREADS, 1)
-matmul(const T* a, const T* b, const T* gate, T* y, T* column_sums, long long rows,
-       long long columns, long long depth, T* whole, T* whole_sums, int* counters,
+matmul(const A* a, const B* b, const Gate* gate, Y* y, T* column_sums, long long rows,
+       long long columns, long long depth, Whole* whole, T* whole_sums, int* counters,
        long long per_split, Epilogue epilogue) {
-    matmul_block<Math, FormA, FormB>(block_of_grid(), a, b, gate, y, column_sums, rows, columns,
-                                     depth, whole, whole_sums, counters, per_split, epilogue);
+    matmul_block<Math, FormA, FormB, Epilogue, Y, Whole>(
+        block_of_grid(), a, b, gate, y, column_sums, rows, columns, depth, whole, whole_sums, counters,
+        per_split, epilogue);
 }

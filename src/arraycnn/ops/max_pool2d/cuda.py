@@ -1,10 +1,11 @@
 """Launch code of windows.cu: columns and pools. Contracts in `arraycnn.ops.generic`."""
 
 import math
+from typing import Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.checks import check_shape, of_dtype
+from arraycnn.ops.cuda.checks import check_shape, of_dtype, stored_as
 from arraycnn.ops.cuda.launcher import Argument, Launcher, blocks, c_name
 from arraycnn.ops.window import Window
 
@@ -13,6 +14,9 @@ _THREADS = 256
 _MOST_WANTED = 4096
 """Blocks: enough for every processor; more images are taken by the same blocks, one after another,
 which saves taking a place apart into its axes anew."""
+
+_BYTES = 16
+"""What a thread moves at once."""
 
 _MOST_PLACES = 256  # that an unsigned byte can tell apart
 
@@ -37,17 +41,24 @@ def col2im(
     return x
 
 
-def max_pool2d(launcher: Launcher, x: Array, window: Window, ties: str) -> tuple[Array, Array]:
-    (x,) = launcher.floating("max_pool2d", x)
+def max_pool2d(
+    launcher: Launcher, x: Array, window: Window, ties: str, *, stored: Any = None
+) -> tuple[Array, Array]:
+    """``stored``, here and below, as `stored_as` has it: the dtype of the result."""
+    (x,) = stored_as(launcher, "max_pool2d", stored, x)
     output_shape = _pooled_shape("max_pool2d", x.shape, window)
-    y = launcher.empty(output_shape, x.dtype)
+    y = launcher.empty(output_shape, x.dtype if stored is None else stored)
     places = math.prod(window.kernel_size)
     if ties == "all":
         winners = launcher.empty((places, *output_shape), "bool")
         kernel = f"max_pool2d_ties<{c_name(x)}, {_edge(window)}>"
     else:
         winners = launcher.empty(output_shape, "uint8" if places <= _MOST_PLACES else "int32")
-        kernel = f"max_pool2d<{c_name(x)}, {c_name(winners)}, {_edge(window)}>"
+        pack = _pack(launcher, window, x.shape, (x, y, winners))
+        if pack:
+            _launch_packs(launcher, "max_pool2d", pack, x.shape, y.shape, (x, y), (x, y, winners))
+            return y, winners
+        kernel = f"max_pool2d<{c_name(x)}, {c_name(winners)}, {_edge(window)}{_other(y, x)}>"
     _launch(launcher, kernel, y, (x, y, winners), x.shape, window)
     return y, winners
 
@@ -60,31 +71,42 @@ def max_pool2d_backward(
     window: Window,
     ties: str,
     gate: Array | None = None,
+    *,
+    stored: Any = None,
 ) -> Array:
-    """With a gate, of dy's shape, ``dy`` counts only where that is above 0."""
-    dy, *gates = launcher.floating("max_pool2d_backward", dy, *([] if gate is None else [gate]))
+    """With a gate, of dy's shape and dtype, ``dy`` counts only where that is above 0."""
+    owner = "max_pool2d_backward"
+    dy, *gates = stored_as(launcher, owner, stored, dy, *([] if gate is None else [gate]))
     for one in gates:
         check_shape("max_pool2d_backward: gate", one, dy.shape)
+        of_dtype(launcher, f"{owner}: gate", (str(dy.dtype),), one)
     accepted = ("bool",) if ties == "all" else ("uint8", "int32")
     (winners,) = of_dtype(launcher, "max_pool2d_backward", accepted, winners)
     output_shape = _output_shape(input_shape, window)
     check_shape("max_pool2d_backward: dy", dy, output_shape)
     places = (math.prod(window.kernel_size),) if ties == "all" else ()
     check_shape("max_pool2d_backward: winners", winners, (*places, *output_shape))
-    dx = launcher.empty(input_shape, dy.dtype)
-    kernel = f"max_pool2d_backward<{c_name(dy)}, {c_name(winners)}, {_edge(window)}>"
-    _launch(
-        launcher, kernel, dx, (dy, winners, gates[0] if gates else None, dx), input_shape, window
-    )
+    dx = launcher.empty(input_shape, dy.dtype if stored is None else stored)
+    arrays = (dy, winners, gates[0] if gates else None, dx)
+    pack = _pack(launcher, window, input_shape, (dy, winners, *gates, dx))
+    if pack:
+        images, height, width, channels = input_shape
+        covering = images, blocks(height, 2), blocks(width, 2), channels
+        _launch_packs(launcher, owner, pack, input_shape, covering, (dy, dx), arrays)
+        return dx
+    kinds = f"{c_name(dy)}, {c_name(winners)}, {_edge(window)}{_other(dx, dy)}"
+    _launch(launcher, f"max_pool2d_backward<{kinds}>", dx, arrays, input_shape, window)
     return dx
 
 
-def at_winners(launcher: Launcher, x: Array, winners: Array, window: Window) -> Array:
-    (x,) = launcher.floating("at_winners", x)
+def at_winners(
+    launcher: Launcher, x: Array, winners: Array, window: Window, *, stored: Any = None
+) -> Array:
+    (x,) = stored_as(launcher, "at_winners", stored, x)
     (winners,) = of_dtype(launcher, "at_winners", ("uint8",), winners)
     check_shape("at_winners: winners", winners, _pooled_shape("at_winners", x.shape, window))
-    y = launcher.empty(winners.shape, x.dtype)
-    kernel = f"at_winners<{c_name(x)}, {c_name(winners)}, {_edge(window)}>"
+    y = launcher.empty(winners.shape, x.dtype if stored is None else stored)
+    kernel = f"at_winners<{c_name(x)}, {c_name(winners)}, {_edge(window)}{_other(y, x)}>"
     _launch(launcher, kernel, y, (x, winners, y), x.shape, window, x)
     return y
 
@@ -105,6 +127,48 @@ def avg_pool2d_backward(
     kernel = f"avg_pool2d_backward<{c_name(dy)}, {_edge(window)}>"
     _launch(launcher, kernel, dx, (dy, dx), input_shape, window)
     return dx
+
+
+def _other(written: Array, read: Array) -> str:
+    """The last of a kernel's types, where it is not that of what it reads."""
+    return "" if written.dtype == read.dtype else f", {c_name(written)}"
+
+
+def _pack(
+    launcher: Launcher, window: Window, image_shape: tuple[int, ...], arrays: tuple[Array, ...]
+) -> int:
+    """Channels that a thread of packed_pools.cu moves at once, 16 bytes of them; 0 where it cannot."""
+    pack = _BYTES // max(array.dtype.itemsize for array in arrays)
+    suits = _edge(window) == 2 and image_shape[3] % pack == 0
+    suits = suits and math.prod(image_shape[1:]) < 2**31
+    suits = suits and all(str(array.dtype) not in ("bool", "int32") for array in arrays)
+    return pack if suits and all(launcher.address(one) % _BYTES == 0 for one in arrays) else 0
+
+
+def _grid(wide: int, images: int) -> tuple[int, int]:
+    """So many blocks an image, of which as many are at work at once as are wanted."""
+    return wide, min(images, max(1, _MOST_WANTED // max(wide, 1)))
+
+
+def _launch_packs(
+    launcher: Launcher,
+    kernel: str,
+    pack: int,
+    image_shape: tuple[int, ...],
+    windows_shape: tuple[int, ...],
+    typed: tuple[Array, Array],
+    arrays: tuple[Argument, ...],
+) -> None:
+    """Start a kernel of packed_pools.cu with a thread for each pack of ``windows_shape``."""
+    images, height, width, channels = image_shape
+    wide = blocks(math.prod(windows_shape[1:]) // pack, _THREADS)
+    launcher.launch(
+        "packed_pools",
+        f"{kernel}<{', '.join(map(c_name, typed))}, {pack}>",
+        _grid(wide, images),
+        (_THREADS,),
+        (*arrays, images, height, width, channels // pack),
+    )
 
 
 def _launch(
@@ -132,7 +196,7 @@ def _launch(
     launcher.launch(
         "windows",
         kernel,
-        (wide, min(images, max(1, _MOST_WANTED // max(wide, 1)))),
+        _grid(wide, images),
         (_THREADS,),
         (
             *arrays,

@@ -75,6 +75,11 @@ DEVICE Readers readers_of(unsigned element, const Sizes& s) {
     return readers;
 }
 
+// What numbers of a type are added up as.
+template <typename T> struct Summed { using Type = T; };
+template <> struct Summed<Bfloat16> { using Type = float; };
+template <typename T> using SumOf = typename Summed<T>::Type;
+
 // The sum of term(oh, ow, kh, kw) over those windows, in the row-major order of (kh, kw).
 template <typename T, typename Term>
 DEVICE T sum_over_readers(const Readers& readers, const Sizes& s, Term term) {
@@ -113,8 +118,8 @@ DEVICE int corner_of(unsigned element, const Sizes& s) {
 
 // y = the largest pixel of each window, NaN where there is one; winners = its place kh wide + kw,
 // the first of equals.
-template <typename T, typename Winner, int EDGE>
-__global__ void max_pool2d(const T* __restrict__ x, T* __restrict__ y,
+template <typename T, typename Winner, int EDGE, typename Y = T>
+__global__ void max_pool2d(const T* __restrict__ x, Y* __restrict__ y,
                            Winner* __restrict__ winners, SIZE_PARAMETERS) {
     const Sizes s = sizes_of<EDGE>(SIZE_ARGUMENTS);
     if (my_element() >= s.output()) return;
@@ -129,7 +134,7 @@ __global__ void max_pool2d(const T* __restrict__ x, T* __restrict__ y,
                 if (pixel > largest) winner = kh * s.wide + kw;
                 if (pixel > largest || pixel != pixel) largest = pixel;  // nothing exceeds a NaN
             }
-        y[n * s.output() + my_element()] = largest;
+        y[n * s.output() + my_element()] = Y(largest);
         winners[n * s.output() + my_element()] = (Winner)winner;
     }
 }
@@ -168,34 +173,35 @@ DEVICE bool wins(const bool* winners, long long output, int place, const Sizes& 
 
 // dx[n, h, w, c] = the sum of dy over the windows that the pixel wins; `winners` of either kind. With a
 // gate (null: none), of dy's shape, dy counts where that is above 0.
-template <typename T, typename Winner, int EDGE>
+template <typename T, typename Winner, int EDGE, typename Dx = T>
 __global__ void max_pool2d_backward(const T* __restrict__ dy,
                                     const Winner* __restrict__ winners,
-                                    const T* __restrict__ gate, T* __restrict__ dx,
+                                    const T* __restrict__ gate, Dx* __restrict__ dx,
                                     SIZE_PARAMETERS) {
     const Sizes s = sizes_of<EDGE>(SIZE_ARGUMENTS);
     if (my_element() >= s.image()) return;
     const Readers readers = readers_of((unsigned)my_element(), s);
     for (long long n = blockIdx.y; n < s.images; n += gridDim.y)
         dx[n * s.image() + my_element()] =
-            sum_over_readers<T>(readers, s, [&](int oh, int ow, int kh, int kw) {
+            Dx(sum_over_readers<SumOf<T>>(readers, s, [&](int oh, int ow, int kh, int kw) {
                 const long long output = n * s.output() + s.place(oh, ow, readers.c);
                 const bool counts = !gate || gate[output] > 0;
-                return counts && wins(winners, output, kh * s.wide + kw, s) ? dy[output] : T(0);
-            });
+                const bool is_winner = counts && wins(winners, output, kh * s.wide + kw, s);
+                return is_winner ? SumOf<T>(dy[output]) : SumOf<T>(0);
+            }));
 }
 
 // y[n, oh, ow, c] = what x holds where the window has its winner.
-template <typename T, typename Winner, int EDGE>
+template <typename T, typename Winner, int EDGE, typename Y = T>
 __global__ void at_winners(const T* __restrict__ x, const Winner* __restrict__ winners,
-                           T* __restrict__ y, SIZE_PARAMETERS) {
+                           Y* __restrict__ y, SIZE_PARAMETERS) {
     const Sizes s = sizes_of<EDGE>(SIZE_ARGUMENTS);
     if (my_element() >= s.output()) return;
     const int corner = corner_of((unsigned)my_element(), s);
     for (long long n = blockIdx.y; n < s.images; n += gridDim.y) {
         const long long output = n * s.output() + my_element();
         const int place = (int)winners[output];
-        y[output] = x[n * s.image() + corner + s.pixel(place / s.wide, place % s.wide, 0)];
+        y[output] = Y(x[n * s.image() + corner + s.pixel(place / s.wide, place % s.wide, 0)]);
     }
 }
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from arraycnn.ops import Kernels
-from arraycnn.program.nodes import Node
+from arraycnn.program.nodes import Node, memory_dtype
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.schedule import Schedule
 
@@ -48,7 +48,7 @@ def memory_for(
     place = schedule.memory_of.get(node)
     if place is not None and place in held:
         return held[place].reshape(node.shape)
-    return launcher.empty(node.shape, node.dtype)
+    return launcher.empty(node.shape, memory_dtype(node.dtype))
 
 
 def forget(place: Node, schedule: Schedule, held: dict[Node, Any]) -> None:

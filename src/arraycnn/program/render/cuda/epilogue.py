@@ -8,17 +8,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from arraycnn.ops import Array
 from arraycnn.ops.cuda.tiles import Epilogue
 from arraycnn.program.access import dense
-from arraycnn.program.nodes import Node
+from arraycnn.program.nodes import BFLOAT16, Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.cuda.grouping import Group
 from arraycnn.program.render.cuda.lines import Lines
 from arraycnn.program.render.cuda.parameters import Parameters, Value
-from arraycnn.program.render.cuda.pointwise import c_type
+from arraycnn.program.render.cuda.pointwise import c_type, computing
 from arraycnn.program.render.cuda.walk import Walk, walked
 
 _HEADS = frozenset({"conv2d", "conv2d_relu", "dense", "dense_relu"})
@@ -100,11 +102,19 @@ def _returned(step: Step, node: Node, schedule: Schedule, may_last: bool) -> Roo
     for root in sorted(
         step.roots, key=lambda root: schedule.memory_of.get(root.target) is not node
     ):
-        alike = (root.target.size, root.target.dtype) == (node.size, node.dtype)
+        alike = root.target.size == node.size and (
+            root.target.dtype == node.dtype
+            or (not may_last and _may_store(root.target.dtype, node))
+        )
         fits = may_last or schedule.place_of(root.target) not in lasting
         if alike and fits and root.target.op != "update":
             return root
     return None
+
+
+def _may_store(dtype: np.dtype, product: Node) -> bool:
+    """Whether the kernel of ``product`` may store numbers of ``dtype`` in its place."""
+    return computing(product.dtype) == np.float32 and dtype in (np.float32, BFLOAT16)
 
 
 @dataclass(frozen=True)
@@ -140,8 +150,9 @@ def epilogue_text(head: Step, step: Step, schedule: Schedule) -> EpilogueText:
     ordered = [*roots, returned] if returned is not None else roots
     walk = walked(ordered, set(schedule.held) - step.recomputed, wide=False)
     parameters = Parameters({root.target for root in step.roots})
-    lines = Lines(walk, parameters, {product: "value"})
-    kind = c_type(product.dtype)
+    kind = c_type(computing(product.dtype))
+    known = "value" if product.dtype != BFLOAT16 else "Bfloat16(value)"  # as others read it
+    lines = Lines(walk, parameters, {product: known})
     body = []
     if product is node and len(node.inputs) == 3:
         body.append(f"value += {parameters.buffer(base(node.inputs[2]))}[column];")

@@ -7,13 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.cuda.launcher import Launcher
 from arraycnn.ops.cuda.tiles import Late
-from arraycnn.program.nodes import Node
+from arraycnn.program.nodes import BFLOAT16, Node, memory_dtype
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step
-from arraycnn.program.passes.schedule import Schedule
+from arraycnn.program.passes.schedule import Schedule, scheduled
+from arraycnn.program.passes.storage import with_bfloat16
 from arraycnn.program.render.arrays import forget, head_result, memory_for, outputs_of
 from arraycnn.program.render.cuda.epilogue import epilogue_text, product_of, with_epilogues
 from arraycnn.program.render.cuda.grouping import MOST_PARAMETERS, Group, beforehand, groups
@@ -147,7 +150,7 @@ class CudaLaunches:
         if group.epilogue is not None:
             self._run_with_epilogue(step, group.epilogue, launcher, ops, held, pending)
             return
-        result = head_result(head, ops, held, **_how(head.op))
+        result = head_result(head, ops, held, **_how(head.op), **_stored(step))
         for part in step.writes:
             array = result if part is head else result[part.attrs[0]]
             if len(array.shape) > len(part.shape):
@@ -211,8 +214,10 @@ class CudaLaunches:
             if text.returned is not product:
                 self._take_memory([text.returned], held, launcher)
                 out = held[text.returned]
-            parts = {"in_parts": True} if node.op.startswith("conv2d") else {}
-            result = head_result(node, ops, held, late=Late(epilogue, out), **parts)
+            how = _stored(head)
+            if node.op.startswith("conv2d"):
+                how["in_parts"] = True
+            result = head_result(node, ops, held, late=Late(epilogue, out), **how)
             for part in head.writes:
                 array = result[part.attrs[0]]
                 if len(array.shape) == len(part.shape):
@@ -226,10 +231,11 @@ class CudaLaunches:
             return
         x, weight = (held[base(operand)].reshape(operand.shape) for operand in node.operands[:2])
         own: Any = ops  # `CudaKernels`
+        stored = _stored(head, text.returned)
         if node.op.startswith("conv2d"):
-            result = own.conv2d_with_epilogue(x, weight, *node.attrs, epilogue)
+            result = own.conv2d_with_epilogue(x, weight, *node.attrs, epilogue, **stored)
         else:
-            result = own.dense_with_epilogue(x, weight, epilogue)
+            result = own.dense_with_epilogue(x, weight, epilogue, **stored)
         held[text.returned] = result.reshape(text.returned.shape)
 
     def _launch(
@@ -253,3 +259,19 @@ class CudaLaunches:
                 args.append(value)
         grid, block = (text.blocks,), (text.threads,)
         launcher.launch_source(text.text, text.name, grid, block, tuple(args))
+
+
+def _stored(step: Step, result: Node | None = None) -> dict[str, Any]:
+    """What a head is told of bfloat16 in memory: the dtype of its result, or of its first one."""
+    head = step.head
+    assert head is not None
+    first = [node for node in step.writes if node is head or node.attrs == (0,)]
+    result = result or (first[0] if first else None)
+    if not any(one is not None and one.dtype == BFLOAT16 for one in (*head.operands, result)):
+        return {}
+    return {"stored": np.dtype("float32") if result is None else memory_dtype(result.dtype)}
+
+
+def with_bfloat16_in_memory(schedule: Schedule) -> CudaLaunches:
+    """The launches of a schedule whose products multiply in bfloat16: `passes/storage.py`."""
+    return CudaLaunches(scheduled(with_bfloat16(schedule.program), schedule.carried))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from arraycnn.program.nodes import BFLOAT16
 from arraycnn.program.render.layout import UnsupportedError
 
 _C_TYPES = {
@@ -48,11 +49,16 @@ _MOST_FACTORS = 64
 
 def c_type(dtype: np.dtype) -> str:
     """The C++ type of numbers of ``dtype``; UnsupportedError where a device has none."""
-    name = _C_TYPES.get(dtype.name)
+    name = "Bfloat16" if dtype == BFLOAT16 else _C_TYPES.get(dtype.name)
     if name is None:
         message = f"numbers of {dtype}"
         raise UnsupportedError(message)
     return name
+
+
+def computing(dtype: np.dtype) -> np.dtype:
+    """The dtype of the arithmetic on what lies in memory as ``dtype``."""
+    return np.dtype("float32") if dtype == BFLOAT16 else dtype
 
 
 def literal(value: bool | int, dtype: np.dtype) -> str:
@@ -110,7 +116,7 @@ def converted(value: str, given: np.dtype, dtype: np.dtype) -> str:
     kind = c_type(dtype)
     if dtype.kind == "b":
         return f"({value} != 0)"
-    if given.kind == "f" and dtype.kind != "f":
+    if given.kind == "f" and dtype.kind != "f" and dtype != BFLOAT16:
         ends = np.iinfo(dtype)
         most, least = literal(int(ends.max), dtype), literal(int(ends.min), dtype)
         return f"cut_to<{kind}>({value}, {least}, {most})"
