@@ -124,6 +124,7 @@ TURNS = {
     "the largest pixel": (cnn.Sequential(cnn.GlobalMaxPool2d(), cnn.Dense(3)), 1),
     "branches": (cnn.Concatenate(cnn.Identity(), cnn.Add(cnn.ReLU(), cnn.Softmax())), 2),
     "rows": (cnn.Sequential(cnn.Flatten(), cnn.ReLU(), cnn.Softmax(), cnn.Dense(3)), 1),
+    "a sum at the end": (cnn.Add(cnn.Conv2d(4, 1), cnn.Conv2d(4, 1)), 2),
     "rows meet others": (cnn.Sequential(cnn.Flatten(), Residual(Dense(48)), Dense(3)), 2),
     "a norm of rows": (cnn.Sequential(cnn.Flatten(), cnn.LayerNorm(), cnn.Dense(3)), 1),
 }
