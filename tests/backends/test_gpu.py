@@ -216,7 +216,7 @@ def test_rounded_products_change_a_step_a_little(name, precision):
 
 
 def test_a_set_on_the_host_is_sent_part_by_part(monkeypatch):
-    monkeypatch.setattr(recorded, "_SENT_BYTES", 16 * BATCH * IMAGES[0].nbytes)
+    monkeypatch.setattr(recorded, "SENT_BYTES", 16 * BATCH * IMAGES[0].nbytes)
     results = []
     for share in (1.0, 0.0):
         monkeypatch.setattr("arraycnn.backends.cupy._RESIDENT_SHARE", share)

@@ -65,7 +65,7 @@ def test_a_replay_carries_the_state_of_layers():
 @pytest.mark.usefixtures("_long_chunks")
 def test_a_set_that_is_sent_gives_the_same(expected, monkeypatch):
     monkeypatch.setattr("arraycnn.backends.cupy._RESIDENT_SHARE", 0.0)
-    monkeypatch.setattr(recorded, "_SENT_BYTES", 1)  # sixteen steps at a time
+    monkeypatch.setattr(recorded, "SENT_BYTES", 1)  # sixteen steps at a time
     check_close(trained(), expected)
 
 

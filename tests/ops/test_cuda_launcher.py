@@ -276,6 +276,9 @@ def recorder():
     launcher = OnHost()
     launcher._cupy = SimpleNamespace(
         zeros=lambda shape, dtype: events.append(f"{shape} zeros of {dtype}"),
+        get_default_memory_pool=lambda: SimpleNamespace(
+            free_all_blocks=lambda: events.append("given back")
+        ),
         cuda=SimpleNamespace(
             Stream=lambda non_blocking: Stream(events, non_blocking),
             MemoryPool=pool,
@@ -291,6 +294,7 @@ def test_a_recording_is_made_on_a_stream_and_with_memory_of_its_own(recorder):
     replay()
     replay()
     assert events == [
+        "given back",
         *("a stream, non_blocking=True", "current", "(132,) zeros of int32", "waited for"),
         *("not current", "current", "private memory"),
         *("begin", "work", "end", "shared memory", "not current"),

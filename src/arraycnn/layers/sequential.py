@@ -56,8 +56,11 @@ def first_in_inference(network: Layer) -> Layer:
     count, unless there is nothing else."""
     if not isinstance(network, Sequential):
         return network
-    found = [first_in_inference(layer) for layer in network.layers]
-    return next((layer for layer in found if not getattr(layer, "training_only", False)), found[0])
+    for layer in network.layers:
+        found = first_in_inference(layer)
+        if not getattr(found, "training_only", False):
+            return found
+    return first_in_inference(network.layers[0])
 
 
 def init_chain(
