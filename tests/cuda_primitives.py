@@ -106,6 +106,21 @@ __global__ void turned_around(const float* x, float* y) {
     y[threadIdx.x] = held[blockDim.x - 1 - threadIdx.x];
 }
 
+// Where each block is: of a grid of two axes, and of a share whose blocks are numbered.
+__global__ void places_in_grid(unsigned* y) {
+    if (threadIdx.x > 0) return;
+    const Block at = block_of_grid();
+    const unsigned here[4] = {at.x, at.y, at.z, at.tall};
+    for (int i = 0; i < 4; ++i) y[(blockIdx.y * gridDim.x + blockIdx.x) * 4 + i] = here[i];
+}
+
+__global__ void places_in_share(unsigned* y, unsigned wide, unsigned tall) {
+    if (threadIdx.x > 0) return;
+    const Block at = block_of_share(blockIdx.x, wide, tall);
+    const unsigned here[4] = {at.x, at.y, at.z, at.tall};
+    for (int i = 0; i < 4; ++i) y[blockIdx.x * 4 + i] = here[i];
+}
+
 // Each block leaves its sum of 64 numbers; the last of them adds these up.
 __global__ void sum_by_last_block(const int* x, int* sums, int* counter, int* total) {
     if (threadIdx.x == 0) {
@@ -247,6 +262,20 @@ def check_dynamic_shared(cuda) -> None:
     np.testing.assert_array_equal(cuda.to_numpy(y), x[::-1])
 
 
+def check_block_of_grid(cuda) -> None:
+    y = cuda.empty((3 * 5, 4), "uint32")
+    cuda.launch_source(TEXT, "places_in_grid", (3, 5), (32,), (y,), 0)
+    places = [(x, y, 0, 5) for y in range(5) for x in range(3)]
+    np.testing.assert_array_equal(cuda.to_numpy(y), places)
+
+
+def check_block_of_share(cuda) -> None:
+    y = cuda.empty((2 * 3 * 4, 4), "uint32")
+    _launch(cuda, "places_in_share", len(y), 32, y, 2, 3)
+    places = [(x, y, z, 3) for z in range(4) for y in range(3) for x in range(2)]
+    np.testing.assert_array_equal(cuda.to_numpy(y), places)
+
+
 def check_is_last_block(cuda) -> None:
     x = np.arange(37 * 64, dtype=np.int32)
     counter = cuda.asarray(np.zeros(1, np.int32))
@@ -267,5 +296,7 @@ CHECKS: dict[str, Callable] = {
     "mma_bf16": check_mma_bf16,
     "copy_async": check_copy_async,
     "DYNAMIC_SHARED": check_dynamic_shared,
+    "block_of_grid": check_block_of_grid,
+    "block_of_share": check_block_of_share,
     "is_last_block": check_is_last_block,
 }

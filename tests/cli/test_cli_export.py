@@ -197,6 +197,7 @@ def test_mistakes_are_told_in_one_line(case, folder, check_refused):
     "content", ["{", "[]", "{}", '{"network": {"class": "X"}, "input_shape": 3}']
 )
 def test_a_network_file_that_is_none_is_refused(content, folder, check_refused):
+    pytest.importorskip("safetensors", reason="safetensors is not installed")
     (folder / "net.json").write_text(content)
     check_refused("import", "w", "--network", "net.json", cwd=folder, said="net.json: ")
 

@@ -188,8 +188,8 @@ FAULTS = [
     ),
     (
         "layers/sequential.py",
-        'if not getattr(layer, "training_only", False)), found[0])',
-        "), found[0])",
+        'if not getattr(found, "training_only", False):',
+        "if found:",
         OWN + "begins",
     ),
     (

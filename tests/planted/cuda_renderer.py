@@ -31,7 +31,6 @@ FAULTS = [
     (_STORAGE, '(node.is_alone or node.op == "take")', "node.is_alone", STORAGE),
     (_STORAGE, "elif place not in picked or not _in_packs(operand):", "elif place not in picked:", STORED_STEP),
     (_STORAGE, "if node.dtype != _FLOAT32 or not _in_packs(node):", "if not _in_packs(node):", STORAGE),
-    (_STORAGE, "node.attrs[-1] else weight", "node.attrs[-1] else other", STORAGE),
     (_STORAGE, "instead[old] = cast(stored[old], _FLOAT32)", "pass", STORAGE),
     (_STORAGE, 'elif old.op == "reshape" and old.inputs[0] in stored:', "elif False:", STORAGE),
     ("program/nodes.py", 'return dtype["bits"] if dtype == BFLOAT16 else dtype', "return dtype", STORAGE),

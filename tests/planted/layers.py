@@ -76,7 +76,7 @@ FAULTS = [
     ("layers/conv_transpose2d.py", "(left, right, top, bottom)}", "(top, bottom, left, right)}", TORCH + " -k transposed"),
     ("layers/initial_values.py", "np.sqrt(6.0 / inputs)", "np.sqrt(3.0 / inputs)", LAYERS + "variance"),
     ("layers/initial_values.py", "np.where(np.diag(r) < 0.0, -1.0, 1.0)", "1.0", LAYERS + "orthogonal"),
-    ("layers/config.py", "return self.uniform(size=size)", "return np.zeros(size)", LAYERS + "counted"),
+    ("layers/undrawn.py", "return self.uniform(size=size)", "return np.zeros(size)", LAYERS + "counted"),
     ("networks/resnet.py", "2 if stage and place == 0 else 1", "1", "test_networks.py -k published"),
     ("networks/resnet.py", "(depth - 2) // 6", "(depth + 4) // 6", "test_networks.py -k published"),
     ("networks/vgg.py", "13: (2, 2, 2, 2, 2)", "13: (2, 2, 2, 2, 3)", "test_networks.py -k published"),

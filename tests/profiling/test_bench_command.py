@@ -137,7 +137,7 @@ def test_a_file_may_lie_beside_anything(cli, saved, config):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("nowhere",), "must be a model file, a run folder or one of scratch, basic, lenet5"),
+        (("nowhere",), "must be a model file, a run folder or a network, got nowhere"),
         (("nowhere.npz",), "no such path exists"),
         (("scratch", "--batch-size", 0), "--batch-size"),
         (("scratch", "--seconds", 0), "must be above 0"),

@@ -367,7 +367,9 @@ def test_settings_and_origin(page, expected):
     config = expected.config
     head, *rows = table(page, "Settings of the run")
     assert head == ["setting", "value"]
-    wanted = {key.replace("_", " "): "–" if v is None else str(v) for key, v in config.items()}
+    wanted = {
+        key.replace("_", " "): "–" if v is None or v == [] else str(v) for key, v in config.items()
+    }
     assert dict(rows) == wanted
     origin = [tuple(row) for row in table(page, "Origin of these results")]
     assert ("seed", str(config["seed"])) in origin

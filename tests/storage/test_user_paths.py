@@ -16,7 +16,10 @@ import arraycnn
 from arraycnn import Dense, Flatten, Model, Rescale, Sequential, TrainingState
 from arraycnn import cli as command_line
 from arraycnn.cli import options
+from arraycnn.cli.fine_tuning import RateScale
 from arraycnn.cli.import_weights import ByChannel, ImageShape, Renaming
+from arraycnn.cli.losses import ClassWeight
+from arraycnn.cli.networks import NetworkArgument, NetworkName
 from arraycnn.data import load_dataset
 from arraycnn.data.loading import _cache_root
 from arraycnn.report import examine, load_run_data, read_run, write_report
@@ -90,17 +93,20 @@ PARAMETERS = {
 }
 NO_PATHS = (click.types.IntRange, click.Choice, click.types.BoolParamType, options.FiniteFloat)
 NO_PATHS += (options.ImageSize, ByChannel, ImageShape, Renaming)
+NO_PATHS += (ClassWeight, NetworkArgument, RateScale)
+NO_PATH_BUT_TEXT = {"train freeze": "a pattern of parameters' paths"}
 LATER = {"predict images": "a pattern, or - for a list", "import network": "or a name"}
 LATER["bench model"] = "or a name"
+LATER["train network"] = "or a name"
 """Text of which only the command knows whether it is a path; each has a test below."""
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_every_option_and_argument_that_is_a_path_knows_home(name, home):
     kind = PARAMETERS[name].type
-    if isinstance(kind, NO_PATHS):
+    if isinstance(kind, NO_PATHS) or name in NO_PATH_BUT_TEXT:
         return
-    if isinstance(kind, click.types.StringParamType):
+    if isinstance(kind, click.types.StringParamType | NetworkName):
         assert name in LATER, "take options.UserPath, or user_path and a test here"
         return
     (home / "x").touch()
@@ -111,7 +117,7 @@ def test_the_parameters_are_all_looked_at():
     paths = {name for name, one in PARAMETERS.items() if isinstance(one.type, options.UserPath)}
     assert {"train out", "train resume", "predict output", "predict model"} <= paths
     assert {"report runs", "export model", "import weights", "evaluate data_dir"} <= paths
-    assert LATER.keys() <= PARAMETERS.keys()
+    assert LATER.keys() | NO_PATH_BUT_TEXT.keys() <= PARAMETERS.keys()
 
 
 def test_the_commands(home, cli):
@@ -134,6 +140,20 @@ def test_the_commands(home, cli):
     assert (home / "again.npz").is_file()
     assert cli("predict", "~/again.npz", "~/set.npz", "--output", "~/p.txt")[0] == 0
     assert (home / "p.txt").is_file()
+
+
+def test_a_network_of_ones_own(home, cli):
+    os.chdir(home.parent / "work")
+    set_in(home)
+    (home / "net.py").write_text(
+        "from arraycnn import Dense, Flatten, Rescale, Sequential\n"
+        "def build(classes):\n"
+        "    return Sequential(Rescale(), Flatten(), Dense(classes))\n"
+    )
+    train = ("train", "--dataset", "~/set.npz", "--epochs", 1, "--backend", "numpy")
+    code, _, errors = cli(*train, "--out=~/run", "--network", "~/net.py:build")
+    assert code == 0, errors
+    assert (home / "run" / "last.npz").is_file()
 
 
 def test_a_network_file(home, cli):
@@ -238,6 +258,7 @@ def parameters_that_are_paths():
 NOT_OF_A_USER = {
     **{f"{kind} path": "of a layer" for kind in ("Activation", "LayerNorms", "LayerTime")},
     "DataFileError path": "names a file in a message",
+    "Group.matches path": "of a parameter",
     "Run path": "what read_run found",
     "Run model_file": "what read_run found",
 }

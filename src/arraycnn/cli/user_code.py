@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from arraycnn.cli import options
 from arraycnn.cli.console import notice
 from arraycnn.errors import (
     ArraycnnError,
@@ -25,11 +26,13 @@ def code(command: Callable[..., Any]) -> Callable[..., Any]:
     """--layers; the command is given ``code``, what the file defines."""
 
     @wraps(command)
-    def with_code(*args: Any, layers: str | None, **options: Any) -> Any:
-        return command(*args, code=UserCode() if layers is None else run_code(layers), **options)
+    def with_code(*args: Any, layers: Path | None, **others: Any) -> Any:
+        found = UserCode() if layers is None else run_code(str(layers))
+        return command(*args, code=found, **others)
 
     return click.option(
         "--layers",
+        type=options.UserPath(),
         metavar="FILE.py",
         help="The file with the layers of your own that the model has. It is run: a model file "
         "itself never makes code run.",
