@@ -114,9 +114,9 @@ __global__ void places_in_grid(unsigned* y) {
     for (int i = 0; i < 4; ++i) y[(blockIdx.y * gridDim.x + blockIdx.x) * 4 + i] = here[i];
 }
 
-__global__ void places_in_share(unsigned* y, unsigned wide, unsigned tall) {
+__global__ void places_in_share(unsigned* y, long long wide, long long tall) {
     if (threadIdx.x > 0) return;
-    const Block at = block_of_share(blockIdx.x, wide, tall);
+    const Block at = block_of_share(blockIdx.x, (unsigned)wide, (unsigned)tall);
     const unsigned here[4] = {at.x, at.y, at.z, at.tall};
     for (int i = 0; i < 4; ++i) y[blockIdx.x * 4 + i] = here[i];
 }
