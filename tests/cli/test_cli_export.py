@@ -133,6 +133,7 @@ def test_import_takes_the_network_from_its_name_a_model_or_json(folder, safetens
             "weights": "w.safetensors",
             "model": "w.npz",
             "parameters": count,
+            "checkpoint": None,
             "pixels": "x / 255 - 0.5",
         }
         model = Model.load(folder / "w.npz")
@@ -178,9 +179,9 @@ REFUSED = {
     "rename": (("import", "w", "--rename", "conv1"), "such as conv1=1, got conv1"),
     "classes of a file": (
         ("import", "w", "--network", "model-1.npz", "--classes", "3"),
-        "--classes belong to a named network",
+        "--classes and --network-arg belong to a named network",
     ),
-    "network": (("import", "w", "--network", "resnet"), "resnet: cannot be read"),
+    "network": (("import", "w", "--network", "resnet"), "got resnet, and no such path exists"),
     "pickle": (("import", "model-1.npz", "--out", "x.npz"), "is not a safetensors file"),
 }
 

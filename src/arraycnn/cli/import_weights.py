@@ -126,15 +126,22 @@ def import_weights(
     ones for CIFAR (resnet20/32/44/56, VGG), are known by their keys. Another module must have the
     layers of the network, and its tensors PyTorch's own layouts.
     """
+    described: _Described | None = None
+    if network is not None and not _is_named(network):
+        # What --network stands for is looked at before the weights are read.
+        _check_settings(network, None, network_arg, input_shape, classes)
+        described = _described(network, network_arg, input_shape or (28, 28), classes or 10, code)
     held = renamed(read_weights(weights), dict(rename))
     known = _known(held, network)
-    _check_settings(network, known, network_arg, input_shape, classes)
+    if described is None:
+        _check_settings(network, known, network_arg, input_shape, classes)
     if (mean is None) != (std is None):
         message = "import: --mean and --std go together; where one was not used give 0 or 1 for it"
         raise InvalidValueError(message)
     scaling = None if mean is None or std is None else Rescale(mean, std)
-    described: _Described = (network, input_shape, None, None)
-    if known is None:
+    if known is not None:
+        described = (network, input_shape, None, None)
+    elif described is None:
         described = _described(network, network_arg, input_shape or (28, 28), classes or 10, code)
     layer, shape, names, loss = described
     with naming_the_option(code):

@@ -99,7 +99,13 @@ class CuPyLauncher(Launcher):
                 return
             if shared > max(MOST_STATIC_SHARED, self._shared.get((file, kernel), 0)):
                 function.max_dynamic_shared_size_bytes = self._shared[file, kernel] = shared
-            function(grid, block, tuple(map(_by_value, args)), shared_mem=shared)
+            by_value = [  # no function for each: there are many
+                np.int64(one)
+                if isinstance(one, int)
+                else (_bytes_of(one) if isinstance(one, Struct) else one)
+                for one in args
+            ]
+            function(grid, block, tuple(by_value), shared_mem=shared)
 
     def rehearse(self, work: Callable[[], None]) -> None:
         self._kernels.rehearse(work)
@@ -239,20 +245,16 @@ class _PinnedSender:
         self._taken[turn].record(self._current())
 
 
-def _by_value(argument: Any) -> Any:
-    """``argument`` as CuPy passes it to a kernel: an int in 64 bits, a struct by its bytes."""
-    if isinstance(argument, int):
-        return np.int64(argument)
-    if isinstance(argument, Struct):
-        members: list[Any] = []  # no function for each: of a list of tensors there are many
-        for member in argument.members:
-            if isinstance(member, np.generic):
-                members.append(member)
-            else:
-                is_array = member is not None and not isinstance(member, int)
-                members.append(np.int64(member.data.ptr if is_array else member or 0))
-        return np.array(tuple(members), _aligned(*[member.dtype for member in members]))
-    return argument
+def _bytes_of(struct: Struct) -> np.ndarray:
+    """``struct`` as CuPy passes it to a kernel, by value: ints and addresses in 64 bits."""
+    members: list[Any] = []
+    for member in struct.members:
+        if isinstance(member, np.generic):
+            members.append(member)
+        else:
+            is_array = member is not None and not isinstance(member, int)
+            members.append(np.int64(member.data.ptr if is_array else member or 0))
+    return np.array(tuple(members), _aligned(*[member.dtype for member in members]))
 
 
 @cache
