@@ -11,8 +11,8 @@ import outside
 from arraycnn.execution.traceable import say
 from arraycnn.export import export_torch
 from arraycnn.layers.augmentation import Augmentation
+from arraycnn.layers.augmentation.mixing import Mixing
 from arraycnn.layers.layer import with_n
-from arraycnn.layers.mixing import Mixing
 from arraycnn.program.description import places
 from layer_rows import ROWS, USERS
 from optional import needs

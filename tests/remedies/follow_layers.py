@@ -290,7 +290,7 @@ def images_at_the_end(here: Here) -> None:
     cnn.Model(cnn.Sequential(*layers), (8, 8))
 
 
-@follows("layers/augmentation.py", "put {} behind Rescale for a fill in its numbers")
+@follows("layers/augmentation/augmentation.py", "put {} behind Rescale for a fill in its numbers")
 def a_fill_that_no_byte_is(here: Here) -> None:
     cutout, rest = cnn.Cutout(2, fill=-0.5), (cnn.Flatten(), cnn.Dense(3))
     images, labels = np.zeros((4, 8, 8, 1), np.uint8), np.zeros(4, int)
@@ -307,7 +307,7 @@ def more_pixels_than_int32_counts(here: Here) -> None:
     pixels_at(np.broadcast_to(pixel, (2, 2**7, 2**7, 1)), place, place)
 
 
-@follows("layers/random_affine.py", "have less shear or a larger least scale")
+@follows("layers/augmentation/random_affine.py", "have less shear or a larger least scale")
 def pixels_read_too_far_away(here: Here) -> None:
     for settings in ({"scale": (0.001, 1.0)}, {"shear": 89.99}):
         with here.refused():
@@ -322,7 +322,7 @@ def labels_mixed_in_a_branch(here: Here) -> None:
     _init(cnn.Sequential(cnn.Mixup(), cnn.Add(cnn.Identity(), cnn.Identity())), 8, 8, 1)
 
 
-@follows("layers/mixing.py", "use a smaller batch_size")
+@follows("layers/augmentation/mixing.py", "use a smaller batch_size")
 def a_batch_of_too_many_partners(here: Here) -> None:
     with here.refused():
         cnn.Mixup().augmented(np.zeros((2**15 + 1, 1, 1, 1)), np.zeros((2**15 + 1, 5), np.int32))

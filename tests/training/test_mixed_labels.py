@@ -9,8 +9,8 @@ import pytest
 import arraycnn as cnn
 import augmentation_loops as loops
 from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.layers.augmentation.mixing import beta_quantiles
 from arraycnn.layers.layer import Context, Randomness
-from arraycnn.layers.mixing import beta_quantiles
 from arraycnn.ops import GENERIC
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.training.step import loss_and_gradients

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from arraycnn.layers import Sequential
+from arraycnn.layers.augmentation.mixing import mixtures_of
 from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
-from arraycnn.layers.mixing import mixtures_of
 from arraycnn.layers.sequential import (
     NamedLayers,
     backward_chain,

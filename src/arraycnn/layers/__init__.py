@@ -3,18 +3,28 @@
 from arraycnn.layers.activation import Activation
 from arraycnn.layers.adaptive_avg_pool2d import AdaptiveAvgPool2d
 from arraycnn.layers.add import Add
+from arraycnn.layers.augmentation import (
+    CutMix,
+    Cutout,
+    ElasticDeformation,
+    HorizontalFlip,
+    Mixup,
+    RandomAffine,
+    RandomBrightness,
+    RandomContrast,
+    RandomCrop,
+    RandomErasing,
+    RandomShift,
+)
 from arraycnn.layers.avg_pool2d import AvgPool2d
 from arraycnn.layers.batch_norm import BatchNorm, BatchNorm2d
 from arraycnn.layers.branches import Branches
 from arraycnn.layers.concatenate import Concatenate
 from arraycnn.layers.conv2d import Conv2d
 from arraycnn.layers.conv_transpose2d import ConvTranspose2d
-from arraycnn.layers.cutmix import CutMix
-from arraycnn.layers.cutout import Cutout
 from arraycnn.layers.dense import Dense
 from arraycnn.layers.dropout import Dropout
 from arraycnn.layers.dropout2d import Dropout2d
-from arraycnn.layers.elastic_deformation import ElasticDeformation
 from arraycnn.layers.elu import ELU
 from arraycnn.layers.export_forms import TorchModule
 from arraycnn.layers.flatten import Flatten
@@ -23,19 +33,11 @@ from arraycnn.layers.global_avg_pool2d import GlobalAvgPool2d
 from arraycnn.layers.global_max_pool2d import GlobalMaxPool2d
 from arraycnn.layers.group_norm import GroupNorm
 from arraycnn.layers.hardswish import Hardswish
-from arraycnn.layers.horizontal_flip import HorizontalFlip
 from arraycnn.layers.identity import Identity
 from arraycnn.layers.layer import Context, Layer, Randomness
 from arraycnn.layers.layer_norm import LayerNorm
 from arraycnn.layers.leaky_relu import LeakyReLU
 from arraycnn.layers.max_pool2d import MaxPool2d
-from arraycnn.layers.mixup import Mixup
-from arraycnn.layers.random_affine import RandomAffine
-from arraycnn.layers.random_brightness import RandomBrightness
-from arraycnn.layers.random_contrast import RandomContrast
-from arraycnn.layers.random_crop import RandomCrop
-from arraycnn.layers.random_erasing import RandomErasing
-from arraycnn.layers.random_shift import RandomShift
 from arraycnn.layers.relu import ReLU
 from arraycnn.layers.rescale import Rescale
 from arraycnn.layers.reshape import Reshape

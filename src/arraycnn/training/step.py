@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
+from arraycnn.layers.augmentation.mixing import PARTS, Mixture, mixtures_of
 from arraycnn.layers.layer import Context, Layer, Tree
-from arraycnn.layers.mixing import PARTS, Mixture, mixtures_of
 from arraycnn.losses import Loss, SoftmaxCrossEntropy
 from arraycnn.losses.loss import measured_by
 from arraycnn.ops import Array, array_namespace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-from arraycnn.layers.augmentation import Augmentation, number_of
+from arraycnn.layers.augmentation.augmentation import Augmentation, number_of
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.arrays import device
 

@@ -5,9 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from arraycnn.layers.augmentation import check_probability
-from arraycnn.layers.drawn import chosen
-from arraycnn.layers.mixing import PARTS, Mixing, beta_quantiles
+from arraycnn.layers.augmentation.augmentation import check_probability
+from arraycnn.layers.augmentation.drawn import chosen
+from arraycnn.layers.augmentation.mixing import PARTS, Mixing, beta_quantiles
 from arraycnn.ops import Array
 from arraycnn.setting_checks import check_number
 

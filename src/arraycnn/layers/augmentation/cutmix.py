@@ -5,10 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from arraycnn.layers.augmentation import check_probability
-from arraycnn.layers.boxes import in_box
-from arraycnn.layers.drawn import chosen
-from arraycnn.layers.mixing import PARTS, Mixing, beta_quantiles
+from arraycnn.layers.augmentation.augmentation import check_probability
+from arraycnn.layers.augmentation.boxes import in_box
+from arraycnn.layers.augmentation.drawn import chosen
+from arraycnn.layers.augmentation.mixing import PARTS, Mixing, beta_quantiles
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.random_bits import whole_numbers
 from arraycnn.setting_checks import check_number

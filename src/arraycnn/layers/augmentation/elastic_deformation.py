@@ -6,9 +6,9 @@ from functools import lru_cache
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.augmentation import Fill, check_fill
+from arraycnn.layers.augmentation.augmentation import Fill, check_fill
+from arraycnn.layers.augmentation.warp import Warp
 from arraycnn.layers.layer import Shape
-from arraycnn.layers.warp import Warp
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.arrays import device
 from arraycnn.ops.random_bits import whole_numbers

@@ -6,15 +6,15 @@ from functools import lru_cache
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.augmentation import (
+from arraycnn.layers.augmentation.augmentation import (
     check_fill,
     check_probability,
     check_range,
     for_each,
     happens,
 )
-from arraycnn.layers.boxes import Boxes, in_box
-from arraycnn.layers.drawn import between, chosen, even_points
+from arraycnn.layers.augmentation.boxes import Boxes, in_box
+from arraycnn.layers.augmentation.drawn import between, chosen, even_points
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array
 from arraycnn.ops.random_bits import whole_numbers

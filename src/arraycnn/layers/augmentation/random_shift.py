@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.augmentation import Augmentation, Fill, check_fill, number_of
+from arraycnn.layers.augmentation.augmentation import Augmentation, Fill, check_fill, number_of
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.arrays import device

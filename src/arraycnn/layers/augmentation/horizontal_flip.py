@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from typing import Any
 
-from arraycnn.layers.augmentation import Augmentation, check_probability, for_each, happens
+from arraycnn.layers.augmentation.augmentation import (
+    Augmentation,
+    check_probability,
+    for_each,
+    happens,
+)
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array, array_namespace
 

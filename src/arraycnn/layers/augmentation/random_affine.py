@@ -7,10 +7,10 @@ from functools import lru_cache
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.augmentation import Fill, check_fill, check_range
-from arraycnn.layers.drawn import between, chosen, even_points
+from arraycnn.layers.augmentation.augmentation import Fill, check_fill, check_range
+from arraycnn.layers.augmentation.drawn import between, chosen, even_points
+from arraycnn.layers.augmentation.warp import Warp
 from arraycnn.layers.layer import Shape
-from arraycnn.layers.warp import Warp
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.arrays import device
 from arraycnn.ops.pixels import FRACTION

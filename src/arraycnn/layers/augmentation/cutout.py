@@ -2,8 +2,13 @@
 
 from dataclasses import dataclass
 
-from arraycnn.layers.augmentation import check_fill, check_probability, for_each, happens
-from arraycnn.layers.boxes import Boxes, in_box
+from arraycnn.layers.augmentation.augmentation import (
+    check_fill,
+    check_probability,
+    for_each,
+    happens,
+)
+from arraycnn.layers.augmentation.boxes import Boxes, in_box
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array
 from arraycnn.ops.random_bits import whole_numbers

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.augmentation import Augmentation, happens
-from arraycnn.layers.drawn import CHOICES
+from arraycnn.layers.augmentation.augmentation import Augmentation, happens
+from arraycnn.layers.augmentation.drawn import CHOICES
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.arrays import device
 from arraycnn.ops.random_bits import whole_numbers

@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from typing import Any
 
-from arraycnn.layers.augmentation import Augmentation, as_bytes, check_strength, for_each, is_bytes
+from arraycnn.layers.augmentation.augmentation import (
+    Augmentation,
+    as_bytes,
+    check_strength,
+    for_each,
+    is_bytes,
+)
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.random_bits import whole_numbers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-from arraycnn.layers.augmentation import Augmentation, Fill, number_of
+from arraycnn.layers.augmentation.augmentation import Augmentation, Fill, number_of
 from arraycnn.ops import Array
 from arraycnn.ops.pixels import pixels_between, pixels_between_added
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from arraycnn.layers.augmentation import Fill, check_fill
-from arraycnn.layers.random_shift import Shifts
+from arraycnn.layers.augmentation.augmentation import Fill, check_fill
+from arraycnn.layers.augmentation.random_shift import Shifts
 from arraycnn.ops.window import Pair, pair
 
 
