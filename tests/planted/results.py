@@ -7,9 +7,9 @@ ESTIMATOR = "test_estimator.py"
 DATA = "data/test_data_dataset.py data/test_data_idx.py data/test_data_own.py execution/test_streaming.py"
 
 FAULTS = [
-    ("cli/train.py", "watched = (select(data.train_images, held_out), data.train_labels[held_out])", "watched = (select(data.train_images, kept), data.train_labels[kept])", CLI),
-    ("cli/train.py", "watched = (select(data.train_images, held_out), data.train_labels[held_out])", "watched = (data.test_images, data.test_labels)", CLI),
-    ("cli/train.py", "steps = epochs * -(-len(kept) // batch_size)", "steps = epochs * (len(kept) // batch_size)", SCHEDULES),
+    ("cli/training_data.py", "watched = (select(data.train_images, held_out), data.train_labels[held_out])", "watched = (select(data.train_images, kept), data.train_labels[kept])", CLI),
+    ("cli/training_data.py", "watched = (select(data.train_images, held_out), data.train_labels[held_out])", "watched = (data.test_images, data.test_labels)", CLI),
+    ("cli/train.py", "steps = epochs * -(-len(prepared.labels) // batch_size)", "steps = epochs * (len(prepared.labels) // batch_size)", SCHEDULES),
     ("cli/train.py", "OneCycle(rate)", "OneCycle(rate / 2)", SCHEDULES),
     ("cli/run.py", "if best.steps_done != job.model.steps_done:", "if best.steps_done > job.model.steps_done:", "cli/test_cli_images.py -k best_epoch"),
     ("cli/run.py", 'record["seconds"] * record["images_per_second"]', 'record["images_per_second"]', "report/test_report_cells.py -k train_says"),

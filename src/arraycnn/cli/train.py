@@ -1,17 +1,14 @@
 """arraycnn train."""
 
 from collections.abc import Callable
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 from click.core import ParameterSource
 
 from arraycnn.backends import Backend
 from arraycnn.cli import fine_tuning, losses, options
-from arraycnn.cli.console import counted, download_bar, notice
 from arraycnn.cli.fine_tuning import Tuning
 from arraycnn.cli.model_for_data import model_for
 from arraycnn.cli.networks import (
@@ -22,19 +19,16 @@ from arraycnn.cli.networks import (
     network_arg,
 )
 from arraycnn.cli.resume import (
-    as_the_run_has_it,
     check_network,
     check_settings,
     is_finished,
     load_last,
     take_defaults,
 )
-from arraycnn.cli.run import ImageSet, Job, carry_out, say_finished
+from arraycnn.cli.run import Job, carry_out, say_finished
+from arraycnn.cli.training_data import prepare
 from arraycnn.cli.user_code import blaming
-from arraycnn.data import DATASETS, DataSet, load_dataset, split_validation
-from arraycnn.data.digest import shared_images, training_digest
-from arraycnn.data.image_source import select
-from arraycnn.data.sampling import check_can_be_learned, gaps
+from arraycnn.data.digest import training_digest
 from arraycnn.model.model import Model
 from arraycnn.networks import NETWORKS, listing
 from arraycnn.optimizers import SGD, Adam, AdamW, Lion, Optimizer
@@ -49,7 +43,6 @@ OPTIMIZERS: dict[str, tuple[Callable[[Schedule], Optimizer], float]] = {
     "adamw": (AdamW, 0.003),
     "lion": (Lion, 0.002),
 }
-_VALIDATION_SHARE = float(Fraction(1, 12))
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
 # Small sets need more passes.
 EPOCHS = {"digits": 6, "mnist": 3, "fashion-mnist": 5}
@@ -200,25 +193,16 @@ def train(
     chosen = choose(network)
     if resume is not None:
         check_network(resume, chosen, override)
-    with download_bar() as progress:
-        data = load_dataset(
-            *(dataset, data_dir, progress),
-            image_size=image_size,
-            seed=seed,
-            skip_damaged=skip_damaged,
-        )
-    data, sampling = as_the_run_has_it(resume, data, limit, seed, chosen.code)
-    check_can_be_learned(data.name, data.class_names, data.train_labels)
-    own_part = _own_validation(data, validation)
-    if validation is None:
-        validation = None if own_part else _VALIDATION_SHARE
-    kept, held_out = split_validation(data.train_labels, validation or 0.0, seed)
-    watched = own_part
-    if len(held_out):
-        watched = (select(data.train_images, held_out), data.train_labels[held_out])
-    if resume is None:
-        _tell_of_gaps(data, data.train_labels[kept], watched)
-    tuning, loss = Tuning.of(tuned), losses.loss_of(tuned, data, data.train_labels[kept])
+    prepared = prepare(
+        *(dataset, data_dir, image_size, skip_damaged),
+        resume=resume,
+        limit=limit,
+        seed=seed,
+        validation=validation,
+        code=chosen.code,
+    )
+    data, validation = prepared.data, prepared.share
+    tuning, loss = Tuning.of(tuned), losses.loss_of(tuned, data, prepared.labels)
     begun = None if resume is None else resume / "last.npz"
     if tuning.from_model is None:
         with blaming(chosen.code):
@@ -229,10 +213,10 @@ def train(
     else:
         model = tuning.model(data, backend, seed, loss)
     epochs = EPOCHS.get(dataset, EPOCHS["digits"]) if epochs is None else epochs
-    batch_size = min(batch_size, len(kept))
+    batch_size = min(batch_size, len(prepared.labels))
     make_optimizer, usual_rate = OPTIMIZERS[optimizer]
     learning_rate = usual_rate if learning_rate is None else learning_rate
-    steps = epochs * -(-len(kept) // batch_size)
+    steps = epochs * -(-len(prepared.labels) // batch_size)
     config = run_config(
         context.params,
         epochs=epochs,
@@ -242,8 +226,8 @@ def train(
         validation=validation,
         network_arg=[f"{name}={text}" for name, text in network_arg],
         network_sha256=chosen.code.sha256,
-        data_sha256=training_digest(data, with_validation=own_part is not None),
-        sampling=sampling,
+        data_sha256=training_digest(data, with_validation=prepared.watches_own_part),
+        sampling=prepared.sampling,
         network=network if tuning.from_model is None else None,
         from_sha256=tuning.digest(resume),
     )
@@ -271,9 +255,9 @@ def train(
             model=model,
             training=training,
             override=override,
-            images=select(data.train_images, kept),
-            labels=data.train_labels[kept],
-            validation=watched,
+            images=prepared.images,
+            labels=prepared.labels,
+            validation=prepared.validation,
             test=(data.test_images, data.test_labels),
             optimizer=rule,
             time_limit=time_limit,
@@ -311,33 +295,6 @@ def _plain(value: Any) -> Any:
         is_size = any(isinstance(item, int) for item in value)
         return "x".join(map(str, value)) if is_size else list(value)
     return str(value) if isinstance(value, Path) else value
-
-
-def _own_validation(data: DataSet, share: float | None) -> ImageSet | None:
-    """The set's own validation part, unless ``share`` says to hold out another; says which."""
-    if data.validation_images is None or data.validation_labels is None:
-        return None
-    count = counted(len(data.validation_labels), "image")
-    if share is not None:
-        notice(
-            f"{data.name}: its own validation part of {count} is not used: --validation is given"
-        )
-        return None
-    notice(f"{data.name}: watches the training on the set's own validation part, {count}")
-    return data.validation_images, data.validation_labels
-
-
-def _tell_of_gaps(data: DataSet, train: np.ndarray, watched: ImageSet | None) -> None:
-    validation = train[:0] if watched is None else watched[1]
-    for line in gaps(data.name, data.class_names, train, validation, data.test_labels):
-        notice(line)
-    # The published sets have no such images.
-    shared = 0 if data.name in DATASETS else shared_images(data.train_images, data.test_images)
-    if shared:
-        notice(
-            f"{data.name}: {shared} of {counted(len(data.test_labels), 'test image')} are among the "
-            "training images, to the pixel: the accuracy counts them as new ones"
-        )
 
 
 def _schedule(name: str, rate: float, steps: int) -> Schedule:
