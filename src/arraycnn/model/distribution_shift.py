@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,9 +12,6 @@ from arraycnn.data.image_source import ImageSource, part
 from arraycnn.data.pixel_rules import doubt_of_bits
 from arraycnn.data.polarity import Background, background
 from arraycnn.training.batch_size import images_at_once
-
-if TYPE_CHECKING:
-    from arraycnn.model.model import Model
 
 _LOOKED_AT = 256
 _AT_A_TIME = 16
@@ -74,17 +71,29 @@ def check_pixels(value: Any) -> PixelStatistics | None:
     return found
 
 
+class Trained(Protocol):
+    """What is asked of a model: what it knows of the images and labels that it was trained on."""
+
+    background: Background | None
+    pixels: PixelStatistics | None
+    classes: int
+    class_names: tuple[str, ...] | None
+
+    @property
+    def steps_done(self) -> int: ...
+
+
 _NUMBERS = ("mean", "std", "low", "high")
 
 
-def look_of(model: "Model", x: ImageSource) -> tuple[Background | None, PixelStatistics | None]:
+def look_of(model: "Trained", x: ImageSource) -> tuple[Background | None, PixelStatistics | None]:
     """What ``model`` keeps of the look of its training images: that of the first set, else of ``x``."""
     return model.background or background(x), model.pixels or pixel_statistics(x)
 
 
 def tell_strange(
     who: str,
-    model: "Model",
+    model: "Trained",
     say: Callable[[str, str], None],
     x: ImageSource,
     y: ImageSource | None = None,

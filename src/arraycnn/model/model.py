@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
-from operator import is_not
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from arraycnn.backends import Backend, get_backend
 from arraycnn.backends.backend import on_its_device
 from arraycnn.callbacks.callback import Callback
-from arraycnn.data.image_source import ImageSource
 from arraycnn.data.polarity import Background
 from arraycnn.errors import InvalidValueError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.layers import Layer
 from arraycnn.losses import Loss
-from arraycnn.model.averaged_inference import averaged
 from arraycnn.model.distribution_shift import PixelStatistics, look_of, tell_strange
-from arraycnn.model.image_inputs import ImageForm, SaidOnce, takes_bytes
+from arraycnn.model.image_inputs import SaidOnce
 from arraycnn.model.inputs import (
-    Intake,
     check_class_names,
     check_input_shape,
     check_loss,
@@ -33,16 +29,15 @@ from arraycnn.model.inputs import (
     check_output,
     check_seed,
 )
-from arraycnn.model.standing import Standing, Stands, standing_at, with_standing
+from arraycnn.model.measuring import Measures
+from arraycnn.model.standing import Standing, standing_at, with_standing
 from arraycnn.model.summary import Described
-from arraycnn.ops import Array
 from arraycnn.optimizers import SGD, Optimizer, learning_rates
 from arraycnn.setting_checks import check_count
 from arraycnn.storage.model_file import read_model, read_training, write_model
 from arraycnn.training.batch_order import BatchOrder
-from arraycnn.training.batch_stream import BatchStream, StreamedTraining, check_iterable
-from arraycnn.training.evaluation import mean_metrics
-from arraycnn.training.history import History, Metrics
+from arraycnn.training.batch_stream import BatchStream, StreamedTraining
+from arraycnn.training.history import History
 from arraycnn.training.loop import Fitting
 from arraycnn.training.machine_failures import GuardedTraining, failures_in_words
 from arraycnn.training.state import TrainingState, describe_loss, describe_optimizer, resumed
@@ -50,11 +45,10 @@ from arraycnn.training.step import CROSS_ENTROPY, Carry
 from arraycnn.tree import Tree, flatten, map_leaves, with_leaves
 
 _INITIAL = 2**32 - 1
-Progress: TypeAlias = Callable[[int], None] | None
 _log = logging.getLogger("arraycnn")
 
 
-class Model(Stands, Described):
+class Model(Measures, Described):
     """A network, its parameters and the backend they live on.
 
     Parameters
@@ -269,46 +263,6 @@ class Model(Stands, Described):
             self.standing = replace(self.standing, unfinished=None)
         return fitting.history
 
-    @on_its_device
-    def evaluate(
-        self,
-        images: Any,
-        labels: Any = None,
-        progress: Progress = None,
-        class_names: Sequence[str] | None = None,
-        augment: int = 0,
-    ) -> Metrics:
-        """Mean loss in nats and accuracy on ``images`` and ``labels``, as `fit` takes them.
-
-        Of another loss than `SoftmaxCrossEntropy`, the mean of it and what its kind measures.
-        Without ``labels``, on an iterable of (images, labels), iterated once. ``progress`` is called
-        with the number of images done, batch after batch. Where the data number their classes in
-        another way, ``class_names`` has the names in their order: classes are matched with those of
-        the model by name, and DataError is raised for one that it lacks. ``augment`` is `predict`'s.
-        """
-        with failures_in_words(self.backend):
-            intake = self.intake.numbered_by(class_names)
-            if labels is None:
-                check_iterable(images)
-                return self._sums(map(intake.batches(), images), augment)
-            pair = intake.pair(images, labels)
-            tell_strange("evaluate", self, self._say, *pair)
-            return self._measure(pair, progress, augment)
-
-    @on_its_device
-    def predict(self, images: Any, progress: Progress = None, augment: int = 0) -> np.ndarray:
-        """Probabilities of the classes: NumPy, (N, classes), each row adding up to 1.
-
-        Of a `MultiLabelLoss` probabilities of single labels, of a `RegressionLoss` the outputs.
-        ``progress`` is called with the number of images done, batch after batch. With ``augment``, the
-        mean over each image and so many copies (`arraycnn.model.averaged_inference`).
-        """
-        with failures_in_words(self.backend):
-            x = self.intake.images(images)
-            tell_strange("predict", self, self._say, x)
-            plan, placed = self._inference_plan(augment), self.intake.placed(x, progress)
-            return np.concatenate([plan.predict(batch) for _, batch in placed])
-
     def save(self, path: str | Path, training: TrainingState | None = None) -> None:
         """Write network, parameters and state to one .npz file, atomically.
 
@@ -364,36 +318,6 @@ class Model(Stands, Described):
 
     def _copies(self, tree: Tree) -> dict[str, np.ndarray]:
         return {name: np.array(self.backend.to_numpy(leaf)) for name, leaf in flatten(tree).items()}
-
-    @property
-    def intake(self) -> Intake:
-        """What brings images and labels into the form that this model takes."""
-        form = ImageForm(self.input_shape, self.dtype, takes_bytes(self.network))
-        known = self.classes, self.class_names, self._say, self.loss, self.output_shape
-        return Intake(form, self.backend, *known)
-
-    def _inference_plan(self, augment: int = 0) -> InferencePlan:
-        """Kept as long as the parameters are the same: a plan may record its first calls."""
-        made_for = (self.backend, *self.trees)
-        known = self._inference
-        if known is None or any(map(is_not, known[0], made_for)):
-            if known is not None:
-                known[1].close()
-            how = self.dtype, self.loss
-            plan = self.backend.inference_plan(self.network, *made_for[1:], *how)
-            known = self._inference = made_for, plan
-        return averaged(known[1], self.network, self.backend, self.loss, self.seed, augment)
-
-    def _measure(
-        self, held_out: tuple[ImageSource, ImageSource], progress: Progress = None, augment: int = 0
-    ) -> Metrics:
-        x, y = held_out
-        placed, labels = self.intake.placed(x, progress), self.intake.placed_labels
-        return self._sums(((images, labels(y, where)) for where, images in placed), augment)
-
-    def _sums(self, batches: Iterable[tuple[Array, Array]], augment: int = 0) -> Metrics:
-        plan = self._inference_plan(augment)
-        return mean_metrics(plan, batches, self.backend.asarray, self.loss)
 
     def _follow(self, training: TrainingState) -> None:
         self.standing = standing_at(training)
