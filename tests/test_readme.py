@@ -51,9 +51,7 @@ def test_the_python_example_runs(tmp_path):
     assert (tmp_path / "digits.npz").is_file()
 
 
-def test_the_examples_of_going_on_and_of_augmentation_run(tmp_path):
-    example, augmented = blocks("py")
-    prelude = """
+ON_DIGITS = """
 import arraycnn as cnn
 from arraycnn.data import load_dataset
 data = load_dataset("digits")
@@ -61,8 +59,21 @@ images, labels = data.train_images, data.train_labels
 held_out = data.test_images, data.test_labels
 network = cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(10))
 """
+
+
+def test_the_examples_of_training_run(tmp_path):
+    examples = "".join(blocks("py", DOCS[ROOT / "docs" / "TRAINING.md"]))
+    script = f"{ON_DIGITS}model = cnn.Model(network, (8, 8))\n{examples}print(model.epochs_done)"
+    result = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert int(result.stdout) > 0
+
+
+def test_the_examples_of_going_on_and_of_augmentation_run(tmp_path):
+    example, augmented = blocks("py", DOCS[ROOT / "docs" / "GUIDE.md"])
     train = "cnn.Model(augmented, (8, 8)).fit(images, labels, epochs=1)\n"
-    script = f"{prelude}{example}{augmented}{train}print(model.epochs_done)"
+    script = f"{ON_DIGITS}{example}{augmented}{train}print(model.epochs_done)"
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
     )

@@ -112,7 +112,7 @@ from arraycnn.losses import (
 from arraycnn.model.model import Model
 from arraycnn.model.new_head import with_head
 from arraycnn.moved_modules import serve_former_names as _serve_former_names
-from arraycnn.optimizers import NO_DECAY, SGD, Adam, AdamW, Group, Lion, ParameterGroups
+from arraycnn.optimizers import EMA, NO_DECAY, SGD, Adam, AdamW, Group, Lion, ParameterGroups
 from arraycnn.optimizers.schedules import Constant, Cosine, OneCycle, StepDecay
 from arraycnn.training.batch_stream import Batches
 from arraycnn.training.history import EpochRecord, History, Metrics, Progress
@@ -124,6 +124,7 @@ _serve_former_names()
 
 __all__ = [
     "ELU",
+    "EMA",
     "JAX",
     "NO_DECAY",
     "SGD",

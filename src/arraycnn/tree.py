@@ -65,3 +65,22 @@ def unflatten(arrays: dict[str, Any]) -> Tree:
             place = place.setdefault(branch, {})
         place[name] = array
     return tree
+
+
+def part_of(tree: Tree, has: Callable[[str], bool], prefix: str = "") -> Tree:
+    """The arrays of ``tree`` whose paths ``has`` approves, without branches that hold none."""
+    part: Tree = {}
+    for name, value in tree.items():
+        path = f"{prefix}{name}"
+        if not isinstance(value, dict):
+            if has(path):
+                part[name] = value
+        elif inner := part_of(value, has, f"{path}."):
+            part[name] = inner
+    return part
+
+
+def replaced(tree: Tree, part: Tree) -> Tree:
+    """``tree`` with the arrays of ``part``, each at its path in ``tree``."""
+    new = flatten(part)
+    return map_paths(lambda path, array: new.get(path, array), tree) if new else tree

@@ -60,6 +60,21 @@ def all_is_frozen(here: Here) -> None:
     _fit(Group("*", frozen=True), Group("2.bias", frozen=False))
 
 
+@follows(_GROUPS, "write {}(ParameterGroups({}, ...))")
+def groups_around_a_wrapper(here: Here) -> None:
+    group = Group("2.bias", frozen=True)
+    with here.refused():
+        ParameterGroups(cnn.EMA(cnn.SGD(0.1)), group)
+    making.model().fit(*making.some(), optimizer=cnn.EMA(ParameterGroups(cnn.SGD(0.1), group)))
+
+
+@follows("optimizers/wrapper.py", "write {}({}({}, ...), ...)")
+def a_wrapper_around_the_outermost(here: Here) -> None:
+    with here.refused():
+        cnn.EMA(cnn.EMA(cnn.SGD(0.1)))
+    making.model().fit(*making.some(), optimizer=cnn.EMA(cnn.SGD(0.1)))
+
+
 @follows(
     "model/new_head.py",
     "make a Model of Sequential(network, head), and give it the arrays by assign",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from arraycnn import (
+    EMA,
     SGD,
     Adam,
     AdamW,
@@ -35,6 +36,7 @@ from resume_cases import (
 
 OPTIMIZERS = [
     SGD(OneCycle(0.1)),
+    EMA(Adam(Cosine(0.01)), 0.9),
     SGD(0.1, momentum=0.9, nesterov=True),
     Adam(Cosine(0.01)),
     AdamW(OneCycle(0.01)),

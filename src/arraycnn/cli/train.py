@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from arraycnn.backends import Backend
-from arraycnn.cli import fine_tuning, losses, options
+from arraycnn.cli import fine_tuning, losses, options, training_kit
 from arraycnn.cli.fine_tuning import Tuning
 from arraycnn.cli.model_for_data import model_for
 from arraycnn.cli.networks import (
@@ -81,6 +81,7 @@ _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 @fine_tuning.freeze
 @fine_tuning.rate_scale
 @fine_tuning.no_decay
+@training_kit.ema
 @losses.label_smoothing
 @losses.class_weight
 @losses.top_k
@@ -232,6 +233,7 @@ def train(
         from_sha256=tuning.digest(resume),
     )
     rule = tuning.optimizer(make_optimizer(_schedule(schedule, learning_rate, steps)), model)
+    rule = training_kit.around(rule, tuned)
     training = None
     if resume is None:
         name = chosen.function if tuning.from_model is None else "tuned"

@@ -30,6 +30,7 @@ from arraycnn.model.inputs import (
     check_seed,
 )
 from arraycnn.model.measuring import Measures
+from arraycnn.model.placing import placed_tree
 from arraycnn.model.standing import Standing, standing_at, with_standing
 from arraycnn.model.summary import Described
 from arraycnn.optimizers import SGD, Optimizer, learning_rates
@@ -42,7 +43,7 @@ from arraycnn.training.loop import Fitting
 from arraycnn.training.machine_failures import GuardedTraining, failures_in_words
 from arraycnn.training.state import TrainingState, describe_loss, describe_optimizer, resumed
 from arraycnn.training.step import CROSS_ENTROPY, Carry
-from arraycnn.tree import Tree, flatten, map_leaves, with_leaves
+from arraycnn.tree import Tree, flatten, with_leaves
 
 _INITIAL = 2**32 - 1
 _log = logging.getLogger("arraycnn")
@@ -314,7 +315,7 @@ class Model(Measures, Described):
         return read_training(cls, path, backend, layers, losses)
 
     def _place(self, tree: Tree) -> Tree:
-        return map_leaves(lambda leaf: self.backend.asarray(leaf.astype(self.dtype)), tree)
+        return placed_tree(tree, self.dtype, self.backend)
 
     def _copies(self, tree: Tree) -> dict[str, np.ndarray]:
         return {name: np.array(self.backend.to_numpy(leaf)) for name, leaf in flatten(tree).items()}

@@ -6,6 +6,7 @@ import numpy as np
 
 from arraycnn.backends.backend import Backend
 from arraycnn.data.image_source import ArraySource, ImageSource
+from arraycnn.tree import Tree, map_leaves
 
 
 class LeftOnHost(ImageSource):
@@ -32,6 +33,15 @@ def placed(array: np.ndarray, dtype: Any, backend: Backend) -> ImageSource:
         return LeftOnHost(array, dtype)
     # On the host, since no other library has every dtype of NumPy.
     return ArraySource(backend.asarray(converted(array, dtype)), backend.to_numpy)
+
+
+def placed_tree(tree: Tree, dtype: str, backend: Backend) -> Tree:
+    """NumPy's arrays in ``dtype`` on the backend; arrays that lie there already are themselves."""
+
+    def place(leaf: Any) -> Any:
+        return backend.asarray(leaf.astype(dtype) if isinstance(leaf, np.ndarray) else leaf)
+
+    return map_leaves(place, tree)
 
 
 def converted(array: np.ndarray, dtype: Any) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from arraycnn.optimizers.evaluated import evaluated
 from arraycnn.training.state import TrainingState
 from arraycnn.tree import Tree
 
@@ -18,6 +19,7 @@ class Standing:
     Attributes
     ----------
     params, state : tree of arrays, on the backend
+        What is evaluated (`arraycnn.optimizers.evaluated`): ``unfinished`` has what is trained.
     epochs_done, steps_done : int
     unfinished : TrainingState or None
     """
@@ -31,7 +33,8 @@ class Standing:
 
 def standing_at(training: TrainingState) -> Standing:
     """Where a model is whose training stands there."""
-    params, state, _ = training.carry
+    trained, state, optimizer_state = training.carry
+    params = evaluated(trained, optimizer_state)
     return Standing(params, state, training.epochs_done, training.steps_done, training)
 
 

@@ -5,21 +5,29 @@ learning_rate)`` gives new parameters and state. Whatever changes from step to s
 """
 
 from arraycnn.optimizers.adam import Adam, AdamW
+from arraycnn.optimizers.ema import EMA
 from arraycnn.optimizers.lion import Lion
-from arraycnn.optimizers.optimizer import Optimizer, learning_rates, paired, zeros_like
+from arraycnn.optimizers.optimizer import (
+    Optimizer,
+    frozen_paths,
+    learning_rates,
+    paired,
+    zeros_like,
+)
 from arraycnn.optimizers.parameter_groups import (
     NO_DECAY,
     Group,
     ParameterGroups,
-    frozen_paths,
     rule_of,
 )
 from arraycnn.optimizers.sgd import SGD
+from arraycnn.optimizers.wrapper import Wrapper
 
 OPTIMIZERS = (SGD, Adam, AdamW, Lion)
-"""Those of this library."""
+"""Those of this library that compute updates; a `Wrapper` changes those of another one."""
 
 __all__ = [
+    "EMA",
     "NO_DECAY",
     "OPTIMIZERS",
     "SGD",
@@ -29,6 +37,7 @@ __all__ = [
     "Lion",
     "Optimizer",
     "ParameterGroups",
+    "Wrapper",
     "frozen_paths",
     "learning_rates",
     "paired",

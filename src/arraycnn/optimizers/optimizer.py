@@ -8,7 +8,7 @@ from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import Array, Kernels
 from arraycnn.optimizers.schedules import Constant, Schedule, check_learning_rate
 from arraycnn.setting_checks import check_number
-from arraycnn.tree import Tree, leaves, with_leaves
+from arraycnn.tree import Tree, leaves, part_of, with_leaves
 
 
 class Optimizer(Protocol):
@@ -18,7 +18,11 @@ class Optimizer(Protocol):
     def learning_rate(self) -> float | Schedule: ...
 
     def init(self, params: Tree) -> Tree:
-        """The state before the first step, float64 NumPy arrays, for params of any library."""
+        """The state before the first step, for params of any library.
+
+        Float64 NumPy arrays, or arrays of ``params`` themselves. What lies under
+        `arraycnn.optimizers.evaluated.EVALUATED` is evaluated instead of the parameters.
+        """
 
     def update(
         self, ops: Kernels, params: Tree, gradients: Tree, state: Tree, learning_rate: Array
@@ -42,6 +46,18 @@ def learning_rates(optimizer: Optimizer, first: int, count: int, total: int) -> 
         )
         raise InvalidValueError(message)
     return table
+
+
+def frozen_paths(optimizer: Optimizer, params: Tree) -> frozenset[str]:
+    """The paths of the parameters that ``optimizer`` leaves as they are: most optimizers none."""
+    tell = getattr(optimizer, "frozen_paths", None)
+    return frozenset() if tell is None else tell(params)
+
+
+def trained_part(optimizer: Optimizer, params: Tree) -> Tree:
+    """The parameters that ``optimizer`` changes, by their paths."""
+    frozen = frozen_paths(optimizer, params)
+    return part_of(params, lambda path: path not in frozen)
 
 
 def leaves_as(params: Tree, tree: Tree) -> list[Array]:

@@ -1,6 +1,5 @@
 """Parameter groups: parameters chosen by their paths are frozen, or have settings of their own."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -10,8 +9,9 @@ from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import Array, Kernels
 from arraycnn.optimizers.optimizer import Optimizer
 from arraycnn.optimizers.schedules import Schedule
+from arraycnn.optimizers.wrapper import Wrapper
 from arraycnn.setting_checks import check_number
-from arraycnn.tree import Tree, flatten, map_paths
+from arraycnn.tree import Tree, flatten, map_paths, part_of
 
 _MOST_NAMED = 40
 """Paths that an error lists."""
@@ -121,6 +121,13 @@ class ParameterGroups:
                 f"{optimizer!r}"
             )
             raise InvalidTypeError(message)
+        if isinstance(optimizer, Wrapper):
+            kind = type(optimizer).__name__
+            message = (
+                f"ParameterGroups: must be given the optimizer itself, got {optimizer!r}; "
+                f"write {kind}(ParameterGroups({rule_of(optimizer)!r}, ...))"
+            )
+            raise InvalidTypeError(message)
         for group in groups:
             if not isinstance(group, Group):
                 message = (
@@ -199,15 +206,11 @@ class ParameterGroups:
         return replace(self.optimizer, weight_decay=way.weight_decay)  # type: ignore[type-var]
 
 
-def frozen_paths(optimizer: Optimizer, params: Tree) -> frozenset[str]:
-    """The paths of the parameters that ``optimizer`` leaves as they are: most optimizers none."""
-    tell = getattr(optimizer, "frozen_paths", None)
-    return frozenset() if tell is None else tell(params)
-
-
 def rule_of(optimizer: Optimizer) -> Optimizer:
-    """What computes the updates: of parameter groups, their optimizer."""
-    return optimizer.optimizer if isinstance(optimizer, ParameterGroups) else optimizer
+    """What computes the updates: of parameter groups, and of what wraps an optimizer, that one."""
+    while isinstance(optimizer, ParameterGroups | Wrapper):
+        optimizer = optimizer.optimizer
+    return optimizer
 
 
 class _Way(NamedTuple):
@@ -240,19 +243,6 @@ def _ways(groups: tuple[Group, ...], forms: _Forms) -> dict[str, _Way]:
                 )
         ways[path] = way
     return ways
-
-
-def part_of(tree: Tree, has: Callable[[str], bool], prefix: str = "") -> Tree:
-    """The arrays of ``tree`` whose paths ``has`` approves, without branches that hold none."""
-    part: Tree = {}
-    for name, value in tree.items():
-        path = f"{prefix}{name}"
-        if not isinstance(value, dict):
-            if has(path):
-                part[name] = value
-        elif inner := part_of(value, has, f"{path}."):
-            part[name] = inner
-    return part
 
 
 def _listed(paths: list[str]) -> str:

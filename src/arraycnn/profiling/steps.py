@@ -10,13 +10,13 @@ import numpy as np
 from arraycnn.backends import NumPy
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.model.model import Model
+from arraycnn.model.placing import placed_tree
 from arraycnn.ops import Array
 from arraycnn.ops.clock import Clock
 from arraycnn.optimizers import Optimizer
 from arraycnn.profiling.parts import Clocked
 from arraycnn.training.machine_failures import GuardedTraining
 from arraycnn.training.step import Carry
-from arraycnn.tree import map_leaves
 
 _BATCHES = 4
 """Of which a data set consists that steps take their images from."""
@@ -57,7 +57,7 @@ class Steps:
         form = model.seed, model.dtype, None, model.loss
         self._task = Task(model.network, optimizer, place(images), place(labels), *form)
         params, state = model.trees
-        moments = map_leaves(lambda a: place(a.astype(model.dtype)), optimizer.init(params))
+        moments = placed_tree(optimizer.init(params), model.dtype, model.backend)
         self._carry = Carry(params, state, moments)
         self._plans: list[TrainingPlan | InferencePlan] = []
 

@@ -19,6 +19,7 @@ from arraycnn.losses.config import loss_from_config, loss_to_config
 from arraycnn.model.distribution_shift import check_pixels
 from arraycnn.model.inputs import check_input_shape
 from arraycnn.model.standing import Standing, standing_at
+from arraycnn.optimizers.evaluated import Apart, put_together, taken_apart
 from arraycnn.setting_checks import check_count
 from arraycnn.storage.checkpoint import LOSS_VERSION, read_checkpoint, take_tree, write_checkpoint
 from arraycnn.storage.provenance import versions
@@ -29,7 +30,8 @@ from arraycnn.tree import flatten, unflatten
 if TYPE_CHECKING:
     from arraycnn.model.model import Model
 
-_OPTIMIZER = "optimizer"
+_OPTIMIZER, _TRAINED = "optimizer", "trained"
+"""Kinds of a training's arrays; a file's params are those that are evaluated."""
 _log = logging.getLogger("arraycnn")
 
 
@@ -63,10 +65,14 @@ def model_header(
 def write_model(model: Model, path: str | Path, training: TrainingState | None) -> None:
     """Write ``model``, or what it was at ``training``, to a file; see `Model.save`."""
     at = model.standing if training is None else standing_at(training)
-    carry = Carry(at.params, at.state, {}) if training is None else training.carry
+    apart = Apart({}, {})
+    if training is not None:
+        apart = taken_apart(training.carry.params, training.carry.optimizer_state)
+    trees = {"params": at.params, "state": at.state, _OPTIMIZER: apart.optimizer_state}
+    trees[_TRAINED] = apart.trained
     arrays = {
         f"{kind}/{name}": np.asarray(model.backend.to_numpy(array), order="C")
-        for kind, tree in zip(("params", "state", _OPTIMIZER), carry, strict=True)
+        for kind, tree in trees.items()
         for name, array in sorted(flatten(tree).items())
     }
     write_checkpoint(path, model_header(model, at, training), arrays)
@@ -79,7 +85,7 @@ def read_model(
     layers: Iterable[type],
     losses: Iterable[type] = (),
 ) -> tuple[Model, dict[str, Any], dict[str, np.ndarray]]:
-    """(model, header, the optimizer's arrays) of a file; see `Model.load`."""
+    """(model, header, the arrays of its training by kind and name) of a file; see `Model.load`."""
     chosen = get_backend(backend)
     header, arrays = read_checkpoint(path)
     numbers = sum(array.size for array in arrays.values())
@@ -91,12 +97,12 @@ def read_model(
         for kind, tree in zip(("params", "state"), model.trees, strict=True)
     ]
     model.assign(*found)
-    kind = f"{_OPTIMIZER}/" if "training" in header else "none/"
-    if surplus := [name for name in arrays if not name.startswith(kind)]:
+    kinds = (f"{_OPTIMIZER}/", f"{_TRAINED}/") if "training" in header else ()
+    if surplus := [name for name in arrays if not name.startswith(kinds)]:
         names = one_line(", ".join(surplus))
         message = f"model file {path}: has arrays its network does not have: {names}"
         raise CheckpointError(message)
-    return model, header, {name.removeprefix(kind): a for name, a in arrays.items()}
+    return model, header, arrays
 
 
 def read_training(
@@ -111,12 +117,23 @@ def read_training(
     _tell_other_versions(path, header.get("versions"))
     for name, array in arrays.items():
         if array.dtype != model.dtype:
+            message = f"model file {path}: {name} must be {model.dtype}, got {array.dtype}"
+            raise CheckpointError(message)
+    params, state = model.trees
+    known = {n: tuple(array.shape) for n, array in flatten(params).items()}
+    trees: dict[str, dict[str, Any]] = {_OPTIMIZER: {}, _TRAINED: {}}
+    for place, array in arrays.items():
+        kind, _, name = place.partition("/")
+        if kind == _TRAINED and known.get(name) != array.shape:
             message = (
-                f"model file {path}: {_OPTIMIZER}/{name} must be {model.dtype}, got {array.dtype}"
+                f"model file {path}: {place} must be of a parameter of its network, and of its "
+                f"shape, got shape {array.shape}"
             )
             raise CheckpointError(message)
-    optimizer_state = unflatten({n: model.backend.asarray(a) for n, a in arrays.items()})
-    carry = Carry(*model.trees, optimizer_state)
+        trees[kind][name] = model.backend.asarray(array)
+    apart = Apart(*map(unflatten, trees.values()))
+    trained, optimizer_state = put_together(params, apart)
+    carry = Carry(trained, state, optimizer_state)
     return model, training_from_header(path, header, model, carry)
 
 
