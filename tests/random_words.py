@@ -2,6 +2,7 @@
 
 import math
 import zlib
+from functools import cache
 
 SEED, STEP, FIRST_INDEX = 0x0123456789ABCDEF, 7, 100
 
@@ -22,6 +23,7 @@ def threefry_by_integers(key, counter, rounds):
     return x, y
 
 
+@cache  # a Python loop for each word, and every engine is asked for the same ones
 def words_by_integers(seed, step, path, index, count):
     """The documented words of one image: those of all first outputs, then of all second ones."""
     layer = zlib.crc32("/".join(path).encode())
