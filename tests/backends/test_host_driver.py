@@ -198,6 +198,18 @@ def test_a_stream_waits_for_no_other_but_by_an_event(doubled, is_lazy):
         first.synchronize()
 
 
+def test_to_drop_a_stream_is_not_to_wait_for_it(doubled, is_lazy):
+    stream, other = (cupy.cuda.Stream(non_blocking=True) for _ in range(2))
+    x = cupy.ones(5, "float32")
+    cupy.cuda.Stream.null.synchronize()
+    with stream:
+        doubled(x)
+    del stream
+    assert x.get(stream=other).tolist() == [1.0 if is_lazy else 2.0] * 5
+    cupy.cuda.Device().synchronize()
+    assert x.get().tolist() == [2.0] * 5
+
+
 def test_the_legacy_stream_and_blocking_ones_wait_for_each_other(doubled):
     stream = cupy.cuda.Stream()
     x = cupy.ones(5, "float32")

@@ -14,6 +14,7 @@ std::vector<std::string> faults;
 thread_local int current_device = 0;
 std::map<size_t, Block> memory;
 std::set<Stream*> streams;
+std::set<Stream*> destroyed;
 std::set<Event*> events;
 std::set<Graph*> executables;
 std::vector<std::string> last_graph;

@@ -77,7 +77,6 @@ enum CaptureMode { GLOBAL, THREAD_LOCAL, RELAXED };
 struct Stream {
     bool blocking = true;  // waits for the legacy stream, and that for it
     int device = 0;
-    bool destroyed = false;
     std::deque<std::function<void()>> queue;
     long long added = 0, done = 0;
     std::unique_ptr<Graph> capture;
@@ -97,6 +96,7 @@ struct Event {
 };
 
 extern std::set<Stream*> streams;  // without the legacy ones
+extern std::set<Stream*> destroyed;  // of which some may have work to do
 extern std::set<Event*> events;
 extern std::set<Graph*> executables;
 extern std::vector<std::string> last_graph;  // the nodes of the graph that was instantiated last
@@ -108,6 +108,7 @@ bool is_capturing();                       // any stream
 void work_off(Stream* stream, long long until);
 void finish(Stream* stream);
 void finish_device(int device);
+void finish_destroyed(int device, bool only_blocking);
 Error add(Stream* stream, Node node);      // to its queue, or to the graph that it captures
 
 // Errors for what must not be done while a stream is captured, which is invalid from then on.

@@ -41,7 +41,17 @@ void finish(Stream* stream) { work_off(stream, stream->added); }
 void finish_device(int device) {
     for (Stream* stream : streams)
         if (stream->device == device) finish(stream);
+    finish_destroyed(device, false);
     finish(legacy_of(device));
+}
+
+void finish_destroyed(int device, bool only_blocking) {
+    for (auto next = destroyed.begin(); next != destroyed.end();) {
+        Stream* stream = *next++;
+        if (stream->device != device || (only_blocking && !stream->blocking)) continue;
+        finish(stream);
+        destroyed.erase(stream);
+    }
 }
 
 static void put(Stream* stream, std::function<void()> work) {
@@ -65,6 +75,7 @@ Error add(Stream* stream, Node node) {
             }
             finish(other);
         }
+        finish_destroyed(stream->device, true);
     } else if (stream->blocking) {
         finish(legacy_of(stream->device));
     }
@@ -112,8 +123,8 @@ API Error cudaStreamDestroy(void* handle) {
     Call call("cudaStreamDestroy");
     Stream* stream = stream_of(handle);
     if (!stream || is_legacy(stream)) return no_stream("cudaStreamDestroy");
-    finish(stream);
-    streams.erase(stream);  // and is kept, since events may still point to it
+    streams.erase(stream);  // which waits for nothing: it still works, and events may point to it
+    destroyed.insert(stream);
     return SUCCESS;
 }
 
@@ -131,9 +142,11 @@ API Error cudaStreamSynchronize(void* handle) {
     Stream* stream = stream_of(handle);
     if (!stream) return no_stream("cudaStreamSynchronize");
     if (Error error = refused_in_capture(stream, "cudaStreamSynchronize")) return error;
-    if (is_legacy(stream))
+    if (is_legacy(stream)) {
         for (Stream* other : streams)
             if (other->blocking && other->device == stream->device && !other->capture) finish(other);
+        finish_destroyed(stream->device, true);
+    }
     finish(stream);
     return told();
 }

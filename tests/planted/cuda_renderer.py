@@ -13,6 +13,7 @@ KERNELS_AND_STEPS = f"{_WALKS} program/test_program_cuda.py -k 'not random and n
 MEMORY = "--host-driver=lazy backends/test_host_driver_memory.py -k 'names_a_batch or take_what'"
 EPILOGUES = "program/test_program_cuda_epilogues.py"
 
+ROWS = "program/test_program_cuda_rows.py"
 PARTS = "program/test_program_cuda_sums.py"
 NODES = (
     "program/test_program_cuda_kernels.py program/test_program_cuda_epilogues.py "
@@ -104,5 +105,21 @@ FAULTS = [
     (f"{_CUDA}/loop_text.py", "lines.indices(\"place_\", after.kept", "lines.indices(\"0\", after.kept", PARTS),
     (f"{_CUDA}/walk.py", "return 1, rows", "return 1, rows - 1", PARTS),
     (f"{_CUDA}/launches.py", "where |= one.held", "pass", PARTS),
+    (f"{_CUDA}/rows.py", "if self.written & after.across or self.across & after.written:", "if self.across & after.written:", ROWS),
+    (f"{_CUDA}/rows.py", "if self.written & after.across or self.across & after.written:", "if self.written & after.across:", ROWS),
+    (f"{_CUDA}/rows.py", "return not self.totals & (", "return not frozenset() & (", ROWS),
+    (f"{_CUDA}/rows.py", "and not any(depend(step, other, schedule) for other in others)", "and True", ROWS),
+    (f"{_CUDA}/rows.py", "access.strides[0] == share and last", "last", ROWS),
+    (f"{_CUDA}/rows.py", "== share and last < share", "== share", ROWS),
+    (f"{_CUDA}/rows.py", "last = access.offset + sum(", "last = sum(", ROWS),
+    (f"{_CUDA}/rows.py", "if few or any(step in rest for step in group.beside):", "if few:", ROWS),
+    (f"{_CUDA}/loop_text.py", "const Index begin = (Index)block * (Index){share};", "const Index begin = (Index)block;", ROWS),
+    (f"{_CUDA}/loop_text.py", "smaller(begin + (Index){share}, (Index){kept})", "begin + (Index){share}", ROWS),
+    (f"{_CUDA}/loop_text.py", "split = (Index)block, first = split * (Index){share};", "split = (Index)block, first = 0;", ROWS),
+    (f"{_CUDA}/loop_text.py", "{begin or 0} + tile * ACROSS", "tile * ACROSS", ROWS),
+    (f"{_CUDA}/kernel_text.py", "            if number:\n                self._lines.append(\"__syncthreads();\")\n            self._call(step, LoopText.in_rows", "            self._call(step, LoopText.in_rows", ROWS),
+    (f"{_CUDA}/kernel_text.py", "return -(-walk.roots[0].space[0] // walk.rows)", "return walk.roots[0].space[0] // walk.rows", ROWS),
+    (f"{_CUDA}/walk.py", "return -(-self.roots[0].space[0] // self.rows), self.reduced_at_once", "return self.roots[0].space[0] // self.rows, self.reduced_at_once", ROWS),
+    (f"{_CUDA}/walk.py", "present, apart=rows > 0)", "present)", ROWS),
     ("ops/cuda/tiles.py", "return Result(y, dbias, late.epilogue, in_parts)", "return Result(y, dbias, late.epilogue)", NODES),
 ]  # fmt: skip

@@ -39,6 +39,8 @@ class Group:
         The head or call.
     beside : list of Step
         Loops that share the grid.
+    rows : list of Step
+        Loops that each block runs, one after the other, on rows of its own: instead of ``beside``.
     following : list of Step
         Loops for one block, after all of these.
     covered : list of Step
@@ -49,13 +51,14 @@ class Group:
 
     alone: Step | None = None
     beside: list[Step] = field(default_factory=list)
+    rows: list[Step] = field(default_factory=list)
     following: list[Step] = field(default_factory=list)
     covered: list[Step] = field(default_factory=list)
     epilogue: Step | None = None
 
     @property
     def loops(self) -> list[Step]:
-        return self.beside + self.following
+        return self.beside + self.rows + self.following
 
     @property
     def steps(self) -> list[Step]:

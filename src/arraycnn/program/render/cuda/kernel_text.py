@@ -14,6 +14,7 @@ from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.cuda.grouping import Group
 from arraycnn.program.render.cuda.loop_text import LoopText, parts_of
 from arraycnn.program.render.cuda.parameters import Parameters, Value
+from arraycnn.program.render.cuda.rows import rows_of_block
 from arraycnn.program.render.cuda.sums import SumRoot
 from arraycnn.program.render.cuda.walk import Walk, walked
 
@@ -60,9 +61,10 @@ def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
     known = {node for step in group.loops for node in (*step.reads, *step.writes)}
     written = {node for node in known if schedule.place_of(node) in writes}
     held = set(schedule.held) | known  # of parts that wait, the schedule knows nothing
+    rows = rows_of_block(group.rows) if group.rows else 0
     walks = {
         step: replace(
-            walked(step.roots, held - step.recomputed, wide),
+            walked(step.roots, held - step.recomputed, wide, rows if step in group.rows else 0),
             sharing=max(1, len(group.beside)),
             whole=any(isinstance(root, SumRoot) for root in step.roots),
         )
@@ -71,10 +73,10 @@ def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
     body = _Body(
         walks,
         written,
-        THREADS if group.beside else THREADS_ALONE,
+        THREADS if group.beside or group.rows else THREADS_ALONE,
         schedule.place_of,
     )
-    blocks = body.add_beside(group.beside)
+    blocks = body.add_rows(group.rows) if group.rows else body.add_beside(group.beside)
     body.add_following(group)
     return KernelText(
         *body.text(), blocks, body.threads, tuple(body.parameters.values), _aligned(walks.values())
@@ -115,10 +117,20 @@ class _Body:
                 self._lines.append(f"block -= {own};")
         return sum(counts) or 1
 
+    def add_rows(self, steps: list[Step]) -> int:
+        """Loops that each block runs on rows of its own; how many blocks there are."""
+        for number, step in enumerate(steps):
+            if number:
+                self._lines.append("__syncthreads();")
+            self._call(step, LoopText.in_rows, "blockIdx.x", "gridDim.x")
+        walk = self._walks[steps[0]]
+        return -(-walk.roots[0].space[0] // walk.rows)
+
     def add_following(self, group: Group) -> None:
         """What the last block does: sums of blocks, and the loops that follow."""
-        reducing = [step for step in group.beside if self._walks[step].reductions]
-        if reducing or (group.beside and group.following):
+        on_grid = group.beside or group.rows
+        reducing = [step for step in on_grid if self._is_shared(step)]
+        if reducing or (on_grid and group.following):
             parts = [part.bytes for step in reducing for part in self._parts[step].values()]
             waits = self.parameters.whole(int(bool(group.following) or any(parts)))
             counter = self.parameters.counter()
@@ -129,6 +141,11 @@ class _Body:
             if number or reducing:
                 self._lines.append("__syncthreads();")
             self._call(step, LoopText.in_block, "0", "1")
+
+    def _is_shared(self, step: Step) -> bool:
+        """Whether blocks may leave parts of what a loop reduces."""
+        walk = self._walks[step]
+        return bool(walk.reductions) and (walk.first_is_reduced or not walk.rows)
 
     def text(self) -> tuple[str, str]:
         """The kernel's text and name."""

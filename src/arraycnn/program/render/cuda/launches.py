@@ -23,6 +23,7 @@ from arraycnn.program.render.cuda.grouping import MOST_PARAMETERS, Group, before
 from arraycnn.program.render.cuda.kernel_text import KernelText, kernel_text
 from arraycnn.program.render.cuda.parameters import Parts
 from arraycnn.program.render.cuda.pending import PendingSums, Summing, Waiting, summing
+from arraycnn.program.render.cuda.rows import with_rows
 from arraycnn.program.render.opaque_calls import calling
 
 
@@ -51,7 +52,8 @@ class CudaLaunches:
         self._schedule = schedule
         self._beforehand = beforehand(schedule)
         self._texts: dict[Group, dict[bool, KernelText]] = {}
-        found = with_epilogues(list(groups(schedule)), schedule)
+        joined = with_epilogues(list(groups(schedule)), schedule)
+        found = [with_rows(group, schedule) for group in joined]
         self._groups = [part for group in found for part in self._fitting(group)]
         copies = [
             Step(roots=[Root(place, base(node))], reads={base(node)}, writes=[place])

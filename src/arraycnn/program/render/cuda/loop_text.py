@@ -93,7 +93,8 @@ class LoopText:
         """The share of ``block`` among the ``blocks`` that work on the loop."""
         walk, whole = self._walk, self.parameters.whole
         if not self._reduced:
-            return self._writing("(Index)block", "(Index)blocks")
+            blocks = "(Index)blocks"
+            return self._writing(f"(Index)block * {self._at_once}", blocks, self._all_rows())
         splits, per = walk.splits(self._threads)
         tiles, share = whole(walk.tiles(self._threads)), whole(per)
         self._splits = whole(splits)
@@ -103,16 +104,29 @@ class LoopText:
             *self._reducing("first", f"first + (Index){share}"),
         ]
 
+    def in_rows(self) -> list[str]:
+        """What is to be done with the rows of ``block``."""
+        walk, whole = self._walk, self.parameters.whole
+        if walk.first_is_reduced:
+            splits, per = walk.splits(self._threads)
+            self._splits, share = whole(splits), whole(per)
+            lines = [f"const Index split = (Index)block, first = split * (Index){share};"]
+            return [*lines, *self._tiles("first", f"first + (Index){share}")]
+        share, kept = whole(walk.kept_at_once), whole(walk.kept_units)
+        lines = [
+            f"const Index begin = (Index)block * (Index){share};",
+            f"const Index end = smaller(begin + (Index){share}, (Index){kept});",
+        ]
+        if not self._reduced:
+            columns = walk.columns(self._threads)
+            return [*lines, *self._writing(f"begin / {columns}", "1", f"end / {columns}")]
+        return [*lines, *self._tiles("0", "units", "begin", "end")]
+
     def in_block(self) -> list[str]:
         """All of the loop by the threads of one block."""
         if not self._reduced:
-            return self._writing("(Index)0", "1")
-        tiles = self.parameters.whole(self._walk.tiles(self._threads))
-        return [
-            f"for (Index tile = 0; tile < (Index){tiles}; ++tile) {{",
-            *self._reducing("0", "units"),
-            "}",
-        ]
+            return self._writing("0", "1", self._all_rows())
+        return self._tiles("0", "units")
 
     def combining(self) -> list[str]:
         """What the blocks of `on_grid` have left, added up by one of them."""
@@ -131,12 +145,19 @@ class LoopText:
             ]
         return lines
 
-    def _writing(self, block: str, blocks: str) -> list[str]:
-        """Of a loop that only writes, the share of a block."""
+    @property
+    def _at_once(self) -> int:
+        """Rows of a loop that only writes of which a block writes all columns at once."""
+        return self._threads // self._walk.columns(self._threads)
+
+    def _all_rows(self) -> str:
+        rows = self._walk.kept_units // self._walk.columns(self._threads)
+        return f"(Index){self.parameters.whole(rows)}"
+
+    def _writing(self, begin: str, blocks: str, end: str) -> list[str]:
+        """Of a loop that only writes, the rows from ``begin`` on that one of ``blocks`` takes."""
         walk, threads = self._walk, self._threads
         columns = walk.columns(threads)
-        rows = walk.kept_units // columns
-        count = self.parameters.whole(rows)
         lines = [f"constexpr int LANES = {walk.lanes};"]
         if columns == 1:
             row, axes = "thread", walk.kept
@@ -144,29 +165,39 @@ class LoopText:
             row, axes = f"thread / {columns}", walk.kept[:-1]
             lines.append(f"const Index column = thread % {columns};")
             lines += self._lines.indices("column", walk.kept[-1:], "k")
-        at_once = threads // columns
-        first, step = f"{block} * {at_once} + {row}", f"{blocks} * {at_once}"
+        first, step = f"{begin} + {row}", f"{blocks} * {self._at_once}"
         return [
             *lines,
-            f"for (Index row = {first}; row < (Index){count}; row += {step}) {{",
+            f"for (Index row = {first}; row < {end}; row += {step}) {{",
             *self._lines.indices("row", axes, "i"),
             *self._lines.values(),
             *self._lines.writes(),
             "}",
         ]
 
-    def _reducing(self, first: str, last: str) -> list[str]:
+    def _tiles(self, first: str, last: str, begin: str = "", end: str = "") -> list[str]:
+        """One tile after the other, of all that are kept or of the units from ``begin`` to ``end``."""
+        tiles = self.parameters.whole(self._walk.tiles(self._threads))
+        return [
+            f"for (Index tile = 0; tile < (Index){tiles}; ++tile) {{",
+            *self._reducing(first, last, begin, end),
+            "}",
+        ]
+
+    def _reducing(self, first: str, last: str, begin: str = "", end: str = "") -> list[str]:
         """One tile of kept points."""
         walk, across = self._walk, self._walk.across(self._threads)
         ranks, along = self._threads // across, self._walk.last_is_reduced
-        kept = self.parameters.whole(walk.kept_units)
+        kept = end or f"(Index){self.parameters.whole(walk.kept_units)}"
+        place = "thread / RANKS" if along else "thread % ACROSS"
+        unit = f"{begin or 0} + tile * ACROSS + {place}"
         units = self.parameters.whole(walk.reduced_units)
         lines = [
             f"constexpr int LANES = {walk.lanes}, ACROSS = {across}, RANKS = {ranks};",
             f"const int rank = {'thread % RANKS' if along else 'thread / ACROSS'};",
             f"const Index units = (Index){units}, last = smaller(({last}), units);",
-            f"const Index unit = tile * ACROSS + {'thread / RANKS' if along else 'thread % ACROSS'};",
-            f"const bool works = unit < (Index){kept};",
+            f"const Index unit = {unit};",
+            f"const bool works = unit < {kept};",
         ]
         for one in self._reduced:
             state = f"s{one.root}"

@@ -75,7 +75,7 @@ def with_sums(
     is_kept : function
         Whether others than loops of the group need the sum of a node.
     """
-    beside, following, sums = list(group.beside), list(group.following), []
+    beside, following, sums = list(group.beside), [*group.rows, *group.following], []
     for node, total in totals.items():
         readers = [step for step in group.loops if node in step.reads]
         one = next(
@@ -91,7 +91,7 @@ def with_sums(
     if any(points(step) > SMALL for step in (*late, *following)):
         return None
     beside = [*sums, *(step for step in beside if step not in late)]
-    return replace(group, beside=beside, following=[*late, *following])
+    return replace(group, beside=beside, rows=[], following=[*late, *following])
 
 
 def _follows(
@@ -100,5 +100,5 @@ def _follows(
     if not may_follow(step, node, set(totals) - {node}, schedule):
         return False
     # Beside the others it runs before all that follow.
-    before = group.loops[: group.loops.index(step)] if step in group.following else group.beside
+    before = group.beside if step in group.beside else group.loops[: group.loops.index(step)]
     return not any(depend(step, other, schedule) for other in before if other is not step)

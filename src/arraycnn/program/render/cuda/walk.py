@@ -75,6 +75,9 @@ class Walk:
     whole : bool
         Whether a block takes all reduced points of its own: of parts there are few, and what the last
         block had to do for each of many sums would take longer.
+    rows : int
+        How many indices of the first axis a block takes, and all that there is to do with them; 0 where
+        blocks share the loop otherwise.
     """
 
     roots: tuple[Root, ...]
@@ -88,6 +91,7 @@ class Walk:
     varies: tuple[bool, ...]
     sharing: int = 1
     whole: bool = False
+    rows: int = 0
 
     @property
     def reductions(self) -> list[int]:
@@ -111,6 +115,23 @@ class Walk:
         return math.prod(self.roots[0].space)
 
     @property
+    def first_is_reduced(self) -> bool:
+        return any(0 in root.axes for root in self.roots)
+
+    @property
+    def kept_at_once(self) -> int:
+        """Kept units that a block has to do with."""
+        return self.kept_units if self.first_is_reduced else self._share(self.kept_units)
+
+    @property
+    def reduced_at_once(self) -> int:
+        return self._share(self.reduced_units) if self.first_is_reduced else self.reduced_units
+
+    def _share(self, units: int) -> int:
+        """Of ``rows`` indices of the first axis; all where there are none."""
+        return units * self.rows // self.roots[0].space[0] if self.rows else units
+
+    @property
     def is_wide(self) -> bool:
         """Whether any number could need more than 31 bits to be found."""
         read = [one.buffer.size for one in self.instructions if one.buffer is not None]
@@ -121,16 +142,18 @@ class Walk:
         if not self.last_is_reduced:
             last = self.kept[-1].size if self.kept else 1
             return min(_power_of_two(last), _MOST_SIDE_BY_SIDE)
-        most = _MOST_SIDE_BY_SIDE if self.kept_units >= 2 * _MOST_SIDE_BY_SIDE else threads
-        return threads // min(_power_of_two(self.reduced_units), most, threads)
+        most = _MOST_SIDE_BY_SIDE if self.kept_at_once >= 2 * _MOST_SIDE_BY_SIDE else threads
+        return threads // min(_power_of_two(self.reduced_at_once), most, threads)
 
     def tiles(self, threads: int) -> int:
-        return -(-self.kept_units // self.across(threads))
+        return -(-self.kept_at_once // self.across(threads))
 
     def splits(self, threads: int) -> tuple[int, int]:
         """(blocks that share the reduced points of a tile, how many of these each has)."""
         rows, tiles = self.reduced_units, self.tiles(threads)
-        if self.whole:
+        if self.rows and self.first_is_reduced:
+            return -(-self.roots[0].space[0] // self.rows), self.reduced_at_once
+        if self.whole or self.rows:
             return 1, rows
         ranks = threads // self.across(threads)
         wanted = max(1, min(_BLOCKS // (tiles * self.sharing), rows // (ranks * _LEAST_ROWS)))
@@ -151,8 +174,9 @@ class Walk:
         return max(1, min(-(-self.kept_units // threads), most))
 
 
-def walked(roots: list[Root], held: Set[Node], wide: bool) -> Walk:
-    """How the loop of ``roots`` is walked; with ``wide``, several points at once where that fits.
+def walked(roots: list[Root], held: Set[Node], wide: bool, rows: int = 0) -> Walk:
+    """How the loop of ``roots`` is walked; with ``wide``, several points at once where that fits, and
+    with ``rows`` as `Walk` has it.
 
     Raises UnsupportedError where its space is empty.
     """
@@ -165,7 +189,8 @@ def walked(roots: list[Root], held: Set[Node], wide: bool) -> Walk:
     axes = {axis for root in roots for axis in root.axes}
     targets = tuple(target_access(root) if root.op == "write" else None for root in roots)
     accesses = [one.access for one in instructions] + list(targets)
-    groups = collapsed(space, axes, [access for access in accesses if access is not None])
+    present = [access for access in accesses if access is not None]
+    groups = collapsed(space, axes, present, apart=rows > 0)
     lanes = _lanes(groups, instructions, roots, targets) if wide and groups else 1
     last = groups[-1] if groups else None
 
@@ -183,6 +208,7 @@ def walked(roots: list[Root], held: Set[Node], wide: bool) -> Walk:
         lanes=lanes,
         last_is_reduced=last is not None and last[0],
         varies=_varying(instructions, None if last is None else last[2]),
+        rows=rows,
     )
 
 
