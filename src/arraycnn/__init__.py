@@ -111,6 +111,7 @@ from arraycnn.losses import (
 )
 from arraycnn.model.model import Model
 from arraycnn.model.new_head import with_head
+from arraycnn.model.with_augmentation import with_augmentation
 from arraycnn.moved_modules import serve_former_names as _serve_former_names
 from arraycnn.optimizers import EMA, NO_DECAY, SGD, Adam, AdamW, Group, Lion, ParameterGroups
 from arraycnn.optimizers.schedules import Constant, Cosine, OneCycle, StepDecay
@@ -231,6 +232,7 @@ __all__ = [
     "available_backends",
     "get_backend",
     "softmax_cross_entropy",
+    "with_augmentation",
     "with_head",
 ]
 

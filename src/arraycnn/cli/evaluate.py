@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from arraycnn.backends import Backend
-from arraycnn.cli import options, user_code
+from arraycnn.cli import augmentation, options, user_code
 from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import counted, counting_bar, download_bar, notice, show, show_json
 from arraycnn.cli.tables import table
@@ -50,6 +50,7 @@ from arraycnn.training.batch_size import batches
     help="Which images to measure on.",
 )
 @options.top
+@augmentation.copies
 @click.option("--per-class", is_flag=True, help="Show the accuracy of each class.")
 @options.table_format
 @options.output
@@ -65,6 +66,7 @@ def evaluate(
     skip_damaged: bool,
     part: str,
     top: int | None,
+    augment: int,
     per_class: bool,
     table_format: str,
     output: Path | None,
@@ -110,7 +112,9 @@ def evaluate(
     with counting_bar("testing", total) as progress:
         done = 0
         for images, labels in chosen:
-            metrics = trained.evaluate(images, labels, partial(_count_on, progress, done))
+            metrics = trained.evaluate(
+                images, labels, partial(_count_on, progress, done), augment=augment
+            )
             done += len(labels)
             loss_sum += metrics.loss * len(labels)
             correct += (metrics.accuracy or 0.0) * len(labels)
@@ -128,7 +132,7 @@ def evaluate(
         "device": trained.backend.device_name,
     }
     if top is not None or per_class or output is not None:
-        result |= _details(trained, data, chosen, top, per_class, table_format, output)
+        result |= _details(trained, data, chosen, top, augment, per_class, table_format, output)
     if as_json:
         show_json(result)
         return
@@ -204,6 +208,7 @@ def _details(
     data: DataSet,
     chosen: list[tuple[Images, np.ndarray]],
     top: int | None,
+    augment: int,
     per_class: bool,
     table_format: str,
     output: Path | None,
@@ -214,9 +219,11 @@ def _details(
     among, confidence, number = 0, 0.0, 0
     with table(table_format if output else "text", output) as rows:
         for images, labels in chosen:
-            for part, held in batches(images, trained.input_shape):
+            # Copies go by an image's position among all, as they did for the accuracy.
+            whole = iter([(slice(None), images)]) if augment else None
+            for part, held in whole or batches(images, trained.input_shape):
                 expected = labels[part]
-                probabilities = trained.predict(held)
+                probabilities = trained.predict(held, augment=augment)
                 likely = np.argsort(-probabilities, axis=1, kind="stable")
                 right = likely[:, 0] == expected
                 np.add.at(counts, expected, 1)

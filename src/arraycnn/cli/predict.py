@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from arraycnn.backends import Backend
-from arraycnn.cli import options, pictures, user_code
+from arraycnn.cli import augmentation, options, pictures, user_code
 from arraycnn.cli.classifiers import load_classifier
 from arraycnn.cli.console import counted, counting_bar, notice
 from arraycnn.cli.folder_names import FolderNames
@@ -37,6 +37,7 @@ _SHOWN = 3
 )
 @options.skip_damaged
 @options.top
+@augmentation.copies
 @options.table_format
 @options.output
 @user_code.code
@@ -49,6 +50,7 @@ def predict(
     invert: bool | None,
     skip_damaged: bool,
     top: int | None,
+    augment: int,
     table_format: str,
     output: Path | None,
     code: UserCode,
@@ -67,7 +69,7 @@ def predict(
     kind = "json" if as_json else table_format
     # JSON has room for every class, a line has not.
     shown_top = top or (None if kind in ("json", "jsonl") else _SHOWN)
-    run = _Run(trained, invert, shown_top, images)
+    run = _Run(trained, invert, shown_top, augment, images)
     left_out = LeftOut()
     began = time.perf_counter()
     with counting_bar("predicting", total) as progress, table(kind, output) as rows:
@@ -99,9 +101,14 @@ class _Run:
     """Predicts batch after batch and counts."""
 
     def __init__(
-        self, model: Model, invert: bool | None, top: int | None, arguments: Sequence[str]
+        self,
+        model: Model,
+        invert: bool | None,
+        top: int | None,
+        augment: int,
+        arguments: Sequence[str],
     ) -> None:
-        self._model, self._invert, self._top = model, invert, top
+        self._model, self._invert, self._top, self._augment = model, invert, top, augment
         self._names = model.class_names or tuple(str(n) for n in range(model.classes))
         self.folders = FolderNames(arguments, self._names)
         self.done = self.bad = self.inverted = self.blank = 0
@@ -110,7 +117,7 @@ class _Run:
     def predict(self, names: list[str], images: np.ndarray, rows: Table) -> None:
         images, flipped = self._polarised(images)
         nothing = blank(images)
-        answers = self._model.predict(images)
+        answers = self._model.predict(images, augment=self._augment)
         for name, row, was, empty in zip(names, answers, flipped, nothing, strict=True):
             likely = row.argsort(kind="stable")[::-1]
             best = likely[0]

@@ -21,7 +21,7 @@ from arraycnn.training.state import TrainingState
 # Where and how it runs, not what comes out; and what `check_network` looks at.
 FREE = {"backend", "data_dir", "save_every", "network_sha256"}
 # The parameters came from these.
-FIXED = {"network", "network_arg", "seed", "from_model"}
+FIXED = {"network", "network_arg", "seed", "from_model", "augment"}
 
 _FIXED_REMEDY = "that cannot change within a run: leave it out, or begin a new run"
 

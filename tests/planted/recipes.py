@@ -1,0 +1,24 @@
+"""Faults in augmentation by the command line, in recipes, and in the networks that these name."""
+
+AUGMENT = "cli/test_cli_augmentation.py -k "
+BEGINS = "model/test_with_augmentation.py"
+
+FAULTS = [
+    ("cli/augmentation.py", 'float(part) if is_real else int(part)', "float(part)", AUGMENT + "'refused or text'"),
+    ("cli/augmentation.py", "if place or not setting:", "if not setting:", AUGMENT + "refused"),
+    ("cli/augmentation.py", "setting not in known or setting in given", "setting not in known", AUGMENT + "refused"),
+    ("cli/augmentation.py", "if parts or not first[2]:", "if not first[2]:", AUGMENT + "text"),
+    ("cli/augmentation.py", "if given or resumed else USUAL", "if given else USUAL", AUGMENT + "first_command"),
+    ("cli/augmentation.py", "for text in texts if text != NONE", "for text in texts[:1] if text != NONE", AUGMENT + "python"),
+    ("cli/augmentation.py", "NONE in given and len(given) > 1", "False", AUGMENT + "refused"),
+    ("cli/resume.py", '"from_model", "augment"}', '"from_model"}', AUGMENT + "python"),
+    ("cli/train.py", "augment=list(augment)", 'augment=list(tuned["augment"])', AUGMENT + "first_command"),
+    ("cli/evaluate.py", "if augment else None", "if False else None", AUGMENT + "evaluate"),
+    ("cli/evaluate.py", "trained.predict(held, augment=augment)", "trained.predict(held)", AUGMENT + "evaluate"),
+    ("cli/predict.py", "augment=self._augment)", ")", AUGMENT + "evaluate"),
+    ("model/with_augmentation.py", "first if place and not rest else", "first if False else", BEGINS),
+    ("model/with_augmentation.py", "rest = network.layers[place + 1 :]", "rest = network.layers[1:]", BEGINS),
+    ("model/with_augmentation.py", "        model.seed,\n", "        0,\n", BEGINS),
+    ("model/with_augmentation.py", "made.standing = replace(made.standing, params=params, state=state)", "made.standing = replace(made.standing, params=params)", BEGINS),
+    ("model/with_augmentation.py", 'if not getattr(layer, "training_only", False):\n            message', 'if False:\n            message', BEGINS),
+]  # fmt: skip
