@@ -117,7 +117,7 @@ def test_every_named_network_can_be_chosen(cli, name):
         (("--network", "resnt20"), "FILE.py:FUNCTION, perhaps resnet20"),
         (
             ("--network", "unet_small"),
-            "unet_small gives a class for each pixel, and here each image",
+            "unet_small gives numbers for each pixel, and --loss cross-entropy takes",
         ),
         (("--network", "net.py"), "'net.py' names no function; write net.py:FUNCTION, such as net"),
         (("--network", "gone.py:build"), "network file gone.py: cannot be read (No such file"),

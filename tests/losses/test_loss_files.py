@@ -170,7 +170,7 @@ def test_a_loss_that_cannot_be_built_is_refused_in_one_line(change, said, tmp_pa
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_is_not_resumed_with_a_model_that_is_no_classifier(tmp_path, cli):
+def test_a_run_is_not_resumed_with_a_model_of_other_labels(tmp_path, cli):
     settings = ["--dataset", "digits", "--network", "scratch", "--limit", "40", "--epochs", "1"]
     assert cli("train", "--backend", "numpy", *settings, "--out", "run")[0] == 0
     model = cnn.Model(cnn.networks.scratch(10), (8, 8), loss=cnn.MeanSquaredError())
@@ -179,10 +179,17 @@ def test_a_run_is_not_resumed_with_a_model_that_is_no_classifier(tmp_path, cli):
     model.fit(np.pad(images, ((0, 0), (0, 0), (0, 3), (0, 0))), labels, callbacks=[keep])
     content = (tmp_path / "run" / "last.npz").read_bytes()
     again = ["train", "--resume", "run", "--epochs", "2", "--override"]
-    for command in (again, ["evaluate", "run/last.npz", "--dataset", "digits"]):
+    measure = ["evaluate", "run/last.npz", "--dataset", "digits"]
+    for command, words in (
+        (again, "--loss was one of other labels, MeanSquaredError; that cannot change within"),
+        (
+            measure,
+            "digits: labels must be numbers, (N,), (N, numbers), or images of numbers, this set",
+        ),
+    ):
         code, _, said = cli(*command)
         assert code != 0
-        assert "tells one class an image, was trained with MeanSquaredError; use arr" in said[-1]
+        assert words in said[-1]
     assert (tmp_path / "run" / "last.npz").read_bytes() == content
 
 

@@ -324,11 +324,3 @@ def test_measures_show_what_else_there_is_and_nothing_where_there_is_none():
     again = object.__new__(cnn.EpochRecord)
     again.__setstate__(old)  # of a pickle from before there were any
     assert again == record
-
-
-def test_the_command_line_says_what_it_does_not_do(tmp_path, cli):
-    model_of(cnn.Huber()).save(tmp_path / "a.npz")
-    for command in (["evaluate", "a.npz", "--dataset", "digits"], ["predict", "a.npz", "x.png"]):
-        code, _, said = cli(*command)
-        assert code != 0
-        assert "tells one class an image, was trained with Huber; use arraycnn.Model" in said[-1]

@@ -36,10 +36,10 @@ FAULTS = [
     ("cli/fine_tuning.py", "        grouped.init(model.trees[0])\n", "", COMMAND + "'leave_no_run'"),
     ("cli/fine_tuning.py", "        if resumed is not None:\n", "        if False:\n", COMMAND + "'goes_on'"),
     ("cli/train.py", "elif begun is not None and begun.exists():", "elif False:", COMMAND + "'goes_on'"),
-    ("cli/resume.py", '"seed", "from_model"}', '"seed"}', COMMAND + "'goes_on'"),
+    ("cli/resume.py", '"seed", "from_model", ', '"seed", ', COMMAND + "'goes_on'"),
     ("cli/resume.py", "model.loss = fresh.loss", "pass", COMMAND + "'loss_has'"),
-    ("cli/losses.py", "len(labels) / classes / np", "len(labels) / np", COMMAND + "'loss_has'"),
-    ("cli/losses.py", "top_k >= classes", "top_k > classes", COMMAND + "'leave_no_run'"),
+    ("cli/losses.py", "labels.size / classes / np", "labels.size / np", COMMAND + "'loss_has'"),
+    ("cli/losses.py", 'given["top_k"] >= classes', 'given["top_k"] > classes', COMMAND + "'leave_no_run'"),
     ("report/measures.py", "np.argsort(-chances, axis=1, kind=\"stable\")", "np.argsort(chances, axis=1, kind=\"stable\")[:, ::-1]", "report/test_report_measures.py -k top_k"),
     ("report/examination.py", "model.classes > _MANY_CLASSES", "model.classes > _TOP + 7", "report/test_report_inside.py -k most_likely"),
 ]  # fmt: skip

@@ -45,7 +45,7 @@ FAULTS = [
     ("networks/user_code.py", "except (Exception, SystemExit) as error:\n        if", "except Exception as error:\n        if", ARGUMENTS),
     ("networks/user_code.py", "        del sys.modules[module.__name__]\n", "", ARGUMENTS),
     ("networks/user_code.py", "lines[-1]", "lines[0] + 1", ARGUMENTS),
-    ("cli/networks.py", "if _comes_from_a_run(param, ctx):", "if False:", CLI + " -k goes_on"),
+    ("cli/networks.py", "if comes_from_a_run(param, ctx):", "if False:", CLI + " -k goes_on"),
     ("cli/user_code.py", "with redirect_stdout(sys.stderr):", "if True:", CLI + " -k prints"),
     ("cli/user_code.py", "known != code.sha256:", "False:", CLI + " -k changed_one"),
     ("cli/user_code.py", "if code.sha256 is None:\n            raise\n", "raise\n", CLI + " -k does_not_fit"),

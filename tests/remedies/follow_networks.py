@@ -56,14 +56,6 @@ def a_run_whose_code_is_not_named(here: Here) -> None:
     here.accepted_command(*_resume(*shlex.split(told)))
 
 
-@follows("cli/networks.py", "train it in Python, with loss=SoftmaxCrossEntropy(per_pixel=True)")
-def a_class_for_each_pixel(here: Here) -> None:
-    here.refused_command(*_QUICK, "--network", "unet_small")
-    loss = cnn.SoftmaxCrossEntropy(per_pixel=True)
-    model = cnn.Model(cnn.networks.unet_small(width=2), (4, 4), cnn.NumPy(fast=False), loss=loss)
-    model.fit(np.zeros((3, 4, 4), np.uint8), np.ones((3, 4, 4), int))
-
-
 @follows("cli/user_code.py", "name the file that defines it, which is then run: --layers FILE.py")
 def a_model_with_layers_of_ones_own(here: Here) -> None:
     _file(here)

@@ -152,7 +152,7 @@ _told_code(
 )
 _refused_then(
     "data/label_rules.py",
-    "pass one class number for each image: the networks here tell one class an image",
+    "pass one class number for each image, or have a loss that takes such labels",
     lambda: _fit(labels=np.stack([_LABELS, _LABELS], axis=1)),
     lambda: _fit(labels=_LABELS),
 )

@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.text import Text
 
 from arraycnn.callbacks import Callback
+from arraycnn.cli.measures import measured, measures
 from arraycnn.escaping import PLAIN, printable
 from arraycnn.training import history
 from arraycnn.training.state import TrainingState
@@ -96,27 +97,27 @@ class TrainingBar(Callback):
         done = (progress.epoch - self._first_epoch) * progress.steps + progress.step
         total = (progress.epochs - self._first_epoch + 1) * progress.steps
         rate = progress.images / max(progress.seconds, 1e-9)
+        mean = measured(progress.measure, float(progress.accuracies.mean()))
         self._bar.update(
             self._task,
             completed=done,
             total=total,
             description=f"epoch {progress.epoch}/{progress.epochs}",
-            text=f"loss {progress.losses[-1]:.4f}  accuracy {progress.accuracies.mean():.1%}  "
-            f"{rate:,.0f} images/s",
+            text=f"loss {progress.losses[-1]:.4f}  {mean}  {rate:,.0f} images/s",
         )
 
     def on_epoch(self, record: history.EpochRecord) -> None:
         if self._quiet:
             return
-        parts = [
-            f"epoch {record.epoch}",
-            f"train loss {record.train_loss:.4f} accuracy {record.train_accuracy:.2%}",
-        ]
-        if record.validation_loss is not None and record.validation_accuracy is not None:
-            parts.append(
-                f"validation loss {record.validation_loss:.4f} "
-                f"accuracy {record.validation_accuracy:.2%}"
-            )
+        parts = [f"epoch {record.epoch}"]
+        for part in ("train", "validation"):
+            found = {
+                name.removeprefix(f"{part}_"): record.value(name)
+                for name in record.measured()
+                if name.startswith(f"{part}_")
+            }
+            if found:
+                parts.append(f"{part} {measures(found, between=' ')}")
         parts.append(f"{record.images_per_second:,.0f} images/s")
         self._bar.console.print("  ".join(parts))
 

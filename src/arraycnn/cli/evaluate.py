@@ -11,15 +11,18 @@ import numpy as np
 
 from arraycnn.backends import Backend
 from arraycnn.cli import augmentation, options, user_code
-from arraycnn.cli.classifiers import load_classifier
+from arraycnn.cli import evaluation_details as details
+from arraycnn.cli.answers import check_options
+from arraycnn.cli.classifiers import load_model
 from arraycnn.cli.console import counted, counting_bar, download_bar, notice, show, show_json
-from arraycnn.cli.tables import table
+from arraycnn.cli.measures import measures
 from arraycnn.data import DATASETS, DataSet, load_dataset
 from arraycnn.data.image_source import Images, in_memory
 from arraycnn.data.sampling import unmeasured
 from arraycnn.errors import DataError
 from arraycnn.escaping import printable
 from arraycnn.model.class_names import in_the_models_numbers
+from arraycnn.model.label_inputs import label_kind
 from arraycnn.model.model import Model
 from arraycnn.networks.user_code import UserCode
 from arraycnn.storage.run_folder import (
@@ -30,6 +33,7 @@ from arraycnn.storage.run_folder import (
     sampling_of,
 )
 from arraycnn.training.batch_size import batches
+from arraycnn.training.history import Metrics
 
 
 @click.command()
@@ -51,7 +55,12 @@ from arraycnn.training.batch_size import batches
 )
 @options.top
 @augmentation.copies
-@click.option("--per-class", is_flag=True, help="Show the accuracy of each class.")
+@options.threshold
+@click.option(
+    "--per-class",
+    is_flag=True,
+    help="Show the accuracy of each class, or what is measured of each label or number.",
+)
 @options.table_format
 @options.output
 @user_code.code
@@ -67,6 +76,7 @@ def evaluate(
     part: str,
     top: int | None,
     augment: int,
+    threshold: float | None,
     per_class: bool,
     table_format: str,
     output: Path | None,
@@ -80,7 +90,8 @@ def evaluate(
     With --output, a line for each image goes to that file: label, prediction, confidence; --format
     says how. --top K adds the share of images whose class is among the K most likely.
     """
-    trained = load_classifier(model, backend, code)
+    trained = load_model(model, backend, code)
+    check_options(trained, top, threshold)
     if dataset is None:
         dataset, data_dir, skipped = _recorded(model, data_dir)
         skip_damaged = skip_damaged or skipped
@@ -103,51 +114,91 @@ def evaluate(
         )
     chosen = list(sets.values()) if part == "all" else [sets[part]]
     total = sum(len(labels) for _, labels in chosen)
-    every, shown = np.concatenate([labels for _, labels in chosen]), "" if part == "all" else part
-    said = unmeasured(data.name, shown, data.class_names, every)
-    if said and len(np.unique(every)) > 1:  # of one class the model tells itself
-        notice(said)
+    if data.kind == "classes":
+        every, shown = (
+            np.concatenate([labels for _, labels in chosen]),
+            "" if part == "all" else part,
+        )
+        said = unmeasured(data.name, shown, data.class_names, every)
+        if said and len(np.unique(every)) > 1:  # of one class the model tells itself
+            notice(said)
     began = time.perf_counter()
-    loss_sum = correct = 0.0
     with counting_bar("testing", total) as progress:
-        done = 0
-        for images, labels in chosen:
-            metrics = trained.evaluate(
-                images, labels, partial(_count_on, progress, done), augment=augment
-            )
-            done += len(labels)
-            loss_sum += metrics.loss * len(labels)
-            correct += (metrics.accuracy or 0.0) * len(labels)
+        metrics = _measured(trained, chosen, progress, augment)
     seconds = time.perf_counter() - began
     result: dict[str, Any] = {
         "model": str(model),
         "dataset": dataset,
         "part": part,
         "images": total,
-        "loss": loss_sum / total,
-        "accuracy": correct / total,
+        "loss": metrics.loss,
+        **({} if metrics.accuracy is None else {"accuracy": metrics.accuracy}),
+        **metrics.others,
         "seconds": seconds,
         "images_per_second": total / seconds,
         "backend": trained.backend.name,
         "device": trained.backend.device_name,
     }
     if top is not None or per_class or output is not None:
-        result |= _details(trained, data, chosen, top, augment, per_class, table_format, output)
+        shown_as = augment, per_class, table_format, output
+        if data.kind == "classes":
+            result |= details.of_classes(trained, data.class_names, chosen, top, *shown_as)
+        else:
+            result |= details.of_others(trained, chosen, threshold, *shown_as)
     if as_json:
         show_json(result)
         return
     of, measured = "" if part == "all" else f"{part} ", counted(total, "image")
-    show(f"{of}loss {result['loss']:.4f}  {of}accuracy {result['accuracy']:.2%}  on {measured}")
+    found = {"loss": metrics.loss, "accuracy": metrics.accuracy, **metrics.others}
+    prefix = of.replace(" ", "_")
+    named = {f"{prefix}{name}": value for name, value in found.items()}
+    show(f"{measures(named, prefix)}  on {measured}")
     if top is not None:
         show(f"among the {top} most likely: {result['top_accuracy']:.2%}")
-    for name, accuracy in result.get("per_class", {}).items():
-        show(f"  {printable(name):<20} {'no images' if accuracy is None else f'{accuracy:.2%}'}")
+    for name, score in result.get("per_class", {}).items():
+        show(f"  {printable(name):<20} {_score(score)}")
     confidence = ""
     if "confidence" in result:
         confidence = f", mean confidence {result['confidence']:.1%}"
     notice(
         f"{counted(total, 'image')} in {seconds:.2f} s ({total / seconds:,.0f} images/s){confidence}"
     )
+
+
+def _measured(
+    trained: Model,
+    chosen: list[tuple[Images, np.ndarray]],
+    progress: Callable[[int], None],
+    augment: int,
+) -> Metrics:
+    """Means over all images of the ``chosen`` parts."""
+    done, metrics = 0, []
+    if len(chosen) > 1 and trained.loss.measures != ("accuracy",):  # an F1 is no mean of the parts'
+        held = (
+            (images, labels[part])
+            for source, labels in chosen
+            for part, images in batches(source, trained.input_shape)
+        )
+        return trained.evaluate(held, augment=augment)
+    for images, labels in chosen:
+        metrics.append(
+            trained.evaluate(images, labels, partial(_count_on, progress, done), augment=augment)
+        )
+        done += len(labels)
+    if len(chosen) == 1:
+        return metrics[0]
+    shares = [len(labels) / done for _, labels in chosen]
+    loss = sum(one.loss * share for one, share in zip(metrics, shares, strict=True))
+    right = sum((one.accuracy or 0.0) * share for one, share in zip(metrics, shares, strict=True))
+    return Metrics(loss, right)
+
+
+def _score(score: Any) -> str:
+    """Of one class its accuracy; of others what was measured, by name."""
+    if not isinstance(score, dict):
+        return "no images" if score is None else f"{score:.2%}"
+    known = {name: value for name, value in score.items() if value is not None}
+    return "  ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in known.items())
 
 
 def _count_on(progress: Callable[[int], None], before: int, done: int) -> None:
@@ -170,7 +221,7 @@ def _recorded(model: Path, data_dir: Path | None) -> tuple[str, Path | None, boo
 
 def _load(trained: Model, dataset: str, data_dir: Path | None, skip_damaged: bool) -> DataSet:
     """The set; one of the user's own in the sizes and the split of the model."""
-    own: dict[str, Any] = {"skip_damaged": skip_damaged}
+    own: dict[str, Any] = {"skip_damaged": skip_damaged, "labels": label_kind(trained.loss)}
     if dataset not in DATASETS:
         own |= {"image_size": trained.input_shape, "seed": trained.seed}
     with download_bar() as progress:
@@ -201,52 +252,3 @@ def _tell_of_training(run: Path, data: DataSet, part: str) -> None:
             f"{data.name}: is not the data set, as it was, that the model was trained on: "
             "some of the images measured may be among those of the training"
         )
-
-
-def _details(
-    trained: Model,
-    data: DataSet,
-    chosen: list[tuple[Images, np.ndarray]],
-    top: int | None,
-    augment: int,
-    per_class: bool,
-    table_format: str,
-    output: Path | None,
-) -> dict[str, Any]:
-    """What needs the probabilities of every image, which the loss does not."""
-    names = data.class_names
-    counts, correct = np.zeros(len(names), np.int64), np.zeros(len(names), np.int64)
-    among, confidence, number = 0, 0.0, 0
-    with table(table_format if output else "text", output) as rows:
-        for images, labels in chosen:
-            # Copies go by an image's position among all, as they did for the accuracy.
-            whole = iter([(slice(None), images)]) if augment else None
-            for part, held in whole or batches(images, trained.input_shape):
-                expected = labels[part]
-                probabilities = trained.predict(held, augment=augment)
-                likely = np.argsort(-probabilities, axis=1, kind="stable")
-                right = likely[:, 0] == expected
-                np.add.at(counts, expected, 1)
-                np.add.at(correct, expected[right], 1)
-                among += int((likely[:, :top] == expected[:, None]).any(axis=1).sum())
-                confidence += float(probabilities.max(axis=1).sum())
-                for place in range(len(expected) if output else 0):
-                    best = int(likely[place, 0])
-                    row = {
-                        "image": number + place,
-                        "label": names[expected[place]],
-                        "class": names[best],
-                        "probability": float(probabilities[place, best]),
-                        "correct": bool(right[place]),
-                    }
-                    rows.add("  ".join(map(printable, row.values())), row)
-                number += len(expected)
-    found: dict[str, Any] = {"confidence": confidence / number}
-    if top is not None:
-        found["top_accuracy"] = among / number
-    if per_class:
-        found["per_class"] = {
-            name: float(c / n) if n else None
-            for name, c, n in zip(names, correct, counts, strict=True)
-        }
-    return found

@@ -9,14 +9,31 @@ import click
 
 from arraycnn.backends import Backend
 from arraycnn.cli import options
+from arraycnn.cli.classifiers import load_model
+from arraycnn.cli.networks import comes_from_a_run
 from arraycnn.data import DataSet
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers import Dense, Layer, Sequential
 from arraycnn.losses import Loss
 from arraycnn.model.model import Model
 from arraycnn.model.new_head import with_head
+from arraycnn.networks.user_code import UserCode
 from arraycnn.optimizers import NO_DECAY, Group, Optimizer, ParameterGroups
 from arraycnn.storage.run_folder import read_config
+
+
+class LayersFile(options.UserPath):
+    """A file that is run: only where the command names it, and not since a run has it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if comes_from_a_run(param, ctx):
+            self.fail(
+                f"the run has layers of {value}, whose code is run only where the command names it; "
+                f"add --layers {value}",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
 
 
 class RateScale(click.ParamType):
@@ -39,6 +56,13 @@ from_model: options.Decorator = click.option(
     metavar="MODEL",
     help="Begin with what this model file has learned: all layers but the last, as layer 0, then a "
     "new last layer for the classes of the data, as layer 1.",
+)
+layers: options.Decorator = click.option(
+    "--layers",
+    type=LayersFile(),
+    metavar="FILE.py",
+    help="With --from, the file with the layers of your own that the model has. It is run: a model "
+    "file itself never makes code run.",
 )
 freeze: options.Decorator = click.option(
     "--freeze",
@@ -97,11 +121,16 @@ class Tuning:
             return read_config(resumed).get("from_sha256")
         return None if self.from_model is None else _sha256(self.from_model)
 
-    def model(self, data: DataSet, backend: Backend, seed: int, loss: Loss) -> Model:
-        """The model to begin with: that of the file, with a new last layer."""
+    def model(
+        self, data: DataSet, backend: Backend, seed: int, loss: Loss, code: UserCode
+    ) -> Model:
+        """The model to begin with: that of the file, with a new last layer.
+
+        ``code`` has the classes of a user's own that the file may name.
+        """
         path = self.from_model
         assert path is not None
-        old = Model.load(path, backend)
+        old = load_model(path, backend, code)
         if old.input_shape != tuple(data.image_shape):
             wanted, got = ("x".join(map(str, s)) for s in (old.input_shape, data.image_shape))
             message = (

@@ -1,14 +1,18 @@
 """The model of a network that was chosen on the command line, for a data set."""
 
+import click
+
 from arraycnn.backends import Backend
+from arraycnn.cli.losses import ChosenLoss
 from arraycnn.cli.networks import ChosenNetwork, Texts
 from arraycnn.data import DataSet
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import Layer
+from arraycnn.layers.layer import with_n
 from arraycnn.layers.undrawn import Undrawn
 from arraycnn.losses import Loss
 from arraycnn.model.model import Model
-from arraycnn.networks import smallest_image
+from arraycnn.networks import PIXEL_NETWORKS, smallest_image
 
 
 def model_for(
@@ -21,7 +25,7 @@ def model_for(
     where, classes = f"network {chosen.name}", len(data.class_names)
     network = chosen.build(texts, classes=classes, input_shape=data.image_shape)
     try:
-        return Model(
+        model = Model(
             network,
             data.image_shape,
             backend=backend,
@@ -49,6 +53,25 @@ def model_for(
             )
             raise InvalidValueError(message) from error
         raise type(error)(f"{where}: {error}") from error
+    gives, takes = model.loss.label_form(model.output_shape)[0], data.train_labels.shape[1:]
+    if gives != takes:
+        message = (
+            f"{where}: must give what the labels of {data.name} are, {with_n(takes)}, gives "
+            f"{with_n(gives)}; choose a --network that does, such as unet_small where labels are "
+            "images, or another --loss"
+        )
+        raise InvalidValueError(message)
+    return model
+
+
+def check_labels(chosen: ChosenNetwork, loss: ChosenLoss) -> None:
+    """Refuse a named network whose outputs ``loss`` does not take. Raises click.UsageError."""
+    if chosen.name in PIXEL_NETWORKS and loss.labels == "classes":
+        message = (
+            f"{chosen.name} gives numbers for each pixel, and --loss {loss.name} takes one class an "
+            "image; choose --loss pixel-cross-entropy, or another network"
+        )
+        raise click.UsageError(message)
 
 
 def _outputs(network: Layer, data: DataSet) -> int | None:

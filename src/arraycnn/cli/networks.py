@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import click
@@ -50,9 +51,9 @@ class ChosenNetwork:
             return network_of(self.code, self.function, known, texts)
 
 
-def choose(name: str) -> ChosenNetwork:
-    """The network of ``name``, whose file is run where it is of one."""
-    file = file_of(name)
+def choose(name: str, layers: Path | None = None) -> ChosenNetwork:
+    """The network of ``name``, whose file is run where it is of one; ``layers`` where given instead."""
+    file = file_of(name) if layers is None else str(layers)
     return ChosenNetwork(name, run_code(file) if file else UserCode())
 
 
@@ -69,18 +70,11 @@ class NetworkName(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         name = str(value)
-        if name in NETWORKS:
+        if name in NETWORKS or name in PIXEL_NETWORKS:
             return name
-        if name in PIXEL_NETWORKS:
-            self.fail(
-                f"{name} gives a class for each pixel, and here each image has one; train it in "
-                "Python, with loss=SoftmaxCrossEntropy(per_pixel=True)",
-                param,
-                ctx,
-            )
         if not file_of(name):
             self.fail(not_a_network(name), param, ctx)
-        if _comes_from_a_run(param, ctx):
+        if comes_from_a_run(param, ctx):
             self.fail(
                 f"the run is of {name}, whose code is run only where the command names it; "
                 f"add --network {name}",
@@ -98,7 +92,8 @@ def not_a_network(name: str) -> str:
     return f"{name!r} is none of {listing(NETWORKS)}, and no {OF_A_FILE}{close}"
 
 
-def _comes_from_a_run(param: click.Parameter | None, ctx: click.Context | None) -> bool:
+def comes_from_a_run(param: click.Parameter | None, ctx: click.Context | None) -> bool:
+    """Whether an option has its value from the run that is resumed."""
     if ctx is None or param is None or param.name is None:
         return False
     return ctx.get_parameter_source(param.name) is ParameterSource.DEFAULT_MAP
@@ -130,4 +125,7 @@ network_arg: Decorator = click.option(
 
 def named_again(config: Mapping[str, Any]) -> str:
     """What a command adds to go on with the run of ``config``: a user's file is run where named."""
-    return f" --network {config['network']}" if config.get("network_sha256") is not None else ""
+    if config.get("network_sha256") is None:
+        return ""
+    layers = config.get("layers")
+    return f" --layers {layers}" if layers else f" --network {config['network']}"

@@ -143,6 +143,12 @@ output: Decorator = click.option(
     type=UserPath(dir_okay=False),
     help="Write the lines to this file instead of stdout.",
 )
+threshold: Decorator = click.option(
+    "--threshold",
+    type=FiniteFloat(0.0, below=1.0),
+    metavar="P",
+    help="Of several labels an image, the probability above which it has one.  [default: 0.5]",
+)
 debug: Decorator = click.option(
     "--debug", is_flag=True, expose_value=False, help="Show a traceback with an error."
 )
@@ -196,13 +202,13 @@ def _backend_value(name: str, settings: dict[str, Any]) -> Backend:
             continue
         if name == owner:
             given[setting] = value
-        elif not _is_remembered(setting):
+        elif not is_remembered(setting):
             message = f"--{setting}: is a setting of --backend {owner}, got --backend {name}"
             raise click.UsageError(message)
     return get_backend(BACKENDS[name](**given) if given else name)
 
 
-def _is_remembered(setting: str) -> bool:
-    """Whether it comes from the run that is resumed, perhaps on another backend."""
+def is_remembered(setting: str) -> bool:
+    """Whether it comes from the run that is resumed, and the command line has another of its kind."""
     source = click.get_current_context().get_parameter_source(setting)
     return source is ParameterSource.DEFAULT_MAP

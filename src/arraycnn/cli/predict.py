@@ -2,15 +2,16 @@
 
 import time
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 
 from arraycnn.backends import Backend
 from arraycnn.cli import augmentation, options, pictures, user_code
-from arraycnn.cli.classifiers import load_classifier
+from arraycnn.cli.answers import answers_of, check_options, names_of
+from arraycnn.cli.classifiers import load_model
 from arraycnn.cli.console import counted, counting_bar, notice
 from arraycnn.cli.folder_names import FolderNames
 from arraycnn.cli.tables import Table, table
@@ -19,8 +20,10 @@ from arraycnn.data.polarity import blank, inverted
 from arraycnn.data.reader_result import LeftOut
 from arraycnn.errors import DataError
 from arraycnn.escaping import printable
+from arraycnn.model.label_inputs import label_kind
 from arraycnn.model.model import Model
 from arraycnn.networks.user_code import UserCode
+from arraycnn.storage.atomic_writes import write_atomically
 from arraycnn.training.batch_size import images_to_read
 
 _SHOWN = 3
@@ -38,8 +41,15 @@ _SHOWN = 3
 @options.skip_damaged
 @options.top
 @augmentation.copies
+@options.threshold
 @options.table_format
 @options.output
+@click.option(
+    "--outputs",
+    type=options.UserPath(dir_okay=False),
+    help="Also write what the network gives for each image, as predicted: an .npz with names and "
+    "outputs.",
+)
 @user_code.code
 @options.backend
 @options.as_json
@@ -51,8 +61,10 @@ def predict(
     skip_damaged: bool,
     top: int | None,
     augment: int,
+    threshold: float | None,
     table_format: str,
     output: Path | None,
+    outputs: Path | None,
     code: UserCode,
     backend: Backend,
     as_json: bool,
@@ -62,14 +74,15 @@ def predict(
     IMAGES are pictures (PNG, JPEG, BMP, GIF, WebP, TIFF, PGM), .npy, .npz and IDX files, folders of
     pictures, "patterns*" in quotes, or - for one of these on standard input or paths, one a line.
     """
-    trained = load_classifier(model, backend, code)
+    trained = load_model(model, backend, code)
+    check_options(trained, top, threshold)
     notes = PictureNotes()
     shown = pictures.find(images, trained.intake.form, notes)
     total = sum(len(part) for part in shown)
     kind = "json" if as_json else table_format
     # JSON has room for every class, a line has not.
     shown_top = top or (None if kind in ("json", "jsonl") else _SHOWN)
-    run = _Run(trained, invert, shown_top, augment, images)
+    run = _Run(trained, invert, shown_top, augment, threshold, images, keep=outputs is not None)
     left_out = LeftOut()
     began = time.perf_counter()
     with counting_bar("predicting", total) as progress, table(kind, output) as rows:
@@ -94,7 +107,16 @@ def predict(
     if str(left_out):
         notice(f"not used: {left_out}")
         run.bad = 0
+    if outputs is not None:
+        write_outputs(outputs, run.names, run.outputs)
     _report(run, invert, seconds, total)
+
+
+def write_outputs(path: Path, names: list[str], outputs: list[np.ndarray]) -> None:
+    """An .npz with the ``names`` of images, and what the network gives for each."""
+    content = BytesIO()
+    np.savez(content, names=np.array(names), outputs=np.concatenate(outputs))
+    write_atomically(path, content.getvalue())
 
 
 class _Run:
@@ -106,36 +128,37 @@ class _Run:
         invert: bool | None,
         top: int | None,
         augment: int,
+        threshold: float | None,
         arguments: Sequence[str],
+        keep: bool,
     ) -> None:
-        self._model, self._invert, self._top, self._augment = model, invert, top, augment
-        self._names = model.class_names or tuple(str(n) for n in range(model.classes))
-        self.folders = FolderNames(arguments, self._names)
+        self._model, self._invert, self._augment = model, invert, augment
+        self._is_classifier = label_kind(model.loss) == "classes"
+        self._answer = answers_of(model, top, threshold)
+        self._keep = keep
+        self.folders = FolderNames(arguments, names_of(model)) if self._is_classifier else None
+        self.names: list[str] = []
+        self.outputs: list[np.ndarray] = []
         self.done = self.bad = self.inverted = self.blank = 0
         self.confidence = 0.0
 
     def predict(self, names: list[str], images: np.ndarray, rows: Table) -> None:
         images, flipped = self._polarised(images)
         nothing = blank(images)
-        answers = self._model.predict(images, augment=self._augment)
-        for name, row, was, empty in zip(names, answers, flipped, nothing, strict=True):
-            likely = row.argsort(kind="stable")[::-1]
-            best = likely[0]
-            chosen = range(len(row)) if self._top is None else likely[: self._top]
-            text = ", ".join(f"{printable(self._names[n])} {row[n]:.1%}" for n in chosen)
-            values: dict[str, Any] = {
-                "image": name,
-                "class": self._names[best],
-                "probability": float(row[best]),
-                "inverted": bool(was),
-                "blank": bool(empty),
-                "probabilities": {self._names[n]: float(row[n]) for n in chosen},
-            }
+        predicted = self._model.predict(images, augment=self._augment)
+        if self._keep:
+            self.names += names
+            self.outputs.append(predicted)
+        for name, row, was, empty in zip(names, predicted, flipped, nothing, strict=True):
+            answer = self._answer(row)
+            flags = {"inverted": bool(was), "blank": bool(empty)}
             said = "blank, nothing to see: " if empty else ""
-            shown = printable(self._names[best])
-            rows.add(f"{printable(name)}: {said}{shown} ({text})", values)
-            self.confidence += float(row[best])
-            self.folders.add(name, int(best))
+            values = {"image": name, **answer.first, **flags, **answer.last}
+            rows.add(f"{printable(name)}: {said}{answer.text}", values)
+            if self.folders is not None:
+                self.confidence += float(row.max())
+                # As `answers_of` has it: the last of equal ones.
+                self.folders.add(name, int(row.argsort(kind="stable")[-1]))
         self.done += len(names)
         self.inverted += int(flipped.sum())
         self.blank += int(nothing.sum())
@@ -159,11 +182,13 @@ def _report(run: _Run, invert: bool | None, seconds: float, total: int) -> None:
             f"{run.blank} of {counted(run.done, 'image')} blank, all of one grey value: what the "
             "network says of them means nothing"
         )
-    if said := run.folders.said():
-        notice(said)
+    sure = ""
+    if run.folders is not None:
+        sure = f", mean confidence {run.confidence / run.done:.1%}"
+        if said := run.folders.said():
+            notice(said)
     notice(
-        f"{counted(run.done, 'image')} in {seconds:.2f} s ({run.done / seconds:,.0f} images/s), "
-        f"mean confidence {run.confidence / run.done:.1%}"
+        f"{counted(run.done, 'image')} in {seconds:.2f} s ({run.done / seconds:,.0f} images/s){sure}"
     )
     if run.bad:
         raise DataError(

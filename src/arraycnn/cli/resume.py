@@ -7,19 +7,19 @@ from typing import Any
 
 import click
 
-from arraycnn.cli.classifiers import check_classifier
 from arraycnn.cli.console import notice
 from arraycnn.cli.networks import ChosenNetwork, file_of
 from arraycnn.data import DataSet
 from arraycnn.errors import RunFolderError, UnknownClassError
 from arraycnn.model.class_names import in_the_models_numbers
+from arraycnn.model.label_inputs import label_kind
 from arraycnn.model.model import Model
 from arraycnn.networks.user_code import UserCode
 from arraycnn.storage.run_folder import SAMPLING, RunFolder, limited, read_config, sampling_of
 from arraycnn.training.state import TrainingState
 
 # Where and how it runs, not what comes out; and what `check_network` looks at.
-FREE = {"backend", "data_dir", "save_every", "network_sha256"}
+FREE = {"backend", "data_dir", "save_every", "network_sha256", "layers"}
 # The parameters came from these.
 FIXED = {"network", "network_arg", "seed", "from_model", "augment"}
 
@@ -61,8 +61,8 @@ def as_the_run_has_it(
 ) -> tuple[DataSet, str]:
     """``data`` limited, and in the numbers of the classes of the ``run`` to resume; how it is drawn.
 
-    Raises DataError where the run's model does not know a class, and InvalidValueError where it is no
-    classifier.
+    Raises DataError where the run's model does not know a class, and RunFolderError where its labels
+    are of another kind.
     """
     sampling = SAMPLING
     if run is not None:
@@ -70,7 +70,11 @@ def as_the_run_has_it(
         if (run / "last.npz").exists():
             with _its_classes(run, code):
                 saved = Model.load(run / "last.npz", layers=code.layers, losses=code.losses)
-            saved = check_classifier(run / "last.npz", saved)
+            if label_kind(saved.loss) != data.kind:
+                message = (
+                    f"run folder {run}: --loss was one of other labels, {type(saved.loss).__name__}"
+                )
+                raise RunFolderError(f"{message}; {_FIXED_REMEDY}")
             data, said = in_the_models_numbers(data, saved.class_names, saved.classes)
             if said:
                 notice(said)

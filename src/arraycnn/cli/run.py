@@ -24,6 +24,7 @@ from arraycnn.callbacks import (
 )
 from arraycnn.callbacks.logs import write_records
 from arraycnn.cli.console import counted, counting_bar, notice, show, show_json, training_bar
+from arraycnn.cli.measures import measures
 from arraycnn.cli.networks import named_again
 from arraycnn.cli.signals import exit_code, stopping_on_signals
 from arraycnn.data.image_source import Images
@@ -197,9 +198,7 @@ def _summary(job: Job, ended_by: str) -> dict[str, Any]:
     seconds = sum(record["seconds"] for record in timed)
     images = sum(record["seconds"] * record["images_per_second"] for record in timed)
     return {
-        "test_loss": test.loss,
-        "test_accuracy": test.accuracy,
-        **{f"test_{name}": value for name, value in test.others.items()},
+        **_measured(test),
         "best": _best(job, test),
         "ended_by": ended_by,
         "epochs": model.epochs_done,
@@ -222,9 +221,7 @@ def _best(job: Job, test: Metrics) -> dict[str, Any] | None:
     return {
         "epoch": best.epochs_done,
         "monitor": job.config["monitor"],
-        "test_loss": test.loss,
-        "test_accuracy": test.accuracy,
-        **{f"test_{name}": value for name, value in test.others.items()},
+        **_measured(test),
     }
 
 
@@ -251,8 +248,12 @@ def _report(folder: RunFolder, summary: dict[str, Any], as_json: bool) -> None:
     show(f"saved to {folder.path}")
 
 
+def _measured(test: Metrics) -> dict[str, float]:
+    """The loss as the model was trained with it, and what that measures, by name."""
+    found = {"loss": test.loss, "accuracy": test.accuracy, **test.others}
+    return {f"test_{name}": value for name, value in found.items() if value is not None}
+
+
 def _measures(found: dict[str, Any]) -> str:
     """test loss 0.1234  test accuracy 98.76%, and what else was measured."""
-    rest = ((name, value) for name, value in found.items() if name.startswith("test_top_"))
-    more = "".join(f"  {name.replace('_', ' ')} {value:.2%}" for name, value in rest)
-    return f"test loss {found['test_loss']:.4f}  test accuracy {found['test_accuracy']:.2%}{more}"
+    return measures({n: v for n, v in found.items() if n.startswith("test_")}, "test_")

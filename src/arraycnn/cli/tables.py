@@ -75,13 +75,18 @@ class _Csv(_Text):
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    likely = list(row.get("probabilities", {}).items())
-    others = {
-        f"{column}_{place}": value
-        for place, pair in enumerate(likely[1:], start=2)
-        for column, value in zip(("class", "probability"), pair, strict=True)
-    }
-    return {name: value for name, value in row.items() if name != "probabilities"} | others
+    flat: dict[str, Any] = {}
+    for name, value in row.items():
+        if name == "probabilities":  # of classes, the likeliest first, which stands before
+            for place, pair in enumerate(list(value.items())[1:], start=2):
+                flat |= {
+                    f"{c}_{place}": v for c, v in zip(("class", "probability"), pair, strict=True)
+                }
+        elif isinstance(value, dict):
+            flat |= {f"{name} {key}": one for key, one in value.items()}
+        else:
+            flat[name] = "; ".join(value) if isinstance(value, list) else value
+    return flat
 
 
 _TABLES = {"text": _Text, "csv": _Csv, "jsonl": _JsonLines, "json": _Json}

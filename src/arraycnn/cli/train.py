@@ -9,8 +9,10 @@ from click.core import ParameterSource
 
 from arraycnn.backends import Backend
 from arraycnn.cli import augmentation, fine_tuning, losses, options, training_kit
+from arraycnn.cli.classifiers import load_model
 from arraycnn.cli.fine_tuning import Tuning
-from arraycnn.cli.model_for_data import model_for
+from arraycnn.cli.measures import check_monitor
+from arraycnn.cli.model_for_data import check_labels, model_for
 from arraycnn.cli.networks import (
     OF_A_FILE,
     NetworkName,
@@ -29,7 +31,6 @@ from arraycnn.cli.run import Job, carry_out, say_finished
 from arraycnn.cli.training_data import prepare
 from arraycnn.cli.user_code import blaming
 from arraycnn.data.digest import training_digest
-from arraycnn.model.model import Model
 from arraycnn.model.with_augmentation import with_augmentation
 from arraycnn.networks import NETWORKS, listing
 from arraycnn.optimizers import SGD, Adam, AdamW, Lion, Optimizer
@@ -80,13 +81,12 @@ _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 @network_arg
 @augmentation.augment
 @fine_tuning.from_model
+@fine_tuning.layers
 @fine_tuning.freeze
 @fine_tuning.rate_scale
 @fine_tuning.no_decay
 @training_kit.ema
-@losses.label_smoothing
-@losses.class_weight
-@losses.top_k
+@losses.loss_options
 @options.backend
 @click.option(
     "--epochs",
@@ -122,10 +122,11 @@ _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 )
 @click.option(
     "--monitor",
-    type=click.Choice(["validation_loss", "validation_accuracy"]),
     default="validation_loss",
     show_default=True,
-    help="What best.npz and --patience go by.",
+    metavar="METRIC",
+    help="What best.npz and --patience go by: validation_loss, or validation_ and what the loss "
+    "measures, such as validation_accuracy, validation_f1, validation_mean_absolute_error.",
 )
 @click.option(
     "--patience",
@@ -193,9 +194,11 @@ def train(
     """
     context = click.get_current_context()
     _check_together(context.params)
-    chosen = choose(network)
+    chosen = choose(network, tuned["layers"])
     if resume is not None:
         check_network(resume, chosen, override)
+    chosen_loss = losses.choose_loss(tuned, chosen.code)
+    check_labels(chosen, chosen_loss)
     prepared = prepare(
         *(dataset, data_dir, image_size, skip_damaged),
         resume=resume,
@@ -203,18 +206,20 @@ def train(
         seed=seed,
         validation=validation,
         code=chosen.code,
+        labels=chosen_loss.labels,
     )
     data, validation = prepared.data, prepared.share
-    tuning, loss = Tuning.of(tuned), losses.loss_of(tuned, data, prepared.labels)
+    tuning, loss = Tuning.of(tuned), losses.loss_of(tuned, chosen_loss, data, prepared.labels)
+    check_monitor(monitor, loss)
     begun = None if resume is None else resume / "last.npz"
     if tuning.from_model is None:
         with blaming(chosen.code):
             model = model_for(data, chosen, network_arg, backend, seed, loss)
     elif begun is not None and begun.exists():  # the file that it began with may be gone
-        model = Model.load(begun, backend)
+        model = load_model(begun, backend, chosen.code)
         model.loss = loss
     else:
-        model = tuning.model(data, backend, seed, loss)
+        model = tuning.model(data, backend, seed, loss, chosen.code)
     name = network if tuning.from_model is None else None
     augment = augmentation.texts_of(tuned["augment"], dataset, name, resume is not None)
     if augment:
@@ -284,6 +289,11 @@ def _check_together(given: dict[str, Any]) -> None:
     sources = {source_of(name) for name in ("network", "network_arg")}
     if given["from_model"] is not None and ParameterSource.COMMANDLINE in sources:
         message = "--network and --from exclude each other: the network is that of the model"
+        raise click.UsageError(message)
+    if given["layers"] is not None and given["from_model"] is None:
+        message = (
+            f"--layers needs --from MODEL: a network of your own is named by --network {OF_A_FILE}"
+        )
         raise click.UsageError(message)
     if given["override"] and given["resume"] is None:
         message = "--override needs --resume RUN"

@@ -12,7 +12,8 @@ from arraycnn.cli.run import ImageSet
 from arraycnn.data import DATASETS, DataSet, load_dataset, split_validation
 from arraycnn.data.digest import shared_images
 from arraycnn.data.image_source import Images, select
-from arraycnn.data.sampling import check_can_be_learned, gaps
+from arraycnn.data.label_kinds import LabelKind, strata
+from arraycnn.data.sampling import check_can_be_learned, gaps, nothing_to_learn
 from arraycnn.networks.user_code import UserCode
 
 _VALIDATION_SHARE = float(Fraction(1, 12))
@@ -58,10 +59,12 @@ def prepare(
     seed: int,
     validation: float | None,
     code: UserCode,
+    labels: LabelKind,
 ) -> TrainingData:
     """Load the set, limit it, and hold images out; say what cannot be learned or judged.
 
-    Parameters are the options of their names, and the ``code`` of the run to ``resume``.
+    Parameters are the options of their names, the ``code`` of the run to ``resume``, and what
+    ``labels`` the loss takes.
     """
     with download_bar() as progress:
         data = load_dataset(
@@ -69,13 +72,15 @@ def prepare(
             image_size=image_size,
             seed=seed,
             skip_damaged=skip_damaged,
+            labels=labels,
         )
     data, sampling = as_the_run_has_it(resume, data, limit, seed, code)
-    check_can_be_learned(data.name, data.class_names, data.train_labels)
+    if data.kind == "classes":
+        check_can_be_learned(data.name, data.class_names, data.train_labels)
     own_part = _own_validation(data, validation)
     if validation is None:
         validation = None if own_part else _VALIDATION_SHARE
-    kept, held_out = split_validation(data.train_labels, validation or 0.0, seed)
+    kept, held_out = split_validation(strata(data.train_labels), validation or 0.0, seed)
     watched = own_part
     if len(held_out):
         watched = (select(data.train_images, held_out), data.train_labels[held_out])
@@ -108,12 +113,16 @@ def _own_validation(data: DataSet, share: float | None) -> ImageSet | None:
 
 def _tell_of_gaps(data: DataSet, train: np.ndarray, watched: ImageSet | None) -> None:
     validation = train[:0] if watched is None else watched[1]
-    for line in gaps(data.name, data.class_names, train, validation, data.test_labels):
+    if data.kind == "classes":
+        lines = gaps(data.name, data.class_names, train, validation, data.test_labels)
+    else:
+        lines = nothing_to_learn(data.name, data.class_names, train, data.kind)
+    for line in lines:
         notice(line)
     # The published sets have no such images.
     shared = 0 if data.name in DATASETS else shared_images(data.train_images, data.test_images)
     if shared:
         notice(
             f"{data.name}: {shared} of {counted(len(data.test_labels), 'test image')} are among the "
-            "training images, to the pixel: the accuracy counts them as new ones"
+            "training images, to the pixel: what is measured counts them as new ones"
         )

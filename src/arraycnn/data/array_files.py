@@ -11,6 +11,14 @@ import numpy.typing as npt
 
 from arraycnn.data.array_rules import BrokenRule
 from arraycnn.data.image_source import Images, MappedImages, as_source
+from arraycnn.data.label_kinds import (
+    IN_WORDS,
+    MOST_CLASSES,
+    OTHER_LABELS_REMEDY,
+    LabelKind,
+    labels_of,
+    outputs_of,
+)
 from arraycnn.data.label_rules import class_numbers, in_range, texts
 from arraycnn.data.numpy_files import MAPPED_BYTES
 from arraycnn.data.pixel_rules import as_bytes, pixel_scale
@@ -18,7 +26,6 @@ from arraycnn.data.reader_result import Found
 from arraycnn.data.shape_rules import guessed_shape
 from arraycnn.errors import DataFileError
 
-MOST_CLASSES = 10_000
 _LISTED = 12
 _logger = logging.getLogger("arraycnn")
 
@@ -27,19 +34,23 @@ _logger = logging.getLogger("arraycnn")
 class LabelledArrays:
     """Images, (N, H, W, C) uint8, and the label of each, (N,) int32, from the files ``where``.
 
+    Labels of another kind than classes are as `labels_of` gives them.
+
     ``named`` is False where nothing says what the classes are called; ``damaged``, (N,), marks the
     images that could not be read.
     """
 
     images: Images
-    labels: npt.NDArray[np.int32]
+    labels: npt.NDArray[Any]
     where: str
     named: bool = True
     damaged: npt.NDArray[np.bool_] | None = None
 
 
-def assembled(found: Found) -> tuple[dict[str, LabelledArrays], tuple[str, ...]]:
-    """The parts of ``found`` with checked images and labels, and the names of the classes.
+def assembled(
+    found: Found, kind: LabelKind = "classes"
+) -> tuple[dict[str, LabelledArrays], tuple[str, ...]]:
+    """The parts of ``found`` with checked images and labels of a ``kind``, and the names of classes.
 
     Raises `DataFileError` for what is wrong with one array, `DataError` for arrays that do not go
     together.
@@ -47,12 +58,16 @@ def assembled(found: Found) -> tuple[dict[str, LabelledArrays], tuple[str, ...]]
     names = found.class_names
     given = {part: np.asarray(arrays.labels) for part, arrays in found.parts.items()}
     where = {part: arrays.labels_where for part, arrays in found.parts.items()}
-    if names is None and any(labels.dtype.kind in "US" for labels in given.values()):
-        names = sorted({text for labels in given.values() for text in texts(labels)})
-    numbers = {part: _numbers(labels, names, where[part]) for part, labels in given.items()}
     named = names is not None
-    if names is None:
-        names, numbers = _numbers_as_names(numbers, where["train"])
+    if kind != "classes":
+        names, numbers = _of_kind(given, kind, names, where)
+    else:
+        if names is None and any(labels.dtype.kind in "US" for labels in given.values()):
+            names = sorted({text for labels in given.values() for text in texts(labels)})
+            named = True
+        numbers = {part: _numbers(labels, names, where[part]) for part, labels in given.items()}
+        if names is None:
+            names, numbers = _numbers_as_names(numbers, where["train"])
     made = {
         part: LabelledArrays(
             _images(arrays.images, arrays.images_where),
@@ -90,6 +105,29 @@ def _numbers(
         if not numbers.size:
             raise BrokenRule("must be at least one, are none", "check how they were selected")
         return in_range(numbers, MOST_CLASSES, f"there may be {MOST_CLASSES} classes")
+
+
+def _of_kind(
+    given: dict[str, npt.NDArray[Any]],
+    kind: LabelKind,
+    names: Sequence[str] | None,
+    where: dict[str, str],
+) -> tuple[Sequence[str], dict[str, npt.NDArray[Any]]]:
+    """(names of what a network gives, labels) of any kind but classes."""
+    found = {}
+    for part, labels in given.items():
+        with _broken_in(where[part], "labels"):
+            found[part] = labels_of(labels, kind)
+    outputs = max(outputs_of(labels, kind) for labels in found.values())
+    if names is None:
+        return tuple(map(str, range(outputs))), found
+    if len(names) < outputs or (kind != "pixels" and len(names) != outputs):
+        with _broken_in(where["train"], "labels"):
+            reason = (
+                f"must be {IN_WORDS[kind]}, got {outputs} an image and {len(names)} class names"
+            )
+            raise BrokenRule(reason, OTHER_LABELS_REMEDY)
+    return names, found
 
 
 @contextmanager

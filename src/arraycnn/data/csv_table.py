@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from arraycnn.data.flat_rows import Size, is_row_of
 from arraycnn.data.idx import MAX_BYTES
+from arraycnn.data.label_kinds import LabelKind
 from arraycnn.errors import DataFileError, one_line
 
 _ROWS_AT_A_TIME = 512
@@ -32,8 +33,9 @@ _MOST_PIXEL_VALUES = 257
 _LABEL_NAMES = {"label", "labels", "class", "target", "y", "digit", "category", "letter"}
 _ID_NAMES = {"", "id", "index", "imageid", "image_id", "unnamed: 0"}
 _PIXEL_NAME = re.compile(r"(pixel|pix|px|p|x|col|column|v|attr)?[ _-]?[0-9]+([x_][0-9]+)*")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)(e[+-]?[0-9]+)?", re.IGNORECASE)
 _REMEDY = "correct that row"
+BETWEEN = "\t"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Layout:
     names : tuple of str, or None
         What the header says.
     delimiter : str
+    more_labels : tuple of int
+        Further columns of labels, behind ``label``, where there are several.
     """
 
     columns: int
@@ -57,10 +61,21 @@ class Layout:
     others: tuple[int, ...]
     names: tuple[str, ...] | None
     delimiter: str
+    more_labels: tuple[int, ...] = ()
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """All columns of labels, in order."""
+        return () if self.label is None else (self.label, *self.more_labels)
+
+    @property
+    def unused(self) -> set[int]:
+        """The columns that are no pixels."""
+        return {*self.labels, *self.others}
 
     @property
     def pixels(self) -> int:
-        return self.columns - len(self.others) - (self.label is not None)
+        return self.columns - len(self.unused)
 
     def column(self, place: int) -> str:
         name = "" if self.names is None else f" ({one_line(self.names[place])})"
@@ -69,15 +84,20 @@ class Layout:
 
 @dataclass
 class Table:
-    """Pixels, (N, K) uint8 or, where they have fractions, float32; labels as texts, (N,) or none."""
+    """Pixels, (N, K) uint8 or, where they have fractions, float32; labels as texts, (N,) or none.
+
+    Of several columns a label is the texts of all, with `BETWEEN` between them.
+    """
 
     layout: Layout
     pixels: npt.NDArray[Any]
     labels: list[str] = field(default_factory=list)
 
 
-def find_layout(path: Path, size: Size | None = None) -> Layout | None:
+def find_layout(path: Path, size: Size | None = None, kind: LabelKind = "classes") -> Layout | None:
     """The columns of the table in ``path``; None where it is no table of pixels.
+
+    For several "labels", or "numbers", all columns with a name of their own are labels.
 
     Raises `DataFileError` where the file cannot be read.
     """
@@ -91,8 +111,8 @@ def find_layout(path: Path, size: Size | None = None) -> Layout | None:
     if len(cells) < _FEWEST_PIXELS + 1:
         return None
     if _is_header(cells):
-        return _of_header(cells, delimiter)
-    numbers = [cell for cell in cells if _NUMBER.fullmatch(cell)]
+        return _of_header(cells, delimiter, several=kind in ("labels", "numbers"))
+    numbers = [cell for cell in cells if NUMBER.fullmatch(cell)]
     if len(numbers) < len(cells) - 1:
         return None
     count = len(cells)
@@ -199,12 +219,12 @@ def _cells(text: str, delimiter: str) -> list[str]:
 
 def _is_header(cells: tuple[str, ...]) -> bool:
     """Whether these are names: none but the label is a number, or all numbers differ."""
-    texts = sum(not _NUMBER.fullmatch(cell) for cell in cells)
+    texts = sum(not NUMBER.fullmatch(cell) for cell in cells)
     return texts > 1 or (len(cells) > _MOST_PIXEL_VALUES and len(set(cells)) == len(cells))
 
 
-def _of_header(cells: tuple[str, ...], delimiter: str) -> Layout | None:
-    if all(_NUMBER.fullmatch(cell) for cell in cells):
+def _of_header(cells: tuple[str, ...], delimiter: str, several: bool) -> Layout | None:
+    if all(NUMBER.fullmatch(cell) for cell in cells):
         # A program took the first row for names, and made each of them another.
         return Layout(len(cells), 0, (), cells, delimiter)
     names = [cell.lower() for cell in cells]
@@ -215,11 +235,12 @@ def _of_header(cells: tuple[str, ...], delimiter: str) -> Layout | None:
         for place, name in enumerate(names)
         if place not in labels and place not in others and not _PIXEL_NAME.fullmatch(name)
     ]
-    if not labels and len(odd) == 1:
-        labels, odd = odd, []
-    if odd or len(labels) > 1:
+    if several or (not labels and len(odd) == 1):
+        labels, odd = sorted(labels + odd), []
+    if odd or (len(labels) > 1 and not several):
         return None
-    layout = Layout(len(cells), labels[0] if labels else None, others, cells, delimiter)
+    first = labels[0] if labels else None
+    layout = Layout(len(cells), first, others, cells, delimiter, tuple(labels[1:]))
     return layout if layout.pixels >= _FEWEST_PIXELS else None
 
 
@@ -227,7 +248,8 @@ def _divided(path: Path, row: _Line, layout: Layout) -> tuple[str, str]:
     """The label of a row, and its pixels as text."""
     offset, text = row
     delimiter, label = layout.delimiter, layout.label
-    if '"' not in text and not layout.others and text.count(delimiter) == layout.columns - 1:
+    is_plain = '"' not in text and not layout.others and not layout.more_labels
+    if is_plain and text.count(delimiter) == layout.columns - 1:
         if label is None:
             return "", text
         if label == 0:
@@ -237,18 +259,22 @@ def _divided(path: Path, row: _Line, layout: Layout) -> tuple[str, str]:
     if len(cells) != layout.columns:
         reason = f"every row must have {layout.columns} columns, one has {len(cells)}"
         raise DataFileError(path, reason, _REMEDY, offset)
-    unused = {label, *layout.others}
+    unused = layout.unused
     pixels = delimiter.join(cell for place, cell in enumerate(cells) if place not in unused)
-    return "" if label is None else cells[label].strip(), pixels
+    labels = [cells[place].strip() for place in layout.labels]
+    if layout.more_labels:
+        labels = [label.replace(BETWEEN, " ") for label in labels]
+    return BETWEEN.join(labels), pixels
 
 
 def _check_labels(path: Path, layout: Layout, rows: list[_Line], labels: list[str]) -> None:
-    for (offset, _), label in zip(rows, labels, strict=True):
-        if not 0 < len(label) <= LONGEST_LABEL:
+    for (offset, _), texts in zip(rows, labels, strict=True):
+        cells = texts.split(BETWEEN) if layout.more_labels else [texts]
+        for place, label in zip(layout.labels, cells, strict=False):
+            if 0 < len(label) <= LONGEST_LABEL:
+                continue
             told = "an empty cell" if not label else f"{len(label)} letters"
-            reason = (
-                f"labels must be numbers or short texts, {layout.column(layout.label or 0)} has"
-            )
+            reason = f"labels must be numbers or short texts, {layout.column(place)} has"
             raise DataFileError(path, f"{reason} {told}", _REMEDY, offset)
 
 
@@ -274,12 +300,12 @@ def _numbers(path: Path, layout: Layout, rows: list[_Line], texts: list[str]) ->
 
 def _wrong_pixel(path: Path, layout: Layout, rows: list[_Line]) -> DataFileError:
     """Which cell it was."""
-    unused = {layout.label, *layout.others}
+    unused = layout.unused
     for offset, text in rows:
         for place, cell in enumerate(_cells(text, layout.delimiter)):
             # Stripped: float() does not take all that Python and NumPy hold for blanks, such as \x1e.
             bare = cell.strip()
-            number = float(bare) if _NUMBER.fullmatch(bare) else float("nan")
+            number = float(bare) if NUMBER.fullmatch(bare) else float("nan")
             if place not in unused and not 0 <= number <= 255:
                 told = repr(one_line(cell)[:40]) if bare else "an empty cell"
                 reason = f"pixels must be numbers 0 to 255, {layout.column(place)} has {told}"

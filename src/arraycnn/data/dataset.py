@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arraycnn.data.image_source import Images, as_source, select
+from arraycnn.data.label_kinds import LabelKind, strata
 from arraycnn.data.sampling import sample_by_class
 from arraycnn.errors import DataError, one_line
 
@@ -27,6 +28,8 @@ class DataSet:
     ``train_images`` and ``test_images`` are uint8 arrays of shape (N, H, W, C), always with the
     channel axis, or an `ImageSource` of such images; ``train_labels`` and ``test_labels`` are int32
     arrays of shape (N,) whose values index ``class_names``. The parts may differ in N only.
+    Of another ``kind`` than "classes" labels are (N, ..., K) float32, "labels" of 0 to 1 or "numbers"
+    of any size, and ``class_names`` are of the K; of "pixels" (N, H, W) int32.
     ``has_test_part`` is False where the test images were held out of one set by `split_test`.
     ``validation_images`` and ``validation_labels`` are there where the set has such a part of its
     own, to watch a training with; else None. ``named`` is False where the classes have no names but
@@ -38,14 +41,15 @@ class DataSet:
 
     name: str
     train_images: Images
-    train_labels: npt.NDArray[np.int32]
+    train_labels: npt.NDArray[Any]
     test_images: Images
-    test_labels: npt.NDArray[np.int32]
+    test_labels: npt.NDArray[Any]
     class_names: tuple[str, ...]
     has_test_part: bool = True
     validation_images: Images | None = None
-    validation_labels: npt.NDArray[np.int32] | None = None
+    validation_labels: npt.NDArray[Any] | None = None
     named: bool = True
+    kind: LabelKind = "classes"
 
     def __post_init__(self) -> None:
         if len(set(self.class_names)) < len(self.class_names):
@@ -56,7 +60,10 @@ class DataSet:
             )
         for part, (images, labels) in self.parts.items():
             _check_images(f"{self.name}: {part}_images", images)
-            _check_labels(f"{self.name}: {part}_labels", labels, len(self.class_names))
+            if self.kind == "classes":
+                _check_labels(f"{self.name}: {part}_labels", labels, len(self.class_names))
+            else:
+                _check_others(f"{self.name}: {part}_labels", labels, self)
             if images.shape[0] != labels.shape[0]:
                 raise DataError(
                     f"{self.name}: every {part} image must have one label, got {images.shape[0]} "
@@ -76,7 +83,7 @@ class DataSet:
         return height, width, channels
 
     @property
-    def parts(self) -> dict[str, tuple[Images, npt.NDArray[np.int32]]]:
+    def parts(self) -> dict[str, tuple[Images, npt.NDArray[Any]]]:
         """(images, labels) of "train", "test" and, where there is one, "validation"."""
         found = {
             "train": (self.train_images, self.train_labels),
@@ -87,7 +94,7 @@ class DataSet:
         return found
 
     def with_parts(
-        self, parts: dict[str, tuple[Images, npt.NDArray[np.int32]]], **changes: Any
+        self, parts: dict[str, tuple[Images, npt.NDArray[Any]]], **changes: Any
     ) -> "DataSet":
         """The same set with other (images, labels) for the ``parts``, and other ``changes``."""
         for part, (images, labels) in parts.items():
@@ -95,14 +102,14 @@ class DataSet:
         return replace(self, **changes)
 
     def limited(self, n: int, seed: int = 0) -> "DataSet":
-        """The same set with at most ``n`` images in each part, drawn within classes.
+        """The same set with at most ``n`` images in each part, drawn within classes where it has such.
 
         Classes keep their shares, and at least one image each where ``n`` allows it; the same seed
         draws the same images. Raises `DataError` unless ``n`` is an integer of at least 1.
         """
         count = self._limit(n)
         places = {
-            part: sample_by_class(labels, count, [seed, _LIMIT_STREAM, _PARTS.index(part)])
+            part: sample_by_class(strata(labels), count, [seed, _LIMIT_STREAM, _PARTS.index(part)])
             for part, (_, labels) in self.parts.items()
         }
         return self._selected(places)
@@ -172,7 +179,7 @@ def split_validation(
 
 
 def split_test(
-    labels: npt.NDArray[np.int32], seed: int
+    labels: npt.NDArray[Any], seed: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """(train_indices, test_indices) of a set without a test part: as `split_validation`, one fifth.
 
@@ -248,3 +255,19 @@ def _check_labels(what: str, labels: npt.NDArray[np.int32], class_count: int) ->
             f"{what} must lie in 0..{class_count - 1} ({class_count} class names), got "
             f"{int(labels[first])} at index {first}; correct the labels or the class names"
         )
+
+
+def _check_others(what: str, labels: npt.NDArray[Any], data: DataSet) -> None:
+    names = len(data.class_names)
+    if data.kind == "pixels":
+        fits = labels.dtype == np.int32 and labels.ndim == 3 and labels.size > 0
+        fits = fits and 0 <= int(labels.min()) <= int(labels.max()) < names
+        rule = f"int32 of shape (N, H, W), 0 to {names - 1} ({names} class names)"
+    else:
+        fits = labels.dtype == np.float32 and labels.ndim in (2, 4) and labels.size > 0
+        fits = fits and labels.shape[-1] == names
+        fits = fits and labels.shape[1:] == data.train_labels.shape[1:]
+        rule = f"float32 of shape (N, ..., {names}), one for each class name"
+    if not fits:
+        message = f"{what} must be {rule}, got {labels.dtype} of shape {labels.shape}"
+        raise DataError(f"{message}; correct the labels or the names")

@@ -71,6 +71,28 @@ def is_one_hot(y: npt.NDArray[Any]) -> bool:
     return bool((((y == 0) | (y == 1)).all(axis=1) & ((y == 1).sum(axis=1) == 1)).all())
 
 
+_ROUNDING = 1e-6
+"""What shares that were computed, resized masks or mixtures, may be beyond 0 and 1."""
+
+
+def check_finite(y: npt.NDArray[Any]) -> None:
+    """`BrokenRule` where a number of ``y``, (N, ...), is NaN or infinite."""
+    wrong = ~np.isfinite(y)
+    if wrong.any():
+        place = np.unravel_index(int(wrong.argmax()), y.shape)
+        reason = f"must be finite, got {y[place]} at position {place[0]}"
+        raise BrokenRule(reason, "leave out the images without a label")
+
+
+def check_shares(y: npt.NDArray[Any], what: str) -> None:
+    """`BrokenRule` where a number of ``y``, (N, ...), is not 0 to 1."""
+    wrong = (y < -_ROUNDING) | (y > 1.0 + _ROUNDING)
+    if wrong.any():
+        place = np.unravel_index(int(wrong.argmax()), y.shape)
+        reason = f"must be {what} of 0 to 1, got {y[place]:.9g} at position {place[0]}"
+        raise BrokenRule(reason, "give 1 where an image has the label, 0 where not")
+
+
 def _more_than_one_a_image(y: npt.NDArray[Any]) -> BrokenRule:
     reason = f"must be one number an image, (N,), got shape {y.shape}"
     if is_one_hot(y):
@@ -78,7 +100,7 @@ def _more_than_one_a_image(y: npt.NDArray[Any]) -> BrokenRule:
     elif y.ndim == 2 and y.shape[0] == 1:
         remedy = "take numpy.ravel(labels)"
     else:
-        remedy = "pass one class number for each image: the networks here tell one class an image"
+        remedy = "pass one class number for each image, or have a loss that takes such labels"
     return BrokenRule(reason, remedy)
 
 

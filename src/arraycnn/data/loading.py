@@ -19,8 +19,9 @@ import numpy.typing as npt
 from arraycnn.data.dataset import DataSet
 from arraycnn.data.digits import load_digits
 from arraycnn.data.idx import read_idx
+from arraycnn.data.label_kinds import LabelKind
 from arraycnn.data.sources import SOURCES, PublishedFile, PublishedSet
-from arraycnn.data.user_sets import load_own
+from arraycnn.data.user_sets import load_own, no_such_labels
 from arraycnn.errors import DataError
 from arraycnn.storage.user_paths import user_path
 
@@ -51,6 +52,7 @@ def load_dataset(
     seed: int = 0,
     class_names: Sequence[str] | None = None,
     skip_damaged: bool = False,
+    labels: LabelKind = "classes",
 ) -> DataSet:
     """Load "mnist", "fashion-mnist" or "digits" (see `DATASETS`), or a set of your own.
 
@@ -88,6 +90,11 @@ def load_dataset(
     ``seed``. What is found at the path and not used is counted by reason, in one warning on the
     logger "arraycnn".
 
+    ``labels`` says what they are of a set of your own: "classes"; several "labels" an image, 0 or 1
+    each, and "numbers", both (N,), (N, K) or images, of a table all columns that are no pixels; or a
+    class for each of the "pixels", (N, H, W). Class names are then of the K, and what is held out is
+    drawn from all images alike.
+
     Returns a `DataSet`: images uint8 (N, H, W, C), labels int32 (N,).
 
     Raises `DataError`, in one line, where the name is unknown, files are missing, damaged or of
@@ -101,7 +108,9 @@ def load_dataset(
                 f"data set {path}: is a path of its own and takes no data folder, "
                 f"got {str(data_dir)!r}; leave the folder out"
             )
-        return load_own(path, image_size, seed, class_names, progress, skip_damaged)
+        return load_own(path, image_size, seed, class_names, progress, skip_damaged, labels)
+    if labels != "classes" and name in DATASETS:
+        raise no_such_labels(str(name), labels, "this set has one class an image")
     if name == "digits":
         if data_dir is not None:
             raise DataError(

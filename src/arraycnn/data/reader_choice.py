@@ -10,6 +10,7 @@ from arraycnn.data.file_kinds import kind_of
 from arraycnn.data.flat_rows import Size
 from arraycnn.data.idx_files import find_idx_file, find_idx_folder, is_idx_folder
 from arraycnn.data.image_files import SUFFIXES
+from arraycnn.data.label_kinds import LabelKind
 from arraycnn.data.named_arrays import NpyFolder, find_named, find_npy
 from arraycnn.data.npz_pairs import find_pair, find_pair_folder, is_pair, is_pair_folder
 from arraycnn.data.numpy_files import read_npz
@@ -27,22 +28,26 @@ _INNER = (
 
 
 def find_arrays(
-    path: Path, class_names: Sequence[str] | None, image_size: Size | None
+    path: Path,
+    class_names: Sequence[str] | None,
+    image_size: Size | None,
+    kind: LabelKind = "classes",
 ) -> Found | None:
     """The set of arrays in the file or folder ``path``; None for a folder of something else.
 
-    ``image_size`` is the shape of images that are stored as rows of numbers.
+    ``image_size`` is the shape of images that are stored as rows of numbers; ``kind`` says what labels
+    are to be, as far as a table's columns hang on it.
 
     Raises `DataFileError` for a file that no reader takes, or that is damaged.
     """
     if path.is_file():
-        return _in_file(path, class_names, image_size)
-    found = _in_folder(path, class_names, image_size)
-    return found if found is not None else _further_in(path, class_names, image_size)
+        return _in_file(path, class_names, image_size, kind)
+    found = _in_folder(path, class_names, image_size, kind)
+    return found if found is not None else _further_in(path, class_names, image_size, kind)
 
 
 def _in_folder(
-    folder: Path, class_names: Sequence[str] | None, image_size: Size | None
+    folder: Path, class_names: Sequence[str] | None, image_size: Size | None, kind: LabelKind
 ) -> Found | None:
     if is_cifar_folder(folder):
         return find_cifar(folder, class_names)
@@ -52,13 +57,13 @@ def _in_folder(
         return find_idx_folder(folder, class_names)
     if is_pair_folder(folder):
         return find_pair_folder(folder, class_names)
-    if is_csv_folder(folder, image_size):
-        return find_csv_folder(folder, class_names, image_size)
-    return _only_file(folder, class_names, image_size)
+    if is_csv_folder(folder, image_size, kind):
+        return find_csv_folder(folder, class_names, image_size, kind)
+    return _only_file(folder, class_names, image_size, kind)
 
 
 def _only_file(
-    folder: Path, class_names: Sequence[str] | None, image_size: Size | None
+    folder: Path, class_names: Sequence[str] | None, image_size: Size | None, kind: LabelKind
 ) -> Found | None:
     """The set in the one .npz file or pickle of a folder that has no folders for classes."""
     visible = [path for path in folder.iterdir() if not is_hidden(path.name)]
@@ -70,13 +75,13 @@ def _only_file(
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
         raise DataError(f"{folder}: must hold one set, holds several; name one of them: {names}")
-    found = _in_file(files[0], class_names, image_size)
+    found = _in_file(files[0], class_names, image_size, kind)
     found.left_out.add_rest(folder, [files[0], *(folder / name for name in CLASS_FILES)])
     return found
 
 
 def _further_in(
-    path: Path, class_names: Sequence[str] | None, image_size: Size | None
+    path: Path, class_names: Sequence[str] | None, image_size: Size | None, kind: LabelKind
 ) -> Found | None:
     """The set in the one subfolder that programs make; what else lies in ``path`` is counted."""
     inner = [path / name for name in _INNER if (path / name).is_dir()]
@@ -86,13 +91,15 @@ def _further_in(
         raise DataError(f"{path}: must hold one set, holds several; name one of them: {names}")
     if not inner:
         return None
-    found = _in_folder(inner[0], class_names, image_size)
+    found = _in_folder(inner[0], class_names, image_size, kind)
     if found is not None:
         found.left_out.add_rest(path, {path / inner[0].relative_to(path).parts[0]})
     return found
 
 
-def _in_file(path: Path, class_names: Sequence[str] | None, image_size: Size | None) -> Found:
+def _in_file(
+    path: Path, class_names: Sequence[str] | None, image_size: Size | None, kind: LabelKind
+) -> Found:
     suffix = path.suffix.lower()
     if is_pair(path):
         return find_pair(path, class_names)
@@ -100,14 +107,14 @@ def _in_file(path: Path, class_names: Sequence[str] | None, image_size: Size | N
         return find_named(path, read_npz(path), class_names)
     if suffix == ".npy":
         return find_named(path, NpyFolder(path.parent), class_names)
-    kind = kind_of(path)
-    if kind is not None:
-        reason = f"must be a data set, is {kind.with_article}, which is not read"
-        raise DataFileError(path, reason, kind.remedy(path))
+    file_kind = kind_of(path)
+    if file_kind is not None:
+        reason = f"must be a data set, is {file_kind.with_article}, which is not read"
+        raise DataFileError(path, reason, file_kind.remedy(path))
     if is_cifar_file(path):
         return find_cifar_file(path, class_names)
     if is_csv_file(path):
-        return find_csv_file(path, class_names, image_size)
+        return find_csv_file(path, class_names, image_size, kind)
     if is_pickle(path):
         return find_pickled(path, class_names, image_size)
     if suffix in SUFFIXES:

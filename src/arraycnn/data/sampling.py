@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from arraycnn.data.label_kinds import LabelKind
 from arraycnn.errors import DataError, one_line
 
 _LISTED = 12
@@ -70,6 +71,24 @@ def gaps(
     return lines
 
 
+def nothing_to_learn(
+    name: str, output_names: Sequence[str], labels: npt.NDArray[Any], kind: LabelKind
+) -> list[str]:
+    """A line on outputs that are the same for all training images, ``labels`` of another kind."""
+    if kind == "pixels":
+        constant = _counts(labels.reshape(-1), len(output_names)) == 0
+        what, then = "no training pixels", "an output of which nothing is known"
+    else:
+        of_each = labels.reshape(-1, labels.shape[-1])
+        constant = np.ptp(of_each, axis=0) == 0
+        what, then = "one value in all training images", "there is nothing to learn"
+    if not constant.any():
+        return []
+    verb = "has" if constant.sum() == 1 else "have"
+    whose = _classes(output_names, constant, kind="class" if kind == "pixels" else "label")
+    return [f"{name}: {whose} {verb} {what}: {then}"]
+
+
 def one_class(name: str, part: str, class_names: Sequence[str], labels: npt.ArrayLike) -> str:
     """A line on images that are all of one class, which no accuracy means anything on; else ""."""
     found = np.unique(np.asarray(labels))
@@ -100,13 +119,14 @@ def _counts(labels: npt.ArrayLike, classes: int) -> npt.NDArray[np.intp]:
     return np.bincount(np.asarray(labels, dtype=np.intp), minlength=classes)
 
 
-def _classes(names: Sequence[str], where: npt.NDArray[np.bool_]) -> str:
+def _classes(names: Sequence[str], where: npt.NDArray[np.bool_], kind: str = "class") -> str:
     """class 'a', or 2 of 10 classes (a, b)."""
     chosen = [one_line(name) for name, here in zip(names, where, strict=True) if here]
     if len(chosen) == 1:
-        return f"class {chosen[0]!r}"
+        return f"{kind} {chosen[0]!r}"
     more = f" and {len(chosen) - _LISTED} more" if len(chosen) > _LISTED else ""
-    return f"{len(chosen)} of {len(names)} classes ({', '.join(chosen[:_LISTED])}{more})"
+    several = "classes" if kind == "class" else f"{kind}s"
+    return f"{len(chosen)} of {len(names)} {several} ({', '.join(chosen[:_LISTED])}{more})"
 
 
 def _shares(sizes: list[int], count: int) -> list[int]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from arraycnn.data.array_files import LabelledArrays, assembled
 from arraycnn.data.dataset import DataSet, split_test
 from arraycnn.data.image_source import select
+from arraycnn.data.label_kinds import IN_WORDS, OTHER_LABELS_REMEDY, LabelKind, strata
 from arraycnn.data.picture_folder import (
     Progress,
     common_shape,
@@ -35,24 +36,32 @@ def load_own(
     class_names: Sequence[str] | None = None,
     progress: Progress | None = None,
     skip_damaged: bool = False,
+    kind: LabelKind = "classes",
 ) -> DataSet:
     """The data set at ``path``; `arraycnn.data.load_dataset` documents what it may be."""
     if not path.exists():
         raise DataError(f"data set {path}: must exist, there is none; check the path")
     try:
-        found = find_arrays(path, class_names, image_size)
+        found = find_arrays(path, class_names, image_size, kind)
+        if found is None and kind != "classes":
+            raise no_such_labels(str(path), kind, "a folder of pictures has one class an image")
         if found is None:
             found = _find_pictures(path, image_size, class_names, progress, skip_damaged)
     except OSError as error:
         message = f"data set {path}: must be readable, the system says: {error.strerror or error}"
         raise DataError(f"{message}; check its permissions") from None
-    parts, names = assembled(found)
+    parts, names = assembled(found, kind)
     if image_size is not None:
         _check_size(path, parts["train"].images.shape[1:], image_size)
     if str(found.left_out):
         _logger.warning("%s: not used: %s", path, found.left_out)
     _tell_of_blank_images(path, parts)
-    return _made(path, parts, names, seed)
+    return _made(path, parts, names, seed, kind)
+
+
+def no_such_labels(name: str, kind: LabelKind, has: str) -> DataError:
+    """The error of a set whose labels are of another kind than was asked for."""
+    return DataError(f"{name}: labels must be {IN_WORDS[kind]}, {has}; {OTHER_LABELS_REMEDY}")
 
 
 def _check_size(path: Path, shape: Sequence[int], asked: Sequence[int]) -> None:
@@ -96,7 +105,7 @@ def _find_pictures(
 
 
 def _made(
-    path: Path, parts: dict[str, LabelledArrays], names: tuple[str, ...], seed: int
+    path: Path, parts: dict[str, LabelledArrays], names: tuple[str, ...], seed: int, kind: LabelKind
 ) -> DataSet:
     train, test, validation = (parts.get(part) for part in ("train", "test", "validation"))
     assert train is not None
@@ -117,6 +126,7 @@ def _made(
         validation_images=validation.images if validation else None,
         validation_labels=validation.labels if validation else None,
         named=train.named,
+        kind=kind,
     )
 
 
@@ -144,7 +154,7 @@ def _split(path: Path, whole: LabelledArrays, seed: int) -> tuple[LabelledArrays
             f"{len(labels)} labels; take both from the same set"
         )
         raise DataError(message)
-    kept, held_out = split_test(labels, seed)
+    kept, held_out = split_test(strata(labels), seed)
     if not len(held_out):
         message = (
             f"{path}: is too small to hold out images for the test, {len(labels)} images; "

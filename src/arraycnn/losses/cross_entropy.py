@@ -112,6 +112,11 @@ class SoftmaxCrossEntropy(ClassificationLoss):
         among = mean_of_each(xp, xp.astype(before < float(self.top_k), outputs.dtype))
         return xp.concat([found, xp.reshape(xp.sum(among), (1,))])
 
+    @property
+    def measures(self) -> tuple[str, ...]:
+        also = () if self.top_k is None else (f"top_{self.top_k}_accuracy",)
+        return (self.measure, *also)
+
     def metrics(self, sums: np.ndarray, count: int) -> dict[str, float]:
         found = super().metrics(sums, count)
         if self.top_k is not None:

@@ -16,6 +16,9 @@ from arraycnn.ops import Array, Kernels, array_namespace
 
 Shape = tuple[int, ...]
 
+THRESHOLD = 0.5
+"""The probability above which an image is told to have a label, of several."""
+
 
 class Loss(ABC):
     """What a network is trained to make small.
@@ -65,6 +68,11 @@ class Loss(ABC):
     def metrics(self, sums: np.ndarray, count: int) -> dict[str, float]:
         """Measures by name, from the `sums` of ``count`` images; `measure` is one of them."""
         return {self.measure: float(sums[0]) / count}
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The names that `metrics` may have."""
+        return (self.measure,)
 
     def refusal(self, output_shape: Shape) -> str | None:
         """Why a network that gives ``output_shape``, without N, cannot have it: rule and remedy."""
@@ -121,6 +129,10 @@ class MultiLabelLoss(Loss):
         axes = tuple(range(outputs.ndim - 1))
         counts = [xp.sum(flags, axis=axes) for flags in (has * told, has, told)]
         return xp.concat([super().sums(xp, outputs, labels), *counts])
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return (self.measure, "f1", "f1_micro")
 
     def metrics(self, sums: np.ndarray, count: int) -> dict[str, float]:
         """Accuracy; "f1", the mean over labels; "f1_micro", of all labels together.

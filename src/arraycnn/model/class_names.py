@@ -95,6 +95,8 @@ def in_the_models_numbers(
 
     Parameters and errors are those of `match_classes`.
     """
+    if data.kind != "classes":
+        return _in_the_models_order(data, known, outputs)
     used = np.unique(np.concatenate([labels for _, labels in data.parts.values()]))
     found = match_classes(data.name, known, outputs, data.class_names, used, data.named)
     renumbered = {
@@ -102,6 +104,35 @@ def in_the_models_numbers(
     }
     named = data.named or known is not None
     return data.with_parts(renumbered, class_names=found.names, named=named), found.said
+
+
+def _in_the_models_order(
+    data: DataSet, known: Sequence[str] | None, outputs: int
+) -> tuple[DataSet, str]:
+    """``data`` of labels that are no classes, with those of each image in the model's order."""
+    shown = data.class_names
+    if data.kind == "pixels" and len(shown) <= outputs:
+        names = (
+            tuple(known) if known is not None else (*shown, *map(str, range(len(shown), outputs)))
+        )
+        return data.with_parts({}, class_names=names), ""
+    places = _by_name(known, shown) if known is not None and data.named else np.arange(len(shown))
+    if len(shown) != outputs or sorted(places.tolist()) != list(range(outputs)):
+        has = f"are {listed(known)}" if known else f"are {outputs} without names"
+        message = (
+            f"{data.name}: the labels must be those of the model, which {has}; got {listed(shown)}; "
+            "rename the columns, or take a model that was trained on them"
+        )
+        raise DataError(message)
+    names = tuple(known) if known is not None else shown
+    if (np.diff(places) > 0).all():
+        return data.with_parts({}, class_names=names), ""
+    order = np.argsort(places)
+    sorted_parts = {
+        part: (images, labels[..., order]) for part, (images, labels) in data.parts.items()
+    }
+    said = f"{data.name}: its labels are in another order than the model's: matched by name"
+    return data.with_parts(sorted_parts, class_names=names), said
 
 
 def listed(names: Iterable[str]) -> str:

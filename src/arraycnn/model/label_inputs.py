@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 
 from arraycnn.data.array_rules import BrokenRule, plain_array
-from arraycnn.data.label_rules import class_numbers, in_range, is_one_hot
+from arraycnn.data.label_kinds import LabelKind
+from arraycnn.data.label_rules import (
+    check_finite,
+    check_shares,
+    class_numbers,
+    in_range,
+    is_one_hot,
+)
 from arraycnn.layers.layer import with_n
 from arraycnn.losses import ClassificationLoss, Loss, MultiLabelLoss
 
@@ -19,6 +26,13 @@ _SUM = 1e-3
 def are_class_numbers(loss: Loss, output_shape: Shape) -> bool:
     """Whether a label is one class number an image, unless it is probabilities."""
     return isinstance(loss, ClassificationLoss) and len(output_shape) == 1
+
+
+def label_kind(loss: Loss) -> LabelKind:
+    """What labels of a set are for ``loss``."""
+    if isinstance(loss, ClassificationLoss):
+        return "pixels" if loss.per_pixel else "classes"
+    return "labels" if isinstance(loss, MultiLabelLoss) else "numbers"
 
 
 def is_soft(labels: Any, classes: int, all_are: bool) -> bool:
@@ -35,7 +49,7 @@ def is_soft(labels: Any, classes: int, all_are: bool) -> bool:
 def soft_labels(labels: Any, count: int, shape: Shape, dtype: str) -> np.ndarray:
     """Probabilities of the classes, (count, *shape), or `BrokenRule` where they are none."""
     y = _numbers(labels, count, shape, "one probability a class", dtype)
-    _check_shares(y, "probabilities")
+    check_shares(y, "probabilities")
     wrong = np.abs(y.sum(axis=-1, dtype=np.float64) - 1.0) > _SUM
     if wrong.any():
         place = np.unravel_index(int(wrong.argmax()), wrong.shape)
@@ -68,7 +82,7 @@ def other_labels(
         labels, count, shape, f"one number for each output, as {name} takes them", dtype
     )
     if isinstance(loss, MultiLabelLoss):
-        _check_shares(found, "labels")
+        check_shares(found, "labels")
     return found
 
 
@@ -77,11 +91,7 @@ def _numbers(labels: Any, count: int, shape: Shape, what: str, dtype: str) -> np
     if y.dtype.kind not in "biuf":
         raise BrokenRule(f"must be numbers, got {y.dtype}", "convert them before", of_kind=True)
     y = _shaped(y, count, shape, what)
-    wrong = ~np.isfinite(y)
-    if wrong.any():
-        place = np.unravel_index(int(wrong.argmax()), y.shape)
-        reason = f"must be finite, got {y[place]} at position {place[0]}"
-        raise BrokenRule(reason, "leave out the images without a label")
+    check_finite(y)
     with np.errstate(over="ignore"):
         found = np.asarray(y, dtype, order="C")
     if not np.isfinite(found).all():
@@ -106,15 +116,3 @@ def _without_ones(shape: Sequence[int]) -> Shape:
     while sizes and sizes[-1] == 1:
         sizes.pop()
     return tuple(sizes)
-
-
-_ROUNDING = 1e-6
-"""What shares that were computed, resized masks or mixtures, may be beyond 0 and 1."""
-
-
-def _check_shares(y: np.ndarray, what: str) -> None:
-    wrong = (y < -_ROUNDING) | (y > 1.0 + _ROUNDING)
-    if wrong.any():
-        place = np.unravel_index(int(wrong.argmax()), y.shape)
-        reason = f"must be {what} of 0 to 1, got {y[place]:.9g} at position {place[0]}"
-        raise BrokenRule(reason, "give 1 where an image has the label, 0 where not")

@@ -101,9 +101,9 @@ def class_scores(confusion: np.ndarray) -> ClassScores:
     right = np.diagonal(confusion).astype(np.float64)
     support, taken = confusion.sum(axis=1), confusion.sum(axis=0)
     return ClassScores(
-        precision=_ratio(right, taken),
-        recall=_ratio(right, support),
-        f1=_ratio(2 * right, support + taken),
+        precision=ratio(right, taken),
+        recall=ratio(right, support),
+        f1=ratio(2 * right, support + taken),
         support=support,
     )
 
@@ -138,8 +138,8 @@ def calibration(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int =
     edges = np.linspace(0.0, 1.0, bins + 1)
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     counts = np.bincount(place, minlength=bins)
-    mean_confidence = _ratio(np.bincount(place, confidence, bins), counts)
-    mean_accuracy = _ratio(np.bincount(place, right, bins), counts)
+    mean_confidence = ratio(np.bincount(place, confidence, bins), counts)
+    mean_accuracy = ratio(np.bincount(place, right, bins), counts)
     gaps = np.nan_to_num(np.abs(mean_accuracy - mean_confidence))
     return Calibration(
         edges=edges,
@@ -212,7 +212,7 @@ def _checked(
     return chances, true
 
 
-def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     """The quotient, NaN where the denominator is 0."""
     nothing = np.full(len(numerator), np.nan)
     return np.divide(numerator, denominator, out=nothing, where=denominator != 0)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from arraycnn.data import DataSet, load_dataset
+from arraycnn.data.label_kinds import LabelKind
 from arraycnn.errors import RunFolderError
 from arraycnn.escaping import for_shell
 from arraycnn.storage.run_folder import (
@@ -112,6 +113,7 @@ def load_run_data(
     progress: Callable[[int, int | None], None] | None = None,
     dataset: str | Path | None = None,
     skip_damaged: bool = False,
+    labels: LabelKind = "classes",
 ) -> DataSet:
     """The data set that ``run`` was trained on, with the run's own limit.
 
@@ -124,6 +126,8 @@ def load_run_data(
         As `load_dataset` takes it.
     skip_damaged : bool
         Whether to leave pictures out that cannot be read; a run that did so does it in any case.
+    labels : str
+        What the model's labels are, as `load_dataset` has it.
 
     Raises
     ------
@@ -147,6 +151,7 @@ def load_run_data(
         image_size=size,
         seed=seed,
         skip_damaged=skip_damaged or run.config.get("skip_damaged") is True,
+        labels=labels,
     )
     return limited(data, run.config.get("limit"), seed, sampling_of(run.config))
 
