@@ -34,7 +34,8 @@ def bench(path, *arguments):
 
 def test_every_section_is_measured_and_shown(tmp_path):
     path = tmp_path / "cpu.json"
-    done = bench(path, "--peers", ",".join(OURS))
+    ours = OURS[-1]  # the kernels that a user gets here; the bare pass measures NumPy's
+    done = bench(path, "--peers", ours)
     assert done.returncode == 0, done.stderr
     result = json.loads(path.read_text())
     without_torch = [] if find_spec("torch") else ["cold: import torch"]
@@ -42,15 +43,14 @@ def test_every_section_is_measured_and_shown(tmp_path):
     assert list(result["errors"]) == without_torch
     assert set(result["sgemm_gflops"]) == {"1", str(result["threads"])}
     assert set(result["images_per_second"]) == {"train a 16", "infer a 1", "infer a 1024"}
-    for peer in OURS:
-        assert len(result["images_per_second"]["train a 16"][peer]) == 1
-        assert result["peak_mib"]["a 256"][peer] > 20
-        assert "1" in result["threads_images_per_second"]["a 256"][peer]
-        assert "4096" in result["batches_images_per_second"]["a"][peer]
-        profile = result["profile"]["a 64"][peer]
-        kernels = [row["kernel"] for row in profile["rows"]]
-        assert {"conv2d_max_pool2d", "conv2d_max_pool2d_backward", "dense_backward"} <= set(kernels)
-        assert all(row["microseconds"] > 0 for row in profile["rows"])
+    assert len(result["images_per_second"]["train a 16"][ours]) == 1
+    assert result["peak_mib"]["a 256"][ours] > 20
+    assert "1" in result["threads_images_per_second"]["a 256"][ours]
+    assert "4096" in result["batches_images_per_second"]["a"][ours]
+    profile = result["profile"]["a 64"][ours]
+    kernels = [row["kernel"] for row in profile["rows"]]
+    assert {"conv2d_max_pool2d", "conv2d_max_pool2d_backward", "dense_backward"} <= set(kernels)
+    assert all(row["microseconds"] > 0 for row in profile["rows"])
     table = run(BENCH / "table.py", path).stdout
     for title in ("Training, ", "Inference, ", "Peak memory ", "From the shell "):
         assert title in table
@@ -73,12 +73,11 @@ def test_every_peer_runs_the_same_training(package, tmp_path):
     pytest.importorskip(package, reason=f"{package} is not installed")
     path = tmp_path / "cpu.json"
     peers = ["arraycnn numpy", *(peer for peer, its_own in PEERS.items() if its_own == package)]
-    done = bench(path, "--only", "train", "--nets", "a,b", "--peers", ",".join(peers))
+    done = bench(path, "--only", "train", "--nets", "b", "--peers", ",".join(peers))
     assert done.returncode == 0, done.stderr
     result = json.loads(path.read_text())
     assert result["errors"] == {}
-    for cell in ("train a 16", "train b 16"):
-        assert set(result["images_per_second"][cell]) == set(peers)
+    assert set(result["images_per_second"]["train b 16"]) == set(peers)
 
 
 def test_a_traced_network_is_trained_and_its_first_step_measured(tmp_path):
@@ -101,7 +100,7 @@ def test_a_traced_network_is_trained_and_its_first_step_measured(tmp_path):
 @pytest.mark.parametrize(
     ("net", "steps"),
     [
-        *((net, 3) for net in ("lenet", "norm", "average", "swish", "resnet8", "unet")),
+        *((net, 3) for net in ("a", "lenet", "norm", "average", "swish", "resnet8", "unet")),
         # Norms of few numbers, one upon another, make rounding large: after a third step PyTorch's
         # own loss in float32 is 0.4 % and 9 % from its loss in float64.
         ("resnet18", 2),
