@@ -32,7 +32,8 @@ from typing import Any
 
 import pytest
 
-OPTIONAL = {"cupy", "cupy_backends", "cupyx", "jax", "llvmlite", "onnx", "onnxruntime", "pandas"}
+OPTIONAL = {"cupy", "cupy_backends", "cupyx", "jax", "llvmlite", "mpi4py", "onnx", "onnxruntime"}
+OPTIONAL |= {"pandas"}
 OPTIONAL |= {"safetensors", "scipy", "sklearn", "torch"}
 """What imports by these names find is not in the extra `test`; test_architecture.py compares."""
 EVERY_PYTHON = ("checkpoint", "cli", "data_*", "image_files", "no_network", "numpy_files")

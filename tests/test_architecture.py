@@ -32,7 +32,7 @@ ORDER = [
         *("storage.atomic_writes", "storage.file_lock", "storage.folder_lock"),
         *("storage.user_paths", "storage.provenance"),
     },
-    {"ops", "data"},
+    {"ops", "data", "distributed"},
     {"layers", "losses", "optimizers"},
     {"training.step"},
     {"program"},
@@ -209,6 +209,7 @@ def test_what_the_two_passes_watch_for_is_every_other_package():
         "nvidia-cuda-nvrtc",
         "nvidia-cuda-nvdisasm",
         "cuda-toolkit",
+        "mpich",
         "arraycnn",
     }
     imported = modules_of(frozenset(others)) & OPTIONAL | passes.OPTIONAL

@@ -261,14 +261,14 @@ FAULTS = [
     ),
     (
         "layers/augmentation/mixing.py",
-        "place + 1 + whole_numbers(words[:, 0], images - 1)",
-        "place + whole_numbers(words[:, 0], images)",
+        "place + 1 + whole_numbers(words[:, 0], count - 1)",
+        "place + whole_numbers(words[:, 0], count)",
         MIXED + "alone",
     ),
     (
         "layers/augmentation/mixing.py",
-        "xp.where(other >= images, other - images, other)",
-        "xp.minimum(other, images - 1)",
+        "xp.where(other >= end, other - count, other)",
+        "xp.minimum(other, end - 1)",
         MIXED + "alone",
     ),
     ("layers/augmentation/mixing.py", "& (partner != place)", "", MIXED + "alone"),

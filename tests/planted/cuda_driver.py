@@ -39,8 +39,8 @@ FAULTS = [
     ("ops/cuda/cupy.py", "with stream, cupy.cuda.using_allocator(recording.pool.malloc):", "with stream:", ORDER),
     ("execution/recorded_inference.py", "        static[...] = images\n        replay()", "        replay()", ORDER),
     ("execution/recorded.py", "        tables.cursor[...] = 0\n", "", ORDER),
-    ("execution/recorded.py", "            part.bring(wanted)\n", "", ORDER),
-    ("execution/recorded.py", "tables.rows[: count * size] = asarray(part.rows(indices, size))", "tables.rows[: count * size] = asarray(indices)", ORDER),
+    ("execution/recorded.py", "            images.bring(wanted)\n", "", ORDER),
+    ("execution/recorded.py", "tables.rows[: count * size] = asarray(images.rows(indices, size))", "tables.rows[: count * size] = asarray(indices)", ORDER),
     ("execution/recorded.py", "            overwrite(self._carry, before)\n", "            pass\n", ORDER),
     ("execution/recorded.py", "            recordings.tables.cursor[...] = cursor\n", "", ORDER),
     # Memory that is kept.

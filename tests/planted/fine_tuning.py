@@ -20,7 +20,7 @@ FAULTS = [
     ("optimizers/parameter_groups.py", "if not any(map(group.matches, flatten(params))):", "if False:", GROUPS),
     ("optimizers/parameter_groups.py", "        if not parts:\n", "        if False:\n", GROUPS),
     ("training/step.py", "replace(context, frozen=frozen_paths(optimizer, carry.params))", "replace(context)", TUNING),
-    ("layers/layer.py", "path, self.frozen)", "path)", TUNING),
+    ("layers/layer.py", "path, self.frozen, self.whole", "path, frozenset(), self.whole", TUNING),
     ("layers/layer.py", '".".join((*self.path, name)) not in self.frozen', "name not in self.frozen", TUNING),
     ("layers/batch_norm.py", 'context.mode == "train" and context.trains(params)', 'context.mode == "train"', TUNING),
     ("layers/sequential.py", "0 if need_dx else first_to_learn(", "0 if True else first_to_learn(", TUNING),

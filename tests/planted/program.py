@@ -52,8 +52,8 @@ FAULTS = [
     ),
     (
         "program/steps.py",
-        'Context(HEADS, "train", dtype, random)',
-        'Context(HEADS, "infer", dtype, random)',
+        'Context(HEADS, "train", dtype, random, whole=whole_batch)',
+        'Context(HEADS, "infer", dtype, random, whole=whole_batch)',
         _TRACE,
     ),
     (

@@ -14,6 +14,7 @@ import click
 
 from arraycnn.cli.console import OneLine, notice, prepare_streams
 from arraycnn.cli.signals import end_on_sigterm
+from arraycnn.distributed.failures import end_all
 from arraycnn.errors import ArraycnnError
 
 
@@ -59,11 +60,13 @@ def main() -> None:
     except (ArraycnnError, OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()
+        end_all(_describe(error))
         notice(_describe(error))
         sys.exit(2)
     except Exception as error:
         if debug:
             traceback.print_exc()
+        end_all(f"internal error, {type(error).__name__}: {error}")
         notice(f"internal error, {type(error).__name__}: {error}; --debug shows where")
         sys.exit(1)
     sys.exit(0)

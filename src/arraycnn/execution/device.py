@@ -1,6 +1,7 @@
 """Plans for arrays on a CUDA device: of a step as a program, or layer by layer."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -52,6 +53,7 @@ class DevicePlans(ProgramPlans):
 
     def _memory(self, task: Task, carry: Carry) -> StepMemory:
         """What the recordings of a batch and of a shorter one hold, without a device."""
+        task = replace(task, share=None)  # so that a batch of some images runs on as many
         blank = Carry(*(map_leaves(_blank, tree) for tree in carry))
 
         def peak(images: int) -> int:

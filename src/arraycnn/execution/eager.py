@@ -59,6 +59,8 @@ class EagerTraining:
     ) -> tuple[Carry, Array, Array]:
         """One step: (new carry, mean loss, correct); what it is given stays as it is."""
         place, task = self._placement, self._runs
+        part = task.part(len(batch))
+        whole, batch = None if task.share is None else task.share.whole(part), batch[part.rows]
         indices = place.asarray(batch)
         step = place.asarray(np.array([number], np.int32))
         return train_step(
@@ -68,7 +70,10 @@ class EagerTraining:
             place.bring(task.images, batch, indices),
             place.bring(task.labels, batch, indices),
             place.asarray(rate),
-            Context(place.kernels, "train", task.dtype, Randomness(self._seed, step, indices)),
+            Context(
+                *(place.kernels, "train", task.dtype, Randomness(self._seed, step, indices)),
+                whole=whole,
+            ),
             weights=None if task.weights is None else _take(task.weights, indices),
             loss=task.loss,
         )

@@ -80,6 +80,7 @@ class HostPlans(ProgramPlans):
 
     def _memory(self, task: Task, carry: Carry) -> StepMemory:
         """What the recordings of a batch and of a shorter one hold, measured on few images."""
+        task = replace(task, share=None)  # so that a batch of some images runs on as many
         scratch, count = 0, task.images.shape[0]
         few = few_images(task.images.shape[1:])
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from arraycnn.data.image_source import ImageSource, as_source
+from arraycnn.distributed.parts import Part
+from arraycnn.distributed.shares import Share
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels
@@ -45,6 +47,8 @@ class Task:
         What the loss of each image counts; on the backend's device. Recorded plans take none.
     loss : Loss
         Recorded plans take that of `has_kernel` alone.
+    share : Share or None
+        Of every batch that a plan is given, what it runs on; None is all of it.
     """
 
     network: Layer
@@ -55,6 +59,7 @@ class Task:
     dtype: str
     weights: Array | None = None
     loss: Loss = CROSS_ENTROPY
+    share: Share | None = None
 
     @property
     def objective(self) -> Objective:
@@ -71,6 +76,10 @@ class Task:
         weights = None if self.weights is None else np.ones(count, self.dtype)
         labels = self.objective.labels(count, self.dtype)
         return replace(self, images=as_source(blank), labels=as_source(labels), weights=weights)
+
+    def part(self, images: int) -> Part:
+        """What a step runs on of a batch of so many images."""
+        return Part(0, images, images) if self.share is None else self.share.part(images)
 
     @property
     def is_plain(self) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.step_tables import StepTables
+from arraycnn.program.collectives import SumCall
 from arraycnn.program.memo import rendered_of
 from arraycnn.program.passes.schedule import Schedule
 
@@ -70,6 +71,8 @@ Render: TypeAlias = Callable[[Schedule], Rendered]
 
 
 def rendered(render: Render, schedule: Schedule) -> Rendered:
-    """Kept for the next plan, unless there are calls: these are of one plan's layers."""
-    has_calls = any(step.is_call for step in schedule.steps)
-    return render(schedule) if has_calls else rendered_of(render, schedule)
+    """Kept for the next plan, unless there are calls of one plan's layers."""
+    calls = (step.head.attrs[0] for step in schedule.steps if step.is_call and step.head)
+    if all(isinstance(call, SumCall) for call in calls):
+        return rendered_of(render, schedule)
+    return render(schedule)

@@ -17,12 +17,14 @@ from typing import Any
 import numpy as np
 
 from arraycnn.data.image_source import ArraySource
+from arraycnn.distributed.parts import Part
 from arraycnn.execution.copies import copied, copy, overwrite
 from arraycnn.execution.plan import Finished, StepMemory, Task
 from arraycnn.execution.recordable import Launcher, Render, Rendered, Steps, rendered
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.ops.step_tables import StepTables
+from arraycnn.program.collectives import traced_whole
 from arraycnn.program.compose import training_schedule
 from arraycnn.program.render.opaque_calls import is_calling, rehearsing
 from arraycnn.program.steps import named
@@ -43,7 +45,8 @@ class _Recordings:
     """The graphs of one batch size, by how many steps they run; each made when first needed."""
 
     tables: StepTables
-    part: "_Part"
+    images: "_SetImages"
+    part: Part
     graphs: dict[int, Callable[[], None]] = field(default_factory=dict)
 
 
@@ -60,8 +63,8 @@ class _Progress:
     tables: StepTables | None = None
 
 
-class _Part:
-    """The images that the steps read: the whole data set, or a part sent just before.
+class _SetImages:
+    """The images that the steps read: the whole data set, or some sent just before.
 
     Attributes
     ----------
@@ -214,25 +217,28 @@ class RecordedTraining:
         self, size: int, progress: _Progress, batches: list[np.ndarray], rates: np.ndarray
     ) -> None:
         """Run steps whose batches are all of ``size`` images, and add to the run's ``progress``."""
+        part = self._task.part(size)
+        batches = [batch[part.rows] for batch in batches]
         if size not in self._recordings:
-            part = _Part(self._launcher, self._task, size)
-            self._recordings[size] = _Recordings(self._new_tables(size), part)
+            images = _SetImages(self._launcher, self._task, part.size)
+            self._recordings[size] = _Recordings(self._new_tables(part.size), images, part)
         recordings, count = self._recordings[size], len(batches)
-        tables, part, asarray = recordings.tables, recordings.part, self._launcher.asarray
+        size, asarray = part.size, self._launcher.asarray
+        tables, images = recordings.tables, recordings.images
         indices = np.concatenate(batches)
         first = progress.first_step + sum(len(losses) for losses, _ in progress.results)
         steps = np.arange(first, first + count, dtype=np.int32)
         tables.order[: count * size] = asarray(indices)
-        tables.rows[: count * size] = asarray(part.rows(indices, size))
+        tables.rows[: count * size] = asarray(images.rows(indices, size))
         tables.steps[:count] = asarray(steps)
         with np.errstate(over="ignore"):  # a rate that becomes infinite shows in the next loss
             tables.rates[:count] = asarray(rates.astype(self._task.dtype))
         tables.cursor[...] = 0
         self._progress = replace(progress, tables=tables)
-        for start in range(0, count, part.steps):
-            ready = min(part.steps, count - start)
+        for start in range(0, count, images.steps):
+            ready = min(images.steps, count - start)
             wanted = indices[start * size : (start + ready) * size]
-            part.bring(wanted)
+            images.bring(wanted)
             if self._task.labels.resident is None:
                 labels = self._task.labels.read(wanted)
                 self._labels[asarray(wanted)] = asarray(labels)
@@ -289,7 +295,7 @@ class RecordedTraining:
     def _step(self, recordings: _Recordings) -> None:
         """One step at the tables' cursor, all of it on the device."""
         task = self._task
-        arrays = {"images": recordings.part.images, "seed": self._seed, **named(self._carry)}
+        arrays = {"images": recordings.images.images, "seed": self._seed, **named(self._carry)}
         if task.objective.weighted:
             arrays["weights"] = task.weights
         if self._steps is None:
@@ -331,18 +337,26 @@ class RecordedTraining:
         self, recordings: _Recordings, arrays: dict[str, Array], noted: int = 0, tables: int = 0
     ) -> dict[str, Any]:
         """The outputs by name; ``noted`` and ``tables`` as of `training_program`."""
-        task, batch = self._task, recordings.tables.batch
-        if batch not in self._rendered:
+        task, part = self._task, recordings.part
+        if part.images not in self._rendered:
             schedule = training_schedule(
-                *(task.network, task.optimizer, self._carry, arrays["images"], batch, task.dtype),
+                *(
+                    task.network,
+                    task.optimizer,
+                    self._carry,
+                    arrays["images"],
+                    part.size,
+                    task.dtype,
+                ),
                 gather=True,
                 objective=task.objective,
                 whole=task.labels.shape[0],
                 noted=noted,
                 tables=tables,
+                whole_batch=None if task.share is None else traced_whole(task.share, part),
             )
-            self._rendered[batch] = rendered(self._render, schedule)
-        outputs, held = self._rendered[batch](self._launcher, self._kernels, arrays)
+            self._rendered[part.images] = rendered(self._render, schedule)
+        outputs, held = self._rendered[part.images](self._launcher, self._kernels, arrays)
         self._kept.append(held)
         return outputs
 

@@ -1,6 +1,8 @@
 """BatchNorm: each channel gets mean 0 and variance 1, then a learned scale and shift."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from arraycnn.layers.layer import (
     check_images,
     with_n,
 )
-from arraycnn.ops import Array, array_namespace
+from arraycnn.ops import Array, array_namespace, batch_norm
 from arraycnn.setting_checks import check_number
 
 
@@ -24,7 +26,8 @@ class BatchNorm:
 
     Ioffe and Szegedy, "Batch normalization", 2015. While training, the batch's own mean and
     variance are used; their running averages, kept in the state, serve in inference, and in training
-    where weight and bias are frozen (`Group`), which then leaves them as they are.
+    where weight and bias are frozen (`Group`), which then leaves them as they are. On several
+    processes mean and variance are those of the whole batch.
 
     Parameters
     ----------
@@ -69,7 +72,7 @@ class BatchNorm:
         x = _as_images(x)
         check_images("BatchNorm", x, channels=params["weight"].shape[0])
         running, trains = (state["mean"], state["variance"]), _uses_batch(params, context)
-        y, running, residuals = context.ops.batch_norm(
+        y, running, residuals = _forward(context)(
             x, params["weight"], params["bias"], running, self.momentum, self.epsilon, trains
         )
         if trains:
@@ -79,7 +82,7 @@ class BatchNorm:
     def backward(
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
     ) -> tuple[Array | None, Tree]:
-        dx, dweight, dbias = context.ops.batch_norm_backward(
+        dx, dweight, dbias = _backward(context)(
             _as_images(dy), params["weight"], residuals, _uses_batch(params, context), need_dx
         )
         if dx is not None:
@@ -95,6 +98,18 @@ class BatchNorm:
 
 BatchNorm2d = BatchNorm
 """The name it had while it took images only."""
+
+
+def _forward(context: Context) -> Callable:
+    if context.whole is None:
+        return context.ops.batch_norm
+    return partial(batch_norm.batch_norm, whole=context.whole)
+
+
+def _backward(context: Context) -> Callable:
+    if context.whole is None:
+        return context.ops.batch_norm_backward
+    return partial(batch_norm.batch_norm_backward, whole=context.whole)
 
 
 def _uses_batch(params: Tree, context: Context) -> bool:

@@ -18,6 +18,7 @@ import numpy as np
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import Array, Kernels, array_namespace
 from arraycnn.ops.random_bits import layer_key
+from arraycnn.ops.whole_batch import WholeBatch
 from arraycnn.tree import Tree, flatten, leaves
 
 Mode: TypeAlias = Literal["train", "infer"]
@@ -59,6 +60,9 @@ class Context:
         Where in the network the layer stands; combinators extend it.
     frozen : frozenset of str
         The paths of the network's parameters that this training leaves as they are.
+    whole : WholeBatch or None
+        In training on several processes: what to sum over, where a layer computes with its batch as a
+        whole. None where the step's images are all of it.
     """
 
     ops: Kernels
@@ -67,11 +71,13 @@ class Context:
     randomness: Randomness | None = None
     path: tuple[str, ...] = ()
     frozen: frozenset[str] = frozenset()
+    whole: WholeBatch | None = None
 
     def inside(self, name: str) -> Context:
         """The context for the part ``name`` of the present layer."""
         path = (*self.path, name)
-        return Context(self.ops, self.mode, self.dtype, self.randomness, path, self.frozen)
+        known = self.dtype, self.randomness, path, self.frozen, self.whole
+        return Context(self.ops, self.mode, *known)
 
     def trains(self, params: Tree) -> bool:
         """Whether some of ``params``, those of the present layer, are trained and not frozen."""

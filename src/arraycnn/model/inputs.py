@@ -11,6 +11,7 @@ from arraycnn.backends.numpy import NumPy
 from arraycnn.data.array_rules import BrokenRule, plain_array
 from arraycnn.data.image_source import ImageSource
 from arraycnn.data.label_rules import class_numbers, in_range
+from arraycnn.distributed.turns import EVERY, Turn
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import Layer, Sequential, Sigmoid, Softmax
 from arraycnn.layers.layer import with_n
@@ -88,11 +89,14 @@ class Intake:
             return ImageTaker(self.form, self.say).array(images, self.backend)
 
     def placed(
-        self, images: ImageSource, progress: Callable[[int], None] | None = None
+        self,
+        images: ImageSource,
+        progress: Callable[[int], None] | None = None,
+        turn: Turn = EVERY,
     ) -> Iterator[tuple[slice, Array]]:
         """Each batch of what `images` gave, on the backend: (where, images). Others as `batches`."""
         is_read = images.resident is None
-        for where, batch in batches(images, self.form.shape, progress):
+        for where, batch in batches(images, self.form.shape, progress, turn):
             yield where, self.array(batch) if is_read else batch
 
     def placed_labels(self, labels: ImageSource, where: slice) -> Array:

@@ -12,6 +12,8 @@ from arraycnn.backends import Backend
 from arraycnn.backends.backend import on_its_device
 from arraycnn.data.image_source import ImageSource
 from arraycnn.data.polarity import Background
+from arraycnn.distributed.settings import Distributed, check_distributed
+from arraycnn.distributed.turns import EVERY, Turn
 from arraycnn.execution import InferencePlan
 from arraycnn.layers.layer import Layer, Shape
 from arraycnn.losses import Loss
@@ -62,6 +64,7 @@ class Measures(Stands):
         progress: Progress = None,
         class_names: Sequence[str] | None = None,
         augment: int = 0,
+        distributed: Distributed | None = None,
     ) -> Metrics:
         """Mean loss in nats and accuracy on ``images`` and ``labels``, as `fit` takes them.
 
@@ -69,30 +72,43 @@ class Measures(Stands):
         Without ``labels``, on an iterable of (images, labels), iterated once. ``progress`` is called
         with the number of images done, batch after batch. Where the data number their classes in
         another way, ``class_names`` has the names in their order: classes are matched with those of
-        the model by name, and DataError is raised for one that it lacks. ``augment`` is `predict`'s.
+        the model by name, and DataError is raised for one that it lacks. ``augment`` and
+        ``distributed`` are `predict`'s.
         """
+        turn = turn_of(distributed, augment)
         with failures_in_words(self.backend):
             intake = self.intake.numbered_by(class_names)
             if labels is None:
                 check_iterable(images)
-                return self._sums(map(intake.batches(), images), augment)
+                numbered = turn.of(enumerate(map(intake.batches(), images)))
+                return self._sums(((n, *pair) for n, pair in numbered), augment, turn)
             pair = intake.pair(images, labels)
             tell_strange("evaluate", self, self._say, *pair)
-            return self._measure(pair, progress, augment)
+            return self._measure(pair, progress, augment, turn)
 
     @on_its_device
-    def predict(self, images: Any, progress: Progress = None, augment: int = 0) -> np.ndarray:
+    def predict(
+        self,
+        images: Any,
+        progress: Progress = None,
+        augment: int = 0,
+        distributed: Distributed | None = None,
+    ) -> np.ndarray:
         """Probabilities of the classes: NumPy, (N, classes), each row adding up to 1.
 
         Of a `MultiLabelLoss` probabilities of single labels, of a `RegressionLoss` the outputs.
         ``progress`` is called with the number of images done, batch after batch. With ``augment``, the
-        mean over each image and so many copies (`arraycnn.model.averaged_inference`).
+        mean over each image and so many copies (`arraycnn.model.averaged_inference`). With
+        ``distributed``, as `fit` takes it, ranks share the work, and each returns all; copies are not
+        shared.
         """
+        turn = turn_of(distributed, augment)
         with failures_in_words(self.backend):
             x = self.intake.images(images)
             tell_strange("predict", self, self._say, x)
-            plan, placed = self._inference_plan(augment), self.intake.placed(x, progress)
-            return np.concatenate([plan.predict(batch) for _, batch in placed])
+            plan, placed = self._inference_plan(augment), self.intake.placed(x, progress, turn)
+            own = [(where.start, plan.predict(batch)) for where, batch in placed]
+            return np.concatenate(turn.together(own))
 
     def _inference_plan(self, augment: int = 0) -> InferencePlan:
         """Kept as long as the parameters are the same: a plan may record its first calls."""
@@ -107,12 +123,25 @@ class Measures(Stands):
         return averaged(known[1], self.network, self.backend, self.loss, self.seed, augment)
 
     def _measure(
-        self, held_out: tuple[ImageSource, ImageSource], progress: Progress = None, augment: int = 0
+        self,
+        held_out: tuple[ImageSource, ImageSource],
+        progress: Progress = None,
+        augment: int = 0,
+        turn: Turn = EVERY,
     ) -> Metrics:
         x, y = held_out
-        placed, labels = self.intake.placed(x, progress), self.intake.placed_labels
-        return self._sums(((images, labels(y, where)) for where, images in placed), augment)
+        placed, labels = self.intake.placed(x, progress, turn), self.intake.placed_labels
+        numbered = ((where.start, images, labels(y, where)) for where, images in placed)
+        return self._sums(numbered, augment, turn)
 
-    def _sums(self, batches: Iterable[tuple[Array, Array]], augment: int = 0) -> Metrics:
+    def _sums(
+        self, batches: Iterable[tuple[int, Array, Array]], augment: int = 0, turn: Turn = EVERY
+    ) -> Metrics:
         plan = self._inference_plan(augment)
-        return mean_metrics(plan, batches, self.backend.asarray, self.loss)
+        return mean_metrics(plan, batches, self.backend.asarray, self.loss, turn)
+
+
+def turn_of(distributed: Distributed | None, augment: int = 0) -> Turn:
+    """What this rank does of batches; all of them where copies hang on how many came before."""
+    found = check_distributed(distributed)
+    return EVERY if found is None or augment else Turn(found.communicator)

@@ -15,6 +15,8 @@ from arraycnn.backends import Backend, get_backend
 from arraycnn.backends.backend import on_its_device
 from arraycnn.callbacks.callback import Callback
 from arraycnn.data.polarity import Background
+from arraycnn.distributed.settings import Distributed
+from arraycnn.distributed.turns import Turn
 from arraycnn.errors import InvalidValueError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.layers import Layer
@@ -43,6 +45,7 @@ from arraycnn.training.loop import Fitting
 from arraycnn.training.machine_failures import GuardedTraining, failures_in_words
 from arraycnn.training.state import TrainingState, describe_loss, describe_optimizer, resumed
 from arraycnn.training.step import CROSS_ENTROPY, Carry
+from arraycnn.training.team import Team
 from arraycnn.tree import Tree, flatten, with_leaves
 
 _INITIAL = 2**32 - 1
@@ -165,6 +168,7 @@ class Model(Measures, Described):
         callbacks: Sequence[Callback] = (),
         resume: TrainingState | None = None,
         override: bool = False,
+        distributed: Distributed | None = None,
     ) -> History:
         """Train on ``images`` and ``labels``; call it again to train on.
 
@@ -199,6 +203,9 @@ class Model(Measures, Described):
         override : bool
             Resume with other ``epochs``, ``batch_size``, ``optimizer`` or another number of images.
             An epoch to be cut into other batches begins again.
+        distributed : Distributed or None
+            ``MPI()`` for the ranks that an mpiexec has begun, each of which calls `fit` in the same
+            way: they share the work of every batch. Rank 0's callbacks and ``resume`` count.
 
         Returns
         -------
@@ -214,8 +221,9 @@ class Model(Measures, Described):
         DeviceLostError
             The device stopped answering. Parameters on it are lost: go on from a `Checkpoint`.
         InvalidValueError
-            Settings differ from those of ``resume``; the message names them.
+            Settings differ from those of ``resume``, or between ranks; the message names them.
         """
+        team = Team(distributed)
         optimizer = check_optimizer(SGD(0.05) if optimizer is None else optimizer)
         epochs, batch_size = check_count("epochs:", epochs), check_count("batch_size:", batch_size)
         for callback in callbacks:
@@ -237,7 +245,7 @@ class Model(Measures, Described):
             epochs=epochs,
             seed=self.seed,
         )
-        if batch_size > x.shape[0]:
+        if batch_size > x.shape[0] and not team.communicator.rank:
             _log.warning("fit: batch_size %d clipped to the %d images", batch_size, x.shape[0])
         learning_rates(optimizer, 0, 1, course.all_steps)  # a bad schedule fails before any work
         settings = describe_optimizer(optimizer)
@@ -247,17 +255,22 @@ class Model(Measures, Described):
         if resume is not None:
             state = resumed(resume, course, settings, carry, override, state.loss)
         weights = self.intake.weights(sample_weight, x.shape[0] if stream is None else None)
+        same = {"network": self.network, "loss": self.loss, "seed": self.seed, "dtype": self.dtype}
+        same |= {"optimizer": settings, "epochs": epochs, "batch_size": batch_size}
+        team.check(same | {"backend": self.backend.name}, x, y)
+        state, callbacks = team.state(state, self.backend, self._place), team.callbacks(callbacks)
         task = Task(self.network, optimizer, x, y, self.seed, self.dtype, weights, self.loss)
         plan: TrainingPlan = GuardedTraining(
-            self.backend.training_plan(task, state.carry), self.backend
+            team.plan(self.backend, task, state.carry, course.batch_size), self.backend
         )
         if stream is not None:
             plan = StreamedTraining(plan, stream, state.course)
         told = self.loss.measure, self.backend.is_finite, self._follow
-        fitting = Fitting(plan, optimizer, state, callbacks, *told)
+        fitting = Fitting(plan, optimizer, state, callbacks, *told, team.agreed)
         with closing(plan), failures_in_words(self.backend), closing(fitting):
             try:
-                fitting.run(lambda: self._measure(held_out) if held_out is not None else None)
+                turn = Turn(team.communicator)
+                fitting.run(lambda: held_out and self._measure(held_out, turn=turn))
             finally:
                 self._follow(fitting.state)
         if fitting.state.complete:

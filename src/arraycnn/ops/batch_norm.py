@@ -3,6 +3,7 @@
 from typing import Any
 
 from arraycnn.ops.arrays import Array, array_namespace
+from arraycnn.ops.whole_batch import WholeBatch
 
 
 def batch_norm(
@@ -13,6 +14,7 @@ def batch_norm(
     momentum: float,
     epsilon: float,
     trains: bool,
+    whole: WholeBatch | None = None,
 ) -> tuple[Array, tuple[Array, Array], Any]:
     """Each channel of ``x`` with mean 0 and variance 1, times ``weight``, plus ``bias``.
 
@@ -28,6 +30,8 @@ def batch_norm(
         Added to the variance before the square root.
     trains : bool
         Whether mean and variance are this batch's own; else ``running`` serves, and stays.
+    whole : WholeBatch or None
+        The batch that ``x`` is a part of, whose mean and variance are then taken.
 
     Returns
     -------
@@ -39,11 +43,11 @@ def batch_norm(
     """
     xp, (mean, variance) = array_namespace(x), running
     if trains:
-        count = x.shape[0] * x.shape[1] * x.shape[2]
-        mean = xp.mean(x, axis=(0, 1, 2))
+        count = _numbers(x, whole)
+        mean = _mean(x, whole)
     centred = x - mean
     if trains:
-        variance = xp.mean(centred * centred, axis=(0, 1, 2))
+        variance = _mean(centred * centred, whole)
         unbiased = variance * (count / max(count - 1, 1))
         keep, take = 1.0 - momentum, momentum
         running = keep * running[0] + take * mean, keep * running[1] + take * unbiased
@@ -53,9 +57,17 @@ def batch_norm(
 
 
 def batch_norm_backward(
-    dy: Array, weight: Array, residuals: Any, trains: bool, need_dx: bool
+    dy: Array,
+    weight: Array,
+    residuals: Any,
+    trains: bool,
+    need_dx: bool,
+    whole: WholeBatch | None = None,
 ) -> tuple[Array | None, Array, Array]:
-    """Gradients of `batch_norm`: (dx or None, dweight, dbias) for ``dy``, (N, H, W, C)."""
+    """Gradients of `batch_norm`: (dx or None, dweight, dbias) for ``dy``, (N, H, W, C).
+
+    dweight and dbias are this part's; with ``whole``, dx follows from those of the whole batch.
+    """
     normal, inverse_deviation = residuals
     xp = array_namespace(dy)
     dweight, dbias = xp.sum(dy * normal, axis=(0, 1, 2)), xp.sum(dy, axis=(0, 1, 2))
@@ -65,7 +77,23 @@ def batch_norm_backward(
     if not trains:
         return dy * scale, dweight, dbias
     # Mean and variance depend on every x: their parts of the gradient are the two projections.
-    count = float(dy.shape[0] * dy.shape[1] * dy.shape[2])
-    mean_part = dbias / count
-    variance_part = normal * (dweight / count)
+    count = float(_numbers(dy, whole))
+    slope, shift = (dweight, dbias) if whole is None else whole.totals([dweight, dbias])
+    mean_part = shift / count
+    variance_part = normal * (slope / count)
     return scale * (dy - mean_part - variance_part), dweight, dbias
+
+
+def _numbers(x: Array, whole: WholeBatch | None) -> int:
+    """How many numbers a channel of the batch has."""
+    images = x.shape[0] if whole is None else whole.images
+    return images * x.shape[1] * x.shape[2]
+
+
+def _mean(x: Array, whole: WholeBatch | None) -> Array:
+    """Of each channel."""
+    xp = array_namespace(x)
+    if whole is None:
+        return xp.mean(x, axis=(0, 1, 2))
+    (total,) = whole.totals([xp.sum(x, axis=(0, 1, 2))])
+    return total / float(_numbers(x, whole))

@@ -10,6 +10,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.layers import Rescale
 from arraycnn.layers.layer import Layer, Tree
 from arraycnn.losses import Loss
+from arraycnn.ops.whole_batch import WholeBatch
 from arraycnn.optimizers import Optimizer
 from arraycnn.program.description import StepProgram as Program
 from arraycnn.program.memo import schedule_of
@@ -40,11 +41,13 @@ def training_schedule(
     whole: int = 0,
     noted: int = 0,
     tables: int = 0,
+    whole_batch: WholeBatch | None = None,
 ) -> Schedule:
     """`training_program`, scheduled: the new carry takes the place of the old, and so do tables."""
     program = training_program(
         *(network, optimizer, carry, images, batch_size, dtype, gather, objective, whole, noted),
         tables=tables,
+        whole_batch=whole_batch,
     )
     kept = [name for name in ("measures", "losses", "cursor") if name in program.outputs]
     return schedule_of(program, (*named(carry), *kept))

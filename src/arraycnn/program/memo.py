@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from arraycnn.ops.window import Window
+from arraycnn.program.collectives import SumCall
 from arraycnn.program.nodes import Frozen, Node, Program
 from arraycnn.program.passes.epilogues import with_epilogues
 from arraycnn.program.passes.schedule import Schedule, scheduled
@@ -93,7 +94,7 @@ def _plain(value: Any) -> Hashable:
         return tuple(map(_plain, value))
     if isinstance(value, slice):
         return "slice", _plain((value.start, value.stop, value.step))
-    if value is None or value is ... or isinstance(value, Frozen | Window):
+    if value is None or value is ... or isinstance(value, Frozen | Window | SumCall):
         return value
     if type(value) in (bool, int, float, str):
         return type(value).__name__, repr(value)

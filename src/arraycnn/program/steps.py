@@ -15,7 +15,9 @@ from arraycnn.layers.branches import is_of_branches
 from arraycnn.layers.layer import Context, Layer, Randomness, Shape, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import Array, Kernels, array_namespace
+from arraycnn.ops.whole_batch import WholeBatch
 from arraycnn.optimizers import Optimizer
+from arraycnn.program.collectives import begun_early
 from arraycnn.program.heads import HEADS
 from arraycnn.program.nodes import Program
 from arraycnn.program.opaque import Opaque, name_of
@@ -54,6 +56,7 @@ def training_program(
     whole: int = 0,
     noted: int = 0,
     tables: int = 0,
+    whole_batch: WholeBatch | None = None,
 ) -> Program:
     """One training step.
 
@@ -73,6 +76,8 @@ def training_program(
         Where above 0, what differs from step to step comes as tables of so many steps, of which the
         step takes its own at the input ``cursor``, and where it leaves its results; ``whole`` is then
         given, and ``noted`` is not.
+    whole_batch : WholeBatch or None
+        The batch that this step's images are a part of.
 
     Returns
     -------
@@ -122,7 +127,11 @@ def training_program(
         with note.at("loss and update", f"the loss, or {type(optimizer).__name__}"):
             after, loss, correct = train_step(
                 *(located(network), optimizer, before, batch, labels, rate),
-                *(Context(HEADS, "train", dtype, random), weights, objective.loss),
+                *(
+                    Context(HEADS, "train", dtype, random, whole=whole_batch),
+                    weights,
+                    objective.loss,
+                ),
             )
         _check_same_places(named(before), named(after))
         outputs = {"loss": loss, "correct": correct, **named(after)}
@@ -136,7 +145,7 @@ def training_program(
             outputs = {**named(after), "measures": outputs["measures"], **moved}
         return outputs
 
-    return trace(step)
+    return begun_early(trace(step))
 
 
 def _at(cursor: Traced, table: Traced, value: Traced) -> Traced:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from arraycnn.data.image_source import as_source
+from arraycnn.distributed.turns import EVERY, Turn
 from arraycnn.training.batch_order import parts
 
 _MOST_IMAGES = 128
@@ -29,19 +30,22 @@ def images_to_read(input_shape: tuple[int, int, int]) -> int:
 
 
 def batches(
-    images: Any, input_shape: tuple[int, int, int], progress: Callable[[int], None] | None = None
+    images: Any,
+    input_shape: tuple[int, int, int],
+    progress: Callable[[int], None] | None = None,
+    turn: Turn = EVERY,
 ) -> Iterator[tuple[slice, Any]]:
     """Each batch of ``images``, an array (N, H, W, C) or a source, in order: (where, images).
 
     Those of a source are NumPy's, and no more than `images_to_read` of them are held at once.
-    ``progress`` is told how many are done.
+    ``progress`` is told how many are done. Of several processes each reads what is its ``turn``.
     """
     source, size = as_source(images), images_at_once(input_shape)
     if source.resident is not None:
-        for part in parts(source.shape[0], size, progress):
+        for part in turn.of(parts(source.shape[0], size, progress)):
             yield part, source.resident[part, ...]
         return
-    for read in parts(source.shape[0], images_to_read(input_shape), None):
+    for read in turn.of(parts(source.shape[0], images_to_read(input_shape), None)):
         held = source.read_part(read)
         for part in parts(len(held), size, None):
             yield slice(read.start + part.start, read.start + part.stop), held[part]

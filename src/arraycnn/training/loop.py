@@ -41,6 +41,7 @@ class Fitting:
         measure: str,
         is_finite: Callable[[Tree], bool],
         follow: Callable[[TrainingState], None],
+        agreed: Callable[[int], int] = int,
     ) -> None:
         self.state = state
         self.ended = False
@@ -51,6 +52,7 @@ class Fitting:
         self._measure = measure
         self._is_finite = is_finite
         self._follow = follow
+        self._agreed = agreed  # on what one process decides for all
         self._told = state.position - len(state.untold)  # the steps that the callbacks know of
         self._chunk = 1
         # Where the last two chunks began.
@@ -82,6 +84,7 @@ class Fitting:
                 self._end_epoch(measure())
         except NonFiniteError:
             self._save()
+            self._agreed(0)  # nobody leaves before it is saved
             raise
 
     def _run_epoch(self) -> bool:
@@ -139,7 +142,8 @@ class Fitting:
     def _run_chunk(self) -> None:
         before, course = self.state, self.state.course
         self._starts.append(before)
-        count = min(self._chunk, course.steps - before.step, self._steps_to_save())
+        wanted = min(self._chunk, course.steps - before.step, self._steps_to_save())
+        count = self._agreed(wanted)
         began = time.perf_counter()
         try:
             losses, correct = self._run_steps(before, count)
@@ -279,7 +283,7 @@ class Fitting:
         self._stand(replace(state, untold=()))
 
     def _ask(self, answers: list[bool | None]) -> None:
-        self.ended = self.ended or any(answers)
+        self.ended = bool(self._agreed(self.ended or any(answers)))
 
     def _sizes(self, first: int, count: int) -> np.ndarray:
         course = self.state.course

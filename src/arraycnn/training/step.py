@@ -17,6 +17,7 @@ from arraycnn.losses import Loss, SoftmaxCrossEntropy
 from arraycnn.losses.loss import measured_by
 from arraycnn.ops import Array, array_namespace
 from arraycnn.optimizers import Optimizer, frozen_paths
+from arraycnn.tree import flatten, map_paths
 
 
 class Carry(NamedTuple):
@@ -126,7 +127,7 @@ def loss_of_batch(
     Here alone, losses and gradients of single images are weighted, mixed as the images were
     (``mixtures``), and become those of a batch.
     """
-    count = outputs.shape[0]
+    count = _images_of_batch(outputs, context)
     is_kernels = weights is None and has_kernel(loss, labels.ndim == 1)
     if is_kernels:
         found = context.ops.softmax_cross_entropy(outputs, labels, count)
@@ -141,7 +142,7 @@ def loss_of_batch(
         slope = slope / float(count)
         if share is not None:
             part = share * part
-            slope = slope * xp.reshape(share, (count,) + (1,) * (outputs.ndim - 1))
+            slope = slope * xp.reshape(share, (-1,) + (1,) * (outputs.ndim - 1))
         losses, gradient = losses + part, gradient + slope
     measured = found[2] if is_kernels else xp.sum(measured_by(loss, xp, outputs, labels))
     return xp.sum(losses), gradient, measured
@@ -194,11 +195,33 @@ def train_step(
     loss_sum, measured, gradients, state = loss_and_gradients(
         network, carry.params, carry.state, images, labels, context, weights, loss
     )
+    if context.whole is not None:
+        loss_sum, measured, gradients = _totals(context, loss_sum, measured, gradients)
     params, optimizer_state = optimizer.update(
         context.ops, carry.params, gradients, carry.optimizer_state, learning_rate
     )
-    mean = loss_sum / float(images.shape[0])
+    mean = loss_sum / float(_images_of_batch(images, context))
     return Carry(params, state, optimizer_state), mean, measured
+
+
+def _images_of_batch(x: Array, context: Context) -> int:
+    return x.shape[0] if context.whole is None else context.whole.images
+
+
+def _totals(
+    context: Context, loss_sum: Array, measured: Array, gradients: Tree
+) -> tuple[Array, Array, Tree]:
+    """The same of the whole batch; gradients of what is frozen, which nobody reads, stay."""
+    assert context.whole is not None
+    xp, local = array_namespace(loss_sum), flatten(gradients)
+    summed = [path for path in local if path not in context.frozen]
+    numbers = [xp.reshape(xp.astype(x, loss_sum.dtype), (1,)) for x in (loss_sum, measured)]
+    *totals, loss, found = context.whole.totals([*(local[path] for path in summed), *numbers])
+    known = dict(zip(summed, totals, strict=True))
+    if xp.isdtype(measured.dtype, "integral"):  # a count, which the sum has exactly
+        found = xp.astype(found, measured.dtype)
+    tree = map_paths(lambda path, own: known.get(path, own), gradients)
+    return xp.reshape(loss, ()), xp.reshape(found, ()), tree
 
 
 def infer(network: Layer, params: Tree, state: Tree, images: Array, context: Context) -> Array:

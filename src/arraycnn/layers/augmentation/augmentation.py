@@ -51,6 +51,10 @@ class Augmentation(ABC):
     def augmented(self, x: Array, words: Array) -> tuple[Array, Any]:
         """(``x`` changed by ``words``, (N, words) int32; residuals)."""
 
+    def augmented_in(self, context: Context, x: Array, words: Array) -> tuple[Array, Any]:
+        """`augmented`, in a step of which ``context`` tells: for layers that take images together."""
+        return self.augmented(x, words)
+
     @abstractmethod
     def gradient(self, residuals: Any, dy: Array) -> Array:
         """dx of `augmented`."""
@@ -64,7 +68,7 @@ class Augmentation(ABC):
         if context.mode == "infer":
             return x, state, ()
         words = context.random_bits(self.words(tuple(x.shape[1:])))
-        y, residuals = self.augmented(x, words)
+        y, residuals = self.augmented_in(context, x, words)
         return y, state, residuals
 
     def backward(

@@ -15,6 +15,7 @@ import numpy as np
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.augmentation.augmentation import Augmentation, happens
 from arraycnn.layers.augmentation.drawn import CHOICES
+from arraycnn.layers.layer import Context
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.arrays import device
 from arraycnn.ops.random_bits import whole_numbers
@@ -55,7 +56,8 @@ def mixtures_of(residuals: Any) -> list[Mixture]:
 class Mixing(Augmentation):
     """Each image gets a part of another one of its batch, its partner, and of that one's label.
 
-    Any other image is equally likely to be the partner. An image that is alone in its batch stays.
+    Any other image is equally likely to be the partner. An image that is alone in its batch stays. On
+    several processes partners are of the same block of images (`WholeBatch`).
     """
 
     mixes_labels: ClassVar[bool] = True
@@ -75,7 +77,14 @@ class Mixing(Augmentation):
             raise InvalidValueError(message)
         return 5
 
+    def augmented_in(self, context: Context, x: Array, words: Array) -> tuple[Array, Any]:
+        return self.mixed(x, words, x.shape[0] if context.whole is None else context.whole.block)
+
     def augmented(self, x: Array, words: Array) -> tuple[Array, Any]:
+        return self.mixed(x, words, x.shape[0])
+
+    def mixed(self, x: Array, words: Array, block: int) -> tuple[Array, Any]:
+        """``x`` mixed by ``words``, as `augmented`; partners are of the same ``block`` images."""
         xp, (images, height, width) = array_namespace(x), x.shape[:3]
         if images > _MOST_IMAGES:
             message = (
@@ -84,8 +93,17 @@ class Mixing(Augmentation):
             )
             raise InvalidValueError(message)
         place = xp.arange(images, dtype=xp.int32, device=device(x))
-        other = place + 1 + whole_numbers(words[:, 0], images - 1)
-        partner = xp.where(other >= images, other - images, other)
+        if block >= images:
+            count, end = images, images
+        else:
+            first = np.arange(images) // block * block
+            ends = np.minimum(first + block, images)
+            count, end = (
+                xp.asarray(numbers.astype(np.int32), device=device(x))
+                for numbers in (ends - first, ends)
+            )
+        other = place + 1 + whole_numbers(words[:, 0], count - 1)
+        partner = xp.where(other >= end, other - count, other)
         is_mixed = happens(words[:, 1], self.probability) & (partner != place)
         kept = xp.where(is_mixed[:, None, None], self.kept(words[:, 2:], height, width), PARTS)
         own = xp.sum(xp.broadcast_to(kept, (images, height, width)), axis=(1, 2), dtype=xp.int32)

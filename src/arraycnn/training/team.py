@@ -1,0 +1,121 @@
+"""`Team`: the ranks that run one training, as `Model.fit` sees them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from arraycnn.backends import Backend
+from arraycnn.callbacks.callback import Callback
+from arraycnn.data.image_source import ImageSource
+from arraycnn.distributed.agreement import check_alike
+from arraycnn.distributed.communicator import Alone, Communicator
+from arraycnn.distributed.parts import Cut, check_blocks
+from arraycnn.distributed.settings import Distributed, check_distributed
+from arraycnn.distributed.shares import Share
+from arraycnn.distributed.sums import HostSums, OrderedSums, Traffic
+from arraycnn.execution import Task, TrainingPlan
+from arraycnn.execution.blocks import BlockTraining
+from arraycnn.storage.provenance import versions
+from arraycnn.training.shared_plan import SharedTraining
+from arraycnn.training.state import TrainingState
+from arraycnn.training.step import Carry
+from arraycnn.tree import map_leaves
+
+_SEEN = 64
+"""Images that a digest is of: enough to tell sets apart, and few to be read by each rank."""
+
+T = TypeVar("T")
+
+
+class Team:
+    """The ranks of ``distributed``; of None, this process alone."""
+
+    def __init__(self, distributed: Distributed | None) -> None:
+        self._settings = check_distributed(distributed)
+        self.communicator: Communicator = (
+            Alone() if distributed is None else distributed.communicator
+        )
+
+    @property
+    def size(self) -> int:
+        return self.communicator.size
+
+    def agreed(self, value: T) -> T:
+        """That of rank 0: what hangs on the clock, or on a callback, is the same on all ranks."""
+        if self.size == 1:
+            return value
+        shared: T = self.communicator.broadcast(value)
+        return shared
+
+    def check(self, settings: dict[str, Any], images: ImageSource, labels: ImageSource) -> None:
+        """Refuse ranks that are about to run something else, with InvalidValueError on all of them."""
+        if self.size == 1:
+            return
+        facts = {name: str(value) for name, value in settings.items()}
+        facts |= {f"version of {name}": version for name, version in versions().items()}
+        assert self._settings is not None
+        facts |= {name: str(getattr(self._settings, name)) for name in ("deterministic", "block")}
+        for name, source in (("images", images), ("labels", labels)):
+            facts[name] = f"{source.dtype} {tuple(source.shape)} {_digest(source)}"
+        check_alike(self.communicator, facts)
+
+    def state(
+        self, state: TrainingState, backend: Backend, place: Callable[[Any], Any]
+    ) -> TrainingState:
+        """Rank 0's, wherever it comes from: parameters are the same everywhere."""
+        if self.size == 1:
+            return state
+        carry = Carry(*(map_leaves(backend.to_numpy, tree) for tree in state.carry))
+        state = self.agreed(replace(state, carry=carry))
+        return replace(state, carry=Carry(*map(place, state.carry)))
+
+    def callbacks(self, callbacks: Sequence[Callback]) -> Sequence[Callback]:
+        """Those that are called: rank 0's. Others only know when it saves."""
+        periods = self.agreed([callback.save_every for callback in callbacks])
+        return callbacks if not self.communicator.rank else [_Silent(period) for period in periods]
+
+    def plan(self, backend: Backend, task: Task, carry: Carry, batch_size: int) -> TrainingPlan:
+        """The plan that runs this rank's share of ``task``, in batches of ``batch_size``."""
+        if self._settings is None:
+            return backend.training_plan(task, carry)
+        cut = Cut(self._settings.block, self.size)
+        check_blocks(batch_size, cut.block, self.size)
+        how = backend.to_numpy, backend.asarray
+        rank = self.communicator.rank
+        if not self._settings.deterministic:
+            sums = HostSums(self.communicator, *how) if self.size > 1 else None
+            share = Share(cut, rank, sums)
+            plan = backend.training_plan(replace(task, share=share), carry)
+            return plan if sums is None else SharedTraining(plan, sums.traffic, None)
+        counts, own = cut.counts(batch_size), Cut(cut.block, cut.blocks(batch_size))
+        ordered = OrderedSums(self.communicator, own, counts, *how)
+        first = sum(counts[:rank])
+        shares = [Share(own, first + place, ordered) for place in range(counts[rank])]
+        plans = [backend.training_plan(replace(task, share=one), carry) for one in shares]
+        return SharedTraining(BlockTraining(plans, ordered), ordered.traffic, self._say_cost)
+
+    def _say_cost(self, traffic: Traffic, steps: int) -> None:
+        if not self.communicator.rank:
+            logging.getLogger("arraycnn").warning(
+                "distributed: deterministic sums gather %s bytes a step on each rank",
+                f"{traffic.bytes // max(steps, 1):,}",
+            )
+
+
+class _Silent(Callback):
+    def __init__(self, save_every: int | None) -> None:
+        self.save_every = save_every
+
+
+def _digest(source: ImageSource) -> str:
+    """Of images, or labels, spread evenly over the set."""
+    count = int(source.shape[0])
+    chosen = np.unique(np.linspace(0, count - 1, min(count, _SEEN)).astype(np.int64))
+    read = np.ascontiguousarray(source.read(chosen))
+    return hashlib.sha256(read.tobytes()).hexdigest()[:12]
