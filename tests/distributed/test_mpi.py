@@ -1,35 +1,20 @@
 """Real ranks, under the mpiexec that is installed beside this Python: few, since each is a process."""
 
 import hashlib
-import os
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from launching import Launched, mpiexec, wait_until
 from optional import needs
 from ranks import numbers, on_ranks
 
 pytestmark = needs("mpi4py")
 
 DOCS = Path(__file__).parents[2] / "docs" / "DISTRIBUTED.md"
-
-
-def mpiexec(ranks, *command, limit=100, **environment):
-    """The result of ``command`` on so many ranks, with the flags that root and few cores need."""
-    given = {
-        "OMPI_ALLOW_RUN_AS_ROOT": "1",
-        "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
-        "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        **environment,
-    }
-    found = ["mpiexec", "-n", str(ranks), sys.executable, *map(str, command)]
-    return subprocess.run(found, capture_output=True, text=True, timeout=limit, env=given)
 
 
 def test_ranks_of_mpi_train_as_those_of_threads(tmp_path):
@@ -80,3 +65,46 @@ def test_an_error_on_one_rank_ends_all(tmp_path, fails, said):
     assert result.returncode
     assert time.monotonic() - began < 60  # alone it is two seconds; without the hook, for ever
     assert len(re.findall(f"^.*{said}$", result.stderr, re.MULTILINE)) == 1
+
+
+def test_what_the_command_line_refuses_is_told_once(tmp_path, cli):
+    code, _, lines = cli("train", "--deterministic")
+    assert code == 2
+    assert lines[-1].startswith("arraycnn: --deterministic needs --distributed")
+    (tmp_path / "full").write_text("")
+    command = "arraycnn", "train", "--distributed", "--data-dir", tmp_path / "full"
+    result = mpiexec(2, "-m", *command, "--dataset", "mnist", "--limit", 9)
+    lines = [line for line in result.stderr.splitlines() if line.startswith("arraycnn: ")]
+    assert result.returncode
+    assert len(lines) == len(set(lines))  # whichever the backend, it is named once
+    assert [line for line in lines if "rank" in line] == lines[-1:]
+    assert lines[-1].startswith("arraycnn: rank 0 of 2, on ")
+
+
+def parameters(path):
+    with np.load(path) as file:
+        return {name: file[name] for name in file.files if name.startswith(("params/", "state/"))}
+
+
+def test_a_killed_run_goes_on_with_another_number_of_ranks(tmp_path, cli):
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    options = ["--limit", 128, "--backend", "numpy", "--no-fast", "--batch-size", 24, "--epochs", 8]
+    options += ["--save-every", 1, "--distributed", "--deterministic"]
+    launched = Launched(2, "-m", "arraycnn", "train", *options, "--out", run)
+    try:
+        wait_until(lambda: (run / "last.npz").exists())
+        launched.kill(1)
+        seconds, said = launched.ended(within=60)
+    finally:
+        launched.close()
+    assert seconds < 10
+    assert launched.process.returncode
+    assert "KILLED" in said or "signal 9" in said
+    lines = [line for line in said.splitlines() if line.startswith("epoch")]
+    assert len(lines) == len(set(lines))  # one rank speaks
+    cli("train", "--resume", run, "--distributed", "--deterministic")
+    cli("train", *options, "--out", whole)
+    found, wanted = (parameters(folder / "last.npz") for folder in (run, whole))
+    assert found.keys() == wanted.keys() != set()
+    for name, array in wanted.items():
+        assert np.array_equal(found[name], array), name

@@ -7,6 +7,7 @@ import logging
 import sys
 import traceback
 from collections import UserDict
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -14,6 +15,7 @@ import click
 
 from arraycnn.cli.console import OneLine, notice, prepare_streams
 from arraycnn.cli.signals import end_on_sigterm
+from arraycnn.distributed import MPI
 from arraycnn.distributed.failures import end_all
 from arraycnn.errors import ArraycnnError
 
@@ -52,24 +54,37 @@ def main() -> None:
     try:
         cli.main(prog_name="arraycnn", standalone_mode=False)
     except click.exceptions.Abort:
+        _end_ranks("interrupted")
         notice("interrupted")
         sys.exit(130)
     except click.ClickException as error:
+        _end_ranks(error.format_message())
         _usage(error)
         sys.exit(2)
     except (ArraycnnError, OSError, MemoryError) as error:
         if debug:
             traceback.print_exc()
-        end_all(_describe(error))
+        _end_ranks(_describe(error))
         notice(_describe(error))
         sys.exit(2)
     except Exception as error:
         if debug:
             traceback.print_exc()
-        end_all(f"internal error, {type(error).__name__}: {error}")
+        _end_ranks(f"internal error, {type(error).__name__}: {error}")
         notice(f"internal error, {type(error).__name__}: {error}; --debug shows where")
         sys.exit(1)
     sys.exit(0)
+
+
+def _end_ranks(cause: str) -> None:
+    """End the ranks of ``--distributed``, with one line; nothing where there is no other.
+
+    What fails before they are joined, all of them may have met: so they are, to tell it once.
+    """
+    if "--distributed" in sys.argv:
+        with suppress(Exception):  # there is no MPI: each tells what it has met
+            _ = MPI().communicator
+    end_all(cause)
 
 
 def _usage(error: click.ClickException) -> None:

@@ -4,7 +4,7 @@ import contextlib
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from arraycnn.callbacks.logs import write_records
 from arraycnn.cli.console import counted, counting_bar, notice, show, show_json, training_bar
 from arraycnn.cli.measures import measures
 from arraycnn.cli.networks import named_again
+from arraycnn.cli.ranks import Ranks
 from arraycnn.cli.signals import exit_code, stopping_on_signals
 from arraycnn.data.image_source import Images
 from arraycnn.errors import (
@@ -51,14 +52,12 @@ class Job:
     """A run that is ready to begin, or to go on from ``training``.
 
     ``config`` is the content of config.json; ``code`` what a user's file with the network defines;
-    image sets are (images, labels).
+    image sets are (images, labels). The first of several ranks alone has a folder.
     """
 
-    folder: RunFolder
     config: dict[str, Any]
     code: UserCode
     model: Model
-    training: TrainingState | None
     override: bool
     images: Images
     labels: np.ndarray
@@ -66,16 +65,48 @@ class Job:
     test: ImageSet
     optimizer: Optimizer
     time_limit: float | None
+    ranks: Ranks
+    training: TrainingState | None = None
+    folder: Any = None
 
 
 def carry_out(job: Job, as_json: bool) -> None:
     """Train, measure on the test images, write the summary, and show it."""
+    job.ranks.agreed(True)
     began, commit = time.perf_counter(), source_commit()  # before somebody changes the source
     ended_by = _train(job, quiet=as_json)
     summary = _summary(job, ended_by) | {"commit": commit}
     summary["total_seconds"] = time.perf_counter() - began
     job.folder.write_summary(summary)
     _report(job.folder, summary, as_json)
+
+
+def follow(job: Job) -> None:
+    """The part in `carry_out` of the ranks that have no folder."""
+    if not job.ranks.agreed(True):
+        return
+    _fit(job, [])
+    stopped: int | None = job.ranks.agreed(None)
+    if stopped is not None:
+        raise SystemExit(exit_code(stopped))
+    _measure(job, job.model, "testing")
+    if (best := job.ranks.agreed(None)) is not None:
+        job.model.assign(*best)
+        _measure(job, job.model, "testing the best epoch's model")
+
+
+def _fit(job: Job, callbacks: Sequence[Callback]) -> None:
+    job.model.fit(
+        *(job.images, job.labels),
+        epochs=job.config["epochs"],
+        batch_size=job.config["batch_size"],
+        optimizer=job.optimizer,
+        validation=job.validation,
+        callbacks=callbacks,
+        resume=job.training,
+        override=job.override,
+        distributed=job.ranks.settings,
+    )
 
 
 def say_finished(folder: RunFolder, as_json: bool) -> None:
@@ -101,17 +132,8 @@ def _train(job: Job, quiet: bool) -> str:
             BestCheckpoint(model, folder.best, config["monitor"]),
         ]
         with _nothing_lost(job):
-            model.fit(
-                job.images,
-                job.labels,
-                epochs=config["epochs"],
-                batch_size=config["batch_size"],
-                optimizer=job.optimizer,
-                validation=job.validation,
-                callbacks=callbacks,
-                resume=job.training,
-                override=job.override,
-            )
+            _fit(job, callbacks)
+    job.ranks.agreed(stop.received)
     if stop.received is not None:
         place = model.unfinished.place if model.unfinished else "its end"
         more = named_again(config)
@@ -213,10 +235,13 @@ def _summary(job: Job, ended_by: str) -> dict[str, Any]:
 def _best(job: Job, test: Metrics) -> dict[str, Any] | None:
     """The epoch that best.npz is of, and that model's measures."""
     if not job.folder.best.exists():
+        job.ranks.agreed(None)
         return None
     classes = {"layers": job.code.layers, "losses": job.code.losses}
     best = Model.load(job.folder.best, backend=job.model.backend, **classes)
-    if best.steps_done != job.model.steps_done:
+    differs = best.steps_done != job.model.steps_done
+    job.ranks.agreed((best.parameters, best.state) if differs else None)
+    if differs:
         test = _measure(job, best, "testing the best epoch's model")
     return {
         "epoch": best.epochs_done,
@@ -228,7 +253,7 @@ def _best(job: Job, test: Metrics) -> dict[str, Any] | None:
 def _measure(job: Job, model: Model, title: str) -> Metrics:
     images, labels = job.test
     with counting_bar(title, len(images)) as progress:
-        return model.evaluate(images, labels, progress)
+        return model.evaluate(images, labels, progress, distributed=job.ranks.settings)
 
 
 def _report(folder: RunFolder, summary: dict[str, Any], as_json: bool) -> None:

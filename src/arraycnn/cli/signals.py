@@ -5,8 +5,10 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from arraycnn.callbacks import Callback
+from arraycnn.distributed.failures import end_all
 from arraycnn.training.history import EpochRecord, Progress
 
 
@@ -31,7 +33,7 @@ class StopOnSignal(Callback):
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Note the first signal; a second one ends the command at once, with what is saved."""
         if self.received is not None:
-            sys.exit(exit_code(self.received))
+            _exit_now(self.received)
         self.received = number
 
 
@@ -53,6 +55,11 @@ def stopping_on_signals() -> Iterator[StopOnSignal]:
             signal.signal(number, handler)
 
 
+def _exit_now(number: int) -> NoReturn:
+    end_all(f"ended by {signal.Signals(number).name}")
+    sys.exit(exit_code(number))
+
+
 def end_on_sigterm() -> None:
     """Let SIGTERM end the command as an error does: what it holds is closed."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(exit_code(number)))
+    signal.signal(signal.SIGTERM, lambda number, frame: _exit_now(number))

@@ -1,6 +1,7 @@
 """arraycnn train."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from arraycnn.backends import Backend
-from arraycnn.cli import augmentation, fine_tuning, losses, options, training_kit
+from arraycnn.cli import augmentation, fine_tuning, losses, options, ranks, training_kit
 from arraycnn.cli.classifiers import load_model
 from arraycnn.cli.fine_tuning import Tuning
 from arraycnn.cli.measures import check_monitor
@@ -27,7 +28,7 @@ from arraycnn.cli.resume import (
     load_last,
     take_defaults,
 )
-from arraycnn.cli.run import Job, carry_out, say_finished
+from arraycnn.cli.run import Job, carry_out, follow, say_finished
 from arraycnn.cli.training_data import prepare
 from arraycnn.cli.user_code import blaming
 from arraycnn.data.digest import training_digest
@@ -48,7 +49,7 @@ OPTIMIZERS: dict[str, tuple[Callable[[Schedule], Optimizer], float]] = {
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
 # Small sets need more passes.
 EPOCHS = {"digits": 16, "mnist": 3, "fashion-mnist": 5}
-_OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
+_OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit", *ranks.OPTIONS)
 
 
 @click.command()
@@ -148,6 +149,8 @@ _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit")
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @options.limit
+@ranks.distributed
+@ranks.deterministic
 @click.option("--log-steps", is_flag=True, help="Write every step's loss to steps.jsonl.")
 @click.option("--csv", is_flag=True, help="Write metrics.csv, a table of the epochs.")
 @click.option("--tensorboard", is_flag=True, help="Write event files to the folder tensorboard/.")
@@ -194,6 +197,8 @@ def train(
     """
     context = click.get_current_context()
     _check_together(context.params)
+    team = ranks.ranks_of(tuned)
+    backend = team.backend(backend)
     chosen = choose(network, tuned["layers"])
     if resume is not None:
         check_network(resume, chosen, override)
@@ -246,7 +251,24 @@ def train(
     )
     rule = tuning.optimizer(make_optimizer(_schedule(schedule, learning_rate, steps)), model)
     rule = training_kit.around(rule, tuned)
-    training = None
+    team.check(config)
+    job = Job(
+        config=config,
+        code=chosen.code,
+        model=model,
+        override=override,
+        images=prepared.images,
+        labels=prepared.labels,
+        validation=prepared.validation,
+        test=(data.test_images, data.test_labels),
+        optimizer=rule,
+        time_limit=time_limit,
+        ranks=team,
+    )
+    if not team.leads:
+        with blaming(chosen.code):
+            follow(job)
+        return
     if resume is None:
         called = chosen.function if tuning.from_model is None else "tuned"
         out = out if out is not None else new_run_path(f"{data.name}-{called}")
@@ -257,27 +279,15 @@ def train(
         if resume is not None:
             differences = check_settings(folder.path, read_config(folder.path), config, override)
             if is_finished(folder) and not differences:
+                team.agreed(False)
                 say_finished(folder, as_json)
                 return
             model, training = load_last(folder, model, chosen.code)
+            job = replace(job, model=model, training=training)
             folder.remove_summary()
             folder.write_config(config)
-        job = Job(
-            folder=folder,
-            config=config,
-            code=chosen.code,
-            model=model,
-            training=training,
-            override=override,
-            images=prepared.images,
-            labels=prepared.labels,
-            validation=prepared.validation,
-            test=(data.test_images, data.test_labels),
-            optimizer=rule,
-            time_limit=time_limit,
-        )
         with blaming(chosen.code):
-            carry_out(job, as_json)
+            carry_out(replace(job, folder=folder), as_json)
 
 
 def _check_together(given: dict[str, Any]) -> None:

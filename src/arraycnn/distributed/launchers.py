@@ -42,7 +42,7 @@ def check_launch(size: int, environment: Mapping[str, str] = os.environ) -> None
     found = launched(environment)
     if found is not None and found.size > 1 and size == 1:
         remedy = {
-            "SLURM": "use srun --mpi=pmix, or pmi2, whichever the MPI was built for",
+            "SLURM": "tell srun which PMI this MPI was built for, pmix or pmi2",
             "torchrun": "begin them with mpiexec, which MPI needs",
         }.get(found.by, "use the mpiexec of the MPI that mpi4py was built for")
         message = (
