@@ -26,7 +26,9 @@ from arraycnn.tree import leaves
 
 # scratch: the tutorial's 26x26x8 and 13x13x8 volumes; its 3x3 filters have no bias.
 # basic: PyTorch's MNIST example has 1,199,882 parameters. lenet5: LeNet-5 with dense layers of
-# 400-120-84-10 inputs and outputs, and full connections in C3, has 61,706.
+# 400-120-84-10 inputs and outputs, and full connections in C3, has 61,706. fast_cnn: tuomaso's has
+# biases of 24, 32 and 256 where batch norm has twice as many. strided_cnn: Keras counts 327,242 of
+# Deotte's, of which 832 are running averages, and a last bias for which batch norm has two numbers.
 PUBLISHED = {
     "scratch": (
         [(28, 28, 1), (26, 26, 8), (13, 13, 8), (1352,), (10,)],
@@ -48,6 +50,41 @@ PUBLISHED = {
         ],
         [156, 2_416, 48_120, 10_164, 850],
         61_706,
+    ),
+    "fast_cnn": (
+        [
+            *((28, 28, 1), (24, 24, 24), (24, 24, 24), (24, 24, 24), (12, 12, 24)),
+            *((10, 10, 32), (10, 10, 32), (10, 10, 32), (5, 5, 32), (800,)),
+            *((256,), (256,), (256,), (10,)),
+        ],
+        [600, 48, 6_912, 64, 204_800, 512, 2_570],
+        214_882 + 624,
+    ),
+    "strided_cnn": (
+        [
+            *((28, 28, 1), *[(26, 26, 32)] * 3, *[(24, 24, 32)] * 3, *[(12, 12, 32)] * 4),
+            *(*[(10, 10, 64)] * 3, *[(8, 8, 64)] * 3, *[(4, 4, 64)] * 4, *[(1, 1, 128)] * 3),
+            *((128,), (128,), (10,), (10,)),
+        ],
+        [
+            320,
+            64,
+            9_248,
+            64,
+            25_632,
+            64,
+            18_496,
+            128,
+            36_928,
+            128,
+            102_464,
+            128,
+            131_200,
+            256,
+            1_280,
+            20,
+        ],
+        327_242 - 832 + 10,
     ),
 }
 
@@ -186,6 +223,11 @@ def test_arguments_change_the_networks_as_they_say():
         (lambda: networks.vgg13(hidden=0), "vgg13: hidden must be at least 1"),
         (lambda: networks.densenet_small(growth=0), "densenet_small: growth must be at least 1"),
         (lambda: networks.mobilenet_small(width=0.0), "mobilenet_small: width must be finite and"),
+        (lambda: networks.strided_cnn(width=0), "strided_cnn: width must be at least 1, got 0"),
+        (
+            lambda: networks.strided_cnn(dropout=1.0),
+            "strided_cnn: dropout must be below 1, got 1.0",
+        ),
         (lambda: unet_small(halvings=-1), "unet_small: halvings must be at least 0"),
     ],
 )
@@ -215,7 +257,10 @@ def test_the_last_layer_has_one_output_a_class(name):
 
 
 # scratch: 3x3, then 2x2. basic: two 3x3, then 2x2. lenet5: halved, 5x5, then 2x2.
-@pytest.mark.parametrize(("name", "size"), [("scratch", 4), ("basic", 6), ("lenet5", 12)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("scratch", 4), ("basic", 6), ("lenet5", 12), ("fast_cnn", 12), ("strided_cnn", 25)],
+)
 def test_smallest_image_fits_and_one_pixel_less_does_not(name, size):
     network = NETWORKS[name]()
     assert smallest_image(network) == size

@@ -1,6 +1,9 @@
 """Faults in augmentation by the command line, in recipes, and in the networks that these name."""
 
 AUGMENT = "cli/test_cli_augmentation.py -k "
+RECIPE = "cli/test_cli_recipes.py -k "
+NETWORK = "test_networks.py -k 'published or wrong'"
+REPORT = "report/test_report_run.py -k repeats"
 BEGINS = "model/test_with_augmentation.py"
 
 FAULTS = [
@@ -21,4 +24,18 @@ FAULTS = [
     ("model/with_augmentation.py", "        model.seed,\n", "        0,\n", BEGINS),
     ("model/with_augmentation.py", "made.standing = replace(made.standing, params=params, state=state)", "made.standing = replace(made.standing, params=params)", BEGINS),
     ("model/with_augmentation.py", 'if not getattr(layer, "training_only", False):\n            message', 'if False:\n            message', BEGINS),
+    ("cli/recipes.py", 'context.params.get("resume") is None', "True", RECIPE + "goes_on"),
+    ("cli/recipes.py", "[*found.get(one.name, []), value] if one.multiple else value", "[value] if one.multiple else value", RECIPE + "'shown and cifar'"),
+    ("cli/recipes.py", "value = True if is_flag else next(words)", "value = next(words)", RECIPE + "'shown and cifar'"),
+    ("cli/recipes.py", "said = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)", "said = (ParameterSource.DEFAULT_MAP,)", RECIPE + "'shown and fast'"),
+    ("cli/recipes.py", "source is ParameterSource.COMMANDLINE:", "False:", RECIPE + "refused"),
+    ("cli/recipes.py", 'given["show"] and given["recipe"] is None', "False", RECIPE + "refused"),
+    ("cli/train.py", '("resume", "show", "override"', '("resume", "override"', RECIPE + "'trains_what and fast'"),
+    ("report/run.py", '_OPTIONS = {"from_model": "from"}', "_OPTIONS = {}", REPORT),
+    ("report/run.py", '{"data_sha256", "from_sha256",', '{"data_sha256",', REPORT),
+    ("networks/mnist.py", "return [layer, BatchNorm(), ReLU()]", "return [layer, ReLU()]", NETWORK),
+    ("networks/mnist.py", "*stage(2 * width)", "*stage(width)", NETWORK),
+    ("networks/mnist.py", "Conv2d(filters, 5, 2, padding", "Conv2d(filters, 5, 1, padding", NETWORK),
+    ("networks/mnist.py", "if dropout >= 1.0:", "if dropout > 1.0:", NETWORK),
+    ("networks/mnist.py", "Dense(classes, bias=False),", "Dense(classes),", NETWORK),
 ]  # fmt: skip

@@ -164,6 +164,8 @@ def test_data_that_cannot_be_found_are_an_error(folder, config, kind, message):
         ["--dataset", "mnist", "--data-dir", "my data", "--network", "lenet5"],
         ["--dataset", ".", "--image-size", "32x30x1", "--backend", "cupy", "--no-graph"],
         ["--backend", "cupy", "--graph", "--device", "1", "--precision", "tf32"],
+        ["--from", "old.npz", "--freeze", "0", "--freeze", "1.bias"],
+        ["--augment", "shift=1", "--augment", "mixup", "--recipe", "cifar"],
     ],
 )
 def test_the_command_repeats_the_settings(folder, settings):
@@ -178,7 +180,7 @@ def test_the_command_repeats_the_settings(folder, settings):
         "--log-steps",
     ]
     given = train.make_context("train", list(settings)).params
-    config = run_config(given, data_sha256="0" * 64)
+    config = run_config(given, data_sha256="0" * 64, from_sha256="1" * 64)
     (folder / "config.json").write_text(json.dumps(config))
     words = shlex.split(read_run(folder).command)
     assert words[:2] == ["arraycnn", "train"]

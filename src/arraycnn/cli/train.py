@@ -9,8 +9,9 @@ import click
 from click.core import ParameterSource
 
 from arraycnn.backends import Backend
-from arraycnn.cli import augmentation, fine_tuning, losses, options, ranks, training_kit
+from arraycnn.cli import augmentation, fine_tuning, losses, options, ranks, recipes, training_kit
 from arraycnn.cli.classifiers import load_model
+from arraycnn.cli.console import show
 from arraycnn.cli.fine_tuning import Tuning
 from arraycnn.cli.measures import check_monitor
 from arraycnn.cli.model_for_data import check_labels, model_for
@@ -49,7 +50,10 @@ OPTIMIZERS: dict[str, tuple[Callable[[Schedule], Optimizer], float]] = {
 SCHEDULES = ("one-cycle", "cosine", "step", "constant")
 # Small sets need more passes.
 EPOCHS = {"digits": 16, "mnist": 3, "fashion-mnist": 5}
-_OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit", *ranks.OPTIONS)
+_OF_THIS_COMMAND = (
+    *("resume", "show", "override", "out", "as_json", "time_limit"),
+    *ranks.OPTIONS,
+)
 
 
 @click.command()
@@ -61,6 +65,8 @@ _OF_THIS_COMMAND = ("resume", "override", "out", "as_json", "time_limit", *ranks
     metavar="RUN",
     help="Go on with the run in folder RUN from its last save; settings are as they were.",
 )
+@recipes.recipe
+@recipes.show
 @click.option(
     "--override",
     is_flag=True,
@@ -197,6 +203,11 @@ def train(
     """
     context = click.get_current_context()
     _check_together(context.params)
+    recipes.check_alone(context)
+    texts = [f"{name}={text}" for name, text in network_arg]
+    if tuned["show"]:
+        show(recipes.in_full(context, run_config(context.params, network_arg=texts)))
+        return
     team = ranks.ranks_of(tuned)
     backend = team.backend(backend)
     chosen = choose(network, tuned["layers"])
@@ -242,7 +253,7 @@ def train(
         backend=backend.name,
         batch_size=batch_size,
         validation=validation,
-        network_arg=[f"{name}={text}" for name, text in network_arg],
+        network_arg=texts,
         network_sha256=chosen.code.sha256,
         data_sha256=training_digest(data, with_validation=prepared.watches_own_part),
         sampling=prepared.sampling,

@@ -8,6 +8,7 @@ from arraycnn.layers import Layer, Sequential
 from arraycnn.layers.undrawn import Undrawn
 from arraycnn.networks.densenet import densenet_small
 from arraycnn.networks.imagenet_resnet import resnet18, resnet34, resnet50
+from arraycnn.networks.mnist import fast_cnn, strided_cnn
 from arraycnn.networks.mobilenet import mobilenet_small
 from arraycnn.networks.resnet import resnet8, resnet20, resnet32, resnet44, resnet56
 from arraycnn.networks.small import basic, lenet5, scratch
@@ -17,7 +18,7 @@ from arraycnn.networks.vgg import vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16
 NETWORKS: dict[str, Callable[..., Sequential]] = {
     network.__name__: network
     for network in (
-        *(scratch, basic, lenet5),
+        *(scratch, basic, lenet5, fast_cnn, strided_cnn),
         *(resnet8, resnet18, resnet20, resnet32, resnet34, resnet44, resnet50, resnet56),
         *(vgg11, vgg13, vgg16, vgg11_bn, vgg13_bn, vgg16_bn),
         *(densenet_small, mobilenet_small),
@@ -57,6 +58,7 @@ __all__ = [
     "PIXEL_NETWORKS",
     "basic",
     "densenet_small",
+    "fast_cnn",
     "lenet5",
     "listing",
     "mobilenet_small",
@@ -70,6 +72,7 @@ __all__ = [
     "resnet56",
     "scratch",
     "smallest_image",
+    "strided_cnn",
     "unet_small",
     "vgg11",
     "vgg11_bn",

@@ -27,7 +27,9 @@ from arraycnn.training.history import FIELDS, EpochRecord, others_in
 # The first of these that is there; best.npz is the epoch that validation found best.
 MODEL_FILES = ("best.npz", "last.npz")
 # What config.json holds beside the options of `arraycnn train`.
-_NO_OPTIONS = {"data_sha256", "network_sha256", "sampling"}
+_NO_OPTIONS = {"data_sha256", "from_sha256", "network_sha256", "sampling"}
+# Options that are not called as their values are.
+_OPTIONS = {"from_model": "from"}
 # The options that are either --NAME or --no-NAME.
 _SWITCHES = {"fast", "graph"}
 
@@ -78,7 +80,7 @@ class Run:
     @property
     def command(self) -> str:
         """The command line that repeats the run."""
-        return _command(self.config)
+        return command_of(self.config)
 
 
 def read_run(path: str | Path) -> Run:
@@ -227,10 +229,11 @@ def _number(value: Any) -> Any:
     return None if value is None or not math.isfinite(value) else value
 
 
-def _command(config: dict[str, Any]) -> str:
+def command_of(config: dict[str, Any]) -> str:
+    """The ``arraycnn train`` that has the settings of ``config``, as one types it."""
     words = ["arraycnn", "train"]
     for name, value in config.items():
-        option = name.replace("_", "-")
+        option = _OPTIONS.get(name, name.replace("_", "-"))
         if name in _NO_OPTIONS or value is None or (value is False and name not in _SWITCHES):
             continue
         if isinstance(value, bool):
