@@ -12,7 +12,7 @@ import pytest
 
 from arraycnn.cli import cli
 
-COMMANDS = ("train", "evaluate", "predict", "report", "export", "import", "info")
+COMMANDS = ("train", "evaluate", "predict", "report", "export", "import", "info", "find-rate")
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 DOCS = {path: path.read_text() for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
@@ -67,7 +67,7 @@ def test_the_examples_of_training_run(tmp_path):
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert int(result.stdout) > 0
+    assert int(result.stdout.split()[-1]) > 0
 
 
 def test_the_examples_of_going_on_and_of_augmentation_run(tmp_path):

@@ -47,10 +47,11 @@ OF_OPTIMIZERS = {
     "Adam": cnn.Adam(0.01),
     "AdamW": cnn.AdamW(0.01, weight_decay=0.1),
     "Lion": cnn.Lion(0.01, weight_decay=0.1),
+    "Muon": cnn.Muon(0.05),
     "SGD": cnn.SGD(0.1, momentum=0.9),
 }
 TRIPLES = [
-    (layer, list(OF_OPTIMIZERS)[number % 4], list(OF_LOSSES)[(number + number // 4) % 4])
+    (layer, list(OF_OPTIMIZERS)[number % 5], list(OF_LOSSES)[number % 4])
     for number, layer in enumerate(OF_LAYERS)
 ]
 

@@ -111,12 +111,26 @@ from arraycnn.losses import (
 )
 from arraycnn.model.model import Model
 from arraycnn.model.new_head import with_head
+from arraycnn.model.rate_search import RateSearch, find_learning_rate
 from arraycnn.model.with_augmentation import with_augmentation
 from arraycnn.moved_modules import serve_former_names as _serve_former_names
-from arraycnn.optimizers import EMA, NO_DECAY, SGD, Adam, AdamW, Group, Lion, ParameterGroups
-from arraycnn.optimizers.schedules import Constant, Cosine, OneCycle, StepDecay
+from arraycnn.optimizers import (
+    EMA,
+    NO_DECAY,
+    SGD,
+    Adam,
+    AdamW,
+    ClipNorm,
+    Group,
+    Lion,
+    Lookahead,
+    Muon,
+    ParameterGroups,
+)
+from arraycnn.optimizers.schedules import Constant, Cosine, Exponential, OneCycle, StepDecay, Warmup
 from arraycnn.training.batch_stream import Batches
 from arraycnn.training.history import EpochRecord, History, Metrics, Progress
+from arraycnn.training.plateau import Plateau
 from arraycnn.training.state import TrainingState
 
 __version__ = "0.1.0"
@@ -150,6 +164,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "ClassificationLoss",
+    "ClipNorm",
     "Concatenate",
     "Constant",
     "Conv2d",
@@ -167,6 +182,7 @@ __all__ = [
     "EarlyStopping",
     "ElasticDeformation",
     "EpochRecord",
+    "Exponential",
     "Flatten",
     "GELUTanh",
     "GlobalAvgPool2d",
@@ -186,6 +202,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Lion",
+    "Lookahead",
     "Loss",
     "MaxPool2d",
     "MeanSquaredError",
@@ -194,11 +211,13 @@ __all__ = [
     "Mixup",
     "Model",
     "MultiLabelLoss",
+    "Muon",
     "NonFiniteError",
     "NumPy",
     "OneCycle",
     "OutOfMemoryError",
     "ParameterGroups",
+    "Plateau",
     "Progress",
     "RandomAffine",
     "RandomBrightness",
@@ -206,6 +225,7 @@ __all__ = [
     "RandomCrop",
     "RandomErasing",
     "RandomShift",
+    "RateSearch",
     "ReLU",
     "RegressionLoss",
     "Rescale",
@@ -227,9 +247,11 @@ __all__ = [
     "TorchModule",
     "TrainingState",
     "Upsample2d",
+    "Warmup",
     "ZeroPad2d",
     "ZeroPadChannels",
     "available_backends",
+    "find_learning_rate",
     "get_backend",
     "softmax_cross_entropy",
     "with_augmentation",

@@ -31,6 +31,7 @@ SCHEDULES = {
     "one-cycle": one_cycle,
     "cosine": lambda step: (1 + math.cos(math.pi * step / STEPS)) / 2,
     "step": lambda step: 0.1 ** (step // (STEPS // 3)),
+    "exponential": lambda step: 0.1 ** (step / (STEPS // 2)),
     "constant": lambda step: 1.0,
 }
 
@@ -57,6 +58,7 @@ OPTIMIZERS = {
     "adam": lambda rate: cnn.Adam(rate or 0.003),
     "adamw": lambda rate: cnn.AdamW(rate or 0.003),
     "lion": lambda rate: cnn.Lion(rate or 0.002),
+    "muon": lambda rate: cnn.Muon(rate or 0.02),
 }
 
 

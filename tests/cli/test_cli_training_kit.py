@@ -16,14 +16,21 @@ TRAIN += ("--epochs", EPOCHS, "--batch-size", BATCH, "--schedule", "constant")
 RULE = cnn.AdamW(0.003)
 KIT = {
     "ema": (("--ema", 0.8), cnn.EMA(RULE, 0.8), 0.8),
+    "clip_norm": (("--clip-norm", 0.25), cnn.ClipNorm(RULE, 0.25), 0.25),
+    "lookahead": (("--lookahead", 3), cnn.Lookahead(RULE, 3), 3),
+    "warmup": (("--warmup", 0.8), cnn.AdamW(cnn.Warmup(cnn.Constant(0.003), 4)), 0.8),
 }
+ALL = cnn.AdamW(cnn.Warmup(cnn.Plateau(0.003, "validation_accuracy", 3), 4))
+ALL = cnn.EMA(cnn.ClipNorm(cnn.Lookahead(ALL, 3), 0.25), 0.8)
 
 
-def in_python(optimizer, **settings):
+def in_python(optimizer, watch=False, **settings):
     data = load_dataset("digits").limited(80, 0)
-    kept, _held_out = split_validation(data.train_labels, 1 / 12, 0)
+    kept, held_out = split_validation(data.train_labels, 1 / 12, 0)
     model = cnn.Model(networks.scratch(), data.image_shape, cnn.NumPy(fast=False))
     images, labels = data.train_images, data.train_labels
+    if watch:
+        settings["validation"] = images[held_out], labels[held_out]
     model.fit(
         *(images[kept], labels[kept]), epochs=EPOCHS, batch_size=BATCH, optimizer=optimizer, **settings
     )  # fmt: skip
@@ -40,16 +47,37 @@ def test_a_run_is_the_training_of_python(name, cli):
     given, optimizer, kept = KIT[name]
     assert cli(*TRAIN, *given, "--out", "run")[0] == 0
     check_equal("run/last.npz", in_python(optimizer))
-    assert json.loads(Path("run/config.json").read_text())[name.replace("-", "_")] == kept
+    assert json.loads(Path("run/config.json").read_text())[name] == kept
 
 
-def test_it_goes_on_exactly_and_with_the_same_settings_alone(cli):
+def test_all_together_go_on_exactly_and_with_the_same_settings_alone(cli):
     given = [word for words, _, _ in KIT.values() for word in words]
+    given += ["--schedule", "plateau", "--monitor", "validation_accuracy", "--accumulate", 2]
     assert cli(*TRAIN, *given, "--out", "whole")[0] == 0
+    check_equal("whole/last.npz", in_python(ALL, accumulate=2, watch=True))
     assert cli(*TRAIN, *given, "--out", "run", "--time-limit", 1e-9, "--save-every", 1)[0] == 0
-    for name, (words, _, kept) in KIT.items():
-        code, _, said = cli("train", "--resume", "run", words[0], 0.75)
+    for words, _, kept in (*KIT.values(), (("--accumulate",), None, 2)):
+        now = 7 if isinstance(kept, int) else 0.75
+        code, _, said = cli("train", "--resume", "run", words[0], now)
         assert code == 2
-        assert f"{words[0]} was {kept}, got 0.75" in " ".join(said), name
+        assert f"{words[0]} was {kept}, got {now}" in " ".join(said)
     assert cli("train", "--resume", "run")[0] == 0
     check_equal("run/last.npz", cnn.Model.load("whole/last.npz"))
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--schedule", "plateau", "--validation", 0), "plateau needs images to watch"),
+        (("--accumulate", 17), "--accumulate must be at most --batch-size, 16, got 17"),
+        (("--ema", 1), "must be below 1, got 1"),
+        (("--clip-norm", 0), "must be above 0, got 0"),
+        (("--warmup", "nan"), "must be finite"),
+        (("--lookahead", 0), "is not in the range"),
+    ],
+)
+def test_wrong_options_leave_no_run(given, words, cli):
+    code, _, said = cli(*TRAIN, *given, "--out", "run")
+    assert code == 2
+    assert words in " ".join(said)
+    assert not Path("run").exists()

@@ -21,8 +21,15 @@ NAMED = re.compile(rf"\b({'|'.join(COMMANDS)})\b[^;()]*$")
 NO_OPTIONS = {"--sans", "--no"}
 """Of a style sheet; the beginning of one that is put together from the options themselves."""
 
-NEVER = {("predict", "arraycnn.cli.options", "DataSetName.convert")}
-"""Reached by name, but an option that predict has not."""
+NAMES = {"import": "import_weights", "find-rate": "find_rate"}
+"""Functions that are not called as their commands."""
+
+NEVER = {
+    ("predict", "arraycnn.cli.options", "DataSetName.convert"),
+    ("find-rate", "arraycnn.cli.training_data", "_own_validation"),
+    ("find-rate", "arraycnn.training.state", "resumed"),
+}
+"""Reached by name, but where an option is given that the command has not."""
 
 Place = tuple[str, str]
 """A module and what is defined there: a function, a class, "class.method", or "" for the rest."""
@@ -100,7 +107,7 @@ def mentions(place):
 
 def reached(command):
     function = group.commands[command].callback
-    start = (function.__module__, command if command != "import" else "import_weights")
+    start = (function.__module__, NAMES.get(command, command))
     seen, attributes, waiting = {start}, set(), [start]
     while waiting:
         named, more = mentions(waiting.pop())

@@ -6,7 +6,17 @@ import re
 import pytest
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.optimizers.schedules import Constant, Cosine, OneCycle, StepDecay
+from arraycnn.optimizers.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    OneCycle,
+    StepDecay,
+    Warmup,
+    known_after,
+)
+from arraycnn.training.history import EpochRecord
+from arraycnn.training.plateau import Plateau
 
 ONE_CYCLES = [
     OneCycle(0.3),
@@ -63,6 +73,73 @@ def test_cosine_equals_torch(schedule, total_steps, torch):
 def test_step_decay_equals_torch(torch):
     expected = torch_rates(torch, "StepLR", 20, 0.3, {"step_size": 4, "gamma": 0.6})
     assert rates(StepDecay(0.3, every=4, factor=0.6), 20) == pytest.approx(expected, rel=1e-12)
+
+
+def test_exponential_equals_torch(torch):
+    expected = torch_rates(torch, "ExponentialLR", 20, 0.3, {"gamma": 0.6 ** (1 / 4)})
+    assert rates(Exponential(0.3, every=4, factor=0.6), 20) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("inner", "name", "settings"),
+    [
+        (0.3, "ConstantLR", {"factor": 1.0}),
+        (StepDecay(0.3, every=3, factor=0.5), "StepLR", {"step_size": 3, "gamma": 0.5}),
+        (Cosine(0.3), "CosineAnnealingLR", {"T_max": 12}),
+    ],
+    ids=str,
+)
+def test_warmup_is_torchs_linear_rate_chained_with_the_schedule(inner, name, settings, torch):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    kinds = torch.optim.lr_scheduler
+    linear = kinds.LinearLR(optimizer, start_factor=0.1, total_iters=5)
+    chained = kinds.ChainedScheduler([linear, getattr(kinds, name)(optimizer, **settings)])
+    expected = []
+    for _ in range(12):
+        expected.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        chained.step()
+    assert rates(Warmup(inner, 5, start=0.1), 12) == pytest.approx(expected, rel=1e-12)
+
+
+def records(values, metric):
+    return [
+        EpochRecord(**{**BLANK, "epoch": n, metric: value})
+        for n, value in enumerate(values, start=1)
+    ]
+
+
+BLANK = {
+    "epoch": 1, "train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.0,
+    "validation_accuracy": 0.5, "seconds": 1.0, "images_per_second": 1.0, "learning_rate": 0.1,
+}  # fmt: skip
+VALUES = [0.9, 0.8, 0.8, 0.79, 0.8, 0.81, 0.6, 0.61, 0.62, 0.63, 0.64, 0.65, 0.6, 0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("metric", ["validation_loss", "train_accuracy"])
+@pytest.mark.parametrize(("patience", "min_delta"), [(1, 0.0), (2, 0.0), (3, 0.015)])
+def test_plateau_equals_torch(patience, min_delta, metric, torch):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        *(optimizer, "min" if metric.endswith("loss") else "max"), factor=0.3, eps=0.0,
+        patience=patience - 1, threshold=min_delta, threshold_mode="abs", min_lr=0.004,
+    )  # fmt: skip
+    ours, done = Plateau(0.3, metric, patience, 0.3, min_delta, 0.004), records(VALUES, metric)
+    for epoch, value in enumerate(VALUES):
+        known = known_after(Warmup(ours, 1, start=1.0), done[:epoch], 7)
+        expected = optimizer.param_groups[0]["lr"]
+        for step in (7 * epoch, 7 * epoch + 6):
+            assert known(step, 1000) == pytest.approx(expected, rel=1e-12)
+        later = known_after(ours, done, 7)  # what is known later changes no step before
+        assert later(7 * epoch + 6, 1000) == known(7 * epoch + 6, 1000)
+        theirs.step(value)
+    assert expected < 0.02
+
+
+def test_plateau_needs_what_it_goes_by():
+    blank = {**BLANK, "validation_loss": None, "validation_accuracy": None}
+    with pytest.raises(InvalidValueError, match="Plateau: validation_loss needs validation data"):
+        known_after(Plateau(0.1), [EpochRecord(**blank)], 5)
 
 
 @pytest.mark.parametrize(

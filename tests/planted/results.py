@@ -10,7 +10,7 @@ FAULTS = [
     ("cli/training_data.py", "watched = (select(data.train_images, held_out), data.train_labels[held_out])", "watched = (select(data.train_images, kept), data.train_labels[kept])", CLI),
     ("cli/training_data.py", "watched = (select(data.train_images, held_out), data.train_labels[held_out])", "watched = (data.test_images, data.test_labels)", CLI),
     ("cli/train.py", "steps = epochs * -(-len(prepared.labels) // batch_size)", "steps = epochs * (len(prepared.labels) // batch_size)", SCHEDULES),
-    ("cli/train.py", "OneCycle(rate)", "OneCycle(rate / 2)", SCHEDULES),
+    ("cli/training_kit.py", "OneCycle(rate)", "OneCycle(rate / 2)", SCHEDULES),
     ("cli/run.py", "if best.steps_done != job.model.steps_done:", "if best.steps_done > job.model.steps_done:", "cli/test_cli_images.py -k best_epoch"),
     ("cli/run.py", 'record["seconds"] * record["images_per_second"]', 'record["images_per_second"]', "report/test_report_cells.py -k train_says"),
     ("cli/evaluate.py", "loss = sum(one.loss * share for", "loss = sum(one.loss / len(shares) + 0 * share for", "cli/test_cli_images.py -k measures_the_part"),

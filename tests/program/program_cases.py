@@ -246,13 +246,14 @@ class Trial:
         named_carry = {name: np.array(leaf) for name, leaf in named(self.carry).items()}
         return {**self.given, **named_carry}
 
-    def eager(self, ops=GENERIC):
+    def eager(self, ops=GENERIC, accumulate=1):
         """The step's results by name, as the eager plan computes them."""
         given = self.given
         random = Randomness(given["seed"], given["step"], given["indices"])
         carry, loss, correct = train_step(
             *(self.network, self.optimizer, self.carry, given["images"], given["labels"]),
             *(given["rate"], Context(ops, "train", self.dtype, random)),
+            accumulate=accumulate,
         )
         return {"loss": loss, "correct": correct, **named(carry)}
 

@@ -129,7 +129,7 @@ def a_loss_of_a_name_that_is_taken(here: Here) -> None:
     cnn.Model.load(path, losses=[named])
 
 
-@follows("callbacks/early_stopping.py", "watch one of these")
+@follows("training/history.py", "watch one of these")
 def a_measure_that_the_loss_has_not(here: Here) -> None:
     with here.refused():
         _fit(cnn.Huber(), _VALUES, callbacks=[cnn.EarlyStopping(1, "train_accuracy")])

@@ -46,7 +46,7 @@ def evaluated_on_no_batch(here: Here) -> None:
 
 
 @follows(
-    "callbacks/early_stopping.py",
+    "training/history.py",
     "pass validation=(images, labels) to fit, or watch train_loss",
 )
 def stopping_without_validation(here: Here) -> None:

@@ -14,9 +14,14 @@ from arraycnn import (
     AdamW,
     ArrayAPIStrict,
     Checkpoint,
+    ClipNorm,
     Cosine,
+    Lookahead,
     Model,
+    Muon,
     OneCycle,
+    Plateau,
+    Warmup,
     get_backend,
 )
 from arraycnn.storage.checkpoint import read_checkpoint
@@ -36,7 +41,7 @@ from resume_cases import (
 
 OPTIMIZERS = [
     SGD(OneCycle(0.1)),
-    EMA(Adam(Cosine(0.01)), 0.9),
+    EMA(ClipNorm(Lookahead(Muon(Warmup(Plateau(0.05, patience=1), 4)), 4), 0.5), 0.9),
     SGD(0.1, momentum=0.9, nesterov=True),
     Adam(Cosine(0.01)),
     AdamW(OneCycle(0.01)),

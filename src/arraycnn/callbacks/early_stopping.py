@@ -1,9 +1,8 @@
 """`EarlyStopping`: ends a training that no longer gets better."""
 
 from arraycnn.callbacks.callback import Callback
-from arraycnn.errors import InvalidValueError
 from arraycnn.setting_checks import check_count, check_number
-from arraycnn.training.history import EpochRecord, best_epoch, check_metric
+from arraycnn.training.history import EpochRecord, best_epoch, check_measured, check_metric
 from arraycnn.training.state import TrainingState
 
 
@@ -48,18 +47,7 @@ class EarlyStopping(Callback):
         return self._look()
 
     def on_epoch(self, record: EpochRecord) -> bool:
-        if record.value(self._metric) is None:
-            if record.validation_loss is not None or self._metric.startswith("train_"):
-                message = (
-                    f"EarlyStopping: {self._metric} was not measured in epoch {record.epoch}, only "
-                    f"{', '.join(record.measured())}; watch one of these"
-                )
-                raise InvalidValueError(message)
-            message = (
-                f"EarlyStopping: {self._metric} needs validation data, got none; "
-                "pass validation=(images, labels) to fit, or watch train_loss"
-            )
-            raise InvalidValueError(message)
+        check_measured("EarlyStopping", record, self._metric)
         self._records.append(record)
         return self._look()
 

@@ -31,7 +31,7 @@ class _Commands(UserDict[str, Any]):
 
 _NAMES = ("train", "evaluate", "predict", "report", "export", "bench", "info")
 _FUNCTIONS = {name: name for name in _NAMES}
-_FUNCTIONS["import"] = "import_weights"
+_FUNCTIONS |= {"import": "import_weights", "find-rate": "find_rate"}
 
 
 @click.group(

@@ -13,7 +13,7 @@ from arraycnn.cli.classifiers import load_model
 from arraycnn.cli.console import show, show_json
 from arraycnn.cli.import_weights import ImageShape
 from arraycnn.cli.networks import Texts, choose, file_of, not_a_network
-from arraycnn.cli.train import OPTIMIZERS
+from arraycnn.cli.training_kit import OPTIMIZERS
 from arraycnn.errors import InvalidValueError, RunFolderError
 from arraycnn.losses import SoftmaxCrossEntropy
 from arraycnn.model.model import Model

@@ -101,6 +101,7 @@ def _fit(job: Job, callbacks: Sequence[Callback]) -> None:
         epochs=job.config["epochs"],
         batch_size=job.config["batch_size"],
         optimizer=job.optimizer,
+        accumulate=job.config["accumulate"],
         validation=job.validation,
         callbacks=callbacks,
         resume=job.training,

@@ -1,6 +1,5 @@
 """arraycnn train."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,23 +30,13 @@ from arraycnn.cli.resume import (
 )
 from arraycnn.cli.run import Job, carry_out, follow, say_finished
 from arraycnn.cli.training_data import prepare
+from arraycnn.cli.training_kit import OPTIMIZERS, SCHEDULES
 from arraycnn.cli.user_code import blaming
 from arraycnn.data.digest import training_digest
 from arraycnn.model.with_augmentation import with_augmentation
 from arraycnn.networks import NETWORKS, listing
-from arraycnn.optimizers import SGD, Adam, AdamW, Lion, Optimizer
-from arraycnn.optimizers.schedules import Constant, Cosine, OneCycle, Schedule, StepDecay
 from arraycnn.storage.run_folder import RunFolder, new_run_path, read_config
 
-# For each optimizer: how it is made, and the learning rate that serves it unless one is given.
-OPTIMIZERS: dict[str, tuple[Callable[[Schedule], Optimizer], float]] = {
-    "sgd": (SGD, 0.1),
-    "momentum": (lambda rate: SGD(rate, momentum=0.9, nesterov=True), 0.03),
-    "adam": (Adam, 0.003),
-    "adamw": (AdamW, 0.003),
-    "lion": (Lion, 0.002),
-}
-SCHEDULES = ("one-cycle", "cosine", "step", "constant")
 # Small sets need more passes.
 EPOCHS = {"digits": 16, "mnist": 3, "fashion-mnist": 5}
 _OF_THIS_COMMAND = (
@@ -92,7 +81,7 @@ _OF_THIS_COMMAND = (
 @fine_tuning.freeze
 @fine_tuning.rate_scale
 @fine_tuning.no_decay
-@training_kit.ema
+@training_kit.kit
 @losses.loss_options
 @options.backend
 @click.option(
@@ -112,14 +101,15 @@ _OF_THIS_COMMAND = (
     "--learning-rate",
     type=options.FiniteFloat(0.0, strict=True),
     help="The highest of the schedule.  [default: 0.003 adam, adamw; 0.1 sgd; 0.03 momentum; "
-    "0.002 lion]",
+    "0.002 lion; 0.02 muon]",
 )
 @click.option(
     "--schedule",
     type=click.Choice(SCHEDULES),
     default="one-cycle",
     show_default=True,
-    help="step divides the rate by 10 after each third of the training.",
+    help="step divides the rate by 10 after each third of the training; exponential by 100, little by "
+    f"little; plateau by 10 after {training_kit.PLATEAU_EPOCHS} epochs without a better --monitor.",
 )
 @click.option(
     "--validation",
@@ -260,8 +250,8 @@ def train(
         network=name,
         from_sha256=tuning.digest(resume),
     )
-    rule = tuning.optimizer(make_optimizer(_schedule(schedule, learning_rate, steps)), model)
-    rule = training_kit.around(rule, tuned)
+    rates = training_kit.schedule_of(context.params, learning_rate, steps, epochs)
+    rule = training_kit.around(tuning.optimizer(make_optimizer(rates), model), tuned)
     team.check(config)
     job = Job(
         config=config,
@@ -316,6 +306,7 @@ def _check_together(given: dict[str, Any]) -> None:
             f"--layers needs --from MODEL: a network of your own is named by --network {OF_A_FILE}"
         )
         raise click.UsageError(message)
+    training_kit.check_together(given)
     if given["override"] and given["resume"] is None:
         message = "--override needs --resume RUN"
         raise click.UsageError(message)
@@ -335,13 +326,3 @@ def _plain(value: Any) -> Any:
         is_size = any(isinstance(item, int) for item in value)
         return "x".join(map(str, value)) if is_size else list(value)
     return str(value) if isinstance(value, Path) else value
-
-
-def _schedule(name: str, rate: float, steps: int) -> Schedule:
-    if name == "one-cycle":
-        return OneCycle(rate)
-    if name == "cosine":
-        return Cosine(rate)
-    if name == "step":
-        return StepDecay(rate, every=max(1, steps // 3))
-    return Constant(rate)

@@ -1,23 +1,129 @@
-"""What stands around the optimizer of ``arraycnn train``: --ema."""
+"""Optimizer and schedule of ``arraycnn train``, and what stands around them."""
 
+from collections.abc import Callable
 from typing import Any
 
 import click
 
 from arraycnn.cli import options
-from arraycnn.optimizers import EMA, Optimizer
+from arraycnn.optimizers import (
+    EMA,
+    SGD,
+    Adam,
+    AdamW,
+    ClipNorm,
+    Lion,
+    Lookahead,
+    Muon,
+    Optimizer,
+)
+from arraycnn.optimizers.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    OneCycle,
+    Schedule,
+    StepDecay,
+    Warmup,
+)
+from arraycnn.training.plateau import Plateau
 
-ema: options.Decorator = click.option(
-    "--ema",
-    type=options.FiniteFloat(0.0, below=1.0),
-    metavar="DECAY",
-    help="Measure and save the moving average of the weights, such as 0.999; what is trained goes on "
-    "beside it.",
+# For each optimizer: how it is made, and the learning rate that serves it unless one is given.
+OPTIMIZERS: dict[str, tuple[Callable[[Schedule], Optimizer], float]] = {
+    "sgd": (SGD, 0.1),
+    "momentum": (lambda rate: SGD(rate, momentum=0.9, nesterov=True), 0.03),
+    "adam": (Adam, 0.003),
+    "adamw": (AdamW, 0.003),
+    "lion": (Lion, 0.002),
+    "muon": (Muon, 0.02),
+}
+SCHEDULES = ("one-cycle", "cosine", "step", "exponential", "plateau", "constant")
+PLATEAU_EPOCHS = 3
+
+_OPTIONS = (
+    click.option(
+        "--warmup",
+        type=options.FiniteFloat(0.0, strict=True),
+        metavar="EPOCHS",
+        help="Raise the learning rate to that of the schedule during so many epochs, such as 0.5.",
+    ),
+    click.option(
+        "--clip-norm",
+        type=options.FiniteFloat(0.0, strict=True),
+        metavar="NORM",
+        help="Scale gradients down where the norm of all together is larger.",
+    ),
+    click.option(
+        "--ema",
+        type=options.FiniteFloat(0.0, below=1.0),
+        metavar="DECAY",
+        help="Measure and save the moving average of the weights, such as 0.999; what is trained "
+        "goes on beside it.",
+    ),
+    click.option(
+        "--lookahead",
+        type=click.IntRange(min=1),
+        metavar="STEPS",
+        help="Draw the weights half way back every so many steps, such as 5.",
+    ),
+    click.option(
+        "--accumulate",
+        type=click.IntRange(min=1),
+        default=1,
+        metavar="PARTS",
+        help="Compute the gradients of each batch in so many parts, one after the other.",
+    ),
 )
 
 
+def kit(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options, of which the command hands the values by name to `schedule_of` and `around`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def check_together(given: dict[str, Any]) -> None:
+    """Refuse a schedule that has nothing to go by, and more parts than there are images."""
+    if given["schedule"] == "plateau" and given["validation"] == 0:
+        message = "--schedule plateau needs images to watch: give --validation a share above 0"
+        raise click.UsageError(message)
+    if given["accumulate"] > given["batch_size"]:
+        message = (
+            f"--accumulate must be at most --batch-size, {given['batch_size']}, got "
+            f"{given['accumulate']}: a batch is cut into so many parts"
+        )
+        raise click.UsageError(message)
+
+
+def schedule_of(given: dict[str, Any], rate: float, steps: int, epochs: int) -> Schedule:
+    """What the options ask for, ``rate`` at the most, in a training of so many ``steps``."""
+    schedule = _schedule(given["schedule"], rate, steps, given["monitor"])
+    if given["warmup"] is None:
+        return schedule
+    return Warmup(schedule, max(1, round(given["warmup"] * steps / epochs)))
+
+
 def around(optimizer: Optimizer, given: dict[str, Any]) -> Optimizer:
-    """``optimizer`` within what the options' values by name ask for."""
+    """``optimizer`` within what the options ask for."""
+    if given["lookahead"] is not None:
+        optimizer = Lookahead(optimizer, given["lookahead"])
+    if given["clip_norm"] is not None:
+        optimizer = ClipNorm(optimizer, given["clip_norm"])
     if given["ema"] is not None:
         optimizer = EMA(optimizer, given["ema"])
     return optimizer
+
+
+def _schedule(name: str, rate: float, steps: int, monitor: str) -> Schedule:
+    if name == "one-cycle":
+        return OneCycle(rate)
+    if name == "cosine":
+        return Cosine(rate)
+    if name == "step":
+        return StepDecay(rate, every=max(1, steps // 3))
+    if name == "exponential":
+        return Exponential(rate, every=max(1, steps // 2))
+    if name == "plateau":
+        return Plateau(rate, monitor, patience=PLATEAU_EPOCHS)
+    return Constant(rate)

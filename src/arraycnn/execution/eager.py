@@ -76,6 +76,7 @@ class EagerTraining:
             ),
             weights=None if task.weights is None else _take(task.weights, indices),
             loss=task.loss,
+            accumulate=task.accumulate,
         )
 
     def finished(self) -> Finished | None:

@@ -129,7 +129,7 @@ class JittedTraining(EagerTraining):
         ) -> tuple[Carry, Array, Array]:
             *random, weights = drawn
             context = Context(kernels, "train", dtype, Randomness(*random))
-            batched = images, labels, rate, context, weights, task.loss
+            batched = images, labels, rate, context, weights, task.loss, task.accumulate
             return train_step(network, optimizer, carry, *batched)
 
         return kept(step, program, "step", self._device, dtype)

@@ -49,6 +49,8 @@ class Task:
         Recorded plans take that of `has_kernel` alone.
     share : Share or None
         Of every batch that a plan is given, what it runs on; None is all of it.
+    accumulate : int
+        In how many parts, one after the other, the gradients of a batch are computed.
     """
 
     network: Layer
@@ -60,14 +62,14 @@ class Task:
     weights: Array | None = None
     loss: Loss = CROSS_ENTROPY
     share: Share | None = None
+    accumulate: int = 1
 
     @property
     def objective(self) -> Objective:
         """The loss, and the form of the labels."""
         floating = not str(self.labels.dtype).endswith("int32")
-        return Objective(
-            self.loss, tuple(self.labels.shape[1:]), floating, self.weights is not None
-        )
+        form = tuple(self.labels.shape[1:]), floating, self.weights is not None
+        return Objective(self.loss, *form, self.accumulate)
 
     def on_blank(self, count: int) -> "Task":
         """The same for so many images of zeros, on the host: for what their values are no matter."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,6 +42,8 @@ class BatchNorm:
 
     momentum: float = 0.1
     epsilon: float = 1e-5
+
+    over_batch: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_number("BatchNorm: momentum", self.momentum)

@@ -21,6 +21,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.layers import Layer
 from arraycnn.losses import Loss
+from arraycnn.model.accumulating import check_parts, tell_of_parts
 from arraycnn.model.distribution_shift import PixelStatistics, look_of, tell_strange
 from arraycnn.model.image_inputs import SaidOnce
 from arraycnn.model.inputs import (
@@ -164,6 +165,7 @@ class Model(Measures, Described):
         batch_size: int = 64,
         optimizer: Optimizer | None = None,
         sample_weight: Any = None,
+        accumulate: int = 1,
         validation: tuple[Any, Any] | None = None,
         callbacks: Sequence[Callback] = (),
         resume: TrainingState | None = None,
@@ -193,6 +195,10 @@ class Model(Measures, Described):
         sample_weight : array, (N,), numbers of at least 0, or None
             What the loss of each image counts, relative to their mean: whole numbers do what as
             many copies of the image do. Training losses are weighted, accuracies are not.
+        accumulate : int
+            Compute the gradients of each batch in so many parts, one after the other, which takes less
+            memory: the result is that of the whole batch, but for rounding, and but for layers that
+            mix the images of a batch (`BatchNorm`, `Mixup`, `CutMix`), which a line names.
         validation : (images, labels) or None
             Measured after each epoch.
         callbacks : sequence of Callback
@@ -201,8 +207,8 @@ class Model(Measures, Described):
             before. The end is then that of a training never stopped, to the last bit on NumPy.
             ``epochs`` counts from the beginning, not from there.
         override : bool
-            Resume with other ``epochs``, ``batch_size``, ``optimizer`` or another number of images.
-            An epoch to be cut into other batches begins again.
+            Resume with other ``epochs``, ``batch_size``, ``optimizer`` or ``accumulate``, or another
+            number of images. An epoch to be cut into other batches begins again.
         distributed : Distributed or None
             ``MPI()`` for the ranks that an mpiexec has begun, each of which calls `fit` in the same
             way: they share the work of every batch. Rank 0's callbacks and ``resume`` count.
@@ -251,15 +257,21 @@ class Model(Measures, Described):
         settings = describe_optimizer(optimizer)
         params, layer_state = self.trees
         carry = Carry(params, layer_state, self._place(optimizer.init(params)))
-        state = TrainingState(course, settings, (), 0, 0.0, 0, carry, loss=describe_loss(self.loss))
+        form = (
+            describe_loss(self.loss),
+            check_parts(accumulate, course.batch_size, distributed is not None),
+        )
+        state = TrainingState(course, settings, (), 0, 0.0, 0, carry, (), *form)
         if resume is not None:
-            state = resumed(resume, course, settings, carry, override, state.loss)
+            state = resumed(resume, course, settings, carry, override, *form)
+        tell_of_parts(self.network, optimizer, params, accumulate, course.batch_size)
         weights = self.intake.weights(sample_weight, x.shape[0] if stream is None else None)
         same = {"network": self.network, "loss": self.loss, "seed": self.seed, "dtype": self.dtype}
         same |= {"optimizer": settings, "epochs": epochs, "batch_size": batch_size}
         team.check(same | {"backend": self.backend.name}, x, y)
         state, callbacks = team.state(state, self.backend, self._place), team.callbacks(callbacks)
-        task = Task(self.network, optimizer, x, y, self.seed, self.dtype, weights, self.loss)
+        how = self.seed, self.dtype, weights, self.loss
+        task = Task(self.network, optimizer, x, y, *how, accumulate=accumulate)
         plan: TrainingPlan = GuardedTraining(
             team.plan(self.backend, task, state.carry, course.batch_size), self.backend
         )

@@ -5,8 +5,11 @@ learning_rate)`` gives new parameters and state. Whatever changes from step to s
 """
 
 from arraycnn.optimizers.adam import Adam, AdamW
+from arraycnn.optimizers.clip_norm import ClipNorm
 from arraycnn.optimizers.ema import EMA
 from arraycnn.optimizers.lion import Lion
+from arraycnn.optimizers.lookahead import Lookahead
+from arraycnn.optimizers.muon import Muon
 from arraycnn.optimizers.optimizer import (
     Optimizer,
     frozen_paths,
@@ -23,7 +26,7 @@ from arraycnn.optimizers.parameter_groups import (
 from arraycnn.optimizers.sgd import SGD
 from arraycnn.optimizers.wrapper import Wrapper
 
-OPTIMIZERS = (SGD, Adam, AdamW, Lion)
+OPTIMIZERS = (SGD, Adam, AdamW, Lion, Muon)
 """Those of this library that compute updates; a `Wrapper` changes those of another one."""
 
 __all__ = [
@@ -33,8 +36,11 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "ClipNorm",
     "Group",
     "Lion",
+    "Lookahead",
+    "Muon",
     "Optimizer",
     "ParameterGroups",
     "Wrapper",

@@ -1,12 +1,13 @@
 """What an optimizer is, and what every one is made with."""
 
-from typing import Protocol
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import Array, Kernels
-from arraycnn.optimizers.schedules import Constant, Schedule, check_learning_rate
+from arraycnn.optimizers.schedules import Schedule, check_learning_rate, known_after
 from arraycnn.setting_checks import check_number
 from arraycnn.tree import Tree, leaves, part_of, with_leaves
 
@@ -30,13 +31,21 @@ class Optimizer(Protocol):
         """New params and state; ``learning_rate`` is an array, ()."""
 
 
-def learning_rates(optimizer: Optimizer, first: int, count: int, total: int) -> np.ndarray:
+def learning_rates(
+    optimizer: Optimizer,
+    first: int,
+    count: int,
+    total: int,
+    records: Sequence[Any] = (),
+    steps: int = 1,
+) -> np.ndarray:
     """The learning rates of steps ``first`` to ``first + count`` of ``total``: (count,), float64.
+
+    ``records`` are those of the epochs done, of ``steps`` steps each.
 
     Raises InvalidValueError where a schedule gives a rate that is negative or not finite.
     """
-    rate = optimizer.learning_rate
-    schedule = Constant(rate) if isinstance(rate, int | float) else rate
+    schedule = known_after(optimizer.learning_rate, records, steps)
     table = np.array([schedule(step, total) for step in range(first, first + count)], dtype=float)
     if not (np.isfinite(table).all() and (table >= 0.0).all()):
         place = first + int(np.argmax(~(np.isfinite(table) & (table >= 0.0))))

@@ -172,7 +172,7 @@ class ParameterGroups:
             )
             raise InvalidValueError(message)
         return {
-            name: self._optimizer_of(way).init(part_of(params, paths.__contains__))
+            name: self._optimizer_of(way, params).init(part_of(params, paths.__contains__))
             for name, (way, paths) in parts.items()
         }
 
@@ -183,7 +183,9 @@ class ParameterGroups:
         for name, (way, paths) in self._parts(params).items():
             trees = (part_of(tree, paths.__contains__) for tree in (params, gradients))
             rate = learning_rate if way.scale == 1.0 else learning_rate * way.scale
-            new, after[name] = self._optimizer_of(way).update(ops, *trees, state[name], rate)
+            new, after[name] = self._optimizer_of(way, params).update(
+                ops, *trees, state[name], rate
+            )
             moved.update(flatten(new))
         return map_paths(lambda path, _: moved[path], params), after
 
@@ -200,10 +202,13 @@ class ParameterGroups:
                 paths.setdefault(way, []).append(path)
         return {str(n): (way, frozenset(of)) for n, (way, of) in enumerate(paths.items())}
 
-    def _optimizer_of(self, way: "_Way") -> Any:
+    def _optimizer_of(self, way: "_Way", params: Tree) -> Any:
+        """Of a part of ``params``: some optimizers must know the whole."""
+        known: Any = getattr(self.optimizer, "of_network", None)
+        optimizer: Any = self.optimizer if known is None else known(params)
         if way.weight_decay is None:
-            return self.optimizer
-        return replace(self.optimizer, weight_decay=way.weight_decay)  # type: ignore[type-var]
+            return optimizer
+        return replace(optimizer, weight_decay=way.weight_decay)
 
 
 def rule_of(optimizer: Optimizer) -> Optimizer:

@@ -5,11 +5,12 @@ Plans receive the rates of many steps as one table, so that no step waits for th
 """
 
 import math
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.setting_checks import check_number
+from arraycnn.setting_checks import check_count, check_number
 
 
 class Schedule(Protocol):
@@ -67,6 +68,64 @@ class Cosine:
 
 
 @dataclass(frozen=True)
+class Exponential:
+    """Fall by ``factor`` every ``every`` steps, a little at each step.
+
+    As TensorFlow's ExponentialDecay, and PyTorch's ExponentialLR with gamma = factor^(1 / every).
+    """
+
+    learning_rate: float
+    every: int
+    factor: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_learning_rate("Exponential", self.learning_rate)
+        check_count("Exponential: every", self.every)
+        check_number("Exponential: factor", self.factor, minimum=0.0)
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        return self.learning_rate * self.factor ** (step / self.every)
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """Any schedule, or a constant rate, times a factor that rises to 1 in the first steps.
+
+    Gradual warm-up of Goyal et al., "Accurate, large minibatch SGD", 2017: the factor is a straight
+    line from ``start`` at step 0 to 1 at step ``steps``. The schedule itself goes on as without, as
+    in PyTorch where LinearLR is chained with another one.
+
+    Parameters
+    ----------
+    schedule : float or Schedule
+    steps : int
+    start : float
+        In [0, 1].
+    """
+
+    schedule: "float | Schedule"
+    steps: int
+    start: float = 0.04
+
+    def __post_init__(self) -> None:
+        if not callable(self.schedule):
+            check_learning_rate("Warmup", self.schedule)
+        check_count("Warmup: steps", self.steps)
+        check_number("Warmup: start", self.start, minimum=0.0)
+        if self.start > 1.0:
+            message = f"Warmup: start must be at most 1, got {self.start!r}"
+            raise InvalidValueError(message)
+
+    def after_epochs(self, records: Sequence[Any], steps: int) -> "Warmup":
+        return replace(self, schedule=known_after(self.schedule, records, steps))
+
+    def __call__(self, step: int, total_steps: int) -> float:
+        part = min(step / self.steps, 1.0)
+        factor = self.start + (1.0 - self.start) * part
+        return factor * as_schedule(self.schedule)(step, total_steps)
+
+
+@dataclass(frozen=True)
 class OneCycle:
     """Rise to ``learning_rate`` during the first ``warmup`` of training, then fall to almost 0.
 
@@ -103,6 +162,23 @@ class OneCycle:
         if step < peak:  # never where the peak is at or before step 0: a rise needs two steps
             return _cosine_between(initial, self.learning_rate, step / peak)
         return _cosine_between(self.learning_rate, final, (step - peak) / (last - peak))
+
+
+def as_schedule(rate: float | Schedule) -> Schedule:
+    """``rate``, or a constant schedule of it."""
+    return rate if callable(rate) else Constant(rate)
+
+
+def known_after(rate: float | Schedule, records: Sequence[Any], steps: int) -> Schedule:
+    """The schedule where some epochs of ``steps`` steps are done, whose records it may go by.
+
+    A schedule that does so has a method ``after_epochs(records, steps)``, which gives the schedule of
+    the steps of these epochs and of the next one: a pure function of the step, as any other, so that a
+    training that is resumed has the same rates.
+    """
+    schedule = as_schedule(rate)
+    tell = getattr(schedule, "after_epochs", None)
+    return schedule if tell is None else tell(records, steps)
 
 
 def check_learning_rate(owner: str, value: float) -> None:

@@ -52,7 +52,7 @@ def cause_against_training(
     ``trusted`` : whether all does nothing but compute, so that to be traced is enough.
     """
     network, optimizer = _for_a_trial(network), copied(optimizer)
-    objective = replace(objective, loss=copied(objective.loss))
+    objective = replace(objective, loss=copied(objective.loss), accumulate=1)
     carry = Carry(*(in_dtype(tree, dtype) for tree in carry))
     given = {**trial_batch(image, uint8, dtype, objective), "rate": np.asarray(0.01, dtype)}
 

@@ -131,6 +131,7 @@ def training_program(
                     Context(HEADS, "train", dtype, random, whole=whole_batch),
                     weights,
                     objective.loss,
+                    objective.accumulate,
                 ),
             )
         _check_same_places(named(before), named(after))

@@ -45,6 +45,7 @@ from arraycnn.report.measures import (
     top_k_accuracy,
     wilson_interval,
 )
+from arraycnn.report.rate_chart import plot_rate_search
 from arraycnn.report.run import Run, StepRecord, is_data_of, load_run_data, read_run
 from arraycnn.report.writing import write_report
 
@@ -82,6 +83,7 @@ __all__ = [
     "plot_learning_curves",
     "plot_mistakes",
     "plot_norms",
+    "plot_rate_search",
     "plot_saliency",
     "read_run",
     "saliency",

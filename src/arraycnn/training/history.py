@@ -181,6 +181,29 @@ def check_metric(owner: str, metric: str) -> None:
         raise InvalidValueError(message)
 
 
+def check_measured(owner: str, record: EpochRecord, metric: str) -> None:
+    """Refuse a ``record`` that does not have ``metric``, for one who goes by it."""
+    if record.value(metric) is not None:
+        return
+    if record.validation_loss is not None or metric.startswith("train_"):
+        message = (
+            f"{owner}: {metric} was not measured in epoch {record.epoch}, only "
+            f"{', '.join(record.measured())}; watch one of these"
+        )
+        raise InvalidValueError(message)
+    message = (
+        f"{owner}: {metric} needs validation data, got none; "
+        "pass validation=(images, labels) to fit, or watch train_loss"
+    )
+    raise InvalidValueError(message)
+
+
+def is_better(metric: str, value: float, best: float | None, min_delta: float = 0.0) -> bool:
+    """Whether ``value`` beats ``best`` by more than ``min_delta``: a loss or error is better lower."""
+    sign = -1.0 if metric.endswith(("loss", "error")) else 1.0
+    return best is None or sign * (value - best) > min_delta
+
+
 def best_epoch(
     records: Sequence[EpochRecord], metric: str, min_delta: float = 0.0
 ) -> EpochRecord | None:
@@ -189,13 +212,10 @@ def best_epoch(
     A later epoch is better where it beats the best so far by more than ``min_delta``, so of equals
     the first is the best. None where no record has that metric.
     """
-    sign = -1.0 if metric.endswith(("loss", "error")) else 1.0
     best: EpochRecord | None = None
     highest: float | None = None
     for record in records:
         value = record.value(metric)
-        if value is None:
-            continue
-        if highest is None or sign * (value - highest) > min_delta:
+        if value is not None and is_better(metric, value, highest, min_delta):
             best, highest = record, value
     return best

@@ -296,7 +296,9 @@ class Fitting:
         return min((period - position % period for period in periods), default=_MOST_STEPS)
 
     def _rates(self, start: int, count: int) -> np.ndarray:
-        return learning_rates(self._optimizer, start, count, self.state.course.all_steps)
+        course = self.state.course
+        known = self.state.records, course.steps
+        return learning_rates(self._optimizer, start, count, course.all_steps, *known)
 
 
 def _next_chunk(steps: int, seconds: float) -> int:

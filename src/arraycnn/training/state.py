@@ -40,6 +40,8 @@ class TrainingState:
         Parameters, layer state and optimizer state, on the backend that computed them.
     loss : str
         The loss in words, as the optimizer; empty for cross-entropy without settings.
+    accumulate : int
+        In how many parts the gradients of a batch are computed.
     untold : tuple of (float, int)
         Mean loss and number of correct images of the last steps of these, where an interrupt or an
         error came before the callbacks were told of them; a training that goes on tells first.
@@ -54,6 +56,7 @@ class TrainingState:
     carry: Carry
     untold: tuple[tuple[float, float], ...] = ()
     loss: str = ""
+    accumulate: int = 1
 
     @property
     def told(self) -> int:
@@ -112,6 +115,7 @@ class TrainingState:
             "records": records,
             **({"untold": [list(step) for step in self.untold]} if self.untold else {}),
             **({"loss": self.loss} if self.loss else {}),
+            **({"accumulate": self.accumulate} if self.accumulate > 1 else {}),
         }
 
 
@@ -142,6 +146,7 @@ def training_state_from_plain(plain: dict[str, Any], carry: Carry) -> TrainingSt
             for one, measured in plain.get("untold", ())
         ),
         loss=loss,
+        accumulate=check_count("accumulate:", plain.get("accumulate", 1)),
     )
     is_off = not loss and (state.correct > state.images or state.correct < 0)
     if state.step > course.steps or is_off or state.told < 0:
@@ -167,8 +172,9 @@ def resumed(
     expected: Carry,
     override: bool,
     loss: str = "",
+    accumulate: int = 1,
 ) -> TrainingState:
-    """``state`` as the beginning of the training that ``course`` and ``optimizer`` describe.
+    """``state`` as the beginning of the training that the settings describe.
 
     ``expected`` is that training's first carry: its names and shapes. With ``override``, settings
     may differ: an epoch in other batches begins again, and an optimizer that keeps other arrays
@@ -190,6 +196,8 @@ def resumed(
     if state.loss != loss:
         names = [one or repr(CROSS_ENTROPY) for one in (state.loss, loss)]
         differences.append(f"loss was {names[0]}, got {names[1]}")
+    if state.accumulate != accumulate:
+        differences.append(f"accumulate was {state.accumulate}, got {accumulate}")
     if differences and not override:
         message = (
             f"fit: a training resumes with the settings it began with: {'; '.join(differences)}; "
@@ -206,6 +214,7 @@ def resumed(
         state = replace(state, step=0, loss_sum=0.0, correct=0, untold=())
     course = replace(course, first_epoch=state.course.first_epoch, first_step=0)
     state = replace(state, course=course, optimizer=optimizer, carry=carry, loss=loss)
+    state = replace(state, accumulate=accumulate)
     # The numbers of steps go on whatever an epoch's length is: no two share random bits.
     return replace(state, course=replace(course, first_step=steps_before - state.position))
 

@@ -6,6 +6,7 @@ eagerly, and may as well compile or record them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,12 +46,15 @@ class Objective:
         Whether labels are floating numbers, else int32.
     weighted : bool
         Whether each image has a weight.
+    accumulate : int
+        In how many parts, one after the other, the gradients of a batch are computed.
     """
 
     loss: Loss = CROSS_ENTROPY
     label_shape: tuple[int, ...] = ()
     floating: bool = False
     weighted: bool = False
+    accumulate: int = 1
 
     @property
     def are_numbers(self) -> bool:
@@ -79,6 +83,27 @@ def has_kernel(loss: Loss, are_classes: bool) -> bool:
     return are_classes and type(loss) is SoftmaxCrossEntropy and loss.is_plain
 
 
+class Gradients(NamedTuple):
+    """What images give to an update.
+
+    Attributes
+    ----------
+    loss_sum : array, (), nats or the loss's unit, summed over the images
+    measured : array, ()
+        How many images are correct, int32; of a loss without a kernel what it measures, summed over
+        the images, floating.
+    gradients : tree with the keys of params
+        Of the mean loss; what lies at a path that is frozen means nothing.
+    state : tree
+        Of the layers.
+    """
+
+    loss_sum: Array
+    measured: Array
+    gradients: Tree
+    state: Tree
+
+
 def loss_and_gradients(
     network: Layer,
     params: Tree,
@@ -88,7 +113,8 @@ def loss_and_gradients(
     context: Context,
     weights: Array | None = None,
     loss: Loss = CROSS_ENTROPY,
-) -> tuple[Array, Array, Tree, Tree]:
+    whole: int | None = None,
+) -> Gradients:
     """Forward, loss and backward.
 
     Parameters
@@ -97,21 +123,71 @@ def loss_and_gradients(
     labels : array, (N,), int32, or what else ``loss`` takes
     weights : array, (N,), floating, or None
         What the loss of each image is multiplied by.
-
-    Returns
-    -------
-    loss_sum : array, (), nats or the loss's unit, summed over the images
-    measured : array, ()
-        How many images are correct, int32; of a loss without a kernel what it measures, summed over
-        the images, floating.
-    gradients : tree with the keys of params
-    state : tree
+    whole : int or None
+        How many images the batch has of which these are a part; None is N, or as the context has it.
     """
     outputs, state, residuals = network.forward(params, state, images, context)
     mixtures = mixtures_of(residuals)
-    loss_sum, dy, measured = loss_of_batch(loss, outputs, labels, context, weights, mixtures)
+    given = outputs, labels, context, weights, mixtures
+    loss_sum, dy, measured = loss_of_batch(loss, *given, whole)
     _, gradients = network.backward(params, residuals, dy, context, need_dx=False)
-    return loss_sum, measured, gradients, state
+    return Gradients(loss_sum, measured, gradients, state)
+
+
+def accumulated_gradients(
+    parts: int,
+    network: Layer,
+    params: Tree,
+    state: Tree,
+    images: Array,
+    labels: Array,
+    context: Context,
+    weights: Array | None = None,
+    loss: Loss = CROSS_ENTROPY,
+) -> Gradients:
+    """`loss_and_gradients` of a batch in so many parts, one after the other: those of the whole.
+
+    Parts differ by one image at the most; of a batch with fewer images than parts each is one. Each
+    part meets the layers' state as the one before it has left it.
+    """
+    count = images.shape[0]
+    if min(parts, count) < 2:
+        return loss_and_gradients(network, params, state, images, labels, context, weights, loss)
+    found: Gradients | None = None
+    for where in micro_batches(count, parts):
+        part = loss_and_gradients(
+            *(network, params, state if found is None else found.state),
+            *(images[where, ...], labels[where, ...], _context_of(where, context)),
+            *(None if weights is None else weights[where], loss, count),
+        )
+        found = part if found is None else _added(found, part, context.frozen)
+    assert found is not None
+    return found
+
+
+def micro_batches(count: int, parts: int) -> list[slice]:
+    """``count`` images in so many parts, or fewer, none of them empty."""
+    parts = min(parts, count)
+    bounds = [count * number // parts for number in range(parts + 1)]
+    return [slice(*pair) for pair in pairwise(bounds)]
+
+
+def _context_of(where: slice, context: Context) -> Context:
+    """``context`` for a part of its images: each draws the bits that it draws in the batch."""
+    random = context.randomness
+    if random is None:
+        return context
+    return replace(context, randomness=replace(random, indices=random.indices[where]))
+
+
+def _added(before: Gradients, part: Gradients, frozen: frozenset[str]) -> Gradients:
+    more = flatten(part.gradients)
+    return Gradients(
+        before.loss_sum + part.loss_sum,
+        before.measured + part.measured,
+        map_paths(lambda path, g: g if path in frozen else g + more[path], before.gradients),
+        part.state,
+    )
 
 
 def loss_of_batch(
@@ -121,13 +197,16 @@ def loss_of_batch(
     context: Context,
     weights: Array | None = None,
     mixtures: Sequence[Mixture] = (),
+    whole: int | None = None,
 ) -> tuple[Array, Array, Array]:
     """(sum of the losses (), gradient of their mean, as ``outputs``, what is measured ()).
+
+    The mean is over the images of the ``whole`` batch, of which these may be a part.
 
     Here alone, losses and gradients of single images are weighted, mixed as the images were
     (``mixtures``), and become those of a batch.
     """
-    count = _images_of_batch(outputs, context)
+    count = _images_of_batch(outputs, context) if whole is None else whole
     is_kernels = weights is None and has_kernel(loss, labels.ndim == 1)
     if is_kernels:
         found = context.ops.softmax_cross_entropy(outputs, labels, count)
@@ -189,39 +268,38 @@ def train_step(
     context: Context,
     weights: Array | None = None,
     loss: Loss = CROSS_ENTROPY,
+    accumulate: int = 1,
 ) -> tuple[Carry, Array, Array]:
     """One update: (new carry, mean loss (), number of correct images (), or what is measured)."""
     context = replace(context, frozen=frozen_paths(optimizer, carry.params))
-    loss_sum, measured, gradients, state = loss_and_gradients(
-        network, carry.params, carry.state, images, labels, context, weights, loss
-    )
+    batch = images, labels, context, weights, loss
+    found = accumulated_gradients(accumulate, network, carry.params, carry.state, *batch)
     if context.whole is not None:
-        loss_sum, measured, gradients = _totals(context, loss_sum, measured, gradients)
+        found = _totals(context, found)
     params, optimizer_state = optimizer.update(
-        context.ops, carry.params, gradients, carry.optimizer_state, learning_rate
+        context.ops, carry.params, found.gradients, carry.optimizer_state, learning_rate
     )
-    mean = loss_sum / float(_images_of_batch(images, context))
-    return Carry(params, state, optimizer_state), mean, measured
+    mean = found.loss_sum / float(_images_of_batch(images, context))
+    return Carry(params, found.state, optimizer_state), mean, found.measured
 
 
 def _images_of_batch(x: Array, context: Context) -> int:
     return x.shape[0] if context.whole is None else context.whole.images
 
 
-def _totals(
-    context: Context, loss_sum: Array, measured: Array, gradients: Tree
-) -> tuple[Array, Array, Tree]:
+def _totals(context: Context, local: Gradients) -> Gradients:
     """The same of the whole batch; gradients of what is frozen, which nobody reads, stay."""
     assert context.whole is not None
-    xp, local = array_namespace(loss_sum), flatten(gradients)
-    summed = [path for path in local if path not in context.frozen]
-    numbers = [xp.reshape(xp.astype(x, loss_sum.dtype), (1,)) for x in (loss_sum, measured)]
-    *totals, loss, found = context.whole.totals([*(local[path] for path in summed), *numbers])
+    xp, gradients = array_namespace(local.loss_sum), flatten(local.gradients)
+    summed = [path for path in gradients if path not in context.frozen]
+    kind = local.loss_sum.dtype
+    numbers = [xp.reshape(xp.astype(x, kind), (1,)) for x in (local.loss_sum, local.measured)]
+    *totals, loss, found = context.whole.totals([*(gradients[path] for path in summed), *numbers])
     known = dict(zip(summed, totals, strict=True))
-    if xp.isdtype(measured.dtype, "integral"):  # a count, which the sum has exactly
-        found = xp.astype(found, measured.dtype)
-    tree = map_paths(lambda path, own: known.get(path, own), gradients)
-    return xp.reshape(loss, ()), xp.reshape(found, ()), tree
+    if xp.isdtype(local.measured.dtype, "integral"):  # a count, which the sum has exactly
+        found = xp.astype(found, local.measured.dtype)
+    tree = map_paths(lambda path, own: known.get(path, own), local.gradients)
+    return Gradients(xp.reshape(loss, ()), xp.reshape(found, ()), tree, local.state)
 
 
 def infer(network: Layer, params: Tree, state: Tree, images: Array, context: Context) -> Array:

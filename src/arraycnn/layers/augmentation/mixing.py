@@ -61,6 +61,7 @@ class Mixing(Augmentation):
     """
 
     mixes_labels: ClassVar[bool] = True
+    over_batch: ClassVar[bool] = True
     probability: float
 
     @abstractmethod
