@@ -6,7 +6,7 @@ WORKDIR /build
 COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN python3 -m venv /opt/arraycnn \
-    && /opt/arraycnn/bin/pip install --no-cache-dir ".[fast,images,plot]"
+    && /opt/arraycnn/bin/pip install --no-cache-dir ".[fast,images,plot,mpi]" mpich
 
 FROM ${BASE}
 # Whoever runs it (--user) may write to the volumes, as to /tmp.

@@ -17,6 +17,7 @@ import numpy as np
 from arraycnn.distributed.communicator import Communicator, Request
 from arraycnn.distributed.meeting import Meeting
 from arraycnn.distributed.parts import Cut, Part
+from arraycnn.ops.arrays import Array, array_namespace
 
 
 @dataclass
@@ -92,7 +93,9 @@ class HostSums:
         return self._unpacked(together, shapes)
 
     def _packed(self, arrays: Sequence[Any], part: Part) -> np.ndarray:
-        together = packed([self._to_host(array) for array in arrays])
+        together = self._to_host(packed(arrays))
+        if not together.flags.writeable:  # of a library that lends its own memory
+            together = together.copy()
         if not part.present:
             together[...] = 0  # whatever was computed of another rank's image
         self.traffic.messages += 1
@@ -100,7 +103,7 @@ class HostSums:
         return together
 
     def _unpacked(self, together: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[Any]:
-        return [self._from_host(array) for array in unpacked(together, shapes)]
+        return unpacked(self._from_host(together), shapes)
 
 
 class OrderedSums:
@@ -138,7 +141,7 @@ class OrderedSums:
         self._thread.place, self._thread.ended = place, {}
 
     def total(self, arrays: Sequence[Any], part: Part) -> list[Any]:
-        own = packed([self._to_host(array) for array in arrays])
+        own = self._to_host(packed(arrays))
         counts = iter(self._cut.counts(part.images))
         of_ranks = [sum(islice(counts, threads)) for threads in self._threads]
 
@@ -157,7 +160,7 @@ class OrderedSums:
 
         together = self.meeting.meet(self._thread.place, (part.present, own), add_up)
         shapes = [tuple(array.shape) for array in arrays]
-        return [self._from_host(array) for array in unpacked(together, shapes)]
+        return unpacked(self._from_host(together), shapes)
 
     def begin(self, number: int, arrays: Sequence[Any], part: Part) -> None:
         self._thread.ended[number] = self.total(arrays, part)
@@ -167,16 +170,17 @@ class OrderedSums:
         return ended
 
 
-def packed(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """All numbers of arrays of one dtype in one, (M,), a copy."""
-    return np.concatenate([np.ravel(array) for array in arrays])
+def packed(arrays: Sequence[Array]) -> Array:
+    """All numbers of arrays of one dtype, of any library, in one, (M,), a copy."""
+    xp = array_namespace(*arrays)
+    return xp.concat([xp.reshape(array, (-1,)) for array in arrays])
 
 
-def unpacked(together: np.ndarray, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+def unpacked(together: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
     """The arrays that `packed` has put together: views."""
-    arrays, first = [], 0
+    xp, arrays, first = array_namespace(together), [], 0
     for shape in shapes:
         size = int(np.prod(shape, dtype=np.int64))
-        arrays.append(together[first : first + size].reshape(shape))
+        arrays.append(xp.reshape(together[first : first + size], shape))
         first += size
     return arrays

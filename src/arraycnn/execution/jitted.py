@@ -39,6 +39,9 @@ from arraycnn.training.step import Carry, train_step
 
 def training_plan(placement: Any, task: Task, carry: Carry) -> TrainingPlan:
     """The plan of ``task``: compiled, but for the layers whose step is more than its program."""
+    if task.share is not None:
+        say_eager("training", "what ranks share is summed between layers")
+        return EagerTraining(placement, task, carry)
     image, uint8 = tuple(task.images.shape[1:]), str(task.images.dtype) == "uint8"
     trees = task.network, task.optimizer, carry
     found = screened_training(*trees, image, uint8, task.dtype, objective=task.objective)

@@ -11,16 +11,20 @@ from typing import Any, TypeVar
 import numpy as np
 
 from arraycnn.backends import Backend
+from arraycnn.backends.cuda_probe import import_cupy
 from arraycnn.callbacks.callback import Callback
 from arraycnn.data.image_source import ImageSource
 from arraycnn.distributed.agreement import check_alike
 from arraycnn.distributed.communicator import Alone, Communicator
+from arraycnn.distributed.nccl import gpu_sums
 from arraycnn.distributed.parts import Cut, check_blocks
 from arraycnn.distributed.settings import Distributed, check_distributed
 from arraycnn.distributed.shares import Share
-from arraycnn.distributed.sums import HostSums, OrderedSums, Traffic
+from arraycnn.distributed.sums import HostSums, OrderedSums, Sums, Traffic
 from arraycnn.execution import Task, TrainingPlan
 from arraycnn.execution.blocks import BlockTraining
+from arraycnn.layers.layer import Layer
+from arraycnn.program.steps import parts
 from arraycnn.storage.provenance import versions
 from arraycnn.training.shared_plan import SharedTraining
 from arraycnn.training.state import TrainingState
@@ -89,10 +93,12 @@ class Team:
         how = backend.to_numpy, backend.asarray
         rank = self.communicator.rank
         if not self._settings.deterministic:
-            sums = HostSums(self.communicator, *how) if self.size > 1 else None
+            if self.size == 1 and not any(map(_mixes, parts(task.network))):
+                return backend.training_plan(task, carry)  # as ever
+            sums = self._sums(backend) if self.size > 1 else None
             share = Share(cut, rank, sums)
             plan = backend.training_plan(replace(task, share=share), carry)
-            return plan if sums is None else SharedTraining(plan, sums.traffic, None)
+            return plan if sums is None else SharedTraining(plan, Traffic(), None)
         counts, own = cut.counts(batch_size), Cut(cut.block, cut.blocks(batch_size))
         ordered = OrderedSums(self.communicator, own, counts, *how)
         first = sum(counts[:rank])
@@ -100,12 +106,21 @@ class Team:
         plans = [backend.training_plan(replace(task, share=one), carry) for one in shares]
         return SharedTraining(BlockTraining(plans, ordered), ordered.traffic, self._say_cost)
 
+    def _sums(self, backend: Backend) -> Sums:
+        if backend.name == "cupy":
+            return gpu_sums(self.communicator, import_cupy())
+        return HostSums(self.communicator, backend.to_numpy, backend.asarray)
+
     def _say_cost(self, traffic: Traffic, steps: int) -> None:
         if not self.communicator.rank:
             logging.getLogger("arraycnn").warning(
                 "distributed: deterministic sums gather %s bytes a step on each rank",
                 f"{traffic.bytes // max(steps, 1):,}",
             )
+
+
+def _mixes(layer: Layer) -> bool:
+    return bool(getattr(layer, "mixes_labels", False))
 
 
 class _Silent(Callback):
