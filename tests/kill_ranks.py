@@ -21,7 +21,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "distributed"))
 
-EPOCHS = 60
+EPOCHS = 30
 
 
 def train(folder: Path) -> None:
@@ -64,7 +64,7 @@ def main() -> None:
         whole = Path(name) / "whole"
         whole.mkdir()
         began = time.monotonic()
-        done = mpiexec(given.ranks, __file__, "--work", whole)
+        done = mpiexec(given.ranks, __file__, "--work", whole, limit=600)
         assert done.returncode == 0, done.stderr
         taken, wanted = time.monotonic() - began, np.load(whole / "numbers.npy")
         draw, failed, slowest = random.Random(given.seed), 0, 0.0
@@ -98,7 +98,7 @@ def one(
         launched.close()
     if seconds > 10 and launched.process.returncode:
         return seconds, "others ended late"
-    done = mpiexec(on, __file__, "--work", folder)
+    done = mpiexec(on, __file__, "--work", folder, limit=600)
     if done.returncode:
         return seconds, f"it did not go on: {done.stderr[-300:]}"
     found = np.load(folder / "numbers.npy")

@@ -85,7 +85,8 @@ def follow(job: Job) -> None:
     """The part in `carry_out` of the ranks that have no folder."""
     if not job.ranks.agreed(True):
         return
-    _fit(job, [])
+    with stopping_on_signals():  # a signal reaches all; the first rank decides
+        _fit(job, [])
     stopped: int | None = job.ranks.agreed(None)
     if stopped is not None:
         raise SystemExit(exit_code(stopped))

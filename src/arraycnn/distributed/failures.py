@@ -18,6 +18,9 @@ from arraycnn.errors import one_line
 _AFTER_RANK_0 = 1.0
 """Seconds by which others wait: where all have met the same, one line is enough."""
 
+_UNTIL_TOLD = 0.3
+"""Seconds for a launcher to hand on the line before it ends."""
+
 _joined: list[Communicator] = []
 
 
@@ -40,4 +43,5 @@ def end_all(cause: str) -> None:
             time.sleep(_AFTER_RANK_0)
         where = f"rank {communicator.rank} of {communicator.size}, on {socket.gethostname()}"
         logging.getLogger("arraycnn").critical("%s: %s: this ends all ranks", where, cause)
+        time.sleep(_UNTIL_TOLD)
         communicator.abort()
