@@ -32,7 +32,7 @@ FAULTS = [
     (CU, "gradient{dy, gate, filters, pixels};", "gradient{dy, dy, filters, pixels};", "a lost gate"),
     (CU, "dweight + at.y * places * filters", "dweight + at.y * places", "a stride"),
     (CU, "dbias + at.y * filters);", "dbias);", "parts that are written twice"),
-    (CU, "T* dbias, long long images,\n               long long height, long long width, ", "T* dbias, long long images,\n               long long width, long long height, ", "arguments swapped"),
+    (CU, "    images, height, width, channels, out_height,", "    images, width, height, channels, out_height,", "arguments swapped"),
     # Gradient of the image.
     (CU, "(row * full_width + column)", "(row * wide + column)", "a stride"),
     (CU, "row = first_row + down * k.high,", "row = first_row + k.high,", "a stride"),

@@ -67,13 +67,8 @@ def launch_beside(launcher: Launcher, starts: Sequence[Start]) -> None:
     for number, start in enumerate(starts):
         ahead = [] if number == len(starts) - 1 else [start.blocks]
         given = [*ahead, *(*start.grid, 1)[:2], *start.args]
-        kinds = [
-            "long long" if isinstance(value, int) else
-            value.name if isinstance(value, Struct) else
-            None if value is None else f"{c_name(value)}*"
-            for value in given
-        ]  # fmt: skip
-        signature.append((start.file, start.kernel, start.block, start.text, tuple(kinds)))
+        kinds = tuple(map(kind_of, given))
+        signature.append((start.file, start.kernel, start.block, start.text, kinds))
         args += [value for value in given if value is not None]
     text, name = _joined(tuple(signature))
     grids = tuple([start.grid for start in starts])
@@ -82,6 +77,15 @@ def launch_beside(launcher: Launcher, starts: Sequence[Start]) -> None:
         max([start.shared for start in starts]),
     )
     launcher.launch_shared(grids, text, name, grid, starts[0].block, tuple(args), shared)
+
+
+def kind_of(value: Argument) -> str | None:
+    """The C++ type of a parameter that is given ``value``; None for a null pointer."""
+    if value is None:
+        return None
+    if isinstance(value, int):
+        return "long long"
+    return value.name if isinstance(value, Struct) else f"{c_name(value)}*"
 
 
 _Signature: TypeAlias = tuple[str, str, Size, str, tuple[str | None, ...]]

@@ -10,6 +10,7 @@ import numpy as np
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.beside import Start, launch_beside
+from arraycnn.ops.cuda.ending import MakesEnding, launch_with_ending
 from arraycnn.ops.cuda.launcher import (
     BFLOAT16,
     COUNTERS,
@@ -25,6 +26,10 @@ from arraycnn.ops.cuda.tiles import Epilogue, Plan, Result, bias_relu, shared_by
 _MOST_OF_A_TILE = 64 * 1024
 """Bytes of a tile's parts that its last block adds up by itself: more take it longer than a second
 kernel does, of which all multiprocessors take a share."""
+
+_FEWEST_THREADS = 128
+"""Of a block that goes on with its lines: in fewer that takes longer than in a kernel of its own, by
+the model in bench/."""
 
 _MOST_STEPS = 2**31 - 1024
 """Of a split: kernels count those of a block in 32 bits."""
@@ -76,12 +81,31 @@ def _tiles(product: Product) -> int:
     return blocks(rows, tile.rows) * blocks(columns, tile.columns)
 
 
-def launch_product(launcher: Launcher, product: Product) -> Result:
+def launch_product(
+    launcher: Launcher, product: Product, ending: MakesEnding | None = None
+) -> Result:
     """Start ``product``, and add up its parts where it is split; its result.
 
     Of a result ``in_parts`` these may be left: then the arrays returned have an axis of them in front.
+    ``ending`` is asked only where blocks store whole lines.
     """
+    if ending is not None and _has_whole_lines(product):
+        before = product.counters
+        made = ending(product.result.y, product.chosen.tile, launcher.counter()[before:])
+        if made is not None:
+            _, start, _ = _started(launcher, product, launcher.counter() if before else None)
+            launch_with_ending(launcher, start, made)
+            return product.result
     return _launch_together(launcher, [product])[0]
+
+
+def _has_whole_lines(product: Product) -> bool:
+    """Whether a block, or the last of those that share a tile, stores whole lines, and may go on."""
+    chosen = product.chosen
+    is_whole = product.adds_parts and (chosen.splits == 1 or product.counters > 0)
+    fits = product.shape[1] <= chosen.tile.columns and product.counters < COUNTERS
+    quick = chosen.tile.threads >= _FEWEST_THREADS
+    return is_whole and fits and quick and product.products == 1 and 0 not in product.shape
 
 
 def launch_gradients(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.checks import check_shape, of_dtype, stored_as
+from arraycnn.ops.cuda.ending import MakesEnding
 from arraycnn.ops.cuda.launcher import Launcher
 from arraycnn.ops.cuda.products import Product, launch_gradients, launch_product
 from arraycnn.ops.cuda.tiles import (
@@ -53,13 +54,13 @@ def dense_with_epilogue(
     epilogue: Epilogue,
     *,
     precision: str,
+    ending: MakesEnding | None = None,
     stored: Any = None,
 ) -> Array:
-    """``x @ weight``, each number of it as the epilogue has it."""
+    """``x @ weight``, each number of it as the epilogue has it; ``ending`` as `launch_product`."""
     owner = "dense_with_epilogue"
-    return launch_product(
-        launcher, _product(launcher, owner, x, weight, precision, stored, epilogue=epilogue)
-    ).y
+    product = _product(launcher, owner, x, weight, precision, stored, epilogue=epilogue)
+    return launch_product(launcher, product, ending).y
 
 
 def dense_relu(

@@ -12,11 +12,12 @@ struct OfWhole {
     }
 };
 
-// The last of the blocks that share a tile adds up what all of them have left in `parts`, in order.
+// The last of the blocks that share a tile adds up what all of them have left in `parts`, in order, and
+// says that it did.
 template <typename Math, typename T, typename Y, typename Epilogue>
-DEVICE void sum_parts(const Block& at, const T* parts, const T* column_parts, Y* y, T* column_sums,
+DEVICE bool sum_parts(const Block& at, const T* parts, const T* column_parts, Y* y, T* column_sums,
                       int* counters, long long rows, long long columns, const Epilogue& epilogue) {
-    if (!is_last_block(counters + at.x, at.tall)) return;
+    if (!is_last_block(counters + at.x, at.tall)) return false;
     const int splits = at.tall;
     const unsigned across = (unsigned)((columns + Math::COLUMNS - 1) / Math::COLUMNS);
     const long long row = (long long)(at.x / across) * Math::ROWS;
@@ -44,10 +45,11 @@ DEVICE void sum_parts(const Block& at, const T* parts, const T* column_parts, Y*
         }
     }
     const long long column = first + threadIdx.x;
-    if (!column_sums || row > 0 || threadIdx.x >= Math::COLUMNS || column >= columns) return;
+    if (!column_sums || row > 0 || threadIdx.x >= Math::COLUMNS || column >= columns) return true;
     T sum = T(0);
     for (int split = 0; split < splits; ++split) sum += column_parts[split * columns + column];
     column_sums[column] = sum;
+    return true;
 }
 
 // The type of the gate, which one operand has at most.
@@ -68,10 +70,10 @@ DEVICE const T* gate_of(const Gate* gate) {
 // Blocks y split k: block y takes the steps from y per_split on, and its sums are part y of `y`, and
 // of `column_sums` (null: not wanted), the sums of the columns of b. With `counters`, one for each
 // tile, these parts are then added up, to `whole` and `whole_sums`. `gate` belongs to whichever operand
-// is GATED.
+// is GATED. Returns whether this block has stored whole sums.
 template <typename Math, typename FormA, typename FormB, typename Epilogue,
           typename Y = Number<Math>, typename Whole = Y>
-DEVICE void matmul_block(const Block& at, const StoredOf<Math, FormA>* a,
+DEVICE bool matmul_block(const Block& at, const StoredOf<Math, FormA>* a,
                          const StoredOf<Math, FormB>* b, const GateOf<Math, FormA, FormB>* gate,
                          Y* y, Number<Math>* column_sums, long long rows, long long columns,
                          long long depth, typename Or<Whole, void>::Type* whole,
@@ -91,8 +93,9 @@ DEVICE void matmul_block(const Block& at, const StoredOf<Math, FormA>* a,
     // Two parts of a large tile are more than launch_product in tiles.py lets one block add up.
     if constexpr (IS_SAME<Y, T> && 2 * Math::ROWS * Math::COLUMNS * sizeof(T) <= 64 * 1024) {
         if (counters)
-            sum_parts<Math>(at, y, column_sums, whole, whole_sums, counters, rows, columns, epilogue);
+            return sum_parts<Math>(at, y, column_sums, whole, whole_sums, counters, rows, columns, epilogue);
     }
+    return at.tall == 1;
 }
 
 template <typename Math, typename FormA, typename FormB,

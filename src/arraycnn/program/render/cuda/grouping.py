@@ -47,6 +47,8 @@ class Group:
         Steps of the schedule that are done by then, as those for which one of ``beside`` stands.
     epilogue : Step or None
         A loop that the head's kernel runs on each number before it is stored.
+    ending : Group or None
+        Loops by rows that the head's kernel ends with, where it can.
     """
 
     alone: Step | None = None
@@ -55,6 +57,7 @@ class Group:
     following: list[Step] = field(default_factory=list)
     covered: list[Step] = field(default_factory=list)
     epilogue: Step | None = None
+    ending: Group | None = None
 
     @property
     def loops(self) -> list[Step]:
@@ -63,7 +66,9 @@ class Group:
     @property
     def steps(self) -> list[Step]:
         """Of the schedule, and those that stand for some."""
-        return ([] if self.alone is None else [self.alone]) + self.loops + self.covered
+        own = [] if self.alone is None else [self.alone]
+        ending = [] if self.ending is None else self.ending.steps
+        return own + self.loops + self.covered + ending
 
 
 def groups(schedule: Schedule) -> Iterator[Group]:

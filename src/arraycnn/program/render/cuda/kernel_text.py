@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -57,11 +57,68 @@ class KernelText:
 
 def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
     """The kernel of a group of loops; with ``wide``, threads move several numbers at once."""
+    rows = rows_of_block(group.rows) if group.rows else 0
+    threads = THREADS if group.beside or group.rows else THREADS_ALONE
+    body = _body(group, schedule, wide, rows, threads)
+    blocks = body.add_rows(group.rows) if group.rows else body.add_beside(group.beside)
+    body.add_following(group)
+    return KernelText(
+        *body.text(), blocks, body.threads, tuple(body.parameters.values), body.aligned()
+    )
+
+
+@dataclass(frozen=True)
+class EndingText:
+    """Loops by rows as a function that a block of another kernel calls, as `Ending` has it.
+
+    Attributes
+    ----------
+    text, name : str
+    kinds : tuple of str
+        The types of what it takes, ``values``.
+    shared : int
+        Bytes of shared memory that it needs.
+    aligned
+        As of a kernel.
+    """
+
+    text: str
+    name: str
+    kinds: tuple[str, ...]
+    values: tuple[Value, ...]
+    shared: int
+    aligned: tuple[tuple[Node, int], ...]
+
+
+def ending_text(
+    before: Group, schedule: Schedule, wide: bool, rows: int, threads: int
+) -> EndingText:
+    """``before.ending``, for blocks of so many ``threads`` that have ``rows`` each."""
+    assert before.ending is not None
+    also = {node for step in (before.alone, before.epilogue) if step for node in step.writes}
+    body = _body(before.ending, schedule, wide, rows, threads, also)
+    body.block, body.blocks = "block", "blocks"
+    body.add_rows(before.ending.rows)
+    body.add_following(before.ending)
+    kinds = tuple(declared.rpartition(" ")[0] for declared in body.parameters.declarations)
+    values = tuple(body.parameters.values)
+    return EndingText(*body.ending(), kinds, values, body.shared_bytes(), body.aligned())
+
+
+def _body(
+    group: Group,
+    schedule: Schedule,
+    wide: bool,
+    rows: int,
+    threads: int,
+    also: Set[Node] = frozenset(),
+) -> _Body:
+    """Of the loops of ``group``, where others write ``also``."""
     writes = {schedule.place_of(node) for step in group.loops for node in step.writes}
+    writes |= {schedule.place_of(node) for node in also}
     known = {node for step in group.loops for node in (*step.reads, *step.writes)}
     written = {node for node in known if schedule.place_of(node) in writes}
     held = set(schedule.held) | known  # of parts that wait, the schedule knows nothing
-    rows = rows_of_block(group.rows) if group.rows else 0
     walks = {
         step: replace(
             walked(step.roots, held - step.recomputed, wide, rows if step in group.rows else 0),
@@ -70,17 +127,7 @@ def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
         )
         for step in group.loops
     }
-    body = _Body(
-        walks,
-        written,
-        THREADS if group.beside or group.rows else THREADS_ALONE,
-        schedule.place_of,
-    )
-    blocks = body.add_rows(group.rows) if group.rows else body.add_beside(group.beside)
-    body.add_following(group)
-    return KernelText(
-        *body.text(), blocks, body.threads, tuple(body.parameters.values), _aligned(walks.values())
-    )
+    return _Body(walks, written, threads, schedule.place_of)
 
 
 class _Body:
@@ -102,14 +149,15 @@ class _Body:
         """What each is made of, and how often it is called: loops of equal texts share one."""
         self._lines: list[str] = []
         self._sizes: dict[str, None] = {}
+        self.block, self.blocks = "blockIdx.x", "gridDim.x"
 
     def add_beside(self, steps: list[Step]) -> int:
         """Loops that share the grid; how many blocks it has."""
         counts = [self._walks[step].blocks(self.threads) for step in steps]
         if len(steps) == 1:
-            self._call(steps[0], LoopText.on_grid, "blockIdx.x", "gridDim.x")
+            self._call(steps[0], LoopText.on_grid, self.block, self.blocks)
         elif steps:
-            self._lines.append("long long block = blockIdx.x;")
+            self._lines.append(f"long long block = {self.block};")
             for step, count in zip(steps, counts, strict=True):
                 own = self.parameters.whole(count)
                 self._lines.append(f"if (block >= 0 && block < {own})")
@@ -122,7 +170,7 @@ class _Body:
         for number, step in enumerate(steps):
             if number:
                 self._lines.append("__syncthreads();")
-            self._call(step, LoopText.in_rows, "blockIdx.x", "gridDim.x")
+            self._call(step, LoopText.in_rows, self.block, self.blocks)
         walk = self._walks[steps[0]]
         return -(-walk.roots[0].space[0] // walk.rows)
 
@@ -134,7 +182,8 @@ class _Body:
             parts = [part.bytes for step in reducing for part in self._parts[step].values()]
             waits = self.parameters.whole(int(bool(group.following) or any(parts)))
             counter = self.parameters.counter()
-            self._lines.append(f"if (!{waits} || !is_last_block({counter})) return;")
+            last = f"is_last_block({counter}, (int){self.blocks})"
+            self._lines.append(f"if (!{waits} || !{last}) return;")
         for step in reducing:
             self._call(step, LoopText.combining, "0", "1")
         for number, step in enumerate(group.following):
@@ -147,12 +196,25 @@ class _Body:
         walk = self._walks[step]
         return bool(walk.reductions) and (walk.first_is_reduced or not walk.rows)
 
+    def ending(self) -> tuple[str, str]:
+        """The text and name of a function of (block, blocks, shared) and the parameters."""
+        takes = "".join(f", {declared}" for declared in self.parameters.declarations)
+        whole = [
+            "DEVICE void ending_KERNEL(const long long block, const long long blocks,",
+            f"unsigned char* shared{takes})",
+            *("{", "const int thread = (int)threadIdx.x;", *self._lines, "}\n"),
+        ]
+        return _named([*self._functions_text(), *whole], "ending")
+
+    def shared_bytes(self) -> int:
+        loops = (LoopText(walk, self._written, self.threads, {}) for walk in self._walks.values())
+        return max([loop.shared_bytes() for loop in loops], default=0)
+
+    def aligned(self) -> tuple[tuple[Node, int], ...]:
+        return _aligned(self._walks.values())
+
     def text(self) -> tuple[str, str]:
         """The kernel's text and name."""
-        functions = []
-        for number, (body, (calls,)) in enumerate(self._functions.items()):
-            how = "static __device__ __noinline__" if calls > 1 else "DEVICE"
-            functions.append(f"{how} void loop{number}_KERNEL({_TAKEN}{body}")
         shared = "unsigned char* const shared = nullptr;"
         if self._sizes:
             shared = (
@@ -163,9 +225,14 @@ class _Body:
             f"fused_KERNEL({', '.join(self.parameters.declarations)})",
             *("{", "const int thread = (int)threadIdx.x;", shared, *self._lines, "}\n"),
         ]
-        text = "\n".join(['#include "pointwise.cuh"\n', *functions, *kernel])
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return text.replace("KERNEL", digest), f"fused_{digest}"
+        return _named([*self._functions_text(), *kernel], "fused")
+
+    def _functions_text(self) -> list[str]:
+        functions = []
+        for number, (body, (calls,)) in enumerate(self._functions.items()):
+            how = "static __device__ __noinline__" if calls > 1 else "DEVICE"
+            functions.append(f"{how} void loop{number}_KERNEL({_TAKEN}{body}")
+        return functions
 
     def _call(
         self, step: Step, part: Callable[[LoopText], list[str]], block: str, blocks: str
@@ -190,6 +257,13 @@ class _Body:
         if isinstance(value, Node):
             return self.parameters.buffer(value)
         return self.parameters.add(kind, value)
+
+
+def _named(lines: list[str], name: str) -> tuple[str, str]:
+    """A text of ``lines``, of which KERNEL becomes what no other text has, and its name."""
+    text = "\n".join(['#include "pointwise.cuh"\n', *lines])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return text.replace("KERNEL", digest), f"{name}_{digest}"
 
 
 def _aligned(walks: Iterable[Walk]) -> tuple[tuple[Node, int], ...]:

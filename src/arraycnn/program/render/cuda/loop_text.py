@@ -89,6 +89,11 @@ class LoopText:
         count = self._threads * lanes
         return [f"{count} * sizeof({one.operation}::State)" for one in self._reduced]
 
+    def shared_bytes(self) -> int:
+        """No less than these."""
+        lanes = 1 if self._walk.last_is_reduced else self._walk.lanes
+        return self._threads * lanes * _STATE_BYTES if self._reduced else 0
+
     def on_grid(self) -> list[str]:
         """The share of ``block`` among the ``blocks`` that work on the loop."""
         walk, whole = self._walk, self.parameters.whole

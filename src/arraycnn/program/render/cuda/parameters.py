@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
+from arraycnn.ops import Array
+from arraycnn.ops.cuda.launcher import Launcher
 from arraycnn.program.nodes import Node
 from arraycnn.program.render.cuda.pointwise import c_type
 
@@ -77,3 +79,42 @@ class Parameters:
         if key is not None:
             self._names[key] = name
         return name
+
+
+class _Takes(Protocol):
+    """A text that takes buffers which must begin at a multiple of so many bytes."""
+
+    @property
+    def aligned(self) -> tuple[tuple[Node, int], ...]: ...
+
+
+_Text = TypeVar("_Text", bound=_Takes)
+
+
+def fitting(
+    text_of: Callable[[bool], _Text], launcher: Launcher, held: Mapping[Node, Array]
+) -> _Text:
+    """The text that moves several numbers at once, where all lies as that takes it; else the other."""
+    text = text_of(True)
+    lies = all(launcher.address(held[node]) % size == 0 for node, size in text.aligned)
+    return text if lies else text_of(False)
+
+
+def arguments(
+    values: Iterable[Value],
+    launcher: Launcher,
+    held: Mapping[Node, Array],
+    counter: Callable[[], Array],
+) -> tuple[Any, ...]:
+    """What a launch gives for ``values``."""
+    args: list[Any] = []
+    for value in values:
+        if isinstance(value, Node):
+            args.append(held[value])
+        elif isinstance(value, Parts):
+            args.append(launcher.empty((value.bytes // 4,), "float32") if value.bytes else None)
+        elif isinstance(value, str):
+            args.append(counter())
+        else:
+            args.append(value)
+    return tuple(args)

@@ -46,6 +46,31 @@ def with_rows(group: Group, schedule: Schedule) -> Group:
     return replace(group, beside=[], rows=found, following=rest)
 
 
+def with_endings(found: list[Group], schedule: Schedule) -> list[Group]:
+    """The same groups, where dense layers have taken in those by rows that follow them."""
+    joined: list[Group] = []
+    for group in found:
+        before = joined[-1] if joined else Group()
+        if before.ending is None and _may_end(before, group, schedule):
+            joined[-1] = replace(before, ending=group)
+        else:
+            joined.append(group)
+    return joined
+
+
+def _may_end(before: Group, group: Group, schedule: Schedule) -> bool:
+    head = None if before.alone is None else before.alone.head
+    if head is None or head.op not in ("dense", "dense_relu") or len(head.shape) != 2:
+        return False
+    if not group.rows or sum(map(points, group.following)) > _LEAST_POINTS:
+        return False
+    steps = [step for step in (before.alone, before.epilogue) if step is not None]
+    reads = {schedule.place_of(node) for step in steps for node in step.reads}
+    writes = {schedule.place_of(node) for step in steps for node in step.writes}
+    touched = Touched(written=writes, across=reads - writes)
+    return by_rows(group.rows, head.shape[0], schedule, touched) == group.rows
+
+
 def rows_of_block(steps: list[Step]) -> int:
     """How many rows a block has: of the size of a row alone, so that texts hold no size of a batch."""
     most = max(points(step) // step.roots[0].space[0] for step in steps)
@@ -142,7 +167,5 @@ def _touched(step: Step, size: int, schedule: Schedule) -> Touched | None:
 
 def is_by_rows(access: Access, buffer: Node, size: int) -> bool:
     """Whether the points of each row lie in an equal share of ``buffer``, the first in the first."""
-    share = buffer.size // size
-    sizes = zip(access.shape[1:], access.strides[1:], strict=True)
-    last = access.offset + sum(max(0, (count - 1) * stride) for count, stride in sizes)
-    return access.strides[0] == share and last < share
+    share, rest = divmod(buffer.size, size)
+    return access.strides[0] == share and not rest

@@ -189,8 +189,7 @@ def walked(roots: list[Root], held: Set[Node], wide: bool, rows: int = 0) -> Wal
     axes = {axis for root in roots for axis in root.axes}
     targets = tuple(target_access(root) if root.op == "write" else None for root in roots)
     accesses = [one.access for one in instructions] + list(targets)
-    present = [access for access in accesses if access is not None]
-    groups = collapsed(space, axes, present, apart=rows > 0)
+    groups = collapsed(space, axes, [access for access in accesses if access is not None])
     lanes = _lanes(groups, instructions, roots, targets) if wide and groups else 1
     last = groups[-1] if groups else None
 
