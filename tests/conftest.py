@@ -318,7 +318,7 @@ def run_arraycnn(*arguments: Any, cwd: Path) -> subprocess.CompletedProcess:
 def report_runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two runs on the digits, a report on the first, and a report on both."""
     folder = tmp_path_factory.mktemp("runs")
-    train = ("train", "--backend", "numpy", "--limit", "300")
+    train = ("train", "--backend", "numpy", "--limit", "300", "--augment", "none")
     for name, arguments in {
         "train-basic": (*train, "--epochs", "2", "--log-steps", "--out", "basic"),
         "train-scratch": (*train, "--epochs", "3", "--network", "scratch", "--out", "scratch"),

@@ -2,6 +2,8 @@
 
 KINDS, MEASURES = "data/test_label_kinds.py", "report/test_report_other_measures.py"
 COMMANDS = "cli/test_cli_losses.py -k "
+REPORT = "report/test_report_others.py -k 'found or own_loss or which or sheets or fit'"
+PAGE = "report/test_report_others.py -k page"
 
 FAULTS = [
     ("data/label_kinds.py", "return np.zeros(len(labels), np.int32)", "return np.arange(len(labels))", KINDS),
@@ -28,4 +30,17 @@ FAULTS = [
     ("cli/evaluation_details.py", "has = told > self._threshold", "has = told > THRESHOLD", COMMANDS + "threshold"),
     ("cli/answers.py", "np.bincount(taken.reshape(-1), minlength=len(names)) / taken.size", "np.bincount(taken.reshape(-1), minlength=len(names)) / len(taken)", COMMANDS + "'python and pixels'"),
     ("cli/training_data.py", "split_validation(strata(data.train_labels), validation or 0.0, seed)", "split_validation(strata(data.train_labels), validation or 0.0, 0)", COMMANDS + "'python and numbers'"),
+    ("report/internals.py", "return gradient / float(outputs.shape[0])", "return gradient", REPORT),
+    ("report/internals.py", "if model.loss == CROSS_ENTROPY:", "if outputs.ndim == 2 and labels.ndim == 1:", REPORT),
+    ("report/examination.py", "return model.evaluate(pictures, true).loss", "return measures.log_loss(probabilities, true)", REPORT),
+    ("report/examined.py", "if loss.class_weight is not None else", "if False else", REPORT),
+    ("report/other_examinations.py", "np.where(has, 1.0 - self.probabilities, self.probabilities)", "np.where(has, self.probabilities, 1.0 - self.probabilities)", REPORT),
+    ("report/other_examinations.py", "errors[part] = (taken != true)", "errors[part] = (taken == true)", REPORT),
+    ("report/other_examinations.py", "outputs=dict(zip(places, from_source, strict=True))", "outputs=dict(zip(places, from_source[::-1], strict=True))", REPORT),
+    ("report/other_examinations.py", "counts = counts + confusion_matrix(", "counts = confusion_matrix(", REPORT),
+    ("report/other_charts.py", "_SHADES[classes % len(_SHADES)]", "_SHADES[(classes + 1) % len(_SHADES)]", REPORT),
+    ("report/sentences.py", 'metric = f"{kind}{field}"', 'name = metric = f"{kind}{field}"', PAGE),
+    ("report/sections.py", 'charts.measure_of(epochs) if panel == "accuracy" else panel', "panel", PAGE),
+    ("report/other_sections.py", "scores.f1 / (2.0 - scores.f1)", "scores.f1 / 2.0", REPORT),
+    ("report/other_sections.py", '"best threshold": found.thresholds', '"best threshold": found.best_f1', REPORT),
 ]  # fmt: skip

@@ -8,8 +8,6 @@ import pytest
 
 import arraycnn as cnn
 import outside
-from arraycnn.cli.classifiers import load_classifier
-from arraycnn.networks.user_code import UserCode
 from remedies import making
 from remedies.following import Here, follows
 
@@ -138,20 +136,6 @@ def a_measure_that_the_loss_has_not(here: Here) -> None:
     _fit(cnn.Huber(), _VALUES, callbacks=[watch])
 
 
-@follows(
-    "cli/classifiers.py", "use arraycnn.Model.load in Python, and its fit, evaluate and predict"
-)
-def a_model_of_values_on_the_command_line(here: Here) -> None:
-    path = here.path / "a.npz"
-    _fit(cnn.Huber(), _VALUES).save(path)
-    with here.refused():
-        load_classifier(path, "numpy", UserCode())
-    model = cnn.Model.load(path)
-    assert model.predict(_IMAGES).shape == (12, 3)
-    assert model.evaluate(_IMAGES, _VALUES).others
-    model.fit(_IMAGES, _VALUES)
-
-
 @follows("model/inputs.py", "leave them out")
 def names_of_the_classes_of_values(here: Here) -> None:
     model = _fit(cnn.Huber(), _VALUES)
@@ -166,14 +150,3 @@ def an_estimator_of_values(here: Here) -> None:
     with here.refused():
         cnn.CNNClassifier(making.small(), loss=cnn.Huber()).fit(_IMAGES, _CLASSES)
     _fit(cnn.Huber(), _VALUES)
-
-
-@follows("report/examination.py", "use Model.evaluate and Model.predict")
-def a_report_on_values(here: Here) -> None:
-    from arraycnn.report import examine
-
-    model = _fit(cnn.Huber(), _VALUES)
-    with here.refused():
-        examine(model, _IMAGES, _CLASSES)
-    model.evaluate(_IMAGES, _VALUES)
-    model.predict(_IMAGES)

@@ -11,7 +11,10 @@ import arraycnn
 
 SOURCE = Path(arraycnn.__file__).parent
 
-_PROSE = {"report/internals_sections.py", "report/sections.py", "report/sentences.py"}
+_PROSE = {
+    f"report/{name}.py"
+    for name in ("internals_sections", "other_sections", "sections", "sentences")
+}
 """Pages for a reader, in which a semicolon is one."""
 
 _TEMPLATES = {"export/torch_parts.py"} | {

@@ -6,12 +6,13 @@ import click
 
 from arraycnn.backends import Backend
 from arraycnn.cli import options, user_code
-from arraycnn.cli.classifiers import load_classifier
+from arraycnn.cli.classifiers import load_model
 from arraycnn.cli.console import counting_bar, download_bar, notice, show, show_json
 from arraycnn.data import DataSet
 from arraycnn.data.image_source import in_memory
 from arraycnn.data.sampling import unmeasured
 from arraycnn.model.class_names import in_the_models_numbers
+from arraycnn.model.label_inputs import label_kind
 from arraycnn.networks.user_code import UserCode
 from arraycnn.report import (
     Examination,
@@ -22,8 +23,9 @@ from arraycnn.report import (
     read_run,
     write_report,
 )
+from arraycnn.report.examined import Examined
 from arraycnn.report.figures import require_matplotlib
-from arraycnn.report.sentences import accuracy
+from arraycnn.report.sections import lead
 
 
 @click.command()
@@ -77,7 +79,7 @@ def report(
         show_json({"report": str(path), "runs": [_result(run, found) for run, found in pairs]})
         return
     for run, found in pairs:
-        show(accuracy(found) if len(pairs) == 1 else f"{run.path}: {accuracy(found)}")
+        show(lead(found) if len(pairs) == 1 else f"{run.path}: {lead(found)}")
     show(f"report in {path}")
 
 
@@ -89,14 +91,18 @@ def _examine(
     image: int,
     code: UserCode,
     backend: Backend,
-) -> Examination:
+) -> Examined:
     if not run.summary:
         notice(f"run folder {run.path}: is not finished; reporting on {run.model_file.name}")
-    model = load_classifier(run.model_file, backend, code)
+    model = load_model(run.model_file, backend, code)
     with download_bar() as progress:
-        data = load_run_data(run, data_dir, progress, dataset, skip_damaged)
+        kind = label_kind(model.loss)
+        data = load_run_data(run, data_dir, progress, dataset, skip_damaged, kind)
     data, said = in_the_models_numbers(data, model.class_names, model.classes)
-    for line in (said, unmeasured(data.name, "test", data.class_names, data.test_labels)):
+    absent = ""
+    if data.kind == "classes":
+        absent = unmeasured(data.name, "test", data.class_names, data.test_labels)
+    for line in (said, absent):
         if line:
             notice(line)
     elsewhere = dataset is not None or data_dir is not None
@@ -116,12 +122,17 @@ def _other_data(run: Run, data: DataSet) -> str:
     )
 
 
-def _result(run: Run, found: Examination) -> dict[str, object]:
-    return {
+def _result(run: Run, found: Examined) -> dict[str, object]:
+    known = {
         "run": str(run.path),
         "model": str(run.model_file),
         "dataset": run.config.get("dataset"),
         "images": found.total,
+    }
+    if not isinstance(found, Examination):
+        return {**known, **found.others, "loss": found.loss}
+    return {
+        **known,
         "accuracy": found.accuracy,
         "f1": found.f1,
         **({f"top_{found.top_k[0]}_accuracy": found.top_k[1]} if found.top_k else {}),

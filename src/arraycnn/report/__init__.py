@@ -16,6 +16,7 @@ from arraycnn.report.charts import (
     plot_norms,
 )
 from arraycnn.report.examination import Examination, examine
+from arraycnn.report.examined import Examined
 from arraycnn.report.galleries import (
     plot_augmented,
     plot_feature_maps,
@@ -45,6 +46,12 @@ from arraycnn.report.measures import (
     top_k_accuracy,
     wilson_interval,
 )
+from arraycnn.report.other_charts import plot_residuals, plot_thresholds
+from arraycnn.report.other_examinations import (
+    ImageExamination,
+    LabelExamination,
+    NumberExamination,
+)
 from arraycnn.report.rate_chart import plot_rate_search
 from arraycnn.report.run import Run, StepRecord, is_data_of, load_run_data, read_run
 from arraycnn.report.writing import write_report
@@ -55,8 +62,12 @@ __all__ = [
     "ClassScores",
     "Confusion",
     "Examination",
+    "Examined",
+    "ImageExamination",
+    "LabelExamination",
     "LayerNorms",
     "LayerTime",
+    "NumberExamination",
     "Run",
     "StepRecord",
     "activations",
@@ -84,7 +95,9 @@ __all__ = [
     "plot_mistakes",
     "plot_norms",
     "plot_rate_search",
+    "plot_residuals",
     "plot_saliency",
+    "plot_thresholds",
     "read_run",
     "saliency",
     "top_k_accuracy",

@@ -49,7 +49,7 @@ def plot_learning_curves(
     if not len(epochs):
         message = "plot_learning_curves: needs at least one epoch, got none; train first"
         raise InvalidValueError(message)
-    figure, measure = new_figure(3.35 * len(panels), 2.35), _measure(epochs)
+    figure, measure = new_figure(3.35 * len(panels), 2.35), measure_of(epochs)
     for axes, panel in zip(_row(figure, len(panels)), panels, strict=True):
         if steps and panel != "accuracy":
             axes.plot(
@@ -76,7 +76,7 @@ def plot_comparison(
     """The curves of several runs by their names: validation, or training where there was none."""
     figure = new_figure(3.35 * len(panels), 2.35 + 0.17 * len(runs))
     names = in_pictures(list(runs), "run", first=1, most=48)
-    measure = _measure([record for epochs in runs.values() for record in epochs])
+    measure = measure_of([record for epochs in runs.values() for record in epochs])
     for axes, panel in zip(_row(figure, len(panels)), panels, strict=True):
         for number, (name, epochs) in enumerate(zip(names, runs.values(), strict=True)):
             watched = any(record.validation_loss is not None for record in epochs)
@@ -232,7 +232,7 @@ def _row(figure: "Figure", count: int) -> "Sequence[Axes]":
     return list(figure.subplots(1, count, squeeze=False)[0])
 
 
-def _measure(epochs: Sequence[EpochRecord]) -> str:
+def measure_of(epochs: Sequence[EpochRecord]) -> str:
     """What the loss measures beside it, of which the records have the training's mean."""
     for record in epochs:
         if record.train_accuracy is None and record.validation_accuracy is None:

@@ -7,94 +7,43 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from arraycnn.data.image_source import ImageSource, as_source, in_memory, rows
+from arraycnn.data.image_source import ImageSource, as_source, in_memory
 from arraycnn.errors import InvalidValueError
+from arraycnn.losses import SoftmaxCrossEntropy
 from arraycnn.model.label_inputs import are_class_numbers
 from arraycnn.model.model import Model
-from arraycnn.report import internals as inside
 from arraycnn.report import measures
-from arraycnn.report.augmented import augmented
+from arraycnn.report.examined import Examined, common
+from arraycnn.report.other_examinations import examine_others
 from arraycnn.setting_checks import check_count
-from arraycnn.training.batch_size import images_at_once
-from arraycnn.tree import flatten
 
-BATCH = 64
-"""How many images norms and timings are taken from, where they are small."""
 _MISTAKES = 18
-_EXAMPLES = 12
 _TOP, _MANY_CLASSES = 5, 10
 
 
-@dataclass(frozen=True, eq=False)
-class Examination:
-    """What `examine` found.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Examination(Examined):
+    """What `examine` found of a model that tells one class an image.
 
     Attributes
     ----------
-    images : array, (N, H, W, C), or ImageSource
-    labels : array, (N,)
-        What the model was examined on; `picture` gives one image, wherever they are.
-    class_names : tuple of str
     probabilities : array, (N, K)
     confusion : array, (K, K), int64
     scores : ClassScores
     calibration : Calibration
-    loss : float
-        Nats an image.
     top_k : (int, float) or None
         K, and the share of images whose class is among the K most likely: as the model's loss has K,
         else 5 of more than 10 classes; None of fewer.
     mistakes : array, int64
         Positions of the most confident mistakes, the surest first.
-    image : int
-        Position of the image that ``maps`` are of.
-    maps : list of Activation
-        Each for that one image.
-    examples : array, int64
-        Positions of the images that ``saliency`` is of: ``image``, then the first of each class.
-    saliency : array, (examples, H, W, C)
-    norms : list of LayerNorms
-    times : list of LayerTime
-        For ``batch`` images.
-    batch : int
-    filters : array or None
-        The weights of the first layer that has filters the eye can read: (KH, KW, C, F), or
-        (H * W * C, outputs) of a dense layer on the whole image.
-    filters_layer : str
-        That layer's path; empty where there is none.
-    augmented : array, (draws, examples, H, W, C), or None
-        The images of ``examples`` as they come out of the network's augmentation in training.
     """
 
-    images: np.ndarray | ImageSource
-    labels: np.ndarray
-    class_names: tuple[str, ...]
     probabilities: np.ndarray
     confusion: np.ndarray
     scores: measures.ClassScores
     calibration: measures.Calibration
-    loss: float
     top_k: tuple[int, float] | None
     mistakes: np.ndarray
-    image: int
-    maps: list[inside.Activation]
-    examples: np.ndarray
-    saliency: np.ndarray
-    norms: list[inside.LayerNorms]
-    times: list[inside.LayerTime]
-    batch: int
-    filters: np.ndarray | None
-    filters_layer: str
-    augmented: np.ndarray | None = None
-
-    def picture(self, place: int) -> np.ndarray:
-        """The image at ``place``, (H, W, C)."""
-        return rows(self.images, np.array([place]))[0]
-
-    @property
-    def total(self) -> int:
-        """How many images there were."""
-        return len(self.labels)
 
     @property
     def right(self) -> int:
@@ -115,10 +64,12 @@ class Examination:
         """(N,), int64."""
         return self.probabilities.argmax(axis=1)
 
-    @property
-    def parameters(self) -> int:
-        """How many numbers the model has learned."""
-        return sum(row.parameters for row in self.norms)
+    def shown(self, place: int) -> str:
+        return self.class_names[self.labels[place]]
+
+    def told(self, place: int) -> str:
+        row = self.probabilities[place]
+        return f"{self.shown(place)}, taken for {self.class_names[row.argmax()]}"
 
 
 def examine(
@@ -127,7 +78,7 @@ def examine(
     labels: npt.ArrayLike,
     image: int = 0,
     progress: Callable[[int], None] | None = None,
-) -> Examination:
+) -> Examined:
     """Measure ``model`` on ``images`` and look inside it.
 
     Parameters
@@ -135,11 +86,17 @@ def examine(
     images : array, (N, H, W, C) or (N, H, W), uint8 or floating, or ImageSource
         As the model takes them, on the host; those of a source or a memory-mapped array are read
         some at a time.
-    labels : array, (N,), integers in [0, classes)
+    labels : array, (N,), integers in [0, classes), or what else the model's loss takes
     image : int
         The position of the image whose feature maps are wanted.
     progress : callable
         Called with the number of images classified, batch after batch.
+
+    Returns
+    -------
+    Examination
+        Of a model that tells one class an image; of others a `LabelExamination`, `NumberExamination`
+        or `ImageExamination`.
 
     Raises
     ------
@@ -150,46 +107,33 @@ def examine(
     if in_memory(pictures):
         pictures = np.asarray(images)
         pictures = pictures[..., np.newaxis] if pictures.ndim == 3 else pictures
-    if not are_class_numbers(model.loss, model.output_shape):
-        message = (
-            "report: must be of a model that tells one class an image, was trained with "
-            f"{type(model.loss).__name__}; use Model.evaluate and Model.predict"
-        )
-        raise InvalidValueError(message)
     true = model.intake.labels(labels, len(pictures))
     check_count("image:", image, minimum=0)
     if image >= len(pictures):
         message = f"image: must be in 0..{len(pictures) - 1}, the images examined, got {image}"
         raise InvalidValueError(message)
+    if not are_class_numbers(model.loss, model.output_shape):
+        return examine_others(model, pictures, true, image, progress)
     probabilities = model.predict(pictures, progress)
     confusion = measures.confusion_matrix(true, probabilities.argmax(axis=1), model.classes)
-    _, first = np.unique(true, return_index=True)
-    examples = np.array([image, *(place for place in first if place != image)])[:_EXAMPLES]
-    batch = min(images_at_once(model.input_shape, BATCH), len(pictures))
-    first_batch = rows(pictures, np.arange(batch))
-    filters_layer, filters = _first_filters(model)
     return Examination(
-        images=pictures,
-        labels=true,
-        class_names=model.class_names or tuple(map(str, range(model.classes))),
+        **common(model, pictures, true, image),
+        loss=_loss(model, pictures, probabilities, true),
+        others={},
         probabilities=probabilities,
         confusion=confusion,
         scores=measures.class_scores(confusion),
         calibration=measures.calibration(probabilities, true),
-        loss=measures.log_loss(probabilities, true),
         top_k=_top_k(model, probabilities, true),
         mistakes=measures.confident_mistakes(probabilities, true, _MISTAKES),
-        image=image,
-        maps=inside.activations(model, rows(pictures, np.array([image]))),
-        examples=examples,
-        saliency=inside.saliency(model, rows(pictures, examples)),
-        norms=inside.layer_norms(model, first_batch, true[:batch]),
-        times=inside.layer_times(model, first_batch, true[:batch]),
-        batch=batch,
-        filters=filters,
-        filters_layer=filters_layer,
-        augmented=augmented(model, rows(pictures, examples)),
     )
+
+
+def _loss(model: Model, pictures: Any, probabilities: np.ndarray, true: np.ndarray) -> float:
+    """The mean of the model's loss: of plain cross-entropy it is known from the probabilities."""
+    if model.loss == SoftmaxCrossEntropy(top_k=getattr(model.loss, "top_k", None)):
+        return measures.log_loss(probabilities, true)
+    return model.evaluate(pictures, true).loss
 
 
 def _top_k(model: Model, probabilities: np.ndarray, true: np.ndarray) -> tuple[int, float] | None:
@@ -197,13 +141,3 @@ def _top_k(model: Model, probabilities: np.ndarray, true: np.ndarray) -> tuple[i
     return (
         None if wanted is None else (wanted, measures.top_k_accuracy(probabilities, true, wanted))
     )
-
-
-def _first_filters(model: Model) -> tuple[str, np.ndarray | None]:
-    """(path, weights) of the first layer with weights, where they can be shown as pictures."""
-    pixels = int(np.prod(model.input_shape))
-    for name, array in flatten(model.parameters).items():
-        if name.endswith("weight") and array.ndim > 1:
-            shown = array.ndim == 4 or array.shape[0] == pixels
-            return (name.rpartition(".")[0], array) if shown else ("", None)
-    return "", None

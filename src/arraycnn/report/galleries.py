@@ -41,7 +41,7 @@ def plot_mistakes(
         kind = f"{names[labels[place]]} → {names[row.argmax()]}"
         title = f"{kind}\n{percent(float(row.max()))} sure"
         items.append((tiles.grey_or_colour(image), title))
-    return _wall(items, columns=6, width=1.05)
+    return wall(items, columns=6, width=1.05)
 
 
 @styled
@@ -50,7 +50,7 @@ def plot_filters(weight: np.ndarray, input_shape: tuple[int, int, int]) -> "Figu
 
     ``weight`` is (KH, KW, C, F), or (H * W * C, outputs) of a dense layer on the whole image.
     """
-    return _wall([(filter_sheet(weight, input_shape), "")], columns=1, width=3.3)
+    return wall([(filter_sheet(weight, input_shape), "")], columns=1, width=3.3)
 
 
 @styled
@@ -60,7 +60,7 @@ def plot_feature_maps(maps: Sequence[Activation], image: int = 0) -> "Figure":
     Orange is above zero, blue below; each layer on its own scale.
     """
     items = [(feature_sheet(layer.output[image]), f"{layer.path}  {layer.layer}") for layer in maps]
-    return _wall(items, columns=3, width=3.0)
+    return wall(items, columns=3, width=3.0)
 
 
 @styled
@@ -72,14 +72,14 @@ def plot_saliency(
     Orange: a brighter pixel there would raise the score; blue: lower it. Both are (N, H, W, C).
     """
     sheets = [saliency_sheet(*pair) for pair in zip(images, gradients, strict=True)]
-    return _wall(list(zip(sheets, titles or [""] * len(sheets), strict=True)), columns=4, width=1.9)
+    return wall(list(zip(sheets, titles or [""] * len(sheets), strict=True)), columns=4, width=1.9)
 
 
 @styled
 def plot_augmented(images: np.ndarray, augmented: np.ndarray) -> "Figure":
     """Each image, (N, H, W, C), and beside it what `augmented` gives, (draws, N, H, W, C)."""
     sheets = [augmented_sheet(image, augmented[:, n]) for n, image in enumerate(images)]
-    return _wall([(sheet, "") for sheet in sheets], columns=2, width=4.0)
+    return wall([(sheet, "") for sheet in sheets], columns=2, width=4.0)
 
 
 def augmented_sheet(image: np.ndarray, draws: np.ndarray) -> np.ndarray:
@@ -114,7 +114,7 @@ def image_sheet(image: np.ndarray) -> np.ndarray:
     return tiles.montage([tiles.grey_or_colour(image)], 1, _SINGLE)
 
 
-def _wall(items: Sequence[tuple[np.ndarray, str]], columns: int, width: float) -> "Figure":
+def wall(items: Sequence[tuple[np.ndarray, str]], columns: int, width: float) -> "Figure":
     """Pictures with titles above, in rows; the widest is ``width`` inches wide.
 
     One pair of axes for all, in inches: a pair for each would take far longer to draw.

@@ -19,8 +19,9 @@ from arraycnn.layers import Layer, Sequential
 from arraycnn.layers.branches import NumberedBranches
 from arraycnn.layers.layer import Context, Shape
 from arraycnn.model.model import Model
-from arraycnn.ops import Array
+from arraycnn.ops import Array, array_namespace
 from arraycnn.training.batch_size import images_at_once
+from arraycnn.training.step import CROSS_ENTROPY
 from arraycnn.tree import Tree, flatten, leaves
 
 _Pair = TypeVar("_Pair", bound=tuple[Any, Any])
@@ -59,7 +60,7 @@ class LayerNorms:
     parameters : int
         How many numbers the layer has learned; 0 leaves both norms 0.
     parameter_norm, gradient_norm : float
-        The gradient is that of the mean loss, in nats.
+        The gradient is that of the mean of the model's loss.
     """
 
     path: str
@@ -125,7 +126,7 @@ def activations(model: Model, images: npt.ArrayLike) -> list[Activation]:
 def saliency(
     model: Model, images: npt.ArrayLike, classes: npt.ArrayLike | None = None
 ) -> np.ndarray:
-    """The gradient of a class's score with respect to the input: (N, H, W, C), floating.
+    """The gradient of a class's score, or of the largest output, for the input: (N, H, W, C), floating.
 
     The score is the logit, before the softmax; the unit of the input is its own, a grey level where
     images are uint8. Simonyan, Vedaldi and Zisserman, "Deep inside convolutional networks", 2014.
@@ -162,7 +163,7 @@ def layer_norms(model: Model, images: npt.ArrayLike, labels: npt.ArrayLike) -> l
         x, kept = part.forward(x)
         outputs.append(x)
         residuals.append(kept)
-    _, gradients = _backward(parts, residuals, _loss_gradient(parts, x, y))
+    _, gradients = _backward(parts, residuals, _loss_gradient(model, x, y))
     return [
         LayerNorms(
             path=part.path,
@@ -191,7 +192,7 @@ def layer_times(
         seconds, (x, kept) = _timed(model, repeats, partial(part.forward, x), _made_forward)
         forward.append(seconds)
         residuals.append(kept)
-    dy, backward = _loss_gradient(parts, x, y), [0.0] * len(parts)
+    dy, backward = _loss_gradient(model, x, y), [0.0] * len(parts)
     first = next((place for place, part in enumerate(parts) if leaves(part.params)), 0)
     for place in reversed(range(first, len(parts))):
         call = partial(parts[place].backward, residuals[place], dy, need_dx=place > first)
@@ -253,10 +254,13 @@ def _backward(
     return dy, gradients[::-1]
 
 
-def _loss_gradient(parts: Sequence[_Part], logits: Array, labels: Array) -> Array:
-    """The gradient of the mean loss for the logits."""
-    ops = parts[0].context.ops
-    return ops.softmax_cross_entropy(logits, labels, logits.shape[0])[1]
+def _loss_gradient(model: Model, outputs: Array, labels: Array) -> Array:
+    """The gradient of the mean of the model's loss for the outputs."""
+    if model.loss == CROSS_ENTROPY:
+        return model.backend.kernels.softmax_cross_entropy(outputs, labels, outputs.shape[0])[1]
+    xp = array_namespace(outputs)
+    gradient = model.loss.loss_and_gradient(xp, outputs, labels)[1]
+    return gradient / float(outputs.shape[0])
 
 
 def _place(model: Model, images: npt.ArrayLike) -> Array:

@@ -9,6 +9,7 @@ from arraycnn.report import charts, galleries
 from arraycnn.report import sentences as words
 from arraycnn.report import thumbnails as tiles
 from arraycnn.report.examination import Examination
+from arraycnn.report.examined import Examined
 from arraycnn.report.figures import to_inline_svg, to_picture
 from arraycnn.report.markup import Html, picture, table, tag
 
@@ -31,7 +32,7 @@ def mistakes(found: Examination) -> list[Html]:
         items.append(
             tag(
                 "figure",
-                _tile(tiles.grey_or_colour(found.picture(place)), alt, 96),
+                tile(tiles.grey_or_colour(found.picture(place)), alt, 96),
                 tag("figcaption", caption),
             )
         )
@@ -45,7 +46,7 @@ def mistakes(found: Examination) -> list[Html]:
     return [tag("p", text, tag("code", "--image"), "."), tag("div", items, class_="tiles")]
 
 
-def filters(found: Examination) -> list[Html]:
+def filters(found: Examined) -> list[Html]:
     """The weights of the first layer, as pictures."""
     if found.filters is None:
         return [tag("p", "The first layer with weights has none that can be shown as pictures.")]
@@ -63,16 +64,18 @@ def filters(found: Examination) -> list[Html]:
     alt = (
         f"{min(count, galleries.MOST_MAPS)} filters of {size} pixels of layer {found.filters_layer}"
     )
-    return [tag("p", text), tag("figure", _tile(sheet, alt, sheet.shape[1]))]
+    return [tag("p", text), tag("figure", tile(sheet, alt, sheet.shape[1]))]
 
 
-def feature_maps(found: Examination) -> list[Html]:
+def feature_maps(found: Examined) -> list[Html]:
     """What each layer puts out for one image."""
-    names, row = found.class_names, found.probabilities[found.image]
+    what = found.told(found.image)
+    if isinstance(found, Examination):
+        sure = words.percent(float(found.probabilities[found.image].max()))
+        what = f"{what} ({sure} sure)"
     text = (
         f"What each layer makes of test image {found.image}: "
-        f"{names[found.labels[found.image]]}, taken for {names[row.argmax()]} "
-        f"({words.percent(float(row.max()))} sure). Each layer on its own scale. {_legend(False)} "
+        f"{what}. Each layer on its own scale. {_legend(False)} "
         "Another image: "
     )
     image = galleries.image_sheet(found.picture(found.image))
@@ -93,39 +96,47 @@ def feature_maps(found: Examination) -> list[Html]:
     return [tag("p", text, tag("code", "--image N"), "."), tag("div", items, class_="maps")]
 
 
-def saliency(found: Examination) -> list[Html]:
+def saliency(found: Examined) -> list[Html]:
     """Images beside the gradients of their scores."""
-    names, items = found.class_names, []
+    assert found.saliency is not None
+    items, is_of_classes = [], isinstance(found, Examination)
     for place, gradient in zip(found.examples, found.saliency, strict=True):
-        true, taken = names[found.labels[place]], names[found.predictions[place]]
         sheet = galleries.saliency_sheet(found.picture(place), gradient)
-        seen = true if true == taken else f"{true} → {taken}"
-        alt = f"Test image {place}, {true}, beside the gradient of the score of class {taken}"
+        seen, alt = (
+            found.told(place),
+            f"Test image {place}, beside the gradient of the largest output",
+        )
+        if isinstance(found, Examination):
+            true, taken = found.shown(place), found.class_names[found.predictions[place]]
+            seen = true if true == taken else f"{true} → {taken}"
+            alt = f"Test image {place}, {true}, beside the gradient of the score of class {taken}"
         items.append(
             tag(
                 "figure",
-                _tile(sheet, alt, sheet.shape[1]),
+                tile(sheet, alt, sheet.shape[1]),
                 tag("figcaption", tag("b", seen), tag("span", f"no. {place}")),
             )
         )
+    score = "the predicted class's score" if is_of_classes else "the largest output"
+    then = "the first of each class" if is_of_classes else "the first ones"
     text = (
-        "Which pixels the decision hangs on: the gradient of the predicted class's score with "
+        f"Which pixels the decision hangs on: the gradient of {score} with "
         "respect to the image. Where it is orange, a brighter pixel would raise the score; "
-        "where it is blue, lower it. The image of the feature maps, then the first of each class."
+        f"where it is blue, lower it. The image of the feature maps, then {then}."
     )
     return [tag("p", text), tag("div", items, class_="tiles wide")]
 
 
-def augmented(found: Examination) -> list[Html]:
+def augmented(found: Examined) -> list[Html]:
     """Images beside what the network's augmentation makes of them."""
     assert found.augmented is not None
-    names, items = found.class_names, []
+    items = []
     for number, place in enumerate(found.examples):
-        name = names[found.labels[place]]
+        name = found.shown(place)
         sheet = galleries.augmented_sheet(found.picture(place), found.augmented[:, number])
         alt = f"Test image {place}, {name}, and {len(found.augmented)} augmented copies of it"
         caption = tag("figcaption", tag("b", name), tag("span", f"no. {place}"))
-        items.append(tag("figure", _tile(sheet, alt, sheet.shape[1]), caption))
+        items.append(tag("figure", tile(sheet, alt, sheet.shape[1]), caption))
     text = (
         "What the first layers make of images in training: at the left the image, beside it as the "
         "network would see it in other steps. In tests and predictions these layers do nothing."
@@ -133,7 +144,7 @@ def augmented(found: Examination) -> list[Html]:
     return [tag("p", text), tag("div", items, class_="maps")]
 
 
-def layers(found: Examination, prefix: str) -> list[Html]:
+def layers(found: Examined, prefix: str) -> list[Html]:
     """Norms and times by layer."""
     times = {row.path: row for row in found.times}
     step = sum(row.forward + row.backward for row in found.times)
@@ -189,7 +200,8 @@ def chart(figure: Any, name: str, description: str, title: str, caption: str) ->
     )
 
 
-def _tile(pixels: np.ndarray, alt: str, width: int) -> Html:
+def tile(pixels: np.ndarray, alt: str, width: int) -> Html:
+    """Pixels as a picture of the page, ``width`` wide."""
     height = round(width * pixels.shape[0] / pixels.shape[1])
     return picture(to_picture(pixels), alt, width, height, class_="pixels")
 
@@ -199,7 +211,7 @@ def _map_card(title: str, size: str, alt: str = "", sheet: np.ndarray | None = N
     return tag(
         "figure",
         tag("figcaption", tag("b", title), tag("span", size)),
-        None if sheet is None else _tile(sheet, alt, sheet.shape[1]),
+        None if sheet is None else tile(sheet, alt, sheet.shape[1]),
     )
 
 

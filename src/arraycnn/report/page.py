@@ -8,6 +8,7 @@ from arraycnn.escaping import isolated
 from arraycnn.report import sections
 from arraycnn.report import sentences as words
 from arraycnn.report.examination import Examination
+from arraycnn.report.examined import Examined
 from arraycnn.report.markup import Html, tag
 from arraycnn.report.run import Run, unique_names
 
@@ -18,10 +19,10 @@ class Reported:
 
     name: str
     run: Run
-    found: Examination
+    found: Examined
 
 
-def reported(pairs: Sequence[tuple[Run, Examination]]) -> list[Reported]:
+def reported(pairs: Sequence[tuple[Run, Examined]]) -> list[Reported]:
     """The pairs, with names that tell the runs apart."""
     names = map(isolated, unique_names([run for run, _ in pairs]))
     return [
@@ -107,9 +108,12 @@ def _what_is_compared(runs: Sequence[Reported]) -> str:
     sets = {(one.run.config.get("dataset"), one.found.total) for one in runs}
     if len(sets) > 1:
         return "They were measured on different test images, so their accuracies do not compare."
-    best = max(runs, key=lambda one: one.found.accuracy)
-    right = words.percent(best.found.accuracy, 2)
-    return f"Most accurate is {best.name}, with {right} of {best.found.total:,} test images right."
+    of_classes = [(one.name, one.found) for one in runs if isinstance(one.found, Examination)]
+    if len(of_classes) < len(runs):
+        return f"They were measured on {runs[0].found.total:,} test images."
+    name, found = max(of_classes, key=lambda one: one[1].accuracy)
+    right = words.percent(found.accuracy, 2)
+    return f"Most accurate is {name}, with {right} of {found.total:,} test images right."
 
 
 def _style() -> str:

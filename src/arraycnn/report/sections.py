@@ -9,15 +9,19 @@ import numpy as np
 
 from arraycnn.report import charts
 from arraycnn.report import internals_sections as inner
+from arraycnn.report import other_sections as others
 from arraycnn.report import sentences as words
 from arraycnn.report.examination import Examination
+from arraycnn.report.examined import Examined
 from arraycnn.report.figures import to_inline_svg
 from arraycnn.report.internals_sections import chart
 from arraycnn.report.markup import Html, escaped, table, tag
 from arraycnn.report.names import in_tables
+from arraycnn.report.other_examinations import ImageExamination
 from arraycnn.report.run import Run
 from arraycnn.storage import provenance
 from arraycnn.training.batch_size import same_images
+from arraycnn.training.history import EpochRecord
 
 _MOST_CELLS = 32
 _CURVES = "Loss and accuracy are of the images held out for validation, or as the legend says."
@@ -33,27 +37,37 @@ class Section:
     html: Html
 
 
-def opening(run: Run, found: Examination) -> Html:
+def opening(run: Run, found: Examined) -> Html:
     """The result in a sentence and a few numbers."""
-    numbers = [
-        ("test accuracy", words.percent(found.accuracy, 2)),
-        *_top_k(found),
-        ("F1, mean of classes", words.percent(found.f1, 2)),
-        ("test loss, nats", f"{found.loss:.4f}"),
-        ("calibration error", words.percent(found.calibration.ece)),
-        ("parameters", f"{found.parameters:,}"),
-    ]
+    numbers = [*_numbers(found), ("parameters", f"{found.parameters:,}")]
     spent = [record.seconds for record in run.epochs if record.seconds is not None]
     if spent:
         numbers.append(("training time", words.seconds(sum(spent))))
     return Html(
-        tag("p", words.accuracy(found), class_="lead")
+        tag("p", lead(found), class_="lead")
         + tag(
             "dl",
             [tag("div", tag("dt", name), tag("dd", value)) for name, value in numbers],
             class_="numbers",
         )
     )
+
+
+def lead(found: Examined) -> str:
+    """The result in a sentence."""
+    return words.accuracy(found) if isinstance(found, Examination) else others.lead(found)
+
+
+def _numbers(found: Examined) -> list[tuple[str, str]]:
+    if not isinstance(found, Examination):
+        return others.numbers(found)
+    return [
+        ("test accuracy", words.percent(found.accuracy, 2)),
+        *_top_k(found),
+        ("F1, mean of classes", words.percent(found.f1, 2)),
+        (found.loss_name, f"{found.loss:.4f}"),
+        ("calibration error", words.percent(found.calibration.ece)),
+    ]
 
 
 def _top_k(found: Examination) -> list[tuple[str, str]]:
@@ -63,7 +77,7 @@ def _top_k(found: Examination) -> list[tuple[str, str]]:
     return [(f"among the {k} most likely", words.percent(accuracy, 2))]
 
 
-def of_run(run: Run, found: Examination, prefix: str, level: int) -> list[Section]:
+def of_run(run: Run, found: Examined, prefix: str, level: int) -> list[Section]:
     """The sections on one run, with ids that begin with ``prefix`` and headings of ``level``."""
 
     def section(name: str, title: str, *content: Any) -> Section:
@@ -80,38 +94,38 @@ def of_run(run: Run, found: Examination, prefix: str, level: int) -> list[Sectio
             else []
         ),
         section("test", "Test images", _test(run, found, prefix)),
-        section("mistakes", "Most confident mistakes", inner.mistakes(found)),
+        *(
+            [section("examples", "Images out", others.examples(found))]
+            if isinstance(found, ImageExamination)
+            else []
+        ),
+        (
+            section("mistakes", "Most confident mistakes", inner.mistakes(found))
+            if isinstance(found, Examination)
+            else section("mistakes", "Largest errors", others.worst(found))
+        ),
         section("filters", "First filters", inner.filters(found)),
         section("maps", "Feature maps", inner.feature_maps(found)),
-        section("saliency", "Saliency", inner.saliency(found)),
+        *(
+            [section("saliency", "Saliency", inner.saliency(found))]
+            if found.saliency is not None
+            else []
+        ),
         section("layers", "Layers", inner.layers(found, prefix)),
         section("provenance", "Provenance", _provenance(run)),
     ]
 
 
-def comparison(runs: Sequence[tuple[str, Run, Examination]]) -> Section:
+def comparison(runs: Sequence[tuple[str, Run, Examined]]) -> Section:
     """All runs side by side: results, what was set differently, curves."""
     names = [name for name, _, _ in runs]
-    first = runs[0][2]
-    rows: list[list[Any]] = [
-        ["test accuracy", *(words.percent(found.accuracy, 2) for _, _, found in runs)],
-        ["F1, mean of classes", *(words.percent(found.f1, 2) for _, _, found in runs)],
-        ["wrong", *(f"{f.total - f.right:,} of {f.total:,}" for _, _, f in runs)],
-        ["test loss, nats", *(f"{found.loss:.4f}" for _, _, found in runs)],
-        ["calibration error", *(words.percent(found.calibration.ece) for _, _, found in runs)],
+    rows = [*_results([found for _, _, found in runs], names)]
+    rows += [
         ["parameters", *(f"{found.parameters:,}" for _, _, found in runs)],
         ["epochs done", *(len(run.epochs) for _, run, _ in runs)],
         ["training time", *(_spent(run) for _, run, _ in runs)],
         ["images a second", *(_rate(run) for _, run, _ in runs)],
     ]
-    if all(same_images(found.images, first.images) for _, _, found in runs):
-        right = [found.predictions == found.labels for _, _, found in runs]
-        rows.append(
-            [f"right, {names[0]} wrong", "–", *(f"{(r & ~right[0]).sum():,}" for r in right[1:])]
-        )
-        rows.append(
-            [f"wrong, {names[0]} right", "–", *(f"{(~r & right[0]).sum():,}" for r in right[1:])]
-        )
     settings = list(dict.fromkeys(key for _, run, _ in runs for key in run.config))
     for key in settings:
         values = [run.config.get(key) for _, run, _ in runs]
@@ -146,6 +160,28 @@ def comparison(runs: Sequence[tuple[str, Run, Examination]]) -> Section:
     return Section("comparison", "Comparison", body)
 
 
+def _results(found: Sequence[Examined], names: Sequence[str]) -> list[list[Any]]:
+    """What was measured, a row each; and, of classes, which images one run has right and not others."""
+    numbers = [dict(_numbers(one)) for one in found]
+    every = list(dict.fromkeys(name for one in numbers for name in one))
+    rows: list[list[Any]] = [[name, *(one.get(name, "–") for one in numbers)] for name in every]
+    of_classes = [one for one in found if isinstance(one, Examination)]
+    if len(of_classes) < len(found):
+        return rows
+    wrong = ["wrong", *(f"{one.total - one.right:,} of {one.total:,}" for one in of_classes)]
+    rows.insert(1 + every.index("F1, mean of classes"), wrong)
+    first = of_classes[0]
+    if all(same_images(one.images, first.images) for one in of_classes):
+        right = [one.predictions == one.labels for one in of_classes]
+        rows.append(
+            [f"right, {names[0]} wrong", "–", *(f"{(r & ~right[0]).sum():,}" for r in right[1:])]
+        )
+        rows.append(
+            [f"wrong, {names[0]} right", "–", *(f"{(~r & right[0]).sum():,}" for r in right[1:])]
+        )
+    return rows
+
+
 def _training(run: Run, prefix: str) -> list[Html]:
     behind = " Grey: the training loss within the epochs." if run.steps else ""
     text = tag("p", words.training(run.epochs, bool(run.summary)), behind)
@@ -158,36 +194,48 @@ def _training(run: Run, prefix: str) -> list[Html]:
                 to_inline_svg(
                     charts.plot_learning_curves(run.epochs, run.steps, [panel]),
                     f"{prefix}{panel}",
-                    words.curve_picture(_TITLES[panel], run.epochs, panel),
+                    words.curve_picture(*_curve(run.epochs, panel)),
                 )
             ),
         )
         for panel in charts.PANELS
     ]
+    always = ["loss", charts.measure_of(run.epochs)]
+    known = {name for record in run.epochs for name in record.measured()}
+    kinds = {"train": "training", "validation": "validation"}
+    more = sorted({name.partition("_")[2] for name in known} - set(always))
     columns = {
-        "training loss": "train_loss",
-        "training accuracy": "train_accuracy",
-        "validation loss": "validation_loss",
-        "validation accuracy": "validation_accuracy",
-        "learning rate": "learning_rate",
-        "images a second": "images_per_second",
+        f"{kind} {name.replace('_', ' ')}": f"{part}_{name}"
+        for part, kind in kinds.items()
+        for name in (*always, *more)
+        if name in always or f"{part}_{name}" in known
     }
+    columns |= {"learning rate": "learning_rate", "images a second": "images_per_second"}
     rows = [
-        [record.epoch, *(_shown(name, getattr(record, name)) for name in columns.values())]
+        [
+            record.epoch,
+            *(_shown(name, getattr(record, name, record.value(name))) for name in columns.values()),
+        ]
         for record in run.epochs
     ]
     numbers = table("Every epoch", ["epoch", *columns], rows, class_="figures")
     return [text, tag("div", figures, class_="charts"), _folded("Every epoch as a table", numbers)]
 
 
-def _test(run: Run, found: Examination, prefix: str) -> list[Html]:
-    names, scores = found.class_names, found.scores
+def _test(run: Run, found: Examined, prefix: str) -> list[Html]:
     part = "all" if run.config.get("limit") is None else "a sample of"
     measured = (
         f"Measured on {part} {found.total:,} images of the test part of "
         f"{run.config.get('dataset', 'the data set')}, which the training did not see, with the "
-        f"model in {run.model_file.name}. {words.certainty(found)}"
+        f"model in {run.model_file.name}."
     )
+    if not isinstance(found, Examination):
+        return [tag("p", measured), *others.test(found, prefix)]
+    return [tag("p", measured, " ", words.certainty(found)), *_classes(found, prefix)]
+
+
+def _classes(found: Examination, prefix: str) -> list[Html]:
+    names, scores = found.class_names, found.scores
     figures = [
         chart(
             charts.plot_confusion_matrix(found.confusion, names),
@@ -240,7 +288,14 @@ def _test(run: Run, found: Examination, prefix: str) -> list[Html]:
             class_="figures",
         )
         tables.append(_folded("Confusion as a table", numbers))
-    return [tag("p", measured), tag("div", figures, class_="charts"), *tables]
+    return [tag("div", figures, class_="charts"), *tables]
+
+
+def _curve(epochs: Sequence[EpochRecord], panel: str) -> tuple[str, Sequence[EpochRecord], str]:
+    """The title, the records and the measure of a panel: for accuracy what the loss measures."""
+    measure = charts.measure_of(epochs) if panel == "accuracy" else panel
+    title = _TITLES.get(measure, measure.replace("_", " ").capitalize())
+    return title, epochs, measure
 
 
 def _provenance(run: Run) -> list[Html]:

@@ -75,11 +75,13 @@ def training(epochs: Sequence[EpochRecord], finished: bool) -> str:
             f". After the last, {percent(last.train_accuracy)} of the training images were right"
         )
     watched = [r for r in epochs if r.validation_loss is not None]
-    if not watched or watched[-1].validation_accuracy is None:
+    if not watched:
         return f"{text}; no images were held out for validation."
     best = min(watched, key=lambda record: record.validation_loss or 0.0)
-    held_out = percent(watched[-1].validation_accuracy)
     place = "the last epoch" if best is last else f"epoch {best.epoch} of {count}"
+    if watched[-1].validation_accuracy is None or last.train_accuracy is None:
+        return f"{text}. The validation loss was lowest after {place}."
+    held_out = percent(watched[-1].validation_accuracy)
     return (
         f"{text} and {held_out} of those held out for validation. "
         f"The validation loss was lowest after {place}."
@@ -125,7 +127,8 @@ def curve_picture(name: str, epochs: Sequence[EpochRecord], field: str) -> str:
     """A curve for those who do not see it: where it begins and ends."""
     parts = []
     for kind, label in (("train_", "training"), ("validation_", "validation"), ("", "")):
-        values = [getattr(record, f"{kind}{field}", None) for record in epochs]
+        metric = f"{kind}{field}"
+        values = [getattr(record, metric, record.value(metric)) for record in epochs]
         known = [value for value in values if value is not None]
         if known:
             parts.append(f"{label} from {known[0]:.4g} to {known[-1]:.4g}".strip())

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from arraycnn.data.image_source import rows
 from arraycnn.report import charts, galleries
+from arraycnn.report import other_sections as others
 from arraycnn.report import sentences as words
 from arraycnn.report.examination import Examination
+from arraycnn.report.examined import Examined
 from arraycnn.report.figures import require_matplotlib, to_png, to_svg
 from arraycnn.report.names import in_pictures
 from arraycnn.report.page import Reported, page, reported
@@ -19,14 +21,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write_report(runs: Sequence[tuple[Run, Examination]], out: str | Path) -> Path:
+def write_report(runs: Sequence[tuple[Run, Examined]], out: str | Path) -> Path:
     """Write report.html and the folder pictures/ into ``out``; two or more runs are compared.
 
     What an earlier report left there under the same names is replaced.
 
     Parameters
     ----------
-    runs : sequence of (Run, Examination)
+    runs : sequence of (Run, Examined)
         From `read_run` and `examine`.
     out : path
         A folder, made where it does not exist.
@@ -64,6 +66,26 @@ def _figures(one: Reported) -> "Iterator[tuple[str, Figure]]":
     run, found = one.run, one.found
     if run.epochs:
         yield "learning-curves", charts.plot_learning_curves(run.epochs, run.steps)
+    yield from _of_classes(found) if isinstance(found, Examination) else others.figures(found)
+    if found.augmented is not None:
+        yield (
+            "augmented",
+            galleries.plot_augmented(rows(found.images, found.examples), found.augmented),
+        )
+    if found.filters is not None:
+        yield "filters", galleries.plot_filters(found.filters, found.images.shape[1:])
+    yield "feature-maps", galleries.plot_feature_maps(found.maps)
+    if found.saliency is not None:
+        titles = _titles(found)
+        yield (
+            "saliency",
+            galleries.plot_saliency(rows(found.images, found.examples), found.saliency, titles),
+        )
+    yield "norms", charts.plot_norms(found.norms)
+    yield "layer-times", charts.plot_layer_times(found.times)
+
+
+def _of_classes(found: Examination) -> "Iterator[tuple[str, Figure]]":
     yield "confusion-matrix", charts.plot_confusion_matrix(found.confusion, found.class_names)
     yield "class-scores", charts.plot_class_scores(found.scores, found.class_names)
     yield "calibration", charts.plot_calibration(found.calibration)
@@ -74,25 +96,17 @@ def _figures(one: Reported) -> "Iterator[tuple[str, Figure]]":
                 found.images, found.labels, found.probabilities, found.mistakes, found.class_names
             ),
         )
-    if found.augmented is not None:
-        yield (
-            "augmented",
-            galleries.plot_augmented(rows(found.images, found.examples), found.augmented),
-        )
-    if found.filters is not None:
-        yield "filters", galleries.plot_filters(found.filters, found.images.shape[1:])
-    yield "feature-maps", galleries.plot_feature_maps(found.maps)
+
+
+def _titles(found: Examined) -> list[str]:
+    """What the model says of each of the examples."""
+    if not isinstance(found, Examination):
+        return [found.told(place) for place in found.examples]
     names = in_pictures(found.class_names)
-    titles = [
+    return [
         f"{names[found.predictions[n]]}  {words.percent(found.probabilities[n].max())}"
         for n in found.examples
     ]
-    yield (
-        "saliency",
-        galleries.plot_saliency(rows(found.images, found.examples), found.saliency, titles),
-    )
-    yield "norms", charts.plot_norms(found.norms)
-    yield "layer-times", charts.plot_layer_times(found.times)
 
 
 def _write(stem: Path, figure: "Figure") -> None:
