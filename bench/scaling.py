@@ -21,8 +21,8 @@ import numpy as np
 import scaling_model
 
 RANKS = (1, 2, 4)
-NETWORKS = ("basic", "resnet20")
-BATCH, STEPS, ROUNDS = 64, 6, 3
+NETWORKS = ("basic", "resnet8")
+BATCH, STEPS, ROUNDS = 64, 4, 2
 
 
 def measure(name: str, batch: int) -> dict | None:
