@@ -34,7 +34,7 @@ FAULTS = [
     (EPILOGUE, "return relu && value < 0 ?", "return value < 0 ?", "a ReLU nobody asked for"),
     # Copies.
     (OPERANDS, "copy_async<sizeof(Values)>(target(tile, i), number, valid);", "if (valid) copy_async<sizeof(Values)>(target(tile, i), number, valid);", "a missing zero-fill"),
-    (OPERANDS, "                values[i] = Values{};", "                for (auto& v : values[i].at) v = 1;", "a missing zero-fill"),
+    (OPERANDS, "                values[i] = Values{};", "                for (unsigned n = 0; n < sizeof(Values); ++n) reinterpret_cast<char*>(values + i)[n] = 0x3f;", "a missing zero-fill"),
     (OPERANDS, "if (!ALONG_K && i % BESIDE == BESIDE - 1) source.advance(k, step);", "if (!ALONG_K && i > BESIDE) source.advance(k, step);", "a step left out"),
     (OPERANDS, "step(source.step(ALONG_K ? Math::DEPTH : STEP)),", "step(source.step(Math::DEPTH)),", "a step too long"),
     (OPERANDS, "ALONG_K ? line + i * STEP : place + i * NEXT", "ALONG_K ? line + i : place + i * NEXT", "an index"),
@@ -44,7 +44,6 @@ FAULTS = [
     # bfloat16 in memory.
     (OPERANDS, "place + i * NEXT);", "place);", "an index"),
     (OPERANDS, "place + copy % BESIDE * NEXT;", "place;", "an index"),
-    (OPERANDS, "|| sizeof(Values) < 4;", ";", "a copy that no device has"),
     (OPERANDS, "column + run * STEP + i);", "column + i);", "an index"),
     (OPERANDS, "put(place + run * STEP, runs[run]);", "put(place, runs[run]);", "an index"),
     (OPERANDS, "column + (RUNS - 1) * STEP + COUNT > target.columns", "column > target.columns", "a bound"),
@@ -52,7 +51,7 @@ FAULTS = [
     (OPERANDS, "number.high += (int)high;", "", "a lost image"),
     (OPERANDS, "if (number < 1ll << 32) return", "if (number < 1ll << 40) return", "an int overflow"),
     (PACKS, "values.at[i] &= 0xffff0000u;", "values.at[i] &= 0x0000ffffu;", "the other of two"),
-    (PACKS, "(gates.at[i] & 0xffff0000u) > 0)", "gates.at[i] > 0)", "a gate that its neighbour opens"),
+    (PACKS, "__uint_as_float(gates.at[i] & 0xffff0000u) > 0)", "__uint_as_float(gates.at[i]) > 0)", "a gate that its neighbour opens"),
     (PACKS, "pack_bf16(values.at[2 * i], values.at[2 * i + 1]);", "pack_bf16(values.at[2 * i + 1], values.at[2 * i]);", "swapped neighbours"),
     (DEVICE, "__uint_as_float((unsigned)bits << 16)", "__uint_as_float((unsigned)bits << 15)", "a wrong number"),
     (MMA16, "lane / 8 % 2 * 8, third = lane / 16 * 8;", "lane / 16 * 8, third = lane / 8 % 2 * 8;", "swapped fragments"),
@@ -65,7 +64,6 @@ FAULTS = [
     (MMA16, "target.line(row, down + i * 8)", "target.line(row, down + i)", "an index"),
     (PRODUCTS, "number = \"float32\" if _is_rounded(y) else y.dtype", "number = y.dtype", "parts that are rounded"),
     (PRODUCTS, "written = [y] if left is not None or chosen.splits == 1 else [y, result.y]", "written = [y]", "a type"),
-    ("cuda/tiles.py", "if any(operand.dtype == BFLOAT16 for operand in operands):", "if operands[0].dtype == BFLOAT16:", "a type"),
     ("cuda/checks.py", "if stored is None:", "if stored is None and False:", "a check"),
     # Multiplying.
     (FMA, "return ALONG_K ? i * LANES + lane : (i / PACK * LANES + lane) * PACK + i % PACK;", "return ALONG_K ? i * LANES + lane : (i / PACK * LANES + lane) * PACK + i % 2;", "an index"),
