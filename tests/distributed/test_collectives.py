@@ -66,6 +66,8 @@ def test_buckets_are_begun_while_backward_runs(monkeypatch):
     }
     (last_gradient,) = [at for op, at in heads.items() if op.startswith("conv2d_") and "back" in op]
     assert begun[0] < last_gradient < min(ended)
+    # The dense layer's is ready, and begun, before the sums of batch norm's backward pass.
+    assert begun[0] < [place for place, kind, _ in found if kind == "total"][-1]
     # Nothing that a step changes is changed before the last call.
     carried = set(schedule.carried)
     outputs = {schedule.program.outputs[name] for name in carried}
