@@ -50,7 +50,15 @@ ONCE += (
     "run_folder",
 )
 """Files of tests of pages, readers, words, files and launches, for which NumPy's kernels do."""
-SINGLY = ("array_rules", "file_kinds", "host_plans", "interrupts", "layers", "out_of_memory")
+SINGLY = (
+    "array_rules",
+    "file_kinds",
+    "host_plans",
+    "interrupts",
+    "layer_*",
+    "layers",
+    "out_of_memory",
+)
 SINGLY += ("polarity", "program_*", "streaming", "user_paths")
 """Files whose tests keep nothing for one another but by fixtures: each asks for itself alone.
 

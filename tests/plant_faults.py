@@ -23,6 +23,8 @@ from typing import NamedTuple
 ROOT = Path(__file__).parent.parent
 TESTS = (
     "layers/test_layers.py",
+    "layers/test_layer_corners.py",
+    "layers/test_layer_protocol.py",
     "ops/test_ops.py",
     "optimizers/test_optimizers.py",
     "ops/test_random_bits.py",

@@ -1,7 +1,7 @@
 """Faults in layers that have a row in `layer_rows.py`, in Lion, and in what layers say of themselves."""
 
 LAYERS, TORCH = (
-    "layers/test_layers.py -k ",
+    "layers/test_layers.py layers/test_layer_corners.py layers/test_layer_protocol.py -k ",
     "export/test_export_torch.py",
 )
 
@@ -95,7 +95,7 @@ FAULTS = [
     ("layers/batch_norm.py", "momentum={self.momentum}", "momentum=0.1", TORCH + " -k 'small or keeps'"),
     ("layers/pool_padding.py", "2 * top > tall", "top > tall", TORCH + " -k small"),
     ("layers/pool_padding.py", "(left, right, top, bottom)}", "(top, bottom, left, right)}", TORCH + " -k small"),
-    ("layers/pool_padding.py", "pixels >= size", "pixels > size", "layers/test_layers.py -k bad_settings"),
+    ("layers/pool_padding.py", "pixels >= size", "pixels > size", "layers/test_layer_protocol.py -k bad_settings"),
     ("layers/pool_padding.py", "top : top + x.shape[1]", "0 : x.shape[1]", "layers/test_layers.py -k Pool"),
     ("layers/max_pool2d.py", "-math.inf), whole", "0.0), whole", "layers/test_layers.py -k plain_loops"),
     ("layers/rescale.py", "self.largest - self.mean", "self.largest + self.mean", TORCH + " -k 'small or keeps'"),
