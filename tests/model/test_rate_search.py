@@ -80,10 +80,11 @@ def test_the_suggestion_is_where_the_loss_falls_fastest():
 
 def test_it_ends_where_the_loss_diverges():
     wild = {**SEARCH, "highest": 1e6, "steps": 60, "optimizer": cnn.SGD(0.1)}
-    found = cnn.find_learning_rate(new_model(PLAIN), IMAGES, LABELS, **wild)
+    model = new_model(PLAIN, dtype="float64")  # whose losses stay finite
+    found = cnn.find_learning_rate(model, IMAGES, LABELS, **wild)
     assert found.diverged
     assert 10 < len(found.rates) < 60
-    assert np.isfinite(found.losses).all()
+    assert found.losses.max() < 1e3  # soon, not where numbers end
     assert found.suggestion < found.rates[-1]
 
 

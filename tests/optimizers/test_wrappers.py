@@ -85,7 +85,8 @@ def test_what_is_frozen_stays_in_every_wrapper():
     optimizer = EMA(ClipNorm(Lookahead(groups, 2)), 0.9)
     assert frozen_paths(optimizer, PARAMS) == {"2.weight"}
     assert rule_of(optimizer) is groups.optimizer
-    for params, state in run(optimizer, 4):
+    begins = flatten(PARAMS), optimizer.init(PARAMS)
+    for params, state in (begins, *run(optimizer, 4)):
         assert params["2.weight"] is PARAMS["2"]["weight"]
         assert not any(path.endswith("2.weight") for path in flatten(state))
 
@@ -147,14 +148,15 @@ def test_the_iteration_brings_singular_values_near_one():
 
 
 def test_muon_in_groups_knows_the_head_of_the_whole_network():
-    groups = ParameterGroups(Muon(0.02, weight_decay=0.1), cnn.NO_DECAY, Group("0", frozen=True))
-    alone = Muon(0.02, weight_decay=0.1, head=("10.body.0.weight",))
-    for (grouped, _), (whole, _) in zip(run(groups, 3), run(alone, 3), strict=True):
-        np.testing.assert_allclose(grouped["2.weight"], whole["2.weight"], rtol=1e-12)
-        np.testing.assert_allclose(
-            grouped["10.body.0.weight"], whole["10.body.0.weight"], rtol=1e-12
-        )
-        assert (grouped["2.bias"] != whole["2.bias"]).all()
+    """Each matrix is alone in its part; none of these ends the network but the last."""
+    apart = Group("2.weight", weight_decay=0.3), Group("0", frozen=True)
+    groups = ParameterGroups(Muon(0.02, weight_decay=0.1), *apart)
+    alone = [Muon(0.02, weight_decay=decay, head=("10.body.0.weight",)) for decay in (0.3, 0.1)]
+    runs = zip(run(groups, 3), *(run(rule, 3) for rule in alone), strict=True)
+    for (grouped, _), (strong, _), (weak, _) in runs:
+        np.testing.assert_allclose(grouped["2.weight"], strong["2.weight"], rtol=1e-12)
+        for path in ("2.bias", "10.body.0.weight"):
+            np.testing.assert_allclose(grouped[path], weak[path], rtol=1e-12)
 
 
 ALL = EMA(ClipNorm(Lookahead(ParameterGroups(Muon(0.05), FROZEN), 2), 0.5), 0.4)

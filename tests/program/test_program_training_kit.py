@@ -12,7 +12,7 @@ import test_program_plain
 import test_program_render
 from arraycnn.program.compose import training_schedule
 from arraycnn.training.step import CLASSIFICATION
-from arraycnn.tree import map_paths
+from arraycnn.tree import flatten, map_paths
 from optional import needs
 
 NETWORK = cnn.Sequential(
@@ -62,3 +62,21 @@ def test_all_around_an_optimizer_is_the_eager_step(engine, updates):
 def test_parts_of_a_batch_are_the_eager_ones(engine):
     step = trial(cnn.ClipNorm(cnn.SGD(0.05), 0.5), 0)
     check(engine, step, replace(CLASSIFICATION, accumulate=2), step.eager(accumulate=2))
+
+
+@pytest.mark.parametrize("name", ["resnet", "lenet5"])
+def test_a_step_in_parts_takes_the_memory_of_a_part(name):
+    """Beside gradients, which are there once more: not of several parts together."""
+    network, shape = program_cases.NETWORKS[name]
+    step = program_cases.trial(network, shape, cnn.SGD(0.1), images=64)
+    gradients = sum(array.nbytes for array in flatten(step.carry.params).values())
+    peaks = {}
+    for parts in (1, 2, 4, 8):
+        schedule = training_schedule(
+            *(step.network, step.optimizer, step.carry, step.given["images"], 64, step.dtype),
+            objective=replace(CLASSIFICATION, accumulate=parts),
+        )
+        peaks[parts] = schedule.peak_bytes
+    for parts in (2, 4, 8):
+        assert peaks[parts] < 1.1 * peaks[1] / parts + 2 * gradients
+    assert peaks[8] < peaks[4] < peaks[2]

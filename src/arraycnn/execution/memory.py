@@ -85,7 +85,9 @@ def whole_step_memory(task: Task, carry: Carry, *, columns: bool) -> StepMemory:
     memory = step_memory(gradients, few, 2 * few)
     # The update does not grow with the images; with so few of them it may take the most.
     updating = _peak(step, few) - few * memory.per_image
-    return StepMemory(max(memory.fixed, updating), memory.per_image)
+    # Of a batch in parts, each image counts where its part does.
+    per_image = max(1, memory.per_image // task.accumulate)
+    return StepMemory(max(memory.fixed, updating), per_image)
 
 
 def _peak(step: Callable[[int], object], count: int) -> int:

@@ -224,3 +224,13 @@ def replaced(program: Program, instead: dict[Node, Node]) -> Iterator[tuple[Node
                 node,
                 Node(node.op, inputs, node.attrs, node.shape, node.dtype, node.where),
             )
+
+
+def within(micro_batch: int, where: str) -> str:
+    """``where``, in a part of a batch; 0 is none."""
+    return f"part {micro_batch}: {where}" if micro_batch else where
+
+
+def micro_batch_of(node: Node) -> str:
+    """In which part of a batch ``node`` was noted, as `within` writes it; empty for none."""
+    return node.where.partition(": ")[0] if node.where.startswith("part ") else ""

@@ -126,7 +126,7 @@ def training_program(
         before = Carry(*(inputs_of(note, name, t) for name, t in zip(TREES, carry, strict=True)))
         with note.at("loss and update", f"the loss, or {type(optimizer).__name__}"):
             after, loss, correct = train_step(
-                *(located(network), optimizer, before, batch, labels, rate),
+                *(in_parts(located(network), objective), optimizer, before, batch, labels, rate),
                 *(
                     Context(HEADS, "train", dtype, random, whole=whole_batch),
                     weights,
@@ -249,6 +249,30 @@ def located(layer: Layer) -> Layer:
     if is_of_branches(layer):
         return _Located(layer.with_layers([located(part) for _, part in layer.named_layers()]))
     return _Located(layer)
+
+
+def in_parts(network: Layer, objective: Objective) -> Layer:
+    """``network``, which tells the recorder, where batches are in parts, that a next one begins."""
+    return _InParts(network) if objective.accumulate > 1 else network
+
+
+@dataclass(frozen=True)
+class _InParts:
+    network: Layer
+
+    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
+        return self.network.init(rng, input_shape)
+
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        recorder().micro_batch += 1
+        return self.network.forward(params, state, x, context)
+
+    def backward(
+        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
+    ) -> tuple[Array | None, Tree]:
+        return self.network.backward(params, residuals, dy, context, need_dx)
 
 
 @dataclass(frozen=True)

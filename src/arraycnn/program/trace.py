@@ -16,7 +16,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from arraycnn.errors import InvalidTypeError, one_line
-from arraycnn.program.nodes import COMPARISONS, Node, Program
+from arraycnn.program.nodes import COMPARISONS, Node, Program, within
 
 _ABSTRACT = np.zeros((), np.int8)
 
@@ -35,6 +35,8 @@ class Recorder:
         """What the last opaque call leaves for the next, which so comes after it."""
         self.where = ""
         """The layer at work, and what it is doing: "3, forward"."""
+        self.micro_batch = 0
+        """Which part of a batch is at work, from 1; 0 where batches are not in parts."""
         self.owner = "the step"
         """The same for messages: "layer 3, Swish"."""
 
@@ -42,7 +44,8 @@ class Recorder:
         self, op: str, inputs: tuple, attrs: tuple, shape: tuple[int, ...], dtype: Any
     ) -> Traced:
         shape = tuple(map(int, shape))
-        node = Node(op, inputs, attrs, shape, np.dtype(dtype), self.where)
+        where = within(self.micro_batch, self.where)
+        node = Node(op, inputs, attrs, shape, np.dtype(dtype), where)
         self.nodes.append(node)
         return Traced(node)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from arraycnn.program.access import dense, through
-from arraycnn.program.nodes import Node, Program
+from arraycnn.program.nodes import Node, Program, micro_batch_of
 
 _ALWAYS = frozenset(["input", "reduce", "part", "concat", "update"])
 
@@ -51,6 +51,11 @@ def buffers(program: Program) -> set[Node]:
             chosen.add(_source(node.inputs[0], chosen))
     chosen |= {base(node) for node in program.outputs.values()}
     _choose_shared(program, users, chosen)
+    for node in program.nodes:  # sums over parts of a batch, of which else all parts would wait
+        part = micro_batch_of(node)
+        may_wait = part and node.kind == "pointwise" and node.size > 1
+        if may_wait and any(micro_batch_of(user) != part for user in _readers(node, users)):
+            chosen.add(node)
     _settle(program, chosen)
     return chosen
 

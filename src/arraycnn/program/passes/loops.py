@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from arraycnn.program.access import dense, sliced
 from arraycnn.program.expression import Expression, NotAffineError
-from arraycnn.program.nodes import Node, Program
+from arraycnn.program.nodes import Node, Program, micro_batch_of
 from arraycnn.program.passes.buffers import BIG, MANY_RESULTS, base, buffers
 
 
@@ -164,6 +164,8 @@ class _Grouping:
         if root.target.op == "update":
             return None
         for step in reversed(self._open.get(root.space, [])):
+            if micro_batch_of(root.target) != micro_batch_of(step.roots[0].target):
+                continue  # its values would lie in memory until the other part has come as far
             made = {other.target: other for other in step.roots}
             if any(
                 read in made and (read not in identical or made[read].op != "write")
