@@ -21,7 +21,7 @@ FAULTS = [
     ("training/state.py", '("epochs", "batch_size", "images", "seed")', '("epochs", "batch_size", "images")', "training/test_resume_refused.py -k another_model"),
     ("training/state.py", "first_step=steps_before - state.position", "first_step=steps_before", "training/test_resume_refused.py -k another_batch_size"),
     ("training/state.py", "state.correct > state.images", "state.correct > course.images", "training/test_resume_refused.py -k describes_no_training"),
-    ("training/history.py", "> min_delta:", ">= min_delta:", "callbacks/test_callbacks.py -k best"),
+    ("training/history.py", "(value - best) > min_delta", "(value - best) >= min_delta", "callbacks/test_callbacks.py -k best"),
     ("callbacks/early_stopping.py", "waited >= self._patience", "waited > self._patience", "callbacks/test_callbacks.py -k early"),
     ("callbacks/checkpoints.py", "if state.step or not state.records:", "if not state.records:", "callbacks/test_callbacks.py -k best"),
     ("callbacks/logs.py", '(line["epoch"], line["step"]) <= now', '(line["epoch"], line["step"]) < now', "callbacks/test_callbacks.py -k 'log or lines'"),

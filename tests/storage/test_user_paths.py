@@ -16,9 +16,10 @@ import arraycnn
 from arraycnn import Dense, Flatten, Model, Rescale, Sequential, TrainingState
 from arraycnn import cli as command_line
 from arraycnn.cli import options
+from arraycnn.cli.augmentation import Augment
 from arraycnn.cli.fine_tuning import RateScale
 from arraycnn.cli.import_weights import ByChannel, ImageShape, Renaming
-from arraycnn.cli.losses import ClassWeight
+from arraycnn.cli.losses import Weights
 from arraycnn.cli.networks import NetworkArgument, NetworkName
 from arraycnn.data import load_dataset
 from arraycnn.data.loading import _cache_root
@@ -93,11 +94,12 @@ PARAMETERS = {
 }
 NO_PATHS = (click.types.IntRange, click.Choice, click.types.BoolParamType, options.FiniteFloat)
 NO_PATHS += (options.ImageSize, ByChannel, ImageShape, Renaming)
-NO_PATHS += (ClassWeight, NetworkArgument, RateScale)
-NO_PATH_BUT_TEXT = {"train freeze": "a pattern of parameters' paths"}
+NO_PATHS += (Augment, NetworkArgument, RateScale, Weights)
+NO_PATH_BUT_TEXT = {"train freeze": "a pattern of parameters' paths", "train monitor": "a metric"}
+NO_PATH_BUT_TEXT |= dict.fromkeys(("train loss", "find-rate loss"), "a name")
 LATER = {"predict images": "a pattern, or - for a list", "import network": "or a name"}
 LATER["bench model"] = "or a name"
-LATER["train network"] = "or a name"
+LATER |= dict.fromkeys(("train network", "find-rate network"), "or a name")
 """Text of which only the command knows whether it is a path; each has a test below."""
 
 
@@ -154,6 +156,9 @@ def test_a_network_of_ones_own(home, cli):
     code, _, errors = cli(*train, "--out=~/run", "--network", "~/net.py:build")
     assert code == 0, errors
     assert (home / "run" / "last.npz").is_file()
+    find = ("find-rate", "--dataset", "~/set.npz", "--steps", 10, "--backend", "numpy")
+    code, _, errors = cli(*find, "--network", "~/net.py:build")
+    assert code == 0, errors
 
 
 def test_a_network_file(home, cli):
