@@ -93,6 +93,17 @@ def test_what_is_no_augmentation_is_refused_before_a_run_begins(images, cli, tex
     assert not Path("run").exists()
 
 
+def test_pixels_that_have_labels_are_not_moved(cli):
+    images, _ = making.some(20)
+    np.savez("pixels.npz", images=images, labels=(images[..., 0] > 99).astype(np.int64))
+    begin = ("--dataset", "pixels.npz", "--network", "unet_small", "--loss", "pixel-cross-entropy")
+    few = ("train", "--backend", "numpy", "--no-fast", "--epochs", 1, "--augment")
+    code, _, lines = cli(*few, "contrast", "--augment", "affine=3", *begin, "--out", "run")
+    assert (code, Path("run").exists()) == (2, False)
+    assert "must not move pixels that have a class each, got affine=3" in lines[-1]
+    assert cli(*few, "contrast", *begin, "--out", "run")[0] == 0
+
+
 def test_it_trains_what_python_trains_and_goes_on_with_it(images, cli):
     options = ("--dataset", "set.npz", "--augment", "mixup=0.4", "--augment", "shift=1,fill=edge")
     assert cli(*TRAIN, *NETWORK, *options, "--out", "run")[0] == 0

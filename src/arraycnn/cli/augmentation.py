@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from arraycnn.cli import options
+from arraycnn.data.label_kinds import LabelKind
 from arraycnn.errors import ArraycnnError
 from arraycnn.layers import (
     CutMix,
@@ -38,6 +39,7 @@ AUGMENTATIONS: dict[str, type[Any]] = {
     "cutmix": CutMix,
 }
 NONE = "none"
+_MOVING = ("flip", "shift", "crop", "affine", "elastic")
 USUAL = {("digits", "basic"): ("affine=10,shear=5,translate=0.05",)}
 """By data set and network, what images are augmented by where nothing is said: the first command's."""
 
@@ -75,12 +77,15 @@ copies: options.Decorator = click.option(
 
 
 def texts_of(
-    given: Sequence[str], dataset: str, network: str | None, resumed: bool
+    given: Sequence[str], dataset: str, network: str | None, resumed: bool, labels: LabelKind
 ) -> tuple[str, ...]:
     """What --augment says, or what is usual for ``dataset`` and a named ``network`` in a new run.
 
-    Raises click.UsageError for "none" beside others.
+    Raises click.UsageError for "none" beside others, and for what moves pixels that have ``labels``.
     """
+    if labels == "pixels" and (moving := [t for t in given if t.partition("=")[0] in _MOVING]):
+        message = f"--augment: must not move pixels that have a class each, got {' '.join(moving)}"
+        raise click.UsageError(message)
     if NONE in given and len(given) > 1:
         message = f"--augment: {NONE} stands alone, got {' '.join(given)}"
         raise click.UsageError(message)

@@ -102,7 +102,7 @@ def find_rate(
     chosen = choose(network)
     chosen_loss = losses.choose_loss(loss_settings, chosen.code)
     check_labels(chosen, chosen_loss)
-    texts = augmentation.texts_of(augment, dataset, network, False)
+    texts = augmentation.texts_of(augment, dataset, network, False, chosen_loss.labels)
     prepared = prepare(
         *(dataset, data_dir, image_size, skip_damaged),
         resume=None,

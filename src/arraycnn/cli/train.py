@@ -227,7 +227,9 @@ def train(
     else:
         model = tuning.model(data, backend, seed, loss, chosen.code)
     name = network if tuning.from_model is None else None
-    augment = augmentation.texts_of(tuned["augment"], dataset, name, resume is not None)
+    augment = augmentation.texts_of(
+        *(tuned["augment"], dataset, name, resume is not None), chosen_loss.labels
+    )
     if augment:
         model = with_augmentation(model, *augmentation.layers_of(augment))
     epochs = EPOCHS.get(dataset, EPOCHS["digits"]) if epochs is None else epochs
