@@ -157,14 +157,27 @@ FAULTS = [
     ),
     (
         "ops/pixels.py",
-        "for i, j in _CORNERS:\n        row, column = (rows >> FRACTION) + i, (columns >> FRACTION) + j\n        corner",
-        "for i, j in _CORNERS:\n        row, column = (rows >> FRACTION) + j, (columns >> FRACTION) + i\n        corner",
+        "(column + (i * wide + j))",
+        "(column + (j * wide + i))",
         BETWEEN + "scipy",
     ),
     (
         "ops/pixels.py",
-        "corner = xp.where(inside(row, column, height, width)[..., None], corner, fill)",
-        "pass",
+        "if fill is not None:\n            shape",
+        "if False:\n            shape",
+        BETWEEN + "scipy",
+    ),
+    ("ops/pixels.py", "rim = 1 if fill is None else 2", "rim = 1", BETWEEN + "scipy"),
+    (
+        "ops/pixels.py",
+        "(rows >> FRACTION) + rim, 0), tall - 2)",
+        "(rows >> FRACTION) + rim, 0), tall - 1)",
+        BETWEEN + "scipy",
+    ),
+    (
+        "ops/pixels.py",
+        "slice(0, rim), slice(-rim, None)",
+        "slice(0, rim), slice(0, rim)",
         BETWEEN + "scipy",
     ),
     (

@@ -19,6 +19,11 @@ _WEIGHT = 8
 
 def pixels_at(x: Array, rows: Array, columns: Array) -> Array:
     """``x``, (N, H, W, C), of any dtype, at the places: (N, OH, OW, C)."""
+    return _taken(x, _in_image(rows, columns, *x.shape[1:3]))
+
+
+def _taken(x: Array, places: Array) -> Array:
+    """The pixels of numbers ``places``, (N, OH, OW), within each image."""
     xp = array_namespace(x)
     images, height, width, channels = x.shape
     if images * height * width >= 2**31:
@@ -28,7 +33,7 @@ def pixels_at(x: Array, rows: Array, columns: Array) -> Array:
         )
         raise InvalidValueError(message)
     first = xp.arange(images, dtype=xp.int32, device=device(x)) * (height * width)
-    places = xp.reshape(first, (images, 1, 1)) + _in_image(rows, columns, height, width)
+    places = xp.reshape(first, (images, 1, 1)) + places
     pixels = xp.reshape(x, (images * height * width, channels))
     taken = xp.take(pixels, xp.reshape(places, (-1,)), axis=0)
     return xp.reshape(taken, (*places.shape, channels))
@@ -66,13 +71,16 @@ def pixels_between(x: Array, rows: Array, columns: Array, fill: float | None) ->
     height, width = x.shape[1:3]
     is_whole = xp.isdtype(x.dtype, "integral")
     dtype = xp.int32 if is_whole else x.dtype
-    corners = []
-    for i, j in _CORNERS:
-        row, column = (rows >> FRACTION) + i, (columns >> FRACTION) + j
-        corner = xp.astype(pixels_at(x, row, column), dtype)
-        if fill is not None:
-            corner = xp.where(inside(row, column, height, width)[..., None], corner, fill)
-        corners.append(corner)
+    # Where nothing but the rim is left to read, all four are of the rim: the clamp is that of one.
+    rim = 1 if fill is None else 2
+    padded = _rimmed(x, rim, fill)
+    tall, wide = height + 2 * rim, width + 2 * rim
+    row = xp.minimum(xp.maximum((rows >> FRACTION) + rim, 0), tall - 2)
+    column = xp.minimum(xp.maximum((columns >> FRACTION) + rim, 0), wide - 2)
+    corners = [
+        xp.astype(_taken(padded, row * wide + (column + (i * wide + j))), dtype)
+        for i, j in _CORNERS
+    ]
     down, right = (_share(xp, place, dtype, is_whole) for place in (rows, columns))
     whole = 2**_WEIGHT if is_whole else 1.0
     upper = (whole - right) * corners[0] + right * corners[1]
@@ -95,6 +103,20 @@ def pixels_between_added(
             part = xp.where(inside(row, column, height, width)[..., None], part, 0.0)
         dx = dx + pixels_added(part, row, column, height, width)
     return dx
+
+
+def _rimmed(x: Array, rim: int, fill: float | None) -> Array:
+    """``x`` with ``rim`` rows and columns more on each side: of ``fill``, or as the nearest pixel."""
+    xp = array_namespace(x)
+    for axis in (1, 2):
+        begin, end = ([slice(None)] * 4 for _ in range(2))
+        begin[axis], end[axis] = slice(0, rim), slice(-rim, None)
+        sides = [x[tuple(begin)], x[tuple(end)]]
+        if fill is not None:
+            shape = tuple(rim if one == axis else size for one, size in enumerate(x.shape))
+            sides = [xp.full(shape, fill, dtype=x.dtype, device=device(x))] * 2
+        x = xp.concat([sides[0], x, sides[1]], axis=axis)
+    return x
 
 
 _CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
