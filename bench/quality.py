@@ -199,6 +199,8 @@ def table(results: list[dict]) -> str:
     groups: dict[tuple, list[dict]] = {}
     for one in results:
         groups.setdefault((one["held_out"], one["task"], one["change"]), []).append(one)
+    for name in TASKS:
+        groups.setdefault((False, name, ""), [])  # of which every seed is missing
     order = list(TASKS)
     for (is_held_out, name, change), found in sorted(
         groups.items(), key=lambda item: (item[0][0], order.index(item[0][1]), item[0][2])
@@ -218,8 +220,10 @@ def _row(task: Task, found: list[dict], is_held_out: bool, change: str) -> str:
     there = {one["seed"] for one in found}
     missing = [] if is_held_out or change else sorted(set(range(task.seeds)) - there)
     seeds = str(len(found)) + (f" (missing {', '.join(map(str, missing))})" if missing else "")
+    if not found:
+        return f"| {title} | | 0 (missing all {task.seeds}) | | | | {_percent(task.goal)} | | |"
     used = [one["cpu_seconds"] for one in found if one["cpu_seconds"] is not None]
-    goal = "" if task.goal is None or is_held_out or change else f"{task.goal:.2%}"
+    goal = "" if is_held_out or change else _percent(task.goal)
     cells = [
         title,
         f"{found[0]['parameters']:,}",
@@ -232,6 +236,10 @@ def _row(task: Task, found: list[dict], is_held_out: bool, change: str) -> str:
         f"{median(used):,.1f}" if used else "",
     ]
     return f"| {' | '.join(cells)} |"
+
+
+def _percent(goal: float | None) -> str:
+    return "" if goal is None else f"{goal:.2%}"
 
 
 def _slug(change: str) -> str:

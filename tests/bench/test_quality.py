@@ -76,7 +76,9 @@ def test_the_table_has_means_and_what_is_missing():
     accuracies = [0.9961, 0.9968, 0.9964]
     found = [result(seed, accuracy) for seed, accuracy in zip((0, 2, 3), accuracies, strict=True)]
     found.append(result(0, 0.99, held_out=True, change="--ema 0.9"))
-    first, second = quality.table(found).splitlines()[2:]
+    *others, first, second = quality.table(found).splitlines()[2:]
+    assert others[0] == "| digits, the first command | | 0 (missing all 10) | | | | 98.90% | | |"
+    assert len(others) == len(quality.TASKS) - 1
     cells = [cell.strip() for cell in first.strip("|").split("|")]
     spread = statistics.stdev(accuracies)
     assert cells == [
