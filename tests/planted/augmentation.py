@@ -10,8 +10,14 @@ MIXING = "layers/test_layers.py -k 'Mixup or CutMix'"
 
 SHOWN = "report/test_report_augmented.py"
 AVERAGED = "model/test_averaged_inference.py -k "
+MOVING = "model/test_moving_pixels.py"
 
 FAULTS = [
+    ("model/moving_pixels.py", "len(shape) < 3", "len(shape) < 4", MOVING),
+    ("model/moving_pixels.py", "len(shape) < 3", "len(shape) < 2", MOVING),
+    ("layers/augmentation/warp.py", "moves_pixels: ClassVar[bool] = True", "", MOVING),
+    ("layers/augmentation/cutmix.py", "moves_pixels: ClassVar[bool] = True", "", MOVING),
+    ("model/model.py", 'check_nothing_moves("fit"', 'len(("fit"', MOVING),
     (
         "ops/pixels.py",
         "xp.maximum(rows, 0), height - 1)",

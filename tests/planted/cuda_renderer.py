@@ -124,7 +124,7 @@ FAULTS = [
     (f"{_CUDA}/kernel_text.py", "    writes |= {schedule.place_of(node) for node in also}\n", "", ROWS),
     (f"{_CUDA}/kernel_text.py", 'body.block, body.blocks = "block", "blocks"', 'body.block, body.blocks = "block", "gridDim.y"', ROWS),
     ("ops/cuda/ending.py", 'f"if (!{product}) return;"', 'f"{product};"', ROWS),
-    ("ops/cuda/ending.py", '        "__syncthreads();  // the lines are there for all threads of the block",\n', "", ROWS),
+    ("ops/cuda/ending.py", ', "__syncthreads();"),', '),', ROWS),
     ("ops/cuda/ending.py", "shared = max(start.shared, ending.shared)", "shared = 0", ROWS),
     ("ops/cuda/products.py", "launcher.counter()[before:])", "launcher.counter())", ROWS),
     ("ops/cuda/products.py", "fits = product.shape[1] <= chosen.tile.columns and", "fits =", ROWS),

@@ -150,3 +150,19 @@ def an_estimator_of_values(here: Here) -> None:
     with here.refused():
         cnn.CNNClassifier(making.small(), loss=cnn.Huber()).fit(_IMAGES, _CLASSES)
     _fit(cnn.Huber(), _VALUES)
+
+
+@follows(
+    "model/moving_pixels.py",
+    "take what keeps pixels where they are, such as RandomBrightness or Cutout",
+)
+def a_flip_beside_labels_that_are_images(here: Here) -> None:
+    def fit(layer: cnn.Layer) -> None:
+        network = cnn.Sequential(layer, cnn.Rescale(), cnn.Conv2d(1, 3, padding="same"))
+        model = cnn.Model(network, (8, 8), loss=cnn.MeanSquaredError())
+        model.fit(_IMAGES, _IMAGES / 255.0)
+
+    with here.refused():
+        fit(cnn.HorizontalFlip())
+    fit(cnn.RandomBrightness())
+    fit(cnn.Cutout(2))

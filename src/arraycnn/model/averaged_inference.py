@@ -13,6 +13,7 @@ from arraycnn.layers import Layer, Sequential
 from arraycnn.layers.layer import Context, Randomness
 from arraycnn.losses import Loss
 from arraycnn.losses.loss import ClassificationLoss, MultiLabelLoss
+from arraycnn.model.moving_pixels import check_nothing_moves
 from arraycnn.ops import GENERIC, Array
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.setting_checks import check_count
@@ -65,6 +66,8 @@ class AveragedInference:
 
     def predict(self, images: Array) -> np.ndarray:
         first = self._plan.predict(images)
+        layers = ((".".join(path), layer) for path, layer in self._layers)
+        check_nothing_moves("augment", "outputs", layers, first.shape)
         total = first.astype(np.float64)
         for copy in range(self._copies):
             total += self._plan.predict(self._copied(images, copy))

@@ -21,7 +21,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.execution import InferencePlan, Task, TrainingPlan
 from arraycnn.layers import Layer
 from arraycnn.losses import Loss
-from arraycnn.model.accumulating import check_parts, tell_of_parts
+from arraycnn.model.accumulating import check_parts, parts_of, tell_of_parts
 from arraycnn.model.distribution_shift import PixelStatistics, look_of, tell_strange
 from arraycnn.model.image_inputs import SaidOnce
 from arraycnn.model.inputs import (
@@ -33,6 +33,7 @@ from arraycnn.model.inputs import (
     check_seed,
 )
 from arraycnn.model.measuring import Measures
+from arraycnn.model.moving_pixels import check_nothing_moves
 from arraycnn.model.placing import placed_tree
 from arraycnn.model.standing import Standing, standing_at, with_standing
 from arraycnn.model.summary import Described
@@ -242,6 +243,7 @@ class Model(Measures, Described):
             self.background, self.pixels = look_of(self, x)
         else:
             x, y, batch_size = stream.images, stream.labels, stream.batch_size
+        check_nothing_moves("fit", "labels", parts_of(self.network), y.shape)
         held_out = self.intake.validation(validation, x)
         course = BatchOrder(
             images=x.shape[0],

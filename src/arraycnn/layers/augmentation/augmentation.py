@@ -34,6 +34,8 @@ class Augmentation(ABC):
     """
 
     training_only: ClassVar[bool] = True
+    moves_pixels: ClassVar[bool] = False
+    """Whether pixels come to lie elsewhere: then labels that are images would not fit any more."""
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
         check_image_shape(type(self).__name__, input_shape)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -32,6 +33,7 @@ class CutMix(Mixing):
         Of an image to be mixed; above 0, at most 1.
     """
 
+    moves_pixels: ClassVar[bool] = True
     alpha: float = 1.0
     probability: float = 1.0
 

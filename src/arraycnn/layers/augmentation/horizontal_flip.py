@@ -1,7 +1,7 @@
 """HorizontalFlip: images mirrored left to right while training."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from arraycnn.layers.augmentation.augmentation import (
     Augmentation,
@@ -23,6 +23,7 @@ class HorizontalFlip(Augmentation):
         Above 0, at most 1.
     """
 
+    moves_pixels: ClassVar[bool] = True
     probability: float = 0.5
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers.augmentation.augmentation import Augmentation, Fill, check_fill, number_of
@@ -19,6 +19,7 @@ _LARGEST = 2**14 - 1
 class Shifts(Augmentation):
     """What `RandomShift` and `RandomCrop` are: one moves images, the other the part that is kept."""
 
+    moves_pixels: ClassVar[bool] = True
     fill: Fill
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from arraycnn.layers.augmentation.augmentation import Augmentation, Fill, number_of
 from arraycnn.ops import Array
@@ -13,6 +13,7 @@ from arraycnn.ops.pixels import pixels_between, pixels_between_added
 class Warp(Augmentation):
     """Each pixel is read at a place between pixels, by straight lines between the four around it."""
 
+    moves_pixels: ClassVar[bool] = True
     fill: Fill
 
     @abstractmethod

@@ -74,7 +74,7 @@ def _with_ending(
         f"{name}_KERNEL({', '.join(declared)})",
         *("{", "const Block at = block_of_grid();", "DYNAMIC_SHARED(unsigned char, shared);"),
         f"if (!{product}) return;",
-        "__syncthreads();  // the lines are there for all threads of the block",
+        *("// The lines are there for all threads of the block.", "__syncthreads();"),
         *(f"{function}(at.x, gridDim.x, shared{others});", "}\n"),
     ]
     joined = "\n".join(whole)
