@@ -15,7 +15,7 @@ FAULTS = [
     ("cli/augmentation.py", "for text in texts if text != NONE", "for text in texts[:1] if text != NONE", AUGMENT + "python"),
     ("cli/augmentation.py", "NONE in given and len(given) > 1", "False", AUGMENT + "refused"),
     ("cli/augmentation.py", 'labels == "pixels" and', "False and", AUGMENT + "moved"),
-    ("cli/augmentation.py", 'in _MOVING]', 'in _MOVING[:3]]', AUGMENT + "moved"),
+    ("cli/augmentation.py", 'AUGMENTATIONS[name].moves_pixels)', 'name == "flip")', AUGMENT + "moved"),
     ("cli/resume.py", '"from_model", "augment"}', '"from_model"}', AUGMENT + "python"),
     ("cli/train.py", "augment=list(augment)", 'augment=list(tuned["augment"])', AUGMENT + "first_command"),
     ("cli/evaluation_details.py", "if augment:  # copies", "if False:  # copies", AUGMENT + "evaluate"),

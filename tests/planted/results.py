@@ -13,7 +13,7 @@ FAULTS = [
     ("cli/training_kit.py", "OneCycle(rate)", "OneCycle(rate / 2)", SCHEDULES),
     ("cli/run.py", "differs = best.steps_done != job.model.steps_done", "differs = best.steps_done > job.model.steps_done", "cli/test_cli_images.py -k best_epoch"),
     ("cli/run.py", 'record["seconds"] * record["images_per_second"]', 'record["images_per_second"]', "report/test_report_cells.py -k train_says"),
-    ("cli/evaluate.py", "loss = sum(one.loss * share for", "loss = sum(one.loss / len(shares) + 0 * share for", "cli/test_cli_images.py -k measures_the_part"),
+    ("cli/evaluate.py", "loss = sum(one.loss * count for", "loss = sum(one.loss * done / len(counts) + 0 * count for", "cli/test_cli_images.py -k measures_the_part"),
     ("cli/tables.py", "enumerate(list(value.items())[1:], start=2)", "enumerate(list(value.items())[:1], start=2)", "report/test_report_cells.py -k predict"),
     ("estimator.py", "batch_size=self.batch_size", "batch_size=32", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),
     ("estimator.py", "Any] = OneCycle)", "Any] = Constant)", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),

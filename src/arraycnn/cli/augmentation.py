@@ -39,7 +39,6 @@ AUGMENTATIONS: dict[str, type[Any]] = {
     "cutmix": CutMix,
 }
 NONE = "none"
-_MOVING = ("flip", "shift", "crop", "affine", "elastic")
 USUAL = {("digits", "basic"): ("affine=10,shear=5,translate=0.05",)}
 """By data set and network, what images are augmented by where nothing is said: the first command's."""
 
@@ -76,6 +75,10 @@ copies: options.Decorator = click.option(
 )
 
 
+def _moves_pixels(name: str) -> bool:
+    return name != NONE and bool(AUGMENTATIONS[name].moves_pixels)
+
+
 def texts_of(
     given: Sequence[str], dataset: str, network: str | None, resumed: bool, labels: LabelKind
 ) -> tuple[str, ...]:
@@ -83,7 +86,8 @@ def texts_of(
 
     Raises click.UsageError for "none" beside others, and for what moves pixels that have ``labels``.
     """
-    if labels == "pixels" and (moving := [t for t in given if t.partition("=")[0] in _MOVING]):
+    moving = [text for text in given if _moves_pixels(text.partition("=")[0])]
+    if labels == "pixels" and moving:
         message = f"--augment: must not move pixels that have a class each, got {' '.join(moving)}"
         raise click.UsageError(message)
     if NONE in given and len(given) > 1:

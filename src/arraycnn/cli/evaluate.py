@@ -187,10 +187,10 @@ def _measured(
         done += len(labels)
     if len(chosen) == 1:
         return metrics[0]
-    shares = [len(labels) / done for _, labels in chosen]
-    loss = sum(one.loss * share for one, share in zip(metrics, shares, strict=True))
-    right = sum((one.accuracy or 0.0) * share for one, share in zip(metrics, shares, strict=True))
-    return Metrics(loss, right)
+    counts = [len(labels) for _, labels in chosen]
+    loss = sum(one.loss * count for one, count in zip(metrics, counts, strict=True))
+    right = sum((one.accuracy or 0.0) * count for one, count in zip(metrics, counts, strict=True))
+    return Metrics(loss / done, right / done)
 
 
 def _score(score: Any) -> str:
