@@ -73,13 +73,13 @@ def seen(monkeypatch):
             note("validated", *settings["validation"])
         return fit(self, images, labels, **settings)
 
-    def spying_evaluate(self, images, labels, *rest):
+    def spying_evaluate(self, images, labels, *rest, **settings):
         note("evaluated", images, labels)
-        return evaluate(self, images, labels, *rest)
+        return evaluate(self, images, labels, *rest, **settings)
 
-    def spying_predict(self, images, *rest):
+    def spying_predict(self, images, *rest, **settings):
         note("predicted", images)
-        return predict(self, images, *rest)
+        return predict(self, images, *rest, **settings)
 
     monkeypatch.setattr(Model, "fit", spying_fit)
     monkeypatch.setattr(Model, "evaluate", spying_evaluate)

@@ -223,7 +223,7 @@ def test_mistakes_are_one_line_and_exit_code_2(cli, stopped):
         (("--save-every", "0"), "0 is not in the range"),
         (("--time-limit", "0"), "must be above 0"),
         (("--time-limit", "nan"), "must be finite"),
-        (("--monitor", "test_accuracy"), "'test_accuracy' is not one of"),
+        (("--monitor", "test_accuracy"), "must be one of validation_loss, validation_accuracy"),
     ]
     for arguments, said in table:
         code, out, errors = cli("train", *arguments)

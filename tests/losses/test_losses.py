@@ -281,14 +281,14 @@ class Measuring(cnn.RegressionLoss):
     """A user's loss whose measure is what it is given."""
 
     def __init__(self, measures, losses=None):
-        self.measures, self.losses = measures, losses
+        self.function, self.losses = measures, losses
 
     def loss_and_gradient(self, xp, outputs, labels):
         found, gradient = cnn.MeanSquaredError().loss_and_gradient(xp, outputs, labels)
         return found if self.losses is None else self.losses(found), gradient
 
     def measured(self, xp, outputs, labels):
-        return self.measures(outputs - labels)
+        return self.function(outputs - labels)
 
 
 @pytest.mark.parametrize("function", [loss_of_batch, measures_of_batch], ids=lambda f: f.__name__)

@@ -154,7 +154,7 @@ def test_the_page_says_what_was_measured(report_runs):
     assert f"{right / 3:.1f}\u202f% of 300 test images right, {300 - right} wrong" in text
     assert "Measured on a sample of 300 images of the test part of digits" in text
     assert "What each layer makes of test image 5" in text
-    assert "arraycnn train --augment none --backend numpy" in text
+    assert "arraycnn train --accumulate 1 --augment none --backend numpy" in text
     assert (report_runs / "report-basic.txt").read_text().startswith(f"{right / 3:.1f}")
     (numbers,) = [t for t in page.all("table") if "Precision, recall and F1" in t[2]]
     support = np.bincount(data.test_labels, minlength=10)
