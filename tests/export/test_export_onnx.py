@@ -63,7 +63,7 @@ DEEPER = {"resnet34", "resnet44", "vgg13", "vgg16", "vgg13_bn"}
 
 @pytest.mark.parametrize("name", [*sorted({*networks.NETWORKS} - DEEPER), "unet_small"])
 def test_every_named_network_agrees_and_turns_its_images_once(name):
-    size = 16 if name == "lenet5" else 8
+    size = {"lenet5": 16, "fast_cnn": 16, "strided_cnn": 28}.get(name, 8)
     network, shape = getattr(networks, name)(3), (size, size, 2)
     # The outputs themselves: a softmax hides much of what is wrong.
     model, x = Model(network, shape, loss=MeanSquaredError()), images(network, shape, count=3)

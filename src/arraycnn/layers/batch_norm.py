@@ -105,13 +105,13 @@ BatchNorm2d = BatchNorm
 def _forward(context: Context) -> Callable:
     if context.whole is None:
         return context.ops.batch_norm
-    return partial(batch_norm.batch_norm, whole=context.whole)
+    return partial(batch_norm.shared_batch_norm, whole=context.whole)
 
 
 def _backward(context: Context) -> Callable:
     if context.whole is None:
         return context.ops.batch_norm_backward
-    return partial(batch_norm.batch_norm_backward, whole=context.whole)
+    return partial(batch_norm.shared_batch_norm_backward, whole=context.whole)
 
 
 def _uses_batch(params: Tree, context: Context) -> bool:

@@ -14,7 +14,6 @@ def batch_norm(
     momentum: float,
     epsilon: float,
     trains: bool,
-    whole: WholeBatch | None = None,
 ) -> tuple[Array, tuple[Array, Array], Any]:
     """Each channel of ``x`` with mean 0 and variance 1, times ``weight``, plus ``bias``.
 
@@ -30,8 +29,6 @@ def batch_norm(
         Added to the variance before the square root.
     trains : bool
         Whether mean and variance are this batch's own; else ``running`` serves, and stays.
-    whole : WholeBatch or None
-        The batch that ``x`` is a part of, whose mean and variance are then taken.
 
     Returns
     -------
@@ -41,6 +38,20 @@ def batch_norm(
     residuals
         Only `batch_norm_backward` of the same record reads them.
     """
+    return shared_batch_norm(x, weight, bias, running, momentum, epsilon, trains, None)
+
+
+def shared_batch_norm(
+    x: Array,
+    weight: Array,
+    bias: Array,
+    running: tuple[Array, Array],
+    momentum: float,
+    epsilon: float,
+    trains: bool,
+    whole: WholeBatch | None,
+) -> tuple[Array, tuple[Array, Array], Any]:
+    """`batch_norm`, with mean and variance of the ``whole`` batch that ``x`` is a part of."""
     xp, (mean, variance) = array_namespace(x), running
     if trains:
         count = _numbers(x, whole)
@@ -57,14 +68,21 @@ def batch_norm(
 
 
 def batch_norm_backward(
+    dy: Array, weight: Array, residuals: Any, trains: bool, need_dx: bool
+) -> tuple[Array | None, Array, Array]:
+    """Gradients of `batch_norm`: (dx or None, dweight, dbias) for ``dy``, (N, H, W, C)."""
+    return shared_batch_norm_backward(dy, weight, residuals, trains, need_dx, None)
+
+
+def shared_batch_norm_backward(
     dy: Array,
     weight: Array,
     residuals: Any,
     trains: bool,
     need_dx: bool,
-    whole: WholeBatch | None = None,
+    whole: WholeBatch | None,
 ) -> tuple[Array | None, Array, Array]:
-    """Gradients of `batch_norm`: (dx or None, dweight, dbias) for ``dy``, (N, H, W, C).
+    """Gradients of `shared_batch_norm`.
 
     dweight and dbias are this part's; with ``whole``, dx follows from those of the whole batch.
     """
