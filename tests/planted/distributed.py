@@ -33,7 +33,7 @@ FAULTS = [
     ("program/collectives.py", "totals[place] = total", "totals[number - 1] = total", "distributed/test_same_run.py -k buckets"),
     ("training/team.py", "[_Silent(period) for period in periods]", "callbacks", TEAM + " -k callbacks_are"),
     ("execution/eager.py", "batch[part.rows]", "batch", EAGER),
-    ("execution/recorded.py", "batches = [batch[part.rows] for batch in batches]", "batches = [batch[: part.size] for batch in batches]", SAME),
+    ("execution/recorded.py", "batches = [batch[rows] for batch in batches]", "batches = [batch[: part.size] for batch in batches]", SAME),
     ("distributed/launchers.py", "found.size > 1 and size == 1", "found.size > 1 and size != 1", TEAM + " -k see_each"),
     ("distributed/nccl.py", "        self._stream.wait_event(computed)\n", "", "distributed/test_nccl.py"),
     ("distributed/nccl.py", "get_current_stream().wait_event(summed)", "get_current_stream()", "distributed/test_nccl.py"),

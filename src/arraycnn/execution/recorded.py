@@ -218,7 +218,8 @@ class RecordedTraining:
     ) -> None:
         """Run steps whose batches are all of ``size`` images, and add to the run's ``progress``."""
         part = self._task.part(size)
-        batches = [batch[part.rows] for batch in batches]
+        rows = part.rows
+        batches = [batch[rows] for batch in batches]
         if size not in self._recordings:
             images = _SetImages(self._launcher, self._task, part.size)
             self._recordings[size] = _Recordings(self._new_tables(part.size), images, part)

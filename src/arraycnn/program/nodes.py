@@ -227,8 +227,8 @@ def replaced(program: Program, instead: dict[Node, Node]) -> Iterator[tuple[Node
 
 
 def within(micro_batch: int, where: str) -> str:
-    """``where``, in a part of a batch; 0 is none."""
-    return f"part {micro_batch}: {where}" if micro_batch else where
+    """``where``, in a part of a batch, counted from 1."""
+    return f"part {micro_batch}: {where}"
 
 
 def micro_batch_of(node: Node) -> str:

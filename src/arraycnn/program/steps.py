@@ -146,7 +146,8 @@ def training_program(
             outputs = {**named(after), "measures": outputs["measures"], **moved}
         return outputs
 
-    return begun_early(trace(step))
+    program = trace(step)
+    return program if whole_batch is None else begun_early(program)
 
 
 def _at(cursor: Traced, table: Traced, value: Traced) -> Traced:

@@ -44,7 +44,7 @@ class Recorder:
         self, op: str, inputs: tuple, attrs: tuple, shape: tuple[int, ...], dtype: Any
     ) -> Traced:
         shape = tuple(map(int, shape))
-        where = within(self.micro_batch, self.where)
+        where = within(self.micro_batch, self.where) if self.micro_batch else self.where
         node = Node(op, inputs, attrs, shape, np.dtype(dtype), where)
         self.nodes.append(node)
         return Traced(node)

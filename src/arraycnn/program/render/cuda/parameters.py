@@ -96,8 +96,8 @@ def fitting(
 ) -> _Text:
     """The text that moves several numbers at once, where all lies as that takes it; else the other."""
     text = text_of(True)
-    lies = all(launcher.address(held[node]) % size == 0 for node, size in text.aligned)
-    return text if lies else text_of(False)
+    astray = [1 for node, size in text.aligned if launcher.address(held[node]) % size]
+    return text_of(False) if astray else text
 
 
 def arguments(
