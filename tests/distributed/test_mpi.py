@@ -28,7 +28,9 @@ def test_ranks_of_mpi_train_as_those_of_threads(tmp_path):
         "settings = MPI(deterministic=True, block=7)\n"
         "ranks.OnThreads = lambda *given, joined: settings\n"
         "model, _ = ranks.trained(settings.communicator, epochs=1)\n"
-        "print(hashlib.sha256(ranks.numbers(model).tobytes()).hexdigest())\n"
+        "found = hashlib.sha256(ranks.numbers(model).tobytes()).hexdigest()\n"
+        "every = settings.communicator.exchange(found)\n"  # mpiexec may mix what ranks print
+        "if settings.communicator.rank == 0: print(*every)\n"
     )
     wanted = on_ranks(1, epochs=1, deterministic=True, block=7)[0][0]
     result = mpiexec(2, script)
@@ -42,7 +44,10 @@ def test_the_page_s_example_runs(tmp_path):
     script.write_text(example)
     result = mpiexec(4, script)
     assert result.returncode == 0, result.stderr
-    assert len(set(result.stdout.splitlines())) == 1  # all ranks measure the same
+    # All ranks measure the same; mpiexec may put the ends of their lines elsewhere.
+    measured = result.stdout.replace("\n", "").split("Metrics(")[1:]
+    assert len(measured) == 4
+    assert len(set(measured)) == 1
 
 
 @pytest.mark.parametrize(
