@@ -93,7 +93,7 @@ def parameters(path):
 
 def test_a_killed_run_goes_on_with_another_number_of_ranks(tmp_path, cli):
     run, whole = tmp_path / "run", tmp_path / "whole"
-    options = ["--limit", 128, "--backend", "numpy", "--no-fast", "--batch-size", 24, "--epochs", 8]
+    options = ["--limit", 128, "--backend", "numpy", "--no-fast", "--batch-size", 24, "--epochs", 12]
     options += ["--save-every", 1, "--distributed", "--deterministic"]
     launched = Launched(2, "-m", "arraycnn", "train", *options, "--out", run)
     try:
@@ -104,7 +104,8 @@ def test_a_killed_run_goes_on_with_another_number_of_ranks(tmp_path, cli):
         launched.close()
     assert seconds < 10
     assert launched.process.returncode
-    assert "KILLED" in said or "signal 9" in said
+    # The launcher's line, or MPI's own of a rank that was just reading from the one that is gone.
+    assert "KILLED" in said or "signal 9" in said or "process_vm_readv failed" in said
     lines = [line for line in said.splitlines() if line.startswith("epoch")]
     assert len(lines) == len(set(lines))  # one rank speaks
     cli("train", "--resume", run, "--distributed", "--deterministic")
