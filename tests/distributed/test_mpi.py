@@ -93,17 +93,8 @@ def parameters(path):
 
 def test_a_killed_run_goes_on_with_another_number_of_ranks(tmp_path, cli):
     run, whole = tmp_path / "run", tmp_path / "whole"
-    options = [
-        "--limit",
-        128,
-        "--backend",
-        "numpy",
-        "--no-fast",
-        "--batch-size",
-        24,
-        "--epochs",
-        12,
-    ]
+    options = ["--limit", 128, "--backend", "numpy", "--no-fast"]
+    options += ["--batch-size", 24, "--epochs", 12]
     options += ["--save-every", 1, "--distributed", "--deterministic"]
     launched = Launched(2, "-m", "arraycnn", "train", *options, "--out", run)
     try:
