@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import mean, median, stdev
 
@@ -99,11 +100,11 @@ def train(name: str, seed: int, args: argparse.Namespace) -> dict:
     """The result of a seed: read where its file is there, else trained, and written."""
     task = TASKS[name]
     label = name + ("-held-out" if args.held_out else "") + _slug(args.change)
-    options = shlex.split(f"{task.options} {args.change}")
+    options = settings(f"{task.options} {args.change}")
     file = args.results / f"{label}-{seed}.json"
     for other in sorted(args.results.glob(f"{label}-[0-9]*.json")):
         found = json.loads(other.read_text())
-        if found["options"] != settings(options):
+        if found["options"] != list(options):
             raise SystemExit(
                 f"{other}: was trained with other options; delete it, or name a --change"
             )
@@ -115,7 +116,8 @@ def train(name: str, seed: int, args: argparse.Namespace) -> dict:
     if (run / "config.json").exists():
         words = ["--resume", str(run)]
     else:
-        words = [*options, *data_of(task, args), "--seed", str(seed), "--out", str(run)]
+        given = shlex.split(f"{task.options} {args.change}")
+        words = [*given, *data_of(task, args), "--seed", str(seed), "--out", str(run)]
     before, load = os.times(), os.getloadavg()[0]
     subprocess.run([*command, *words], check=True)
     after = os.times()
@@ -129,7 +131,7 @@ def train(name: str, seed: int, args: argparse.Namespace) -> dict:
         "seed": seed,
         "held_out": args.held_out,
         "change": args.change,
-        "options": settings(options),
+        "options": list(options),
         "accuracy": summary["test_accuracy"],
         "loss": summary["test_loss"],
         "epochs": summary["epochs"],
@@ -149,13 +151,15 @@ def train(name: str, seed: int, args: argparse.Namespace) -> dict:
     return result
 
 
-def settings(options: list[str]) -> list[str]:
+@cache
+def settings(line: str) -> tuple[str, ...]:
     """The options in full, as --show has them, so that a recipe that has changed is seen."""
-    if "--recipe" not in options:
-        return options
-    shown = [sys.executable, "-m", "arraycnn", "train", *options, "--show"]
-    done = subprocess.run(shown, check=True, capture_output=True, text=True)
-    return shlex.split(done.stdout)[2:]
+    options = shlex.split(line)
+    if "--recipe" in options:
+        shown = [sys.executable, "-m", "arraycnn", "train", *options, "--show"]
+        done = subprocess.run(shown, check=True, capture_output=True, text=True)
+        options = shlex.split(done.stdout)[2:]
+    return tuple(options)
 
 
 def data_of(task: Task, args: argparse.Namespace) -> list[str]:
