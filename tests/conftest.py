@@ -57,6 +57,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 hypothesis.settings.register_profile("arraycnn", deadline=None, derandomize=True)
+# Where a fault was planted, one example that fails is enough: it need not be made smaller.
+hypothesis.settings.register_profile(
+    "planted",
+    deadline=None,
+    derandomize=True,
+    phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+    report_multiple_bugs=False,
+)
 hypothesis.settings.load_profile("arraycnn")
 
 READING = (

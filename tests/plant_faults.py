@@ -1,26 +1,21 @@
 """Plant one fault at a time in the package: do the tests notice?
 
-    python tests/plant_faults.py            # all faults, some hours
-    python tests/plant_faults.py conv2d     # those whose file, text or fault contains the word
-    python tests/plant_faults.py planted/   # those of the tables in tests/planted
+    python tests/plant_faults.py               # all faults, some hours
+    python tests/plant_faults.py conv2d        # those whose file, text or fault contains the word
+    python tests/plant_faults.py planted/      # those of the tables in tests/planted
+    python tests/plant_faults.py --only onnx   # those of tests/planted/onnx.py; --help says more
 
 Each fault is a sign, an index, a bound or a missing term, put into a copy of the package. A fault
 that no test notices is printed, and makes the exit code 1. The table here is of layers, kernels and
 exports; those in tests/planted name the tests that are to notice, with pytest's own options.
 """
 
-import os
 import runpy
-import shlex
-import shutil
-import subprocess
-import sys
-import tempfile
 from fnmatch import fnmatch
-from pathlib import Path
-from typing import NamedTuple
 
-ROOT = Path(__file__).parent.parent
+import planting
+from planting import ROOT, Fault
+
 TESTS = (
     "layers/test_layers.py",
     "layers/test_layer_corners.py",
@@ -209,25 +204,12 @@ FAULTS = [
 ]  # fmt: skip
 
 
-class Fault(NamedTuple):
-    """``fault`` in place of the first ``text`` in a ``file`` of the package, for some tests."""
-
-    file: str
-    text: str
-    fault: str
-    tests: str
-    table: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.table}{self.file}: {self.text!r} -> {self.fault!r}"
-
-
 def all_faults() -> list[Fault]:
     """Those of the table above, whose tests go by the file, and those of tests/planted."""
-    faults = [Fault(file, text, fault, " ".join(tests_of(file))) for file, text, fault in FAULTS]
+    faults = [Fault(*row, " ".join(tests_of(row[0])), "plant_faults") for row in FAULTS]
     for table in sorted((ROOT / "tests" / "planted").glob("*.py")):
         rows = runpy.run_path(str(table))["FAULTS"]
-        faults += [Fault(*row, table=f"planted/{table.stem} ") for row in rows]
+        faults += [Fault(*row, f"planted/{table.stem}") for row in rows]
     return faults
 
 
@@ -237,47 +219,5 @@ def tests_of(file: str) -> tuple[str, ...]:
     return NUMPY_TESTS if any(fnmatch(file, one) for one in NUMPY_FILES) else TESTS
 
 
-def noticed(planted: Fault) -> bool:
-    """Whether the tests fail on a copy of the package with the fault in it."""
-    with tempfile.TemporaryDirectory() as folder:
-        package = Path(folder) / "arraycnn"
-        shutil.copytree(ROOT / "src" / "arraycnn", package)
-        source = (package / planted.file).read_text()
-        if planted.text not in source:
-            raise SystemExit(f"{planted}: the text is not there any more: mend the table")
-        (package / planted.file).write_text(source.replace(planted.text, planted.fault, 1))
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
-        result = subprocess.run(
-            [*command, *shlex.split(planted.tests)],
-            cwd=ROOT / "tests",
-            env={**os.environ, "PYTHONPATH": folder, "OPENBLAS_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        # A fault in what a test file imports ends pytest before its first test; so may one that
-        # writes where it must not.
-        if result.returncode in (3, 4, 5):
-            raise SystemExit(f"the tests did not run:\n{result.stdout}{result.stderr}")
-        return result.returncode != 0
-
-
-def main() -> None:
-    word = sys.argv[1] if len(sys.argv) > 1 else ""
-    faults = [
-        fault
-        for fault in all_faults()
-        if any(word in part for part in (fault.table + fault.file, fault.text, fault.fault))
-    ]
-    missed = []
-    for number, fault in enumerate(faults, start=1):
-        found = noticed(fault)
-        print(f"{number:3d}/{len(faults)} {'found ' if found else 'MISSED'} {fault}", flush=True)
-        if not found:
-            missed.append(fault)
-    print(f"{len(faults) - len(missed)} of {len(faults)} faults found")
-    raise SystemExit(1 if missed else 0)
-
-
 if __name__ == "__main__":
-    main()
+    planting.main(__doc__, all_faults(), jobs=1)

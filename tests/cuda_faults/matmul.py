@@ -10,6 +10,7 @@ TILES, MATMUL, SPLITS = "cuda/tiles.cuh", "dense/matmul.cu", "cuda/tiles.cu"
 EPILOGUE, OPERANDS = "cuda/epilogue.cuh", "cuda/operands.cuh"
 PRODUCTS = "cuda/products.py"
 PACKS, MMA16 = "cuda/packs.cuh", "cuda/mma16.cuh"
+MANY_PIXELS = "ops/test_cuda_convolution.py -k many_images"
 FMA, MMA, DEVICE = "cuda/fma.cuh", "cuda/mma.cuh", "cuda/device.cuh"
 FAULTS = [
     # Tiles: sources and targets.
@@ -47,9 +48,9 @@ FAULTS = [
     (OPERANDS, "column + run * STEP + i);", "column + i);", "an index"),
     (OPERANDS, "put(place + run * STEP, runs[run]);", "put(place, runs[run]);", "an index"),
     (OPERANDS, "column + (RUNS - 1) * STEP + COUNT > target.columns", "column > target.columns", "a bound"),
-    (OPERANDS, "high = first / whole;", "high = 0;", "an int overflow"),
+    (OPERANDS, "high = first / whole;", "high = 0;", "an int overflow", MANY_PIXELS),
     (OPERANDS, "number.high += (int)high;", "", "a lost image"),
-    (OPERANDS, "if (number < 1ll << 32) return", "if (number < 1ll << 40) return", "an int overflow"),
+    (OPERANDS, "if (number < 1ll << 32) return", "if (number < 1ll << 40) return", "an int overflow", MANY_PIXELS),
     (PACKS, "values.at[i] &= 0xffff0000u;", "values.at[i] &= 0x0000ffffu;", "the other of two"),
     (PACKS, "__uint_as_float(gates.at[i] & 0xffff0000u) > 0)", "__uint_as_float(gates.at[i]) > 0)", "a gate that its neighbour opens"),
     (PACKS, "pack_bf16(values.at[2 * i], values.at[2 * i + 1]);", "pack_bf16(values.at[2 * i + 1], values.at[2 * i]);", "swapped neighbours"),

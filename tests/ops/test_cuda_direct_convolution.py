@@ -153,6 +153,23 @@ def test_nobody_asks_for_the_gradient_of_the_image():
         np.testing.assert_allclose(value, wanted, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("images", [0, 3])
+def test_gradients_in_parts(images):
+    """Their sum is the gradient; of no image there is no part, but a gradient of zeros."""
+    x, weight, bias, window = arrays((images, 9, 8, 2, 5, 3, (1, 1, 1, 1)))
+    y, winners = forward(HostLauncher(), x, weight, bias, window, True)
+    dy = np.random.default_rng(2).normal(size=y.shape)
+    _, *actual = conv2d_max_pool2d_backward(
+        *(HostLauncher(), NO_OPS, x, weight, y, winners, dy, window, True, POOL, False),
+        in_parts=True,
+    )
+    expected = by_autograd(x, weight, bias, window, True, dy)[3:]
+    for value, wanted in zip(actual, expected, strict=True):
+        assert value.shape == ((images, *wanted.shape) if images else wanted.shape)
+        whole = value.sum(axis=0) if images else value
+        np.testing.assert_allclose(whole, wanted, rtol=1e-11, atol=1e-11)
+
+
 @pytest.mark.parametrize("relu", [False, True])
 def test_the_first_of_equals_wins(relu, group):
     x, weight, bias, window = arrays((2, 7, 6, 2, 5, 3, (0, 0, 0, 0)), "float32")

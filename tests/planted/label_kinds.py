@@ -38,6 +38,8 @@ FAULTS = [
     ("report/other_examinations.py", "errors[part] = (taken != true)", "errors[part] = (taken == true)", REPORT),
     ("report/other_examinations.py", "outputs=dict(zip(places, from_source, strict=True))", "outputs=dict(zip(places, from_source[::-1], strict=True))", REPORT),
     ("report/other_examinations.py", "counts = counts + confusion_matrix(", "counts = confusion_matrix(", REPORT),
+    ("report/other_examinations.py", "counts = counts + label_counts(", "counts = label_counts(", REPORT),
+    ("report/other_examinations.py", "number_sums(true, told, sums)", "number_sums(true, told)", REPORT),
     ("report/other_charts.py", "_SHADES[classes % len(_SHADES)]", "_SHADES[(classes + 1) % len(_SHADES)]", REPORT),
     ("report/sentences.py", 'metric = f"{kind}{field}"', 'name = metric = f"{kind}{field}"', PAGE),
     ("report/sections.py", 'charts.measure_of(epochs) if panel == "accuracy" else panel', "panel", PAGE),

@@ -22,6 +22,7 @@ CASES = {
     "a sum of it": (1, lambda xp, w, one, other: (w - one, xp.sum(one * one, axis=(0, 1)))),
     "a sum and neighbours of another": (1, lambda xp, w, one, other: w - one * xp.flip(other, axis=0)),
     "loops of their own": (1, lambda xp, w, one, other: (w - one, one, xp.sum(other, axis=(0, 1)))),
+    "what is free before it": (2, lambda xp, w, one, other: w - one * xp.sum(w * w, axis=(0, 1, 2))),
     "two sums, one by one": (2, lambda xp, w, one, other: w - one * other),
     "many places of it": (2, lambda xp, w, one, other: xp.flip(one, axis=0) * xp.exp(_many(xp, w))),
 }  # fmt: skip

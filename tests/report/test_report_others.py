@@ -9,6 +9,7 @@ import pytest
 
 import arraycnn as cnn
 from arraycnn.report import examine
+from arraycnn.training import batch_size
 from optional import needs
 
 RNG = np.random.default_rng(11)
@@ -42,7 +43,8 @@ def model_of(kind):
 
 
 @pytest.mark.parametrize("kind", ROWS)
-def test_what_is_found_is_what_the_model_says(kind):
+def test_what_is_found_is_what_the_model_says(kind, monkeypatch):
+    monkeypatch.setattr(batch_size, "_MOST_NUMBERS", 8 * IMAGES[0].size)  # three batches
     model, labels = model_of(kind)
     found, measured = examine(model, IMAGES, labels, image=4), model.evaluate(IMAGES, labels)
     assert found.loss == pytest.approx(measured.loss, rel=1e-6)
@@ -79,11 +81,14 @@ def test_what_is_found_is_what_the_model_says(kind):
         assert found.saliency is None
         for place in (4, int(found.mistakes[0])):
             np.testing.assert_allclose(found.outputs[place], told[place], rtol=1e-5, atol=1e-6)
-    if kind == "pixels":
-        truth, taken = PIXELS.ravel(), told.argmax(axis=-1).ravel()
-        for number in range(3):
-            both = ((truth == number) & (taken == number)).sum()
-            assert found.scores.recall[number] == both / (truth == number).sum()
+    if kind in ("pixels", "masks"):
+        taken = told.argmax(axis=-1)[..., None] == [0, 1, 2] if kind == "pixels" else told > 0.5
+        is_there = PIXELS[..., None] == [0, 1, 2]
+        support, both = (flags.sum(axis=(0, 1, 2)) for flags in (is_there, is_there & taken))
+        np.testing.assert_array_equal(found.scores.support, support)
+        np.testing.assert_array_equal(found.scores.recall, both / support)
+    if kind == "colours":
+        assert found.scores.bias == pytest.approx((told - COLOURS).mean(axis=(0, 1, 2)), abs=1e-5)
 
 
 def test_gradients_are_of_the_models_own_loss():
