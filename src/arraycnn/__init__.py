@@ -128,7 +128,7 @@ from arraycnn.optimizers import (
     ParameterGroups,
 )
 from arraycnn.optimizers.schedules import Constant, Cosine, Exponential, OneCycle, StepDecay, Warmup
-from arraycnn.training.batch_stream import Batches
+from arraycnn.training.batches import Batches
 from arraycnn.training.history import EpochRecord, History, Metrics, Progress
 from arraycnn.training.plateau import Plateau
 from arraycnn.training.state import TrainingState

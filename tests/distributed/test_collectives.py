@@ -13,12 +13,12 @@ from arraycnn.program import collectives
 from arraycnn.program.collectives import SumCall, traced_whole
 from arraycnn.program.compose import training_schedule
 from arraycnn.program.steps import Form
-from arraycnn.training.step import Carry
+from arraycnn.training.step import Carry, Objective
 from ranks import network
 
 
-def schedule_of(sums, images, rank=0):
-    share = Share(Cut(4, 2), rank, sums)
+def schedule_of(sums, images, rank=0, accumulate=1):
+    share = Share(Cut(4, 2, accumulate), rank, sums)
     net = network()
     params, state, _ = net.init(np.random.default_rng(0), (8, 8, 1))
     optimizer = cnn.SGD(0.1)
@@ -27,7 +27,9 @@ def schedule_of(sums, images, rank=0):
     form = Form((part.size, 8, 8, 1), np.dtype("uint8"))
     whole = traced_whole(share, part)
     return training_schedule(
-        *(net, optimizer, trees, form, part.size, "float64"), whole_batch=whole
+        *(net, optimizer, trees, form, part.size, "float64"),
+        whole_batch=whole,
+        objective=Objective(accumulate=accumulate),
     )
 
 
@@ -45,6 +47,19 @@ def test_small_sums_are_one_call_each(monkeypatch):
     kinds = [kind for _, kind, _ in calls(schedule_of(sums, 20))]
     # Batch norm's mean, variance and backward, and the end of the step.
     assert kinds == ["total"] * 4
+
+
+def test_gradients_of_parts_are_added_up_before_they_are_summed():
+    schedule = schedule_of(object(), 20, accumulate=2)
+    sizes = [
+        [int(np.prod(shape)) for shape in step.head.attrs[0].shapes]
+        for step in schedule.steps
+        if step.is_call and isinstance(step.head.attrs[0], SumCall)
+    ]
+    norm = [[3], [3], [3, 3]]
+    # Parameters, the loss and what is correct: once.
+    assert sizes[:-1] == norm * 2
+    assert sum(sizes[-1]) == 9 * 3 + 3 + 6 + 27 * 3 + 3 + 2
 
 
 def test_buckets_are_begun_while_backward_runs(monkeypatch):

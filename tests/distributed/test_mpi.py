@@ -39,7 +39,7 @@ def test_ranks_of_mpi_train_as_those_of_threads(tmp_path):
 
 
 def test_the_page_s_example_runs(tmp_path):
-    (example,) = re.findall(r"```py\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    example, *_ = re.findall(r"```py\n(.*?)```", DOCS.read_text(), re.DOTALL)
     script = tmp_path / "train.py"
     script.write_text(example)
     result = mpiexec(4, script)

@@ -14,6 +14,7 @@ from arraycnn.distributed.sums import HostSums, OrderedSums, packed, unpacked
 from arraycnn.distributed.threads import on_threads
 from arraycnn.distributed.turns import Turn
 from arraycnn.layers.augmentation.mixing import PARTS
+from arraycnn.ops.whole_batch import micro_batches
 
 COUNTS = st.integers(1, 40)
 
@@ -33,7 +34,35 @@ def test_every_image_is_in_one_part_and_blocks_are_whole(images, block, owners):
     assert len(there) < owners or max(sizes) - min(sizes) <= 1
     for part in parts:
         assert part.images == images
-        assert len(range(images)[part.rows]) == part.size >= 1  # absent ones compute something
+        assert len(part.rows) == part.size >= 1  # absent ones compute something
+        assert np.array_equal(part.rows, np.arange(part.first, part.last))
+
+
+@given(
+    images=COUNTS,
+    block=st.integers(1, 5),
+    owners=st.integers(1, 4),
+    accumulate=st.integers(2, 5),
+)
+def test_each_part_of_a_batch_is_cut_by_itself(images, block, owners, accumulate):
+    cut = Cut(block, owners, accumulate)
+    parts = [cut.part(images, owner) for owner in range(owners)]
+    for number, where in enumerate(micro_batches(images, accumulate)):
+        own = [part.of_micro_batches[number] for part in parts]
+        seen = [place for one in own if one.present for place in one.rows]
+        assert seen == list(range(where.start, where.stop))
+        assert {one.images for one in own} == {len(seen)}
+        assert all(set(one.rows) <= set(seen) for one in own)  # absent ones, too
+        plain = Cut(block, owners)
+        for owner, one in enumerate(own):
+            alone = plain.part(len(seen), owner)
+            assert np.array_equal(one.rows - where.start, alone.rows)
+            assert one.present == alone.present
+    for part in parts:
+        assert part.images == images
+        assert part.rows.tolist() == [row for one in part.of_micro_batches for row in one.rows]
+        assert part.size == len(part.rows)
+        assert part.present == any(one.present for one in part.of_micro_batches)
 
 
 @given(images=st.integers(1, 30), block=st.integers(1, 7), seed=st.integers(0, 99))

@@ -82,6 +82,36 @@ def test_so_they_do_with_compiled_kernels():
     np.testing.assert_allclose(numbers(three), numbers(plain), rtol=0, atol=1e-4)
 
 
+PARTS = {"batch_size": 19, "accumulate": 2, "epochs": 2}
+"""Parts of 9 and 10 images, of the last batch 3 and 4: in blocks of 3, one of two ranks has none of its
+first part."""
+
+
+@pytest.mark.parametrize("backend", [PLAIN, cnn.ArrayAPIStrict()])
+def test_batches_in_parts_are_those_of_one_process(backend):
+    more = {**PARTS, "backend": backend}
+    one = trained(None, **more)[0]
+    for size in (2, 3):
+        for found, _ in on_ranks(size, block=3, **more):
+            np.testing.assert_allclose(numbers(found), numbers(one), rtol=0, atol=1e-10)
+
+
+def test_batches_in_parts_are_whole_batches():
+    of = cnn.Sequential(
+        cnn.Rescale(), cnn.Conv2d(2, 3), cnn.Flatten(), cnn.Dropout(0.2), cnn.Dense(3)
+    )
+    more = {"of": of, "sample_weight": np.linspace(0.2, 2.0, len(LABELS))}
+    whole = trained(None, **more, **PARTS | {"accumulate": 1})[0]
+    for found, _ in on_ranks(3, block=2, **more, **PARTS | {"accumulate": 3}):
+        np.testing.assert_allclose(numbers(found), numbers(whole), rtol=0, atol=1e-10)
+
+
+def test_partners_are_of_the_same_part():
+    layers = {"of": cnn.Sequential(cnn.Mixup(), cnn.Rescale(), *DENSE), "block": 3, **PARTS}
+    one, three = (on_ranks(size, **layers)[0][0] for size in (1, 3))
+    np.testing.assert_allclose(numbers(three), numbers(one), rtol=0, atol=1e-10)
+
+
 def test_plans_that_run_layer_by_layer():
     backend = cnn.ArrayAPIStrict("device1")
     one = trained(None, backend=backend, epochs=1)[0]

@@ -51,6 +51,22 @@ def test_a_training_of_two_ranks_goes_on_with_three(deterministic):
         np.testing.assert_allclose(numbers(model), numbers(whole), rtol=0, atol=1e-10)
 
 
+def test_a_plateau_is_the_same_on_all_ranks():
+    """It goes by records of which each rank has measured a part; after a resume, by rank 0's."""
+    rng = np.random.default_rng(5)
+    held_out = rng.integers(0, 256, (150, 8, 8, 1), dtype=np.uint8), rng.integers(0, 3, 150)
+    rule = cnn.SGD(cnn.Plateau(0.1, patience=1, factor=0.5))  # better twice, then no more
+    more = {"optimizer": rule, "epochs": 6, "validation": held_out}
+    kept = Noted(ends_after=4)
+    on_threads(2, lambda rank: trained(rank, callbacks=[kept] * (not rank.rank), **more))
+    states = [kept.saved[-1], None]
+    found = on_threads(2, lambda rank: trained(rank, resume=states[rank.rank], **more))
+    one = trained(None, **more)
+    for model, history in [one, *on_ranks(2, **more), *found]:
+        assert [r.learning_rate for r in history] == [0.1, 0.1, 0.1, 0.1, 0.05, 0.025]
+        np.testing.assert_allclose(numbers(model), numbers(one[0]), rtol=0, atol=1e-10)
+
+
 def test_measures_and_predictions_are_shared():
     model = trained(None, epochs=1)[0]
     seen = []
@@ -123,6 +139,7 @@ def differing(**of_rank_1):
     [
         ({"batch_size": 19}, "batch_size is 20 on ranks 0, 2 and 19 on rank 1"),
         ({"epochs": 3}, "epochs is 2 on ranks 0, 2 and 3 on rank 1"),
+        ({"accumulate": 2}, "accumulate is 1 on ranks 0, 2 and 2 on rank 1"),
         ({"block": 5}, "block is 4 on ranks 0, 2 and 5 on rank 1"),
         ({"optimizer": cnn.SGD(0.1)}, "optimizer is SGD(learning_rate=0.05"),
         ({"labels": (LABELS + 1) % 3}, "labels is int32 (45,)"),
@@ -148,6 +165,16 @@ def test_batches_need_a_block_for_each_rank():
         with pytest.raises(InvalidValueError, match=r"batches of 8 images have 2 blocks of 4"):
             trained(rank, batch_size=8)
         trained(rank, batch_size=9, epochs=1)  # as it says: (3 - 1) * 4 + 1
+
+    on_threads(3, work)
+
+
+def test_so_do_their_parts():
+    def work(rank):
+        with pytest.raises(InvalidValueError, match=r"20 images in 3 parts .* have 2 blocks of 4"):
+            trained(rank, accumulate=3)
+        # As it says, 3 * ((3 - 1) * 4 + 1).
+        trained(rank, batch_size=27, accumulate=3, epochs=1)
 
     on_threads(3, work)
 

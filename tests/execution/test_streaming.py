@@ -9,7 +9,7 @@ import pytest
 import arraycnn as cnn
 from arraycnn.data import ImageSource, load_dataset
 from arraycnn.errors import InvalidTypeError, InvalidValueError, NonFiniteError
-from arraycnn.training.batch_stream import Batches
+from arraycnn.training.batches import Batches
 
 NETWORK = cnn.Sequential(
     cnn.Rescale(),

@@ -1,12 +1,11 @@
 """Faults in trainings of several ranks."""
 
-SAME, PARTNERS, BITS, EAGER, PARTS, TEAM = (
+SAME, PARTNERS, BITS, EAGER, MICRO, PARTS, TEAM, READING = (
     *(
         f"distributed/test_same_run.py -k '{k}'"
-        for k in ("fifty and 3", "partners", "same_bits", "layer")
+        for k in ("fifty and 3", "partners", "same_bits", "layer", "batches_in_parts")
     ),
-    "distributed/test_parts.py",
-    "distributed/test_team.py",
+    *(f"distributed/test_{name}.py" for name in ("parts", "team", "reading")),
 )
 
 FAULTS = [
@@ -39,4 +38,27 @@ FAULTS = [
     ("distributed/nccl.py", "get_current_stream().wait_event(summed)", "get_current_stream()", "distributed/test_nccl.py"),
     ("distributed/nccl.py", "self._nccl.NCCL_SUM, self._stream.ptr", "self._nccl.NCCL_SUM, self._cupy.cuda.get_current_stream().ptr", "distributed/test_nccl.py"),
     ("distributed/nccl.py", "if all(communicator.exchange(bool(has))):", "if has:", "distributed/test_nccl.py -k staged"),
+    ("distributed/parts.py", "replace(run, first=first + run.first, last=first + run.last)", "run", PARTS + " -k each_part"),
+    ("distributed/parts.py", "present = any(run.present for run in runs)", "present = all(run.present for run in runs)", PARTS + " -k each_part"),
+    ("distributed/parts.py", "-(-(batch_size // accumulate) // block)", "-(-batch_size // block)", TEAM + " -k do_their_parts"),
+    ("distributed/shares.py", "            first = rows.stop\n", "", MICRO),
+    ("distributed/shares.py", "MicroBatch(rows, self.whole(one, totals), one.present)", "MicroBatch(rows, self.whole(one, totals))", MICRO),
+    ("training/step.py", "        if one.present:\n", "        if True:\n", MICRO),
+    ("training/step.py", "replace(context, whole=one.whole), context.randomness", "context, context.randomness", MICRO),
+    ("training/step.py", "    return context.whole.micro_batches", "    return [replace(one, whole=context.whole) for one in context.whole.micro_batches]", MICRO),
+    ("training/team.py", "Cut(self._settings.block, self.size, task.accumulate)", "Cut(self._settings.block, self.size)", MICRO),
+    ("model/model.py", 'same["accumulate"] = accumulate', "pass", TEAM + " -k differ"),
+    ("model/accumulating.py", "distributed is not None and distributed.deterministic", "False", "test_remedies.py -k accumulating"),
+    ("training/batch_stream.py", "indices[self._rows]", "indices[: len(self._rows)]", READING),
+    ("training/batch_stream.py", "self._parted.part(self._rows)", "iter(self._batches)", READING),
+    ("training/batch_stream.py", "                self._check_size(len(parts[-1][1]))\n", "", READING),
+    ("training/batches.py", "yield number * size + rank, *check(batch)", "yield number, *check(batch)", READING),
+    ("training/batches.py", "if turn.has(number) or not number:", "if True:", READING),
+    ("training/batch_stream.py", "return not held and", "return", READING),
+    ("training/team.py", "None if self.communicator.rank else make()", "make()", READING),
+    ("model/model.py", "if not team.communicator.rank:  # who reads", "if True:  # who reads", READING),
+    ("training/evaluation.py", "in turn.together(own):", "in own:", TEAM + " -k plateau"),
+    ("training/team.py", "state = self.agreed(replace(state, carry=carry))", "state = replace(state, carry=self.agreed(carry))", TEAM + " -k plateau"),
+    ("cli/ranks.py", "if self.leads or in_memory(data.train_images):", "if True:", READING),
+    ("cli/ranks.py", "found = first if own is None else own", "found = first", READING),
 ]  # fmt: skip

@@ -14,7 +14,7 @@ def _fit(model: cnn.Model | None = None, **settings) -> cnn.Model:
     return model
 
 
-@follows("training/batch_stream.py", "check their source")
+@follows("training/batches.py", "check their source")
 def batches_without_a_batch(here: Here) -> None:
     pair = making.some()
     with here.refused():
@@ -22,7 +22,7 @@ def batches_without_a_batch(here: Here) -> None:
     making.model().fit(cnn.Batches(lambda: [pair], steps=2))
 
 
-@follows("training/batch_stream.py", "pass images and labels")
+@follows("training/batches.py", "pass images and labels")
 def labels_left_out(here: Here) -> None:
     images, labels = making.some()
     with here.refused():
@@ -30,12 +30,21 @@ def labels_left_out(here: Here) -> None:
     making.model().fit(images, labels)
 
 
-@follows("training/batch_stream.py", "write Batches(lambda: ..., steps=...)")
+@follows("training/batches.py", "write Batches(lambda: ..., steps=...)")
 def batches_that_begin_only_once(here: Here) -> None:
     pair = making.some()
     with here.refused():
         making.model().fit(iter([pair, pair]))
     making.model().fit(cnn.Batches(lambda: iter([pair, pair]), steps=2))
+
+
+@follows("training/batch_stream.py", "take those rows of whole batches, or leave batch_size out")
+def batches_without_the_rows_asked_for(here: Here) -> None:
+    images, labels = making.some()
+    with here.refused():
+        making.model().fit(cnn.Batches(lambda rows: [(images, labels)], 2, len(labels) - 1))
+    making.model().fit(cnn.Batches(lambda rows: [(images[rows], labels[rows])], 2, len(labels) - 1))
+    making.model().fit(cnn.Batches(lambda: [(images, labels)], 2))
 
 
 @follows("training/evaluation.py", "check the iterable")

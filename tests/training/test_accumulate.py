@@ -7,7 +7,7 @@ import pytest
 
 import arraycnn as cnn
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.training.step import micro_batches
+from arraycnn.ops.whole_batch import micro_batches
 from resume_cases import StopAt
 
 RNG = np.random.default_rng(2)

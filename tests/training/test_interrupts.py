@@ -23,7 +23,7 @@ from arraycnn.execution import blas
 from arraycnn.execution.recorded import RecordedTraining
 from arraycnn.execution.thread_pool import ThreadPool
 from arraycnn.model.standing import Standing
-from arraycnn.training.batch_stream import Batches
+from arraycnn.training.batches import Batches
 from interrupts import BATCH, HELD_OUT, IMAGES, LABELS, Told, Way, arrays, check_at, growing_chunks
 
 

@@ -15,6 +15,9 @@ import click
 from arraycnn.backends import Backend, NumPy
 from arraycnn.backends.numpy import usable_cores
 from arraycnn.cli import options
+from arraycnn.data.dataset import DataSet
+from arraycnn.data.digest import training_digest
+from arraycnn.data.image_source import in_memory
 from arraycnn.distributed import MPI
 from arraycnn.distributed.agreement import check_alike
 from arraycnn.distributed.communicator import Alone, Communicator
@@ -69,6 +72,20 @@ class Ranks:
         """Refuse ranks of which one was begun with other settings, files or data."""
         facts = {name: repr(value) for name, value in config.items() if name not in _OF_A_MACHINE}
         check_alike(self.communicator, facts)
+
+    def digest(self, data: DataSet, with_validation: bool) -> str:
+        """`training_digest` of ``data``.
+
+        Where images are read batch by batch, it takes reading them all: the first rank does so for
+        all of them. In memory, each rank tells what it has itself.
+        """
+        own = None
+        if self.leads or in_memory(data.train_images):
+            own = training_digest(data, with_validation)
+        first = self.agreed(own)
+        found = first if own is None else own
+        assert found is not None
+        return found
 
     def backend(self, backend: Backend) -> Backend:
         """``backend`` with this rank's share of the machine: a device of its own, or some cores."""

@@ -32,7 +32,6 @@ from arraycnn.cli.run import Job, carry_out, follow, say_finished
 from arraycnn.cli.training_data import prepare
 from arraycnn.cli.training_kit import OPTIMIZERS, SCHEDULES
 from arraycnn.cli.user_code import blaming
-from arraycnn.data.digest import training_digest
 from arraycnn.model.with_augmentation import with_augmentation
 from arraycnn.networks import NETWORKS, listing
 from arraycnn.storage.run_folder import RunFolder, new_run_path, read_config
@@ -247,7 +246,7 @@ def train(
         validation=validation,
         network_arg=texts,
         network_sha256=chosen.code.sha256,
-        data_sha256=training_digest(data, with_validation=prepared.watches_own_part),
+        data_sha256=team.digest(data, with_validation=prepared.watches_own_part),
         sampling=prepared.sampling,
         network=name,
         from_sha256=tuning.digest(resume),

@@ -1,9 +1,14 @@
 """Which images of a batch a rank has: whole blocks of it, by the order of the data set."""
 
-from dataclasses import dataclass
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import numpy as np
+
 from arraycnn.errors import InvalidValueError
+from arraycnn.ops.whole_batch import micro_batches
 
 
 @dataclass(frozen=True)
@@ -19,20 +24,27 @@ class Part:
     present : bool
         Whether they count: a rank for which a short batch has no block computes an image of
         another rank's, and adds nothing to any sum.
+    of_micro_batches : tuple of Part
+        Of a batch that is computed in several micro-batches, what of each is in this part: positions
+        are those in the batch, ``images`` those of the micro-batch.
     """
 
     first: int
     last: int
     images: int
     present: bool = True
+    of_micro_batches: tuple[Part, ...] = ()
 
     @property
-    def rows(self) -> slice:
-        return slice(self.first, self.last)
+    def rows(self) -> np.ndarray:
+        """The positions of its images in the batch, (M,) int64, ascending."""
+        runs = self.of_micro_batches or (self,)
+        return np.concatenate([np.arange(run.first, run.last) for run in runs])
 
     @property
     def size(self) -> int:
-        return self.last - self.first
+        runs = self.of_micro_batches or (self,)
+        return sum(run.last - run.first for run in runs)
 
 
 @dataclass(frozen=True)
@@ -40,11 +52,13 @@ class Cut:
     """How batches are cut: into blocks of ``block`` images, the last of a batch perhaps shorter.
 
     The blocks of a batch go to ``owners`` in runs of as equal length as possible. They do not depend
-    on how many owners there are.
+    on how many owners there are. With ``accumulate`` above 1, a batch is computed in so many
+    micro-batches, each of which is cut like that.
     """
 
     block: int
     owners: int
+    accumulate: int = 1
 
     def blocks(self, images: int) -> int:
         return -(-images // self.block)
@@ -56,6 +70,16 @@ class Cut:
 
     def part(self, images: int, owner: int) -> Part:
         """That of ``owner``."""
+        if self.accumulate == 1:
+            return self._run(images, owner)
+        runs = []
+        for where in micro_batches(images, self.accumulate):
+            run, first = self._run(where.stop - where.start, owner), where.start
+            runs.append(replace(run, first=first + run.first, last=first + run.last))
+        present = any(run.present for run in runs)
+        return Part(runs[0].first, runs[-1].last, images, present, tuple(runs))
+
+    def _run(self, images: int, owner: int) -> Part:
         counts = self.counts(images)
         if not counts[owner]:
             return Part(0, 1, images, present=False)
@@ -63,12 +87,14 @@ class Cut:
         return Part(first, min(first + counts[owner] * self.block, images), images)
 
 
-def check_blocks(batch_size: int, block: int, ranks: int) -> None:
-    """Refuse batches that do not have a block for each rank."""
-    if -(-batch_size // block) < ranks:
+def check_blocks(batch_size: int, block: int, ranks: int, accumulate: int = 1) -> None:
+    """Refuse batches, or micro-batches, that do not have a block for each rank."""
+    blocks = -(-(batch_size // accumulate) // block)
+    if blocks < ranks:
+        parts = "" if accumulate == 1 else f" in {accumulate} parts (accumulate)"
         message = (
-            f"distributed: batches of {batch_size} images have {-(-batch_size // block)} blocks of "
-            f"{block}, which must be at least one for each of {ranks} ranks; use a batch_size of at "
-            f"least {(ranks - 1) * block + 1}, or smaller blocks, MPI(block=...)"
+            f"distributed: batches of {batch_size} images{parts} have {blocks} blocks of {block}, "
+            f"which must be at least one for each of {ranks} ranks; use a batch_size of at least "
+            f"{accumulate * ((ranks - 1) * block + 1)}, or smaller blocks, MPI(block=...)"
         )
         raise InvalidValueError(message)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from arraycnn.distributed.parts import Cut, Part
 from arraycnn.distributed.sums import Sums
 from arraycnn.ops import Array
-from arraycnn.ops.whole_batch import WholeBatch
+from arraycnn.ops.whole_batch import MicroBatch, Totals, WholeBatch
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,22 @@ class Share:
         """The part of a batch of so many images."""
         return self.cut.part(images, self.owner)
 
-    def whole(self, part: Part) -> WholeBatch:
-        """What a step on arrays is told of the batch that ``part`` is of."""
+    def whole(self, part: Part, totals: Callable[[Part], Totals] | None = None) -> WholeBatch:
+        """What a step is told of the batch that ``part`` is of.
 
+        ``totals`` says how arrays are added up that a part of a batch, or of a micro-batch, has made;
+        by default at once.
+        """
+        totals = self._totals if totals is None else totals
+        found, first = [], 0
+        for one in part.of_micro_batches:
+            rows = slice(first, first + one.size)
+            found.append(MicroBatch(rows, self.whole(one, totals), one.present))
+            first = rows.stop
+        return WholeBatch(part.images, self.cut.block, totals(part), tuple(found))
+
+    def _totals(self, part: Part) -> Totals:
         def totals(arrays: Sequence[Array]) -> list[Array]:
             return list(arrays) if self.sums is None else self.sums.total(arrays, part)
 
-        return WholeBatch(part.images, self.cut.block, totals)
+        return totals

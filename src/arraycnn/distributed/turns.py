@@ -18,6 +18,10 @@ class Turn:
 
     communicator: Communicator = field(default_factory=Alone)
 
+    def has(self, number: int) -> bool:
+        """Whether the thing of this number, from 0, is this rank's."""
+        return number % self.communicator.size == self.communicator.rank
+
     def of(self, things: Iterable[T]) -> Iterator[T]:
         """Those that are this rank's."""
         return islice(things, self.communicator.rank, None, self.communicator.size)

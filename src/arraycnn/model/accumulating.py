@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 
+from arraycnn.distributed.settings import Distributed
 from arraycnn.errors import InvalidValueError
 from arraycnn.layers import Layer
 from arraycnn.optimizers import Optimizer, frozen_paths
@@ -13,17 +14,18 @@ _MOST_NAMED = 5
 _log = logging.getLogger("arraycnn")
 
 
-def check_parts(accumulate: int, batch_size: int, ranks_share: bool) -> int:
-    """``accumulate`` as an int, of at most the images of a batch; 1 where ranks share each batch."""
+def check_parts(accumulate: int, batch_size: int, distributed: Distributed | None) -> int:
+    """``accumulate`` as an int, of at most the images of a batch; 1 where each block is a part."""
     if check_count("accumulate:", accumulate) > batch_size:
         message = (
             f"accumulate: must be at most the {batch_size} images of a batch, which is cut into so "
             f"many parts, got {accumulate}"
         )
         raise InvalidValueError(message)
-    if accumulate > 1 and ranks_share:
+    if accumulate > 1 and distributed is not None and distributed.deterministic:
         message = (
-            f"accumulate: must be 1 where ranks share each batch (distributed), got {accumulate}"
+            "accumulate: must be 1 with deterministic=True, which computes the blocks of a batch one "
+            f"after the other already, got {accumulate}; leave it out"
         )
         raise InvalidValueError(message)
     return int(accumulate)

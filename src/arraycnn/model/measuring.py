@@ -23,7 +23,7 @@ from arraycnn.model.image_inputs import ImageForm, SaidOnce, takes_bytes
 from arraycnn.model.inputs import Intake
 from arraycnn.model.standing import Stands
 from arraycnn.ops import Array
-from arraycnn.training.batch_stream import check_iterable
+from arraycnn.training.batches import of_turn
 from arraycnn.training.evaluation import mean_metrics
 from arraycnn.training.history import Metrics
 from arraycnn.training.machine_failures import failures_in_words
@@ -79,11 +79,11 @@ class Measures(Stands):
         with failures_in_words(self.backend):
             intake = self.intake.numbered_by(class_names)
             if labels is None:
-                check_iterable(images)
-                numbered = turn.of(enumerate(map(intake.batches(), images)))
-                return self._sums(((n, *pair) for n, pair in numbered), augment, turn)
+                own = of_turn(images, intake.batches(), turn)
+                return self._sums(own, augment, turn)
             pair = intake.pair(images, labels)
-            tell_strange("evaluate", self, self._say, *pair)
+            if not turn.communicator.rank:  # who speaks for all
+                tell_strange("evaluate", self, self._say, *pair)
             return self._measure(pair, progress, augment, turn)
 
     @on_its_device
@@ -105,7 +105,8 @@ class Measures(Stands):
         turn = turn_of(distributed, augment)
         with failures_in_words(self.backend):
             x = self.intake.images(images)
-            tell_strange("predict", self, self._say, x)
+            if not turn.communicator.rank:
+                tell_strange("predict", self, self._say, x)
             plan, placed = self._inference_plan(augment), self.intake.placed(x, progress, turn)
             own = [(where.start, plan.predict(batch)) for where, batch in placed]
             return np.concatenate(turn.together(own))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -239,8 +240,6 @@ class Model(Measures, Described):
         stream = BatchStream(images, self.intake.batches()) if labels is None else None
         if stream is None:
             x, y = self.intake.pair(images, labels)
-            tell_strange("fit", self, self._say, x, y)
-            self.background, self.pixels = look_of(self, x)
         else:
             x, y, batch_size = stream.images, stream.labels, stream.batch_size
         check_nothing_moves("fit", "labels", parts_of(self.network), y.shape)
@@ -261,7 +260,7 @@ class Model(Measures, Described):
         carry = Carry(params, layer_state, self._place(optimizer.init(params)))
         form = (
             describe_loss(self.loss),
-            check_parts(accumulate, course.batch_size, distributed is not None),
+            check_parts(accumulate, course.batch_size, distributed),
         )
         state = TrainingState(course, settings, (), 0, 0.0, 0, carry, (), *form)
         if resume is not None:
@@ -270,7 +269,12 @@ class Model(Measures, Described):
         weights = self.intake.weights(sample_weight, x.shape[0] if stream is None else None)
         same = {"network": self.network, "loss": self.loss, "seed": self.seed, "dtype": self.dtype}
         same |= {"optimizer": settings, "epochs": epochs, "batch_size": batch_size}
+        same["accumulate"] = accumulate
         team.check(same | {"backend": self.backend.name}, x, y)
+        if stream is None:
+            if not team.communicator.rank:  # who reads some of the images, and speaks, for all
+                tell_strange("fit", self, self._say, x, y)
+            self.background, self.pixels = team.of_first(partial(look_of, self, x))
         state, callbacks = team.state(state, self.backend, self._place), team.callbacks(callbacks)
         how = self.seed, self.dtype, weights, self.loss
         task = Task(self.network, optimizer, x, y, *how, accumulate=accumulate)
@@ -278,6 +282,7 @@ class Model(Measures, Described):
             team.plan(self.backend, task, state.carry, course.batch_size), self.backend
         )
         if stream is not None:
+            team.divide(stream, accumulate)
             plan = StreamedTraining(plan, stream, state.course)
         told = self.loss.measure, self.backend.is_finite, self._follow
         fitting = Fitting(plan, optimizer, state, callbacks, *told, team.agreed)

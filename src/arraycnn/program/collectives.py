@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,7 @@ class TracedTotals:
 
 def traced_whole(share: Share, part: Part) -> WholeBatch:
     """What a step on traced arrays is told of the batch that ``part`` is of."""
-    return WholeBatch(part.images, share.cut.block, TracedTotals(share, part))
+    return share.whole(part, partial(TracedTotals, share))
 
 
 def begun_early(program: Program) -> Program:

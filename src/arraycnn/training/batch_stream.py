@@ -7,36 +7,11 @@ from typing import Any
 import numpy as np
 
 from arraycnn.data.image_source import ImageSource
-from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.errors import InvalidValueError
 from arraycnn.execution import Finished, StepMemory, TrainingPlan
-from arraycnn.setting_checks import check_count
 from arraycnn.training.batch_order import BatchOrder
+from arraycnn.training.batches import count_batches, no_batch, parted
 from arraycnn.training.step import Carry
-
-
-class Batches:
-    """Batches from a function that begins a new pass each time it is called.
-
-        model.fit(Batches(lambda: augmented(images, labels), steps=100), epochs=5)
-
-    Parameters
-    ----------
-    start : callable
-        Called without arguments once for each pass; returns an iterable of (images, labels). It may
-        go on for ever.
-    steps : int
-        How many batches are one epoch.
-    """
-
-    def __init__(self, start: Callable[[], Iterable[tuple[Any, Any]]], steps: int) -> None:
-        self._start = start
-        self._steps = check_count("Batches: steps", steps)
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        return iter(self._start())
-
-    def __len__(self) -> int:
-        return self._steps
 
 
 class BatchStream:
@@ -44,7 +19,7 @@ class BatchStream:
 
     An epoch begins a new pass and has ``steps`` batches of ``batch_size`` images, the size of the
     first batch: others are cut and joined to that size, and where a pass ends within an epoch, the
-    next one begins.
+    next one begins. Those of `Batches` whose size is known must have it.
 
     Parameters
     ----------
@@ -73,9 +48,12 @@ class BatchStream:
         self.steps = count_batches(batches)
         first = next(iter(batches), None)
         if first is None:
-            raise _no_batch()
+            raise no_batch()
         images, labels = check(first)
         self.batch_size = len(images)
+        self._parted = known = parted(batches)
+        self._rows = np.arange(self.batch_size) if known is None else known.every_row()
+        self._check_size(self.batch_size)
         count = self.steps * self.batch_size
         self.images: ImageSource = BatchImages(self, 0, (count, *images.shape[1:]), images.dtype)
         self.labels: ImageSource = BatchImages(self, 1, (count, *labels.shape[1:]), labels.dtype)
@@ -87,13 +65,20 @@ class BatchStream:
         self._rest: tuple[np.ndarray, np.ndarray] | None = None
         self._next = (-1, 0)
 
+    def read_only(self, rows: np.ndarray) -> bool:
+        """From now on read, of each batch, the images at ``rows``; whether more has to be read."""
+        if self._parted is not None:
+            self._rows = rows
+        held = isinstance(self._batches, list | tuple)
+        return not held and len(self._rows) > len(rows)
+
     def load(self, epoch: int, step: int, indices: np.ndarray) -> None:
         """Make the batch of ``step`` (both from 0) the present one, known by ``indices``."""
         batch = self._kept.get((epoch, step))
         if batch is None:
             batch = self._kept[epoch, step] = self._seek(epoch, step)
         self.present = batch
-        self.place[indices] = np.arange(len(indices), dtype=np.int32)
+        self.place[indices[self._rows]] = np.arange(len(self._rows), dtype=np.int32)
 
     def forget(self, epoch: int, step: int) -> None:
         """Drop the batches before ``step`` of ``epoch``."""
@@ -102,26 +87,39 @@ class BatchStream:
 
     def _seek(self, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         if self._next[0] != epoch or self._next[1] > step:
-            self._iterator, self._rest, self._next = iter(self._batches), None, (epoch, 0)
+            self._iterator, self._rest, self._next = self._begin(), None, (epoch, 0)
         while self._next[1] < step:  # where a training is resumed within an epoch
             self._pull()
         return self._pull()
 
+    def _begin(self) -> Iterator[Any]:
+        return iter(self._batches) if self._parted is None else self._parted.part(self._rows)
+
+    def _check_size(self, count: int) -> None:
+        if self._parted is None or count == len(self._rows):
+            return
+        size, asked = self._parted.batch_size, len(self._rows)
+        message = (
+            f"Batches: of batches of {size} images (batch_size) {asked} were asked for as rows, "
+            f"got {count}; take those rows of whole batches, or leave batch_size out"
+        )
+        raise InvalidValueError(message)
+
     def _pull(self) -> tuple[np.ndarray, np.ndarray]:
-        """The next ``batch_size`` images and labels."""
-        parts = [] if self._rest is None else [self._rest]
+        """The next images and labels, as many as a step is given."""
+        parts, size = [] if self._rest is None else [self._rest], len(self._rows)
         begun_again = False
-        while sum(len(part[1]) for part in parts) < self.batch_size:
+        while sum(len(part[1]) for part in parts) < size:
             batch = next(self._iterator, None)
             if batch is not None:
                 parts.append(self._check(batch))
+                self._check_size(len(parts[-1][1]))
                 begun_again = False
             elif begun_again:
-                raise _no_batch()
+                raise no_batch()
             else:
-                self._iterator, begun_again = iter(self._batches), True
+                self._iterator, begun_again = self._begin(), True
         images, labels = (np.concatenate(column) for column in zip(*parts, strict=True))
-        size = self.batch_size
         self._rest = (images[size:], labels[size:]) if len(labels) > size else None
         self._next = (self._next[0], self._next[1] + 1)
         return images[:size], labels[:size]
@@ -198,33 +196,3 @@ class StreamedTraining:
         """(epoch, step within it) of the step with this number."""
         epochs, place = divmod(step - self._course.first_step, self._stream.steps)
         return self._course.first_epoch + epochs, place
-
-
-def check_iterable(batches: Any) -> None:
-    """Refuse what is no iterable of batches, images whose labels were forgotten among it."""
-    if hasattr(batches, "dtype") or not hasattr(batches, "__iter__"):  # images have a dtype
-        message = (
-            "labels: are missing; without them the first argument must be an iterable of "
-            f"(images, labels), got {type(batches).__name__}; pass images and labels"
-        )
-        raise InvalidTypeError(message)
-
-
-def count_batches(batches: Any) -> int:
-    """How many batches one pass has; refuses what is no iterable or ends for good."""
-    check_iterable(batches)
-    if iter(batches) is batches:
-        message = (
-            "batches: must be an iterable that can begin again with each epoch, got an iterator "
-            f"({type(batches).__name__}); write Batches(lambda: ..., steps=...)"
-        )
-        raise InvalidTypeError(message)
-    steps = len(batches) if hasattr(batches, "__len__") else sum(1 for _ in batches)
-    if steps == 0:
-        raise _no_batch()
-    return steps
-
-
-def _no_batch() -> InvalidValueError:
-    message = "batches: must give at least one batch in every pass, gave none; check their source"
-    return InvalidValueError(message)

@@ -6,7 +6,6 @@ eagerly, and may as well compile or record them.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from arraycnn.layers.layer import Context, Layer, Tree
 from arraycnn.losses import Loss, SoftmaxCrossEntropy
 from arraycnn.losses.loss import measured_by
 from arraycnn.ops import Array, array_namespace
+from arraycnn.ops.whole_batch import MicroBatch, micro_batches
 from arraycnn.optimizers import Optimizer, frozen_paths
 from arraycnn.tree import flatten, map_paths
 
@@ -148,36 +148,39 @@ def accumulated_gradients(
     """`loss_and_gradients` of a batch in so many parts, one after the other: those of the whole.
 
     Parts differ by one image at the most; of a batch with fewer images than parts each is one. Each
-    part meets the layers' state as the one before it has left it.
+    part meets the layers' state as the one before it has left it. Where others have a part of the
+    batch, too, ``context.whole`` says in which parts all of them compute it.
     """
-    count = images.shape[0]
-    if min(parts, count) < 2:
+    of_batch = _micro_batches(images.shape[0], parts, context)
+    if len(of_batch) < 2:
         return loss_and_gradients(network, params, state, images, labels, context, weights, loss)
+    whole = _images_of_batch(images, context)
     found: Gradients | None = None
-    for where in micro_batches(count, parts):
+    for one in of_batch:
+        where, part_of = one.rows, _context_of(one, context)
         part = loss_and_gradients(
-            *(network, params, state if found is None else found.state),
-            *(images[where, ...], labels[where, ...], _context_of(where, context)),
-            *(None if weights is None else weights[where], loss, count),
+            *(network, params, state, images[where, ...], labels[where, ...], part_of),
+            *(None if weights is None else weights[where], loss, whole),
         )
-        found = part if found is None else _added(found, part, context.frozen)
-    assert found is not None
-    return found
+        state = part.state
+        if one.present:
+            found = part if found is None else _added(found, part, context.frozen)
+    return (part if found is None else found)._replace(state=state)
 
 
-def micro_batches(count: int, parts: int) -> list[slice]:
-    """``count`` images in so many parts, or fewer, none of them empty."""
-    parts = min(parts, count)
-    bounds = [count * number // parts for number in range(parts + 1)]
-    return [slice(*pair) for pair in pairwise(bounds)]
+def _micro_batches(count: int, parts: int, context: Context) -> Sequence[MicroBatch]:
+    """In what a step's ``count`` images are computed: of a batch that is shared, as all others do."""
+    if context.whole is None:
+        return [MicroBatch(where) for where in micro_batches(count, parts)]
+    return context.whole.micro_batches
 
 
-def _context_of(where: slice, context: Context) -> Context:
+def _context_of(one: MicroBatch, context: Context) -> Context:
     """``context`` for a part of its images: each draws the bits that it draws in the batch."""
-    random = context.randomness
+    context, random = replace(context, whole=one.whole), context.randomness
     if random is None:
         return context
-    return replace(context, randomness=replace(random, indices=random.indices[where]))
+    return replace(context, randomness=replace(random, indices=random.indices[one.rows]))
 
 
 def _added(before: Gradients, part: Gradients, frozen: frozenset[str]) -> Gradients:

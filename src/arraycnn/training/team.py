@@ -26,6 +26,7 @@ from arraycnn.execution.blocks import BlockTraining
 from arraycnn.layers.layer import Layer
 from arraycnn.program.steps import parts
 from arraycnn.storage.provenance import versions
+from arraycnn.training.batch_stream import BatchStream
 from arraycnn.training.shared_plan import SharedTraining
 from arraycnn.training.state import TrainingState
 from arraycnn.training.step import Carry
@@ -57,6 +58,11 @@ class Team:
         shared: T = self.communicator.broadcast(value)
         return shared
 
+    def of_first(self, make: Callable[[], T]) -> T:
+        """What ``make`` gives on rank 0, which alone does it."""
+        shared: T = self.communicator.broadcast(None if self.communicator.rank else make())
+        return shared
+
     def check(self, settings: dict[str, Any], images: ImageSource, labels: ImageSource) -> None:
         """Refuse ranks that are about to run something else, with InvalidValueError on all of them."""
         if self.size == 1:
@@ -66,7 +72,9 @@ class Team:
         assert self._settings is not None
         facts |= {name: str(getattr(self._settings, name)) for name in ("deterministic", "block")}
         for name, source in (("images", images), ("labels", labels)):
-            facts[name] = f"{source.dtype} {tuple(source.shape)} {_digest(source)}"
+            whole = source.resident is not None and len(source.shape) == 1
+            digest = _digest(source, len(source) if whole else _SEEN)
+            facts[name] = f"{source.dtype} {tuple(source.shape)} {digest}"
         check_alike(self.communicator, facts)
 
     def state(
@@ -84,12 +92,26 @@ class Team:
         periods = self.agreed([callback.save_every for callback in callbacks])
         return callbacks if not self.communicator.rank else [_Silent(period) for period in periods]
 
+    def divide(self, stream: BatchStream, accumulate: int) -> None:
+        """Let this rank read its share of each batch of ``stream`` alone, where that can be asked."""
+        if self._settings is None or self.size == 1:
+            return
+        cut = Cut(self._settings.block, self.size, accumulate)
+        check_blocks(stream.batch_size, cut.block, self.size, accumulate)
+        rows = cut.part(stream.batch_size, self.communicator.rank).rows
+        if stream.read_only(rows) and not self.communicator.rank:
+            logging.getLogger("arraycnn").warning(
+                "distributed: each of %d ranks iterates all batches and computes its share of each: "
+                "Batches(start, steps, batch_size) would let it read that share alone",
+                self.size,
+            )
+
     def plan(self, backend: Backend, task: Task, carry: Carry, batch_size: int) -> TrainingPlan:
         """The plan that runs this rank's share of ``task``, in batches of ``batch_size``."""
         if self._settings is None:
             return backend.training_plan(task, carry)
-        cut = Cut(self._settings.block, self.size)
-        check_blocks(batch_size, cut.block, self.size)
+        cut = Cut(self._settings.block, self.size, task.accumulate)
+        check_blocks(batch_size, cut.block, self.size, task.accumulate)
         how = backend.to_numpy, backend.asarray
         rank = self.communicator.rank
         if not self._settings.deterministic:
@@ -128,9 +150,9 @@ class _Silent(Callback):
         self.save_every = save_every
 
 
-def _digest(source: ImageSource) -> str:
-    """Of images, or labels, spread evenly over the set."""
+def _digest(source: ImageSource, most: int) -> str:
+    """Of ``most`` images, or labels, spread evenly over the set."""
     count = int(source.shape[0])
-    chosen = np.unique(np.linspace(0, count - 1, min(count, _SEEN)).astype(np.int64))
+    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
     read = np.ascontiguousarray(source.read(chosen))
     return hashlib.sha256(read.tobytes()).hexdigest()[:12]
