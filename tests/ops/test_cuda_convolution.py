@@ -157,10 +157,14 @@ def check_backward(shape, filters, window, precision, gated, *, checked=False):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_table(name):
+def test_forward(name):
     check_forward(*TABLE[name], "fp32", checked=True)
-    check_backward(*TABLE[name], "fp32", gated=False, checked=True)
-    check_backward(*TABLE[name], "fp32", gated=True, checked=True)
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("name", TABLE)
+def test_backward(name, gated):
+    check_backward(*TABLE[name], "fp32", gated, checked=True)
 
 
 @precisions

@@ -8,17 +8,21 @@ import program_cases
 import test_program_passes
 from arraycnn.execution.device import DevicePlans
 from arraycnn.networks import NETWORKS as NAMED
+from arraycnn.ops import Window, array_namespace
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.program.compose import training_schedule
+from arraycnn.program.heads import HEADS
 from arraycnn.program.nodes import BFLOAT16, memory_dtype
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.schedule import scheduled
+from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.passes.storage import with_bfloat16
 from arraycnn.program.render.cuda.launches import CudaLaunches, with_bfloat16_in_memory
 from arraycnn.program.steps import Form
 from arraycnn.training.step import Carry
 from arraycnn.tree import map_leaves
 from host_cuda import HostLauncher
+from test_program_trace import traced
 
 PRODUCTS = ("matmul", "dense", "conv2d")
 
@@ -139,6 +143,26 @@ def test_values_that_a_step_gives_or_others_read_stay_as_they_are():
         ))  # fmt: skip
     in_float64 = named("basic", "float64").program
     assert with_bfloat16(in_float64).nodes == in_float64.nodes
+
+
+READERS = {
+    "the step": lambda xp, y, rows: y,
+    "rows by index": lambda xp, y, rows: xp.take(y, rows, axis=0),
+    "a pool of two channels": lambda xp, y, rows: HEADS.max_pool2d(
+        xp.reshape(y, (8, 2, 2, 2)), Window((2, 2), (2, 2)), "first"
+    )[0],
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_leaves_a_product_for_others_is_not_rounded_for_the_next_one(reader):
+    def function(x, first, second, rows):
+        y = HEADS.matmul(x, first)
+        return READERS[reader](array_namespace(y), y, rows), HEADS.matmul(y, second)
+
+    arrays = [np.ones((8, 8), np.float32) for _ in range(3)]
+    program = simplified(traced(function, *arrays, np.arange(2, dtype=np.int32))[0])
+    assert with_bfloat16(program).nodes == program.nodes
 
 
 def test_only_a_plan_that_multiplies_in_bfloat16_stores_it():
