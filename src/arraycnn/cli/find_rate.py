@@ -9,13 +9,12 @@ from arraycnn.backends import Backend
 from arraycnn.cli import augmentation, losses, options
 from arraycnn.cli.console import counted, notice, show, show_json
 from arraycnn.cli.model_for_data import check_labels, model_for
-from arraycnn.cli.networks import OF_A_FILE, NetworkName, Texts, choose, network_arg
+from arraycnn.cli.networks import Texts, choose, network, network_arg
 from arraycnn.cli.training_data import prepare
 from arraycnn.cli.training_kit import OPTIMIZERS
 from arraycnn.cli.user_code import blaming
 from arraycnn.model.rate_search import find_learning_rate
 from arraycnn.model.with_augmentation import with_augmentation
-from arraycnn.networks import NETWORKS, listing
 from arraycnn.optimizers.schedules import Constant
 from arraycnn.storage.atomic_writes import write_atomically
 
@@ -27,14 +26,7 @@ _KINDS = (".png", ".svg")
 @options.data_dir
 @options.image_size
 @options.skip_damaged
-@click.option(
-    "--network",
-    type=NetworkName(),
-    metavar=f"NAME|{OF_A_FILE}",
-    default="basic",
-    show_default=True,
-    help=f"{listing(NETWORKS)}; or {OF_A_FILE}, your own: the file is run.",
-)
+@network
 @network_arg
 @augmentation.augment
 @losses.loss_options

@@ -115,6 +115,15 @@ class NetworkArgument(click.ParamType):
         return name, text
 
 
+network: Decorator = click.option(
+    "--network",
+    type=NetworkName(),
+    metavar=f"NAME|{OF_A_FILE}",
+    default="basic",
+    show_default=True,
+    help=f"{listing(NETWORKS)}; or {OF_A_FILE}, your own: the file is run, and the function called "
+    "with classes= and input_shape=, of these what it takes.",
+)
 network_arg: Decorator = click.option(
     "--network-arg",
     type=NetworkArgument(),

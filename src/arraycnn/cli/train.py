@@ -14,13 +14,7 @@ from arraycnn.cli.console import show
 from arraycnn.cli.fine_tuning import Tuning
 from arraycnn.cli.measures import check_monitor
 from arraycnn.cli.model_for_data import check_labels, model_for
-from arraycnn.cli.networks import (
-    OF_A_FILE,
-    NetworkName,
-    Texts,
-    choose,
-    network_arg,
-)
+from arraycnn.cli.networks import OF_A_FILE, Texts, choose, network, network_arg
 from arraycnn.cli.resume import (
     check_network,
     check_settings,
@@ -33,7 +27,6 @@ from arraycnn.cli.training_data import prepare
 from arraycnn.cli.training_kit import OPTIMIZERS, SCHEDULES
 from arraycnn.cli.user_code import blaming
 from arraycnn.model.with_augmentation import with_augmentation
-from arraycnn.networks import NETWORKS, listing
 from arraycnn.storage.run_folder import RunFolder, new_run_path, read_config
 
 # Small sets need more passes.
@@ -64,15 +57,7 @@ _OF_THIS_COMMAND = (
 @options.data_dir
 @options.image_size
 @options.skip_damaged
-@click.option(
-    "--network",
-    type=NetworkName(),
-    metavar=f"NAME|{OF_A_FILE}",
-    default="basic",
-    show_default=True,
-    help=f"{listing(NETWORKS)}; or {OF_A_FILE}, your own: the file is run, and the function called "
-    "with classes= and input_shape=, of these what it takes.",
-)
+@network
 @network_arg
 @augmentation.augment
 @fine_tuning.from_model
