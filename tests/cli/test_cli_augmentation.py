@@ -66,6 +66,8 @@ def test_a_text_is_a_layer_and_back(text, layer, short):
 def test_all_augmentation_has_a_name():
     of_package = {kind for kind in vars(cnn).values() if getattr(kind, "training_only", False)}
     assert set(AUGMENTATIONS.values()) == of_package
+    names = "affine brightness contrast crop cutmix cutout elastic erasing flip mixup shift"
+    assert list(AUGMENTATIONS) == names.split()  # commands, recipes and run folders say them
     for texts in USUAL.values():
         assert [spelled(layer_of(text)) for text in texts] == list(texts)
 
@@ -73,7 +75,7 @@ def test_all_augmentation_has_a_name():
 @pytest.mark.parametrize(
     ("texts", "said"),
     [
-        (["shfit"], "'shfit' is none of flip, shift, .*, perhaps shift"),
+        (["shfit"], "'shfit' is none of affine, .*, shift, perhaps shift"),
         (["shift=1,2"], "'2' must be SETTING=VALUE, of the settings pixels, fill"),
         (["shift=1,pixels=2"], "'pixels' is given twice"),
         (["shift=by=2"], "'by' is no setting, the settings are pixels, fill"),

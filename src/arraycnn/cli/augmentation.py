@@ -1,5 +1,6 @@
 """``--augment``: of train, the layers that change images in training; else, copies in inference."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, fields
 from typing import Any
@@ -9,35 +10,18 @@ import click
 from arraycnn.cli import options
 from arraycnn.data.label_kinds import LabelKind
 from arraycnn.errors import ArraycnnError
-from arraycnn.layers import (
-    CutMix,
-    Cutout,
-    ElasticDeformation,
-    HorizontalFlip,
-    Layer,
-    Mixup,
-    RandomAffine,
-    RandomBrightness,
-    RandomContrast,
-    RandomCrop,
-    RandomErasing,
-    RandomShift,
-)
+from arraycnn.layers import LAYERS, Layer
+from arraycnn.layers.augmentation import Augmentation
 from arraycnn.networks.arguments import nearest
 
-AUGMENTATIONS: dict[str, type[Any]] = {
-    "flip": HorizontalFlip,
-    "shift": RandomShift,
-    "crop": RandomCrop,
-    "affine": RandomAffine,
-    "elastic": ElasticDeformation,
-    "cutout": Cutout,
-    "erasing": RandomErasing,
-    "brightness": RandomBrightness,
-    "contrast": RandomContrast,
-    "mixup": Mixup,
-    "cutmix": CutMix,
-}
+AUGMENTATIONS: dict[str, type[Any]] = dict(
+    sorted(
+        (re.sub("^Random|^Horizontal|Deformation$", "", name).lower(), kind)
+        for name, kind in LAYERS.items()
+        if issubclass(kind, Augmentation)
+    )
+)
+"""By what is left of the name of the class: shift is RandomShift, elastic ElasticDeformation."""
 NONE = "none"
 USUAL = {("digits", "basic"): ("affine=10,shear=5,translate=0.05",)}
 """By data set and network, what images are augmented by where nothing is said: the first command's."""
