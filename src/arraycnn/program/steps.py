@@ -258,26 +258,9 @@ def in_parts(network: Layer, objective: Objective) -> Layer:
 
 
 @dataclass(frozen=True)
-class _InParts:
-    network: Layer
+class _Around:
+    """Another layer, as it is; what stands around it changes nothing of what it computes."""
 
-    def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
-        return self.network.init(rng, input_shape)
-
-    def forward(
-        self, params: Tree, state: Tree, x: Array, context: Context
-    ) -> tuple[Array, Tree, Any]:
-        recorder().micro_batch += 1
-        return self.network.forward(params, state, x, context)
-
-    def backward(
-        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
-    ) -> tuple[Array | None, Tree]:
-        return self.network.backward(params, residuals, dy, context, need_dx)
-
-
-@dataclass(frozen=True)
-class _Located:
     layer: Layer
 
     def init(self, rng: np.random.Generator, input_shape: Shape) -> tuple[Tree, Tree, Shape]:
@@ -286,14 +269,34 @@ class _Located:
     def forward(
         self, params: Tree, state: Tree, x: Array, context: Context
     ) -> tuple[Array, Tree, Any]:
+        return self.layer.forward(params, state, x, context)
+
+    def backward(
+        self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
+    ) -> tuple[Array | None, Tree]:
+        return self.layer.backward(params, residuals, dy, context, need_dx)
+
+
+class _InParts(_Around):
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
+        recorder().micro_batch += 1
+        return super().forward(params, state, x, context)
+
+
+class _Located(_Around):
+    def forward(
+        self, params: Tree, state: Tree, x: Array, context: Context
+    ) -> tuple[Array, Tree, Any]:
         with self._at(context, "forward"):
-            return self.layer.forward(params, state, x, context)
+            return super().forward(params, state, x, context)
 
     def backward(
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
     ) -> tuple[Array | None, Tree]:
         with self._at(context, "backward"):
-            return self.layer.backward(params, residuals, dy, context, need_dx)
+            return super().backward(params, residuals, dy, context, need_dx)
 
     @contextmanager
     def _at(self, context: Context, direction: str) -> Iterator[None]:
