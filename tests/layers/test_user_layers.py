@@ -23,7 +23,7 @@ from arraycnn.layers import Context
 from arraycnn.layers.layer import Layer
 from arraycnn.ops import GENERIC
 from arraycnn.ops.arrays import array_namespace
-from arraycnn.training.step import loss_and_gradients
+from arraycnn.training.step import Batch, loss_and_gradients
 
 
 @dataclass(frozen=True)
@@ -95,12 +95,12 @@ def test_its_gradients_are_the_differences_of_the_loss():
     rng = np.random.default_rng(3)
     params, state, _ = NETWORK.init(rng, (4, 4, 1))
     context = Context(GENERIC, "train", "float64")
-    labels = LABELS.astype(np.int32)
+    batch = Batch(IMAGES, LABELS.astype(np.int32))
 
     def loss():
-        return loss_and_gradients(NETWORK, params, state, IMAGES, labels, context)[0] / 12
+        return loss_and_gradients(NETWORK, params, state, batch, context)[0] / 12
 
-    gradients = loss_and_gradients(NETWORK, params, state, IMAGES, labels, context)[2]
+    gradients = loss_and_gradients(NETWORK, params, state, batch, context)[2]
     for name in ("1", "3"):
         at, scale = 1e-6, params[name]["scale"]
         losses = []

@@ -15,7 +15,7 @@ from arraycnn.program import memo
 from arraycnn.program.compose import image_dtype
 from arraycnn.program.passes import chains, recompute
 from arraycnn.program.steps import named
-from arraycnn.training.step import Carry, train_step
+from arraycnn.training.step import Batch, Carry, train_step
 from arraycnn.tree import map_leaves
 
 
@@ -251,7 +251,7 @@ class Trial:
         given = self.given
         random = Randomness(given["seed"], given["step"], given["indices"])
         carry, loss, correct = train_step(
-            *(self.network, self.optimizer, self.carry, given["images"], given["labels"]),
+            *(self.network, self.optimizer, self.carry, Batch(given["images"], given["labels"])),
             *(given["rate"], Context(ops, "train", self.dtype, random)),
             accumulate=accumulate,
         )

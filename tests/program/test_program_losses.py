@@ -10,7 +10,7 @@ from arraycnn.ops import GENERIC
 from arraycnn.program.interpret import interpret
 from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.steps import named, training_program
-from arraycnn.training.step import Objective, train_step
+from arraycnn.training.step import Batch, Objective, train_step
 from loss_rows import ROWS
 
 NETWORK = cnn.Sequential(cnn.Rescale(), cnn.Conv2d(2, 3), cnn.Flatten(), cnn.Dense(3))
@@ -26,9 +26,9 @@ def test_a_traced_step_is_the_eager_step_and_notes_its_measure(row, weighted):
     labels, weights = (array[rows] for array in whole.values())
     given, random = step.given, [step.given[name] for name in ("seed", "step", "indices")]
     after, loss, measured = train_step(
-        *(NETWORK, OPTIMIZER, step.carry, given["images"], labels, given["rate"]),
-        *(Context(GENERIC, "train", "float64", Randomness(*random)),),
-        *(weights if weighted else None, row.loss),
+        *(NETWORK, OPTIMIZER, step.carry),
+        Batch(given["images"], labels, weights if weighted else None),
+        *(given["rate"], Context(GENERIC, "train", "float64", Randomness(*random)), row.loss),
     )
     objective = Objective(row.loss, row.labels.shape[1:], row.labels.dtype.kind == "f", weighted)
     arguments = step.carry, given["images"], 3, "float64"

@@ -13,7 +13,7 @@ from arraycnn.layers.augmentation.mixing import beta_quantiles
 from arraycnn.layers.layer import Context, Randomness
 from arraycnn.ops import GENERIC
 from arraycnn.ops.random_bits import seed_words
-from arraycnn.training.step import loss_and_gradients
+from arraycnn.training.step import Batch, loss_and_gradients
 from optional import Late, needs
 from random_words import FIRST_INDEX, SEED, STEP
 
@@ -42,7 +42,8 @@ def step_of(layers, images, labels, weights=None, loss=None):
     network = cnn.Sequential(*layers, cnn.Flatten(), cnn.Dense(3))
     params, state, _ = network.init(np.random.default_rng(2), images.shape[1:])
     loss = cnn.SoftmaxCrossEntropy() if loss is None else loss
-    found = loss_and_gradients(network, params, state, images, labels, context(), weights, loss)
+    batch = Batch(images, labels, weights)
+    found = loss_and_gradients(network, params, state, batch, context(), loss)
     gradients = found[2][str(len(layers) + 1)]
     return float(found[0]), gradients["weight"], found[1]
 

@@ -10,7 +10,14 @@ from arraycnn.networks import basic, lenet5, scratch
 from arraycnn.ops import GENERIC
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.optimizers import SGD, Adam, AdamW, Optimizer
-from arraycnn.training.step import Carry, evaluate_batch, infer, loss_and_gradients, train_step
+from arraycnn.training.step import (
+    Batch,
+    Carry,
+    evaluate_batch,
+    infer,
+    loss_and_gradients,
+    train_step,
+)
 from arraycnn.tree import flatten, map_leaves
 from cases import network_with_everything
 
@@ -56,7 +63,7 @@ def step_of(training: Training, dtype: str):
 
     def run(network, optimizer, carry, images, labels, rate, seed, step, indices):
         context = Context(GENERIC, "train", dtype, Randomness(seed, step, indices))
-        return train_step(network, optimizer, carry, images, labels, rate, context)
+        return train_step(network, optimizer, carry, Batch(images, labels), rate, context)
 
     return run
 
@@ -198,10 +205,8 @@ def test_gradients_and_step_of_basic_equal_torch(torch):
     training = Training(network, SGD(0.1), (10, 9, 1), images=6)
     params, state, _ = training.carry()
     images, labels, _ = training.batch(0)
-    context = Context(GENERIC, "train", "float64")
-    loss_sum, correct, gradients, _ = loss_and_gradients(
-        network, params, state, images, labels, context
-    )
+    batch, context = Batch(images, labels), Context(GENERIC, "train", "float64")
+    loss_sum, correct, gradients, _ = loss_and_gradients(network, params, state, batch, context)
 
     module, order = torch_basic(torch, 10, 9, params)
     pixels = torch.tensor(images).permute(0, 3, 1, 2).double() / 255 - 0.5
@@ -217,9 +222,7 @@ def test_gradients_and_step_of_basic_equal_torch(torch):
 
     torch.optim.SGD(module.parameters(), lr=0.1).step()
     rate = np.array(0.1)
-    carry, mean_loss, hits = train_step(
-        network, SGD(), training.carry(), images, labels, rate, context
-    )
+    carry, mean_loss, hits = train_step(network, SGD(), training.carry(), batch, rate, context)
     np.testing.assert_allclose(mean_loss, loss.item(), rtol=1e-12)
     assert hits == correct
     moved = [parameter.detach().numpy() for parameter in module.parameters()]

@@ -13,7 +13,7 @@ from arraycnn.layers.layer import Context, Layer, Randomness, Tree
 from arraycnn.losses import Loss
 from arraycnn.ops import GENERIC, Array, array_namespace
 from arraycnn.ops.random_bits import seed_words
-from arraycnn.training.step import CROSS_ENTROPY, Carry, evaluate_batch, infer, train_step
+from arraycnn.training.step import CROSS_ENTROPY, Batch, Carry, evaluate_batch, infer, train_step
 
 # Losses that are not finite are looked for and reported by the caller: NumPy need not warn as well.
 QUIET = np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -67,14 +67,16 @@ class EagerTraining:
             task.network,
             task.optimizer,
             carry,
-            place.bring(task.images, batch, indices),
-            place.bring(task.labels, batch, indices),
+            Batch(
+                place.bring(task.images, batch, indices),
+                place.bring(task.labels, batch, indices),
+                None if task.weights is None else _take(task.weights, indices),
+            ),
             place.asarray(rate),
             Context(
                 *(place.kernels, "train", task.dtype, Randomness(self._seed, step, indices)),
                 whole=whole,
             ),
-            weights=None if task.weights is None else _take(task.weights, indices),
             loss=task.loss,
             accumulate=task.accumulate,
         )

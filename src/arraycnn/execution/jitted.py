@@ -34,7 +34,7 @@ from arraycnn.layers.layer import Context, Randomness
 from arraycnn.ops import Array
 from arraycnn.program.screening import screened_training
 from arraycnn.program.steps import Form, training_program
-from arraycnn.training.step import Carry, train_step
+from arraycnn.training.step import Batch, Carry, train_step
 
 
 def training_plan(placement: Any, task: Task, carry: Carry) -> TrainingPlan:
@@ -132,8 +132,8 @@ class JittedTraining(EagerTraining):
         ) -> tuple[Carry, Array, Array]:
             *random, weights = drawn
             context = Context(kernels, "train", dtype, Randomness(*random))
-            batched = images, labels, rate, context, weights, task.loss, task.accumulate
-            return train_step(network, optimizer, carry, *batched)
+            batched = Batch(images, labels, weights), rate, context
+            return train_step(network, optimizer, carry, *batched, task.loss, task.accumulate)
 
         return kept(step, program, "step", self._device, dtype)
 

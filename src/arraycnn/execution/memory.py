@@ -19,7 +19,7 @@ from arraycnn.layers.layer import Context, Randomness, Shape
 from arraycnn.ops import GENERIC, Array, Kernels, Window
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.optimizers import frozen_paths
-from arraycnn.training.step import Carry, loss_and_gradients, train_step
+from arraycnn.training.step import Batch, Carry, loss_and_gradients, train_step
 from arraycnn.tree import map_leaves
 
 _MEASURED, _MEASURED_BYTES = 32, 2**20
@@ -64,22 +64,20 @@ def whole_step_memory(task: Task, carry: Carry, *, columns: bool) -> StepMemory:
 
     objective, frozen = task.objective, frozen_paths(task.optimizer, host.params)
 
-    def batch(count: int) -> tuple[np.ndarray, np.ndarray, Context]:
+    def batch(count: int) -> tuple[Batch, Context]:
         indices = np.arange(count, dtype=np.int32)
         random = Randomness(seed_words(task.seed), np.zeros(1, np.int32), indices)
         images = np.zeros((count, *task.images.shape[1:]), dtype)
         context = Context(ops, "train", task.dtype, random, frozen=frozen)
-        return images, objective.labels(count, task.dtype), context
+        return Batch(images, objective.labels(count, task.dtype)), context
 
     def gradients(count: int) -> object:
-        images, labels, context = batch(count)
         trees = host.params, host.state
-        return loss_and_gradients(task.network, *trees, images, labels, context, loss=task.loss)
+        return loss_and_gradients(task.network, *trees, *batch(count), task.loss)
 
     def step(count: int) -> object:
-        images, labels, context = batch(count)
-        batched = images, labels, one, context
-        return train_step(task.network, task.optimizer, host, *batched, loss=task.loss)
+        trial, context = batch(count)
+        return train_step(task.network, task.optimizer, host, trial, one, context, task.loss)
 
     few = 4
     memory = step_memory(gradients, few, 2 * few)

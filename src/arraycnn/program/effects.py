@@ -28,7 +28,7 @@ from arraycnn.program.opaque import Opaque, Remembering
 from arraycnn.program.steps import inference_program, named, rebuilt, training_program
 from arraycnn.program.text import definition
 from arraycnn.program.trace import TracingError
-from arraycnn.training.step import CLASSIFICATION, Carry, Objective, infer, train_step
+from arraycnn.training.step import CLASSIFICATION, Batch, Carry, Objective, infer, train_step
 from arraycnn.tree import map_leaves
 
 _IMAGES = 2
@@ -62,9 +62,9 @@ def cause_against_training(
 
     def eager() -> dict[str, Any]:
         after, loss, correct = train_step(
-            *(network, optimizer, carry, given["images"], given["labels"], given["rate"]),
-            trial_context("train", dtype, given),
-            *(given.get("weights"), objective.loss),
+            *(network, optimizer, carry),
+            Batch(given["images"], given["labels"], given.get("weights")),
+            *(given["rate"], trial_context("train", dtype, given), objective.loss),
         )
         return {"loss": loss, "correct": correct, **named(after)}
 

@@ -33,7 +33,14 @@ from arraycnn.program.nodes import Program
 from arraycnn.program.opaque import Opaque, Output, form, in_order_of, name_of
 from arraycnn.program.steps import inputs_of, located, named, parts, rebuilt
 from arraycnn.program.trace import Recorder, TracingError, said_of, trace
-from arraycnn.training.step import CLASSIFICATION, Carry, Objective, infer, loss_and_gradients
+from arraycnn.training.step import (
+    CLASSIFICATION,
+    Batch,
+    Carry,
+    Objective,
+    infer,
+    loss_and_gradients,
+)
 from arraycnn.tree import flatten
 
 Path = tuple[str, ...]
@@ -209,8 +216,8 @@ def _seen(
             if mode == "infer":
                 infer(spied, params, state, given["images"], context)
             else:
-                arrays = given["images"], given["labels"]
-                loss_and_gradients(spied, params, state, *arrays, context, loss=loss)
+                batch = Batch(given["images"], given["labels"])
+                loss_and_gradients(spied, params, state, batch, context, loss)
     except Exception as error:  # the plan that runs it will raise it
         raise TracingError(one_line(error)) from error
     return seen

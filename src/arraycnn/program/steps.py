@@ -25,6 +25,7 @@ from arraycnn.program.trace import Recorder, Traced, recorder, refuse, trace
 from arraycnn.training.step import (
     CLASSIFICATION,
     CROSS_ENTROPY,
+    Batch,
     Carry,
     Objective,
     infer,
@@ -94,7 +95,7 @@ def training_program(
     """
 
     def step(note: Recorder) -> dict[str, Traced]:
-        batch = note.input("images", images.shape, images.dtype)
+        x = note.input("images", images.shape, images.dtype)
         cursor = note.input("cursor", (1,), np.int32) if tables or noted else None
 
         def of_step(name: str, shape: Shape, kind: Any) -> Traced:
@@ -105,7 +106,7 @@ def training_program(
             return array_namespace(row).reshape(row, shape)
 
         if gather:
-            batch = HEADS.gather(batch, of_step("rows", (batch_size,), np.int32))
+            x = HEADS.gather(x, of_step("rows", (batch_size,), np.int32))
         random = Randomness(
             note.input("seed", (2,), np.int32),
             of_step("step", (1,), np.int32),
@@ -126,13 +127,10 @@ def training_program(
         before = Carry(*(inputs_of(note, name, t) for name, t in zip(TREES, carry, strict=True)))
         with note.at("loss and update", f"the loss, or {type(optimizer).__name__}"):
             after, loss, correct = train_step(
-                *(in_parts(located(network), objective), optimizer, before, batch, labels, rate),
-                *(
-                    Context(HEADS, "train", dtype, random, whole=whole_batch),
-                    weights,
-                    objective.loss,
-                    objective.accumulate,
-                ),
+                *(in_parts(located(network), objective), optimizer, before),
+                *(Batch(x, labels, weights), rate),
+                Context(HEADS, "train", dtype, random, whole=whole_batch),
+                *(objective.loss, objective.accumulate),
             )
         _check_same_places(named(before), named(after))
         outputs = {"loss": loss, "correct": correct, **named(after)}

@@ -6,6 +6,7 @@ What one step is made of is exported; all else has a module of its own.
 from arraycnn.training.step import (
     CLASSIFICATION,
     CROSS_ENTROPY,
+    Batch,
     Carry,
     Objective,
     counts_correct,
@@ -21,6 +22,7 @@ from arraycnn.training.step import (
 __all__ = [
     "CLASSIFICATION",
     "CROSS_ENTROPY",
+    "Batch",
     "Carry",
     "Objective",
     "counts_correct",

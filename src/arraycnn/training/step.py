@@ -104,32 +104,47 @@ class Gradients(NamedTuple):
     state: Tree
 
 
-def loss_and_gradients(
-    network: Layer,
-    params: Tree,
-    state: Tree,
-    images: Array,
-    labels: Array,
-    context: Context,
-    weights: Array | None = None,
-    loss: Loss = CROSS_ENTROPY,
-    whole: int | None = None,
-) -> Gradients:
-    """Forward, loss and backward.
+@dataclass(frozen=True)
+class Batch:
+    """The images of one step, or a part of them, and what is known of each.
 
-    Parameters
+    Attributes
     ----------
     images : array, (N, H, W, C)
-    labels : array, (N,), int32, or what else ``loss`` takes
+    labels : array, (N,), int32, or what else the loss takes
     weights : array, (N,), floating, or None
         What the loss of each image is multiplied by.
     whole : int or None
         How many images the batch has of which these are a part; None is N, or as the context has it.
     """
-    outputs, state, residuals = network.forward(params, state, images, context)
+
+    images: Array
+    labels: Array
+    weights: Array | None = None
+    whole: int | None = None
+
+    def __len__(self) -> int:
+        return int(self.images.shape[0])
+
+    def part(self, where: slice, whole: int) -> "Batch":
+        """The images at ``where``, as a part of a batch of ``whole`` images."""
+        weights = None if self.weights is None else self.weights[where]
+        return Batch(self.images[where, ...], self.labels[where, ...], weights, whole)
+
+
+def loss_and_gradients(
+    network: Layer,
+    params: Tree,
+    state: Tree,
+    batch: Batch,
+    context: Context,
+    loss: Loss = CROSS_ENTROPY,
+) -> Gradients:
+    """Forward, loss and backward."""
+    outputs, state, residuals = network.forward(params, state, batch.images, context)
     mixtures = mixtures_of(residuals)
-    given = outputs, labels, context, weights, mixtures
-    loss_sum, dy, measured = loss_of_batch(loss, *given, whole)
+    given = outputs, batch.labels, context, batch.weights, mixtures
+    loss_sum, dy, measured = loss_of_batch(loss, *given, batch.whole)
     _, gradients = network.backward(params, residuals, dy, context, need_dx=False)
     return Gradients(loss_sum, measured, gradients, state)
 
@@ -139,10 +154,8 @@ def accumulated_gradients(
     network: Layer,
     params: Tree,
     state: Tree,
-    images: Array,
-    labels: Array,
+    batch: Batch,
     context: Context,
-    weights: Array | None = None,
     loss: Loss = CROSS_ENTROPY,
 ) -> Gradients:
     """`loss_and_gradients` of a batch in so many parts, one after the other: those of the whole.
@@ -151,17 +164,14 @@ def accumulated_gradients(
     part meets the layers' state as the one before it has left it. Where others have a part of the
     batch, too, ``context.whole`` says in which parts all of them compute it.
     """
-    of_batch = _micro_batches(images.shape[0], parts, context)
+    of_batch = _micro_batches(len(batch), parts, context)
     if len(of_batch) < 2:
-        return loss_and_gradients(network, params, state, images, labels, context, weights, loss)
-    whole = _images_of_batch(images, context)
+        return loss_and_gradients(network, params, state, batch, context, loss)
+    whole = _images_of_batch(batch.images, context)
     found: Gradients | None = None
     for one in of_batch:
-        where, part_of = one.rows, _context_of(one, context)
-        part = loss_and_gradients(
-            *(network, params, state, images[where, ...], labels[where, ...], part_of),
-            *(None if weights is None else weights[where], loss, whole),
-        )
+        given = batch.part(one.rows, whole), _context_of(one, context)
+        part = loss_and_gradients(network, params, state, *given, loss)
         state = part.state
         if one.present:
             found = part if found is None else _added(found, part, context.frozen)
@@ -265,24 +275,22 @@ def train_step(
     network: Layer,
     optimizer: Optimizer,
     carry: Carry,
-    images: Array,
-    labels: Array,
+    batch: Batch,
     learning_rate: Array,
     context: Context,
-    weights: Array | None = None,
     loss: Loss = CROSS_ENTROPY,
     accumulate: int = 1,
 ) -> tuple[Carry, Array, Array]:
     """One update: (new carry, mean loss (), number of correct images (), or what is measured)."""
     context = replace(context, frozen=frozen_paths(optimizer, carry.params))
-    batch = images, labels, context, weights, loss
-    found = accumulated_gradients(accumulate, network, carry.params, carry.state, *batch)
+    given = carry.params, carry.state, batch, context, loss
+    found = accumulated_gradients(accumulate, network, *given)
     if context.whole is not None:
         found = _totals(context, found)
     params, optimizer_state = optimizer.update(
         context.ops, carry.params, found.gradients, carry.optimizer_state, learning_rate
     )
-    mean = found.loss_sum / float(_images_of_batch(images, context))
+    mean = found.loss_sum / float(_images_of_batch(batch.images, context))
     return Carry(params, found.state, optimizer_state), mean, found.measured
 
 
