@@ -34,7 +34,7 @@ ORDER = [
     },
     {"ops", "data", "distributed"},
     {"layers", "losses", "optimizers"},
-    {"training.step"},
+    {"training.step", "training.batch_loss"},
     {"program"},
     {"execution"},
     {"backends"},

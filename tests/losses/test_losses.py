@@ -12,7 +12,7 @@ from arraycnn import softmax_cross_entropy
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import Context
 from arraycnn.ops import GENERIC
-from arraycnn.training.step import loss_of_batch, measures_of_batch
+from arraycnn.training.batch_loss import loss_of_batch, measures_of_batch
 from loss_rows import EACH_ONCE, NUMBERS, OUTPUTS, ROWS, SEVERAL, VALUES
 
 LOGITS = np.random.default_rng(0).normal(size=(5, 4))

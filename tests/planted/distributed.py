@@ -13,7 +13,7 @@ FAULTS = [
     ("ops/batch_norm.py", "(total,) = whole.totals([xp.sum(x, axis=(0, 1, 2))])", "total = xp.sum(x, axis=(0, 1, 2))", SAME),
     ("ops/batch_norm.py", "(dweight, dbias) if whole is None else whole.totals([dweight, dbias])", "(dweight, dbias)", SAME),
     ("layers/batch_norm.py", "return partial(batch_norm.shared_batch_norm_backward, whole=context.whole)", "return context.ops.batch_norm_backward", SAME),
-    ("training/step.py", "return x.shape[0] if context.whole is None else context.whole.images", "return x.shape[0]", SAME),
+    ("training/batch_loss.py", "return x.shape[0] if context.whole is None else context.whole.images", "return x.shape[0]", SAME),
     ("training/step.py", "lambda path, own: known.get(path, own)", "lambda path, own: own", SAME),
     ("layers/augmentation/mixing.py", "first = np.arange(images) // block * block", "first = 0 * np.arange(images)", PARTS),
     ("layers/augmentation/mixing.py", "ends = np.minimum(first + block, images)", "ends = first + block", PARTS),

@@ -16,7 +16,7 @@ FAULTS = [
     ("losses/mean_squared_error.py", "error * (2.0 / numbers_of_each(outputs))", "error * 2.0", LOSSES),
     ("losses/loss.py", "known = has + told > 0", "known = has > 0", LOSSES),
     ("losses/loss.py", "small = xp.exp(-xp.abs(x))", "small = xp.exp(-x)", LOSSES),
-    ("training/step.py", "part = share * part", "pass", LOSSES),
+    ("training/batch_loss.py", "part = share * part", "pass", LOSSES),
     ("program/screening.py", " and type(objective.loss) in LOSSES.values()", "", TRAINING + "counts"),
     ("program/steps.py", "HEADS.gather(given, random.indices) if whole else given", "given", TRAINING + "'program and not compiled'"),
     ("program/steps.py", "xp.arange(table.shape[0], dtype=np.int32) == cursor", "xp.arange(table.shape[0], dtype=np.int32) >= cursor", PROGRAM),

@@ -72,7 +72,7 @@ class _Whole(cnn.RegressionLoss):
 
 
 _refused_then(
-    *("training/step.py", "take the mean over each image's numbers alone"),
+    *("training/batch_loss.py", "take the mean over each image's numbers alone"),
     lambda: _fit(_Whole(), _VALUES),
     lambda: _fit(_Whole(each=True), _VALUES),
 )

@@ -25,7 +25,8 @@ from arraycnn.ops import GENERIC, Array
 from arraycnn.program.padding import takes_more_images
 from arraycnn.program.screening import screened_inference
 from arraycnn.program.steps import Form, inference_program
-from arraycnn.training.step import CROSS_ENTROPY, infer, measures_of_batch
+from arraycnn.training.batch_loss import measures_of_batch
+from arraycnn.training.step import CROSS_ENTROPY, infer
 
 
 class JittedInference(EagerInference):

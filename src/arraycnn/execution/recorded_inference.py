@@ -15,7 +15,8 @@ from arraycnn.ops import Array, Kernels
 from arraycnn.program.compose import inference_schedule
 from arraycnn.program.render.opaque_calls import rehearsing
 from arraycnn.program.steps import named
-from arraycnn.training.step import CROSS_ENTROPY, Carry, infer, measures_of_batch
+from arraycnn.training.batch_loss import measures_of_batch
+from arraycnn.training.step import CROSS_ENTROPY, Carry, infer
 
 _MOST_RECORDINGS = 4
 """Batch sizes for which the inference is kept recorded."""

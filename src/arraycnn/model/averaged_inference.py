@@ -17,7 +17,7 @@ from arraycnn.model.moving_pixels import check_nothing_moves
 from arraycnn.ops import GENERIC, Array
 from arraycnn.ops.random_bits import seed_words
 from arraycnn.setting_checks import check_count
-from arraycnn.training.step import measures_of_batch
+from arraycnn.training.batch_loss import measures_of_batch
 
 Path = tuple[str, ...]
 

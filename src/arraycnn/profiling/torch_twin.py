@@ -15,7 +15,7 @@ from arraycnn.export.tensors import tensors
 from arraycnn.export.torch import definition
 from arraycnn.model.model import Model
 from arraycnn.optimizers import SGD, Adam, AdamW, Optimizer
-from arraycnn.training.step import has_kernel
+from arraycnn.training.batch_loss import has_kernel
 
 
 class NoTwinError(Exception):
