@@ -70,11 +70,12 @@ def _executed(
     launch: Launch, code, cubin: bytes, warps: int, place: tuple[int, int, int]
 ) -> list[dict[str, int]]:
     """What the first thread of the block at ``place`` and one of a warp in the middle have executed."""
-    from host_cuda import machine_run, machine_values
+    from host_cuda import machine_run
     from host_cuda.build import cache_folder
     from host_cuda.device_code import keep
 
-    how = "".join(Path(of.__file__).read_text() for of in (machine_run, machine_values))
+    files = Path(machine_run.__file__).parent.glob("machine_*.py")
+    how = "".join(path.read_text() for path in sorted(files))
     given = (launch.grid, launch.block, launch.parameters, how)
     given += (place,) if launch.grids else ()
     key = hashlib.sha256(cubin + repr(given).encode()).hexdigest()[:32]

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from functools import cache
 
 from host_cuda.machine_code import Instruction, MachineCode
-from host_cuda.machine_values import State, decoded, registers
+from host_cuda.machine_operands import State
+from host_cuda.machine_values import decoded, registers
 
 PARAMETERS = 0x210
 """Where a kernel's parameters begin in constant memory on sm_90; before them, its grid and block."""
