@@ -23,8 +23,9 @@ from PIL import Image
 FUZZ = Path(__file__).parent / "fuzz"
 sys.path.insert(0, str(FUZZ))
 
+from promises import Violation  # noqa: E402
 from seeds import EVERY_LAYER, HEADER, NETWORK, SEEDS, WORDS  # noqa: E402
-from targets import TARGETS, Violation  # noqa: E402
+from targets import TARGETS  # noqa: E402
 
 FOUND = sorted((FUZZ / "found").glob("*/*"))
 
@@ -46,13 +47,13 @@ def test_something_was_found():
 
 def test_a_target_notices_what_is_wrong(monkeypatch):
     """A target that accepts everything would prove nothing."""
-    import targets
+    import data_targets
 
     seed = SEEDS["idx"]()[0]
-    monkeypatch.setattr(targets, "read_idx", lambda path: np.zeros((2, 3, 4), np.uint8))
+    monkeypatch.setattr(data_targets, "read_idx", lambda path: np.zeros((2, 3, 4), np.uint8))
     with pytest.raises(Violation, match="the values are the file's"):
         TARGETS["idx"](seed)
-    monkeypatch.setattr(targets, "read_idx", lambda path: [0] * 10_000_000)
+    monkeypatch.setattr(data_targets, "read_idx", lambda path: [0] * 10_000_000)
     with pytest.raises(Violation, match="memory is bounded"):
         TARGETS["idx"](seed)
 

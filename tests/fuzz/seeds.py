@@ -9,7 +9,7 @@ import struct
 import numpy as np
 from PIL import Image
 
-from targets import PARAMETERS, archive, npy, sealed
+from model_targets import PARAMETERS, archive, npy, sealed
 
 NETWORK = {
     "class": "Sequential",

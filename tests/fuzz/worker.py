@@ -24,7 +24,8 @@ def main() -> None:
         from PIL import Image, WebPImagePlugin  # noqa: F401
 
         import seeds  # noqa: F401
-        from targets import clean_up
+        import targets  # noqa: F401
+        from promises import clean_up
 
         Image.preinit()
     atexit.register(clean_up)
@@ -40,9 +41,10 @@ def main() -> None:
 
 def fuzz(name: str, corpus: str, found: str, seed: int) -> None:
     """Until a signal ends this process, or what is found does."""
+    from promises import require
     from run import INPUT_SECONDS, MEMORY_MB
     from seeds import SEEDS, WORDS
-    from targets import TARGETS, require
+    from targets import TARGETS
 
     print(f"fuzzing in process {os.getpid()}", flush=True)
     for number, content in enumerate(SEEDS[name]()):
