@@ -13,13 +13,15 @@ from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher
 from arraycnn.ops.conv2d import compiled_few_channels as few_channels
 from arraycnn.ops.conv2d import compiled_few_channels_pooled as few_pooled
 from arraycnn.ops.conv2d import compiled_kernels as convolution
+from arraycnn.ops.conv2d import compiled_over_images as over_images
 from arraycnn.ops.conv2d import compiled_phases as phases
 from arraycnn.ops.conv2d import compiled_winograd as winograd
 from arraycnn.ops.conv2d import compiled_winograd_gradients as winograd_gradients
 from arraycnn.ops.conv2d.compiled_shapes import Convolution, odd_lines, pixels_in_rows
 from arraycnn.ops.dense import compiled_kernels as dense
+from arraycnn.ops.dense.compiled import let_through
 from arraycnn.ops.kernels import Kernels
-from arraycnn.ops.max_pool2d.compiled import has_kernel
+from arraycnn.ops.max_pool2d.compiled import has_kernel, max_pool2d, max_pool2d_backward
 from arraycnn.ops.window import Window
 
 
@@ -46,6 +48,9 @@ def _forward(
         return y, winners
     _, height, width, channels = x.shape
     filters = shape.filters
+    if shape.has_rows_of_images("forward"):
+        over_images.forward(launcher, shape, bias, y, relu)
+        return (y if x.shape == images else y.reshape(*images[:3], filters)), None
     if not shape.suits_winograd:
         rows, columns = shape.outputs
         padded_height, padded_width = window.padded_shape(height, width)
@@ -93,6 +98,9 @@ def _backward(
     shape = Convolution(pixels_in_rows(x, window, pool), weight, window, pool)
     images, channels, filters, groups = shape.images, shape.channels, shape.filters, shape.groups
     dx = launcher.empty(x.shape, x.dtype) if need_dx else None
+    if shape.has_rows_of_images("backward"):
+        dweight, dbias = over_images.backward(launcher, shape, y if relu else None, dy, dx)
+        return dx, dweight, dbias
     parts = shape.parts if shape.suits_winograd else 1
     dbiases = launcher.empty((groups * parts, filters), x.dtype)
     if winners is not None and shape.sums_over_winners:
@@ -256,10 +264,18 @@ def conv2d_max_pool2d(
     launcher: Launcher, ops: Kernels, x: np.ndarray, weight: np.ndarray,
     bias: np.ndarray | None, window: Window, relu: bool, pool: Window,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    owner = "conv2d_max_pool2d"
     if not has_kernel(pool):
-        y = _forward(launcher, "conv2d_max_pool2d", x, weight, bias, window, relu, None)[0]
+        y = _forward(launcher, owner, x, weight, bias, window, relu, None)[0]
         return generic.max_pool2d(y, pool, "first")
-    return _forward(launcher, "conv2d_max_pool2d", x, weight, bias, window, relu, pool)  # type: ignore[return-value]
+    if Convolution(x, weight, window, None).has_rows_of_images("forward"):
+        # Winners are those of the convolution: a ReLU before the pool would make others.
+        y = _forward(launcher, owner, x, weight, bias, window, False, None)[0]
+        y, winners = max_pool2d(launcher, y, pool, "first", by="")
+        if relu:
+            over_images.rectify(launcher, y)
+        return y, winners
+    return _forward(launcher, owner, x, weight, bias, window, relu, pool)  # type: ignore[return-value]
 
 
 def conv2d_max_pool2d_backward(
@@ -267,10 +283,11 @@ def conv2d_max_pool2d_backward(
     winners: np.ndarray, dy: np.ndarray, window: Window, relu: bool, pool: Window, need_dx: bool,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
     owner = "conv2d_max_pool2d_backward"
-    if not has_kernel(pool):
-        gradient = np.where(y > 0.0, dy, 0.0) if relu else dy
-        shape = (*window.output_shape(*x.shape[1:3]), weight.shape[3])
-        dconv = generic.max_pool2d_backward(gradient, winners, (x.shape[0], *shape), pool, "first")
+    if not has_kernel(pool) or Convolution(x, weight, window, None).has_rows_of_images("backward"):
+        dy, y = launcher.floating(owner, dy, y)
+        dy = let_through(launcher, dy, y)[0] if relu and dy.size else dy
+        shape = (x.shape[0], *window.output_shape(*x.shape[1:3]), weight.shape[3])
+        dconv = max_pool2d_backward(launcher, dy, winners, shape, pool, "first", by="")
         return _backward(
             launcher, owner, x, weight, None, None, dconv, window, False, None, need_dx
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,9 @@ ONE_PIXEL = Window((1, 1))
 
 _ROW = 128
 """Pixels, at the most, of a row in which pixels of several rows lie: they stay in the nearest cache."""
+
+_CACHED_FILTERS = 2**21
+"""So many numbers of transformed filters stay in a cache that is read for each image."""
 
 _NEAR_BYTES = 2**15
 """Of the nearest cache, for what is read again for each filter."""
@@ -79,6 +83,20 @@ class Convolution:
             and min(self.channels, self.filters) >= 16
             and pools_tiles
         )
+
+    def has_rows_of_images(self, way: Literal["forward", "backward"]) -> bool:
+        """Whether products have the images as rows: an image has few outputs for its filters.
+
+        The larger the filters, the more it matters that they are read once for all images; of
+        Winograd's forward pass, which multiplies less, this is so from fewer outputs on.
+        """
+        wasted = 2 * self.channels <= self.lanes
+        if self.pool is not None or wasted or not self.images:
+            return False
+        few = 9 if way == "forward" and self.suits_winograd else 16
+        if self.suits_winograd and 16 * self.channels * self.filters > _CACHED_FILTERS:
+            few *= 4
+        return math.prod(self.outputs) <= few
 
     @property
     def has_few_channels(self) -> bool:

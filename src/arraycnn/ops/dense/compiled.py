@@ -74,19 +74,12 @@ def _dense_backward(
     dy: np.ndarray, need_dx: bool,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
     x, weight, dy, y_given = launcher.floating(owner, x, weight, dy, dy if y is None else y)
-    passed = None if y is None else launcher.empty(dy.shape, dy.dtype)
     (images, inputs), outputs = x.shape, weight.shape[1]
     if 0 in (images, inputs, outputs):
         gradient = dy if y is None else np.where(y_given > 0, dy, 0)
         dx = np.zeros(x.shape, x.dtype) if need_dx else None
         return dx, np.zeros(weight.shape, x.dtype), gradient.sum(axis=0)
-    dbias = launcher.empty((outputs,), x.dtype)
-    passing = kernels.LetThrough(
-        dy=dy, y=None if y is None else y_given, passed=passed, dbias=dbias,
-        images=images, outputs=outputs,
-    )  # fmt: skip
-    launcher.launch(kernels.let_through, 1, passing, like=x)
-    dy = dy if passed is None else passed
+    dy, dbias = let_through(launcher, dy, None if y is None else y_given)
     dx = launcher.empty(x.shape, x.dtype) if need_dx else None
     dweight = launcher.empty(weight.shape, x.dtype)
     block_inputs = 8 * ROWS * -(-WORTH // max(1, images * outputs * 8 * ROWS))
@@ -98,3 +91,17 @@ def _dense_backward(
     room = block_inputs * (images + outputs) + BYTES
     launcher.launch(kernels.backward, -(-inputs // block_inputs), launch, like=x, room=room)
     return dx, dweight, dbias
+
+
+def let_through(
+    launcher: Launcher, dy: np.ndarray, y: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(``dy``, zero where ``y``, a ReLU's output, is zero; its sum over all but the last axis)."""
+    outputs = dy.shape[-1]
+    passed = None if y is None else launcher.empty(dy.shape, dy.dtype)
+    dbias = launcher.empty((outputs,), dy.dtype)
+    launch = kernels.LetThrough(
+        dy=dy, y=y, passed=passed, dbias=dbias, images=dy.size // outputs, outputs=outputs
+    )
+    launcher.launch(kernels.let_through, 1, launch, like=dy)
+    return dy if passed is None else passed, dbias

@@ -14,8 +14,9 @@ from arraycnn.ops.window import Window, pair
 
 
 def max_pool2d(
-    launcher: Launcher, x: np.ndarray, window: Window, ties: str
+    launcher: Launcher, x: np.ndarray, window: Window, ties: str, by: str = "block"
 ) -> tuple[np.ndarray, np.ndarray]:
+    """(y, winners); ``by`` as in `Launcher.launch`: "" where another launch of its step is so."""
     (x,) = launcher.floating("max_pool2d", x)
     if ties != "first" or not has_kernel(window):
         return generic.max_pool2d(x, window, ties)
@@ -26,14 +27,15 @@ def max_pool2d(
         x=x, y=y, winners=winners, height=height, width=width, channels=channels,
         window=pool_window(window, height, width),
     )  # fmt: skip
-    launcher.launch(kernels.pool, images, launch, like=x, by="block")
+    launcher.launch(kernels.pool, images, launch, like=x, by=by)
     return y, winners
 
 
 def max_pool2d_backward(
     launcher: Launcher, dy: np.ndarray, winners: np.ndarray, input_shape: tuple[int, ...],
-    window: Window, ties: str,
+    window: Window, ties: str, by: str = "block",
 ) -> np.ndarray:  # fmt: skip
+    """dx; ``by`` as above."""
     owner = "max_pool2d_backward"
     (dy,) = launcher.floating(owner, dy)
     check_arrays(owner, winners)
@@ -46,7 +48,7 @@ def max_pool2d_backward(
         dy=dy, winners=winners, dx=dx, height=height, width=width, channels=channels,
         window=pool_window(window, height, width),
     )  # fmt: skip
-    launcher.launch(kernels.pool_backward, images, launch, like=dy, by="block")
+    launcher.launch(kernels.pool_backward, images, launch, like=dy, by=by)
     return dx
 
 
