@@ -20,7 +20,7 @@ NODES = (
     "-k 'kernels_of or parts_of'"
 )
 STORAGE = "program/test_program_storage.py -k 'leaves or read_and or others_read or half or only_a or dtype'"
-STORED_STEP = "program/test_program_storage.py -k 'rounding or nan'"
+STORED_STEP = "program/test_program_storage.py -k 'epilogue or rounding or nan'"
 
 _CUDA = "program/render/cuda"
 _STORAGE = "program/passes/storage.py"

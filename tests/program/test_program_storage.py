@@ -165,6 +165,23 @@ def test_what_leaves_a_product_for_others_is_not_rounded_for_the_next_one(reader
     assert with_bfloat16(program).nodes == program.nodes
 
 
+def test_an_epilogue_reads_the_rounded_number_as_all_others_do():
+    """257 takes nine bits, of which bfloat16 keeps eight: 256 to even."""
+
+    def function(x, first, second):
+        y = HEADS.dense(HEADS, x, first, None)
+        return y - 256.0, HEADS.dense(HEADS, y, second, None)
+
+    x, ones, launcher = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32), HostLauncher()
+    x[:, :2] = 256.0, 1.0
+    program, values = traced(function, x, ones, ones)
+    launches = with_bfloat16_in_memory(scheduled(simplified(program)))
+    assert sum(group.epilogue is not None for group in launches._groups) == 1
+    outputs, _ = launches(launcher, cuda_kernels(launcher, "bf16"), values)
+    for array, number in zip(outputs.values(), (0.0, 8 * 256.0), strict=True):
+        np.testing.assert_array_equal(array, number)
+
+
 def test_only_a_plan_that_multiplies_in_bfloat16_stores_it():
     plans = [DevicePlans(HostLauncher(), precision, "cupy") for precision in ("tf32", "bf16")]
     assert [plan._render for plan in plans] == [CudaLaunches, with_bfloat16_in_memory]
