@@ -4,6 +4,8 @@ TESTS = ("ops/test_cuda_direct_convolution.py",)
 
 BACKWARD = "ops/test_cuda_direct_convolution.py -k 'not forward'"
 HUGE = "ops/test_cuda_direct_convolution.py -k huge"
+NAN, TIE = (f"ops/test_cuda_direct_convolution.py -k {one}" for one in ("nan", "equals"))
+AT_ZERO = "ops/test_cuda_direct_convolution.py -k at_zero"
 CU, PY = "conv2d/direct_convolution.cu", "conv2d/cuda_direct.py"
 
 FAULTS = [
@@ -18,14 +20,14 @@ FAULTS = [
     (CU, "load_row(lower, image, s, h0 + kh + 1, w0, c)", "load_row(lower, image, s, h0 + kh, w0, c)", "index"),
     (CU, "upper[b] = lower[b];", "if (b > 0) upper[b] = lower[b];", "unwritten row"),
     (CU, "(kh * EDGE + kw) * s.channels + c;", "(kh * EDGE + kw) + c * EDGE * EDGE;", "stride"),
-    (CU, "if (output > best) winner", "if (output >= best) winner", "tie"),
-    (CU, "output > best || output != output", "output > best", "NaN"),
+    (CU, "if (output > best) winner", "if (output >= best) winner", "tie", TIE),
+    (CU, "output > best || output != output", "output > best", "NaN", NAN),
     (CU, "winner.at[g] = 0;", "", "unwritten output"),
     (CU, "const long long target = n * s.output() +", "const long long target = (int)n * (int)s.output() +", "int overflow", HUGE),
     (CU, "if (first_filter + g < s.filters) {", "if (first_filter + g <= s.filters) {", "bound"),
     (CU, "winners[target + g] = winner.at[g];", "", "unwritten output"),
-    (CU, "relu && best < T(0) ? T(0) : best", "relu && !(best > T(0)) ? T(0) : best", "NaN"),
-    (CU, "y[place] > T(0)", "y[place] >= T(0)", "tie", BACKWARD),
+    (CU, "relu && best < T(0) ? T(0) : best", "relu && !(best > T(0)) ? T(0) : best", "NaN", NAN),
+    (CU, "y[place] > T(0)", "y[place] >= T(0)", "tie", AT_ZERO),
     (CU, "lane = threadIdx.x / pairs, pair", "lane = threadIdx.x / pairs + 1, pair", "lost lane", BACKWARD),
     (CU, "f = pair % s.filters, c = pair / s.filters;\n    const unsigned pixels", "f = pair / s.channels, c = pair % s.channels;\n    const unsigned pixels", "index", BACKWARD),
     (CU, "pixel += gridDim.x * lanes", "pixel += lanes", "stride", BACKWARD),
