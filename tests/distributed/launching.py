@@ -27,7 +27,7 @@ def command_of(ranks, *command):
     return ["mpiexec", "-n", str(ranks), sys.executable, *map(str, command)]
 
 
-def mpiexec(ranks, *command, limit=100, **more):
+def mpiexec(ranks, *command, limit=300, **more):
     """The result of Python's ``command`` on so many ranks."""
     found = command_of(ranks, *command)
     return subprocess.run(

@@ -14,7 +14,9 @@ from arraycnn.data.image_source import MappedImages
 from arraycnn.data.picture_folder import PictureSource
 from arraycnn.distributed.parts import Cut
 from arraycnn.distributed.threads import OnThreads, on_threads
+from arraycnn.distributed.turns import Turn
 from arraycnn.errors import InvalidValueError
+from arraycnn.training.batches import of_turn
 from optional import needs
 from ranks import IMAGES, LABELS, numbers, on_ranks, trained
 
@@ -128,7 +130,21 @@ def test_it_is_said_where_every_rank_iterates_all(caplog):
         caplog.clear()
         listed = on_ranks(2, images=whole_batches(), labels=None, epochs=1)
         assert line not in caplog.messages
-    assert np.array_equal(numbers(two[1][0]), numbers(listed[1][0]))
+    one = trained(None, images=whole_batches(), labels=None, epochs=1)[0]
+    for of_rank in (two[1][0], listed[1][0]):
+        np.testing.assert_allclose(numbers(of_rank), numbers(one), rtol=0, atol=1e-10)
+
+
+def test_a_batch_is_checked_by_the_rank_that_measures_it():
+    def work(rank):
+        checked = []
+        own = of_turn(range(5), lambda batch: checked.append(batch) or (batch, -batch), Turn(rank))
+        return list(own), checked
+
+    assert on_threads(2, work) == [
+        ([(0, 0, 0), (2, 2, -2), (4, 4, -4)], [0, 2, 4]),
+        ([(1, 1, -1), (3, 3, -3)], [0, 1, 3]),  # the first shows the scale of all
+    ]
 
 
 def test_a_rank_reads_its_part_where_batches_are_measured():
@@ -153,10 +169,10 @@ def test_a_rank_reads_its_part_where_batches_are_measured():
     assert seen == [[15, 8, 8, 8], [15, 7, 7, 2]]
 
 
-@pytest.mark.parametrize("stop", [14, 16])
-def test_batches_of_another_size_than_was_said_are_refused(stop):
-    batches = cnn.Batches(lambda rows: [(IMAGES[:stop], LABELS[:stop])], 3, 15)
-    with pytest.raises(InvalidValueError, match=rf"15 were asked for as rows, got {stop}; take"):
+@pytest.mark.parametrize("sizes", [(14, 15), (16, 15), (15, 14), (15, 16)])
+def test_batches_of_another_size_than_was_said_are_refused(sizes):
+    batches = cnn.Batches(lambda rows: [(IMAGES[:n], LABELS[:n]) for n in sizes], 3, 15)
+    with pytest.raises(InvalidValueError, match=r"15 were asked for as rows, got 1[46]; take"):
         trained(None, images=batches, labels=None)
 
 

@@ -1,9 +1,14 @@
 """What ranks do together beside steps: callbacks, resuming, measuring, and what is refused."""
 
+import socket
+import sys
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import arraycnn as cnn
+from arraycnn.distributed import failures
 from arraycnn.distributed.launchers import check_launch, launched
 from arraycnn.distributed.threads import OnThreads, on_threads
 from arraycnn.errors import InvalidTypeError, InvalidValueError, NonFiniteError
@@ -29,17 +34,20 @@ class Noted(cnn.Callback):
 
 def test_callbacks_are_called_on_rank_0_and_end_all_ranks():
     noted = [Noted(ends_after=2), Noted(ends_after=1), Noted()]
-    found = on_threads(3, lambda rank: trained(rank, epochs=5, callbacks=[noted[rank.rank]]))
+    more = {"images": IMAGES[:40], "labels": LABELS[:40], "epochs": 5}
+    found = on_threads(3, lambda rank: trained(rank, callbacks=[noted[rank.rank]], **more))
     assert [one.epochs for one in noted] == [2, 0, 0]
-    assert [one.steps for one in noted] == [6, 0, 0]
+    assert [one.steps for one in noted] == [4, 0, 0]
     assert {model.epochs_done for model, _ in found} == {2}
     assert all(model.unfinished is not None for model, _ in found)
 
 
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_a_training_of_two_ranks_goes_on_with_three(deterministic):
-    kept = Noted(ends_after=2)
-    more = {"deterministic": deterministic, "block": 7}
+    kept, count = Noted(ends_after=2), 40 if deterministic else 45
+    kept.save_every = 3 if deterministic else 2  # of 2 or 3 steps an epoch
+    more = {"images": IMAGES[:count], "labels": LABELS[:count]}
+    more |= {"deterministic": deterministic, "block": 7}
     on_threads(2, lambda rank: trained(rank, epochs=3, callbacks=[kept] * (not rank.rank), **more))
     within = next(s for s in kept.saved if s.step == 1)  # within the second epoch
     states = [within, None, None]  # rank 0 alone has the file
@@ -190,6 +198,26 @@ def test_fit_takes_a_value_of_settings():
         cnn.Model(cnn.Sequential(cnn.Flatten(), cnn.Dense(3)), (8, 8)).fit(
             IMAGES / 255, LABELS, distributed="mpi"
         )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("lost"), "KeyError: 'lost'"),
+        (MemoryError(), "MemoryError"),
+        (ValueError("two\nlines"), "ValueError: two lines"),
+    ],
+)
+def test_an_error_is_told_and_ends_all(error, said, monkeypatch, caplog):
+    ended = []
+    rank = SimpleNamespace(rank=2, size=4, abort=lambda: ended.append(caplog.messages[:]))
+    monkeypatch.setattr(failures, "_joined", [])
+    monkeypatch.setattr(failures.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(sys, "excepthook", lambda *known: ended.append(known[1]))
+    failures.end_all_on_failure(rank)
+    sys.excepthook(type(error), error, None)
+    line = f"rank 2 of 4, on {socket.gethostname()}: {said}: this ends all ranks"
+    assert ended == [error, [line]]  # as ever, and told before it ends
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,8 @@ def end_all_on_failure(communicator: Communicator) -> None:
 
     def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         before(kind, error, trace)
-        end_all(f"{kind.__name__}: {one_line(error)}")
+        name, said = kind.__name__, one_line(error)
+        end_all(name if said == name else f"{name}: {said}")
 
     sys.excepthook = hook
 

@@ -94,7 +94,7 @@ def of_turn(
     rows = np.array_split(known.every_row(), size)[rank]
     for number, batch in enumerate(known.part(rows)):
         if len(batch[1]):  # of a last, short one there may be nothing
-            yield number * size + rank, *check(batch)
+            yield number, *check(batch)
 
 
 def check_iterable(batches: Any) -> None:
