@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from arraycnn.ops.compiled.kernels.vectors import BYTES
 from arraycnn.ops.compiled.launcher import Launcher
 from arraycnn.ops.conv2d import compiled_over_images_kernels as kernels
 from arraycnn.ops.conv2d.compiled_shapes import Convolution, odd_lines
-from arraycnn.ops.dense.compiled_products import VECTORS
+from arraycnn.ops.dense.compiled_products import ROWS, VECTORS
+
+_BLOCKS = 8
+"""Of a launch, where there are images for so many: more threads are rare."""
 
 
 def forward(
@@ -16,11 +21,12 @@ def forward(
 ) -> None:
     """``y`` of a convolution without a pool."""
     step = _columns(y)
+    images, blocks = _groups(shape.images, -(-shape.filters // step))
     launch = kernels.Forward(
         x=shape.x, weight=shape.weight, bias=bias, y=y, sizes=shape.sizes, relu=relu,
-        images=shape.images, block_filters=step,
+        images=shape.images, block_filters=step, block_images=images,
     )  # fmt: skip
-    blocks, room = -(-shape.filters // step), shape.channels * step
+    room = shape.channels * step
     launcher.launch(kernels.forward, blocks, launch, like=y, room=room)
 
 
@@ -48,13 +54,29 @@ def backward(
     )  # fmt: skip
     launcher.launch(kernels.let_through, -(-filters // step), passing, like=dy)
     dweight = launcher.empty(shape.weight.shape, dy.dtype)
-    launch = kernels.Backward(
-        x=shape.x, weight=shape.weight, passed=passed, dx=dx, dweight=dweight, sizes=shape.sizes,
-        images=shape.images, line=line, block_channels=step,
+    summing = kernels.FilterGradient(
+        x=shape.x, passed=passed, dweight=dweight, sizes=shape.sizes, images=shape.images,
+        line=line, block_channels=step,
     )  # fmt: skip
-    blocks, room = -(-shape.channels // step), (filters + shape.images) * step
-    launcher.launch(kernels.backward, blocks, launch, like=dy, room=room)
+    panels, taps = -(-shape.channels // step), math.prod(shape.window.kernel_size)
+    launcher.launch(
+        kernels.filter_gradient, taps * panels, summing, like=dy, room=shape.images * step
+    )
+    if dx is not None:
+        images, blocks = _groups(shape.images, panels)
+        passing = kernels.ImageGradient(
+            weight=shape.weight, passed=passed, dx=dx, sizes=shape.sizes, images=shape.images,
+            line=line, block_channels=step, block_images=images,
+        )  # fmt: skip
+        launcher.launch(kernels.image_gradient, blocks, passing, like=dy, room=filters * step)
     return dweight, dbias
+
+
+def _groups(images: int, panels: int) -> tuple[int, int]:
+    """(images of a block, blocks): threads share the images where there are few panels for them."""
+    groups = max(1, min(-(-_BLOCKS // panels), images // (2 * ROWS)))
+    of_one = -(-images // (groups * ROWS)) * ROWS
+    return of_one, -(-images // of_one) * panels
 
 
 def _columns(like: np.ndarray) -> int:

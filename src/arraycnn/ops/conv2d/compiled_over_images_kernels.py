@@ -27,7 +27,7 @@ def reached_end(tap, stride, padding, size, outputs):  # type: ignore[no-untyped
 
 
 class Forward(LaunchStruct):
-    """A block computes ``block_filters`` of the filters, of all images."""
+    """A block computes ``block_filters`` of the filters of ``block_images`` images."""
 
     x: Reals
     weight: Reals
@@ -37,21 +37,24 @@ class Forward(LaunchStruct):
     relu: bool
     images: int
     block_filters: int
+    block_images: int
 
 
 @compiled
 def forward(block, launch: Forward, scratch):  # type: ignore[no-untyped-def]
     """y of some filters, tap after tap."""
-    sizes, images, step = launch.sizes, launch.images, launch.block_filters
+    sizes, step = launch.sizes, launch.block_filters
     channels, filters = sizes.channels, sizes.filters
     height, width = sizes.height, sizes.width
     output_height, output_width = sizes.output_height, sizes.output_width
     top, left = sizes.padding_top, sizes.padding_left
     down, right = sizes.stride_height, sizes.stride_width
     outputs = output_height * output_width
-    first = block * step
-    count = min(step, filters - first)
-    x, y, room = launch.x, after(launch.y, first), at(scratch, 0)
+    panels = -(-filters // step)
+    first, before = block % panels * step, block // panels * launch.block_images
+    count, images = min(step, filters - first), min(launch.block_images, launch.images - before)
+    x = after(launch.x, before * height * width * channels)
+    y, room = after(launch.y, before * outputs * filters + first), at(scratch, 0)
     bias = carray(after(launch.bias, first), count)
     for n in range(images * outputs):
         numbers = carray(after(y, n * filters), count)
@@ -143,13 +146,11 @@ def let_through(block, launch: LetThrough, scratch):  # type: ignore[no-untyped-
                 dbias[f] += passed[f]
 
 
-class Backward(LaunchStruct):
-    """A block computes the gradients for ``block_channels`` of the channels; ``passed`` as above."""
+class FilterGradient(LaunchStruct):
+    """A block computes the gradient for a tap and ``block_channels``; ``passed`` is as above."""
 
     x: Reals
-    weight: Reals
     passed: Reals
-    dx: Reals | None
     dweight: Reals
     sizes: Sizes
     images: int
@@ -157,62 +158,96 @@ class Backward(LaunchStruct):
     block_channels: int
 
 
-_FEW = 16
-"""Rows that are turned at a time: a cache has room for their lines, however far they are apart."""
-
-
 @compiled
-def backward(block, launch: Backward, scratch):  # type: ignore[no-untyped-def]
-    """dweight and, where wanted, dx of some channels, tap after tap."""
+def filter_gradient(block, launch: FilterGradient, scratch):  # type: ignore[no-untyped-def]
+    """dweight of a tap and some channels, output after output."""
     sizes, images, line, step = launch.sizes, launch.images, launch.line, launch.block_channels
     channels, filters = sizes.channels, sizes.filters
     height, width = sizes.height, sizes.width
     output_height, output_width = sizes.output_height, sizes.output_width
     top, left = sizes.padding_top, sizes.padding_left
     down, right = sizes.stride_height, sizes.stride_width
+    panels = -(-channels // step)
+    tap, first = block // panels, block % panels * step
+    count, i, j = min(step, channels - first), tap // sizes.kernel_width, tap % sizes.kernel_width
+    dweight = after(launch.dweight, (tap * channels + first) * filters)
+    row, rows_end = first_reached(i, down, top), reached_end(i, down, top, height, output_height)
+    column = first_reached(j, right, left)
+    columns_end = reached_end(j, right, left, width, output_width)
+    if row >= rows_end or column >= columns_end:
+        carray(dweight, count * filters)[:] = 0.0
+    adding, pixels = 0, at(scratch, 0)
+    for a in range(row, rows_end):
+        for b in range(column, columns_end):
+            pixel = (a * down + i - top) * width + b * right + j - left
+            near = carray(pixels, (images, count))
+            for n in range(images):
+                place = (n * height * width + pixel) * channels + first
+                theirs = carray(after(launch.x, place), count)
+                for c in range(count):
+                    near[n, c] = theirs[c]
+            multiply(
+                dweight, filters, pixels, 1, 0, count,
+                after(launch.passed, (a * output_width + b) * images * line), 0, line,
+                count, filters, 1, images, adding,
+            )  # fmt: skip
+            adding = 1
+
+
+class ImageGradient(LaunchStruct):
+    """A block computes ``block_channels`` of the channels of dx of ``block_images`` images."""
+
+    weight: Reals
+    passed: Reals
+    dx: Reals
+    sizes: Sizes
+    images: int
+    line: int
+    block_channels: int
+    block_images: int
+
+
+_FEW = 16
+"""Rows that are turned at a time: a cache has room for their lines, however far they are apart."""
+
+
+@compiled
+def image_gradient(block, launch: ImageGradient, scratch):  # type: ignore[no-untyped-def]
+    """dx of some channels, tap after tap."""
+    sizes, line, step = launch.sizes, launch.line, launch.block_channels
+    channels, filters = sizes.channels, sizes.filters
+    height, width = sizes.height, sizes.width
+    output_height, output_width = sizes.output_height, sizes.output_width
+    top, left = sizes.padding_top, sizes.padding_left
+    down, right = sizes.stride_height, sizes.stride_width
     size = height * width * channels
-    first = block * step
-    count = min(step, channels - first)
-    need_dx = launch.dx is not None
-    x, dx, passed = after(launch.x, first), after(launch.dx, first), launch.passed
-    turned, pixels = at(scratch, 0), at(scratch, filters * step)
-    if need_dx:
-        for n in range(images * height * width):
-            carray(after(dx, n * channels), count)[:] = 0.0
+    panels = -(-channels // step)
+    first, before = block % panels * step, block // panels * launch.block_images
+    count, images = min(step, channels - first), min(launch.block_images, launch.images - before)
+    dx, turned = after(launch.dx, before * size + first), at(scratch, 0)
+    for n in range(images * height * width):
+        carray(after(dx, n * channels), count)[:] = 0.0
     for i in range(sizes.kernel_height):
         row, rows_end = (
             first_reached(i, down, top),
             reached_end(i, down, top, height, output_height),
         )
         for j in range(sizes.kernel_width):
-            place = ((i * sizes.kernel_width + j) * channels + first) * filters
             column = first_reached(j, right, left)
             columns_end = reached_end(j, right, left, width, output_width)
             if row >= rows_end or column >= columns_end:
-                carray(after(launch.dweight, place), count * filters)[:] = 0.0
                 continue
-            if need_dx:
-                _turn(turned, after(launch.weight, place), count, filters)
-            adding = 0
+            tap = (i * sizes.kernel_width + j) * channels + first
+            _turn(turned, after(launch.weight, tap * filters), count, filters)
             for a in range(row, rows_end):
                 for b in range(column, columns_end):
                     pixel = (a * down + i - top) * width + b * right + j - left
-                    dy = after(passed, (a * output_width + b) * images * line)
-                    near = carray(pixels, (images, count))
-                    for n in range(images):
-                        theirs = carray(after(x, n * size + pixel * channels), count)
-                        for c in range(count):
-                            near[n, c] = theirs[c]
+                    output = (a * output_width + b) * launch.images + before
                     multiply(
-                        after(launch.dweight, place), filters, pixels, 1, 0, count,
-                        dy, 0, line, count, filters, 1, images, adding,
+                        after(dx, pixel * channels), size,
+                        after(launch.passed, output * line), line, 0, 1,
+                        turned, 0, count, images, count, 1, filters, 1,
                     )  # fmt: skip
-                    adding = 1
-                    if need_dx:
-                        multiply(
-                            after(dx, pixel * channels), size, dy, line, 0, 1,
-                            turned, 0, count, images, count, 1, filters, 1,
-                        )  # fmt: skip
 
 
 @compiled
