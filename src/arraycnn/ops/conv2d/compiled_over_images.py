@@ -48,11 +48,11 @@ def backward(
     line = odd_lines(filters, dy.itemsize)
     passed = launcher.empty((rows * columns, shape.images, line), dy.dtype)
     dbias = launcher.empty((filters,), dy.dtype)
-    passing = kernels.LetThrough(
+    letting = kernels.LetThrough(
         dy=dy, y=y, passed=passed, dbias=dbias, images=shape.images, outputs=rows * columns,
         filters=filters, line=line, block_filters=step,
     )  # fmt: skip
-    launcher.launch(kernels.let_through, -(-filters // step), passing, like=dy)
+    launcher.launch(kernels.let_through, -(-filters // step), letting, like=dy)
     dweight = launcher.empty(shape.weight.shape, dy.dtype)
     summing = kernels.FilterGradient(
         x=shape.x, passed=passed, dweight=dweight, sizes=shape.sizes, images=shape.images,
