@@ -60,6 +60,8 @@ def test_gradients_of_parts_are_added_up_before_they_are_summed():
     # Parameters, the loss and what is correct: once.
     assert sizes[:-1] == norm * 2
     assert sum(sizes[-1]) == 9 * 3 + 3 + 6 + 27 * 3 + 3 + 2
+    whole = schedule_of(object(), 2000).peak_bytes
+    assert schedule_of(object(), 2000, accumulate=4).peak_bytes < 0.3 * whole
 
 
 def test_buckets_are_begun_while_backward_runs(monkeypatch):

@@ -46,7 +46,7 @@ FAULTS = [
     ("training/step.py", "        if one.present:\n", "        if True:\n", MICRO),
     ("training/step.py", "replace(context, whole=one.whole), context.randomness", "context, context.randomness", MICRO),
     ("training/step.py", "    return context.whole.micro_batches", "    return [replace(one, whole=context.whole) for one in context.whole.micro_batches]", MICRO),
-    ("training/team.py", "Cut(self._settings.block, self.size, task.accumulate)", "Cut(self._settings.block, self.size)", MICRO),
+    ("training/team.py", "Cut(settings.block, self.size, accumulate)", "Cut(settings.block, self.size)", MICRO),
     ("model/model.py", 'same["accumulate"] = accumulate', "pass", TEAM + " -k differ"),
     ("model/accumulating.py", "distributed is not None and distributed.deterministic", "False", "test_remedies.py -k accumulating"),
     ("training/batch_stream.py", "indices[self._rows]", "indices[: len(self._rows)]", READING),

@@ -96,8 +96,7 @@ class Team:
         """Let this rank read its share of each batch of ``stream`` alone, where that can be asked."""
         if self._settings is None or self.size == 1:
             return
-        cut = Cut(self._settings.block, self.size, accumulate)
-        check_blocks(stream.batch_size, cut.block, self.size, accumulate)
+        cut = self._cut(self._settings, stream.batch_size, accumulate)
         rows = cut.part(stream.batch_size, self.communicator.rank).rows
         if stream.read_only(rows) and not self.communicator.rank:
             logging.getLogger("arraycnn").warning(
@@ -110,8 +109,7 @@ class Team:
         """The plan that runs this rank's share of ``task``, in batches of ``batch_size``."""
         if self._settings is None:
             return backend.training_plan(task, carry)
-        cut = Cut(self._settings.block, self.size, task.accumulate)
-        check_blocks(batch_size, cut.block, self.size, task.accumulate)
+        cut = self._cut(self._settings, batch_size, task.accumulate)
         how = backend.to_numpy, backend.asarray
         rank = self.communicator.rank
         if not self._settings.deterministic:
@@ -127,6 +125,11 @@ class Team:
         shares = [Share(own, first + place, ordered) for place in range(counts[rank])]
         plans = [backend.training_plan(replace(task, share=one), carry) for one in shares]
         return SharedTraining(BlockTraining(plans, ordered), ordered.traffic, self._say_cost)
+
+    def _cut(self, settings: Distributed, batch_size: int, accumulate: int) -> Cut:
+        """How batches are shared, in parts of each; refuses those that are too small for that."""
+        check_blocks(batch_size, settings.block, self.size, accumulate)
+        return Cut(settings.block, self.size, accumulate)
 
     def _sums(self, backend: Backend) -> Sums:
         if backend.name == "cupy":
