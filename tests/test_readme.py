@@ -99,14 +99,8 @@ def test_every_option_in_the_shell_examples_exists(command):
 
 def test_every_option_in_the_text_exists():
     known = set().union(*map(options_of, COMMANDS)) | {"--help"}
-    others = {
-        "python",
-        "pytest",
-        "docker",
-        "pip",
-        "srun",
-        "sbatch",
-    }  # commands with options of their own
+    # Commands with options of their own.
+    others = {"python", "pytest", "docker", "pip", "srun", "sbatch"}
     for path, text in DOCS.items():
         spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.S | re.M))
         spans = [span for span in spans if span.split()[0] not in others]
