@@ -68,7 +68,7 @@ def check_against_best(row, rounds, better, digits=0):
 def test_networks_that_are_trained_today():
     page = (ROOT / "docs" / "PERFORMANCE.md").read_text("utf-8")
     measured = sorted((ROOT / "bench" / "results").glob("networks-*.json"))
-    heads = [head for head, _ in tables() if head[-1] == "the others"]
+    heads = [head for head, _ in tables() if (head[0], head[-1]) == ("network", "the others")]
     if not measured:
         assert "no figure stands here before" in page
         assert not heads
@@ -76,7 +76,21 @@ def test_networks_that_are_trained_today():
     rates = json.loads(measured[-1].read_text())["images_per_second"]
     assert f"(../bench/results/{measured[-1].name})" in page
     assert len(heads) == 2
-    rows = rows_of("network", "batch", "compiled kernels", "plain NumPy", "best peer", "the others")
+    check_rates("network", rates)
+
+
+def test_larger_networks():
+    page = (ROOT / "docs" / "PERFORMANCE.md").read_text("utf-8")
+    newest = sorted((ROOT / "bench" / "results").glob("larger-*.json"))[-1]
+    measured = json.loads(newest.read_text())
+    assert f"(../bench/results/{newest.name})" in page
+    assert f"of commit {measured['commit']}," in page
+    check_rates("larger network", measured["images_per_second"])
+
+
+def check_rates(first, rates):
+    """The table whose first column is ``first``: a row for each of the cells that were measured."""
+    rows = rows_of(first, "batch", "compiled kernels", "plain NumPy", "best peer", "the others")
     assert len(rows) == len(rates)
     for row, (cell, found) in zip(rows, rates.items(), strict=True):
         assert cell.split()[2] == row["batch"]
