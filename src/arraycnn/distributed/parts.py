@@ -38,13 +38,15 @@ class Part:
     @property
     def rows(self) -> np.ndarray:
         """The positions of its images in the batch, (M,) int64, ascending."""
-        runs = self.of_micro_batches or (self,)
-        return np.concatenate([np.arange(run.first, run.last) for run in runs])
+        if self.of_micro_batches:
+            return np.concatenate([run.rows for run in self.of_micro_batches])
+        return np.arange(self.first, self.last)
 
     @property
     def size(self) -> int:
-        runs = self.of_micro_batches or (self,)
-        return sum(run.last - run.first for run in runs)
+        if self.of_micro_batches:
+            return sum(run.size for run in self.of_micro_batches)
+        return self.last - self.first
 
 
 @dataclass(frozen=True)

@@ -280,7 +280,7 @@ class _InParts(_Around):
         self, params: Tree, state: Tree, x: Array, context: Context
     ) -> tuple[Array, Tree, Any]:
         recorder().micro_batch += 1
-        return super().forward(params, state, x, context)
+        return self.layer.forward(params, state, x, context)
 
 
 class _Located(_Around):
@@ -288,13 +288,13 @@ class _Located(_Around):
         self, params: Tree, state: Tree, x: Array, context: Context
     ) -> tuple[Array, Tree, Any]:
         with self._at(context, "forward"):
-            return super().forward(params, state, x, context)
+            return self.layer.forward(params, state, x, context)
 
     def backward(
         self, params: Tree, residuals: Any, dy: Array, context: Context, need_dx: bool
     ) -> tuple[Array | None, Tree]:
         with self._at(context, "backward"):
-            return super().backward(params, residuals, dy, context, need_dx)
+            return self.layer.backward(params, residuals, dy, context, need_dx)
 
     @contextmanager
     def _at(self, context: Context, direction: str) -> Iterator[None]:

@@ -163,7 +163,7 @@ def accumulated_gradients(
     part meets the layers' state as the one before it has left it. Where others have a part of the
     batch, too, ``context.whole`` says in which parts all of them compute it.
     """
-    of_batch = _micro_batches(len(batch), parts, context)
+    of_batch = _micro_batches(len(batch), parts, context) if parts > 1 else ()
     if len(of_batch) < 2:
         return loss_and_gradients(network, params, state, batch, context, loss)
     whole = images_of_batch(batch.images, context)
