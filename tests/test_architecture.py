@@ -14,6 +14,7 @@ import pytest
 
 import arraycnn
 import passes
+from rules import for_each
 
 SOURCE = Path(arraycnn.__file__).parent
 TESTS = Path(__file__).parent
@@ -57,7 +58,7 @@ def module_name(path: Path) -> str:
 FILES = {relative(path): path for path in sorted(SOURCE.rglob("*.py"))}
 TREES = {file: ast.parse(path.read_text("utf-8")) for file, path in FILES.items()}
 MODULES = {module_name(path): file for file, path in FILES.items()}
-each_file = pytest.mark.parametrize("file", FILES)
+each_file = for_each(FILES)
 
 
 def running_nodes(node: ast.AST):
@@ -69,6 +70,7 @@ def running_nodes(node: ast.AST):
         yield from running_nodes(child)
 
 
+@cache
 def imports(node: ast.AST) -> set[str]:
     """Full names of the imported modules; for ``from a import b``, a.b where that is a module."""
     found = set()
@@ -102,6 +104,7 @@ def at_module_level(tree: ast.AST) -> ast.Module:
 GRAPH = {module: imports(TREES[file]) & set(MODULES) for module, file in MODULES.items()}
 
 
+@cache
 def reachable(module: str) -> set[str]:
     seen, waiting = set(), [module]
     while waiting:
@@ -111,6 +114,7 @@ def reachable(module: str) -> set[str]:
     return seen
 
 
+@cache
 def floor(module: str) -> int | None:
     """The line of ORDER that a module stands in: that of the longest name it begins with."""
     parts = module.split(".")[1:]
@@ -119,12 +123,15 @@ def floor(module: str) -> int | None:
     return lines[0] if lines else None
 
 
+each_with_a_floor = for_each([module for module in MODULES if floor(module) is not None])
+
+
 def test_the_order_names_all_modules_and_no_others():
     assert set().union(*ORDER) <= {module.partition(".")[2] for module in MODULES}
     assert {module for module in MODULES if floor(module) is None} == {"arraycnn"}
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if floor(module) is not None])
+@each_with_a_floor
 def test_imports_run_one_way(module):
     higher = {
         name
@@ -134,12 +141,12 @@ def test_imports_run_one_way(module):
     assert higher == set()
 
 
-@pytest.mark.parametrize("module", MODULES)
+@for_each(MODULES)
 def test_no_module_reaches_itself(module):
     assert module not in reachable(module)
 
 
-@pytest.mark.parametrize("module", [module for module in MODULES if floor(module) is not None])
+@each_with_a_floor
 def test_the_parts_do_not_import_the_public_face(module):
     assert "arraycnn" not in GRAPH[module]
 
@@ -189,7 +196,7 @@ LOCAL |= {path.stem for path in (TESTS.parent / "bench").glob("*.py")}
 TEST_FILES.pop("fuzz/worker.py")
 
 
-@pytest.mark.parametrize("file", TEST_FILES)
+@for_each(TEST_FILES)
 def test_tests_can_be_read_where_only_the_extra_test_is_installed(file):
     outside = at_module_level(ast.parse(TEST_FILES[file].read_text("utf-8")))
     allowed = {"arraycnn", *sys.stdlib_module_names, *LOCAL, *modules_of(EVERYWHERE)}
@@ -248,12 +255,13 @@ def questions(tree: ast.AST) -> list[str]:
     """Where ``tree`` asks of which class something is: isinstance, issubclass, type, or a match."""
     asked = []
     for node in ast.walk(tree):
-        words = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
         is_call = isinstance(node, ast.Call) and ast.unparse(node.func) in (
             "isinstance",
             "issubclass",
         )
-        is_type = isinstance(node, ast.Compare) and "type" in words
+        is_type = isinstance(node, ast.Compare) and any(
+            isinstance(part, ast.Name) and part.id == "type" for part in ast.walk(node)
+        )
         if is_call or is_type or isinstance(node, ast.MatchClass):
             asked.append(ast.unparse(node))
     return asked

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import arraycnn
+from rules import for_each
 
 SOURCE = Path(arraycnn.__file__).parent
 PAGE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text("utf-8")
@@ -61,11 +62,9 @@ def test_a_term_is_used_where_the_glossary_says(term, file):
         assert re.search(rf"(?<![a-z]){word}", text), f"{file} does not say {word}"
 
 
-@pytest.mark.parametrize(
-    "path", sorted(SOURCE.rglob("*.py")), ids=lambda p: str(p.relative_to(SOURCE))
-)
-def test_no_name_is_ruled_out(path):
-    assert names_ruled_out(path.read_text("utf-8")) == []
+@for_each(sorted(str(path.relative_to(SOURCE)) for path in SOURCE.rglob("*.py")))
+def test_no_name_is_ruled_out(file):
+    assert names_ruled_out((SOURCE / file).read_text("utf-8")) == []
 
 
 @pytest.mark.parametrize("name", ["hits", "tells_hits", "HitRate", "img_size", "LR", "dgrad"])
