@@ -37,6 +37,8 @@ from harness import HERE, commit, processor, versions
 
 PACKAGES = ("arraycnn", "numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "jax")
 NO_DEVICE, LEFT_OVER = 2, 3
+SAME_IN_A_DRY_RUN = ("torch-autotune", "torch-graph-16")
+"""On the CPU as another contender is: that is run."""
 
 
 def parse(arguments):
@@ -69,8 +71,7 @@ def parse(arguments):
     if options.dry_run:
         options.device, options.out, options.rounds, options.images = "cpu", None, 1, 8
         options.nets, options.batches, options.precisions = ["a"], [4], ["fp32"]
-        same_here = ("torch-autotune", "torch-graph-16")  # as another contender: that is run
-        wanted = [name for name in options.contenders if name not in same_here]
+        wanted = [name for name in options.contenders if name not in SAME_IN_A_DRY_RUN]
         options.contenders = [name for name in wanted if can_run(name)]
     options.default_batches = options.batches is None
     options.batches = options.batches or [64, 256, 1024]

@@ -3,15 +3,17 @@
     python tests/on_host_driver.py --quick    # backend, launcher and recorded plan: under a minute
     python tests/on_host_driver.py            # each test of the mark `gpu`, too: minutes
 
-Each order of streams, eager and lazy, is a process of its own, since CuPy is imported once only. The
-quick run is of lazy streams, which show more; the tests of the driver itself are always of both. It
-ends with 1 where a test failed, or was skipped that could have run.
+Each order of streams, eager and lazy, is a process of its own, since CuPy is imported once only; both
+run at the same time, and what they print is shown one after the other. The quick run is of lazy
+streams, which show more; the tests of the driver itself are always of both. It ends with 1 where a test
+failed, or was skipped that could have run.
 """
 
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -30,10 +32,11 @@ MAY_BE_SKIPPED = ("layer by layer",)
 """Words in the reasons of what no device runs."""
 
 
-def run(streams: str, files: list[str], names: str) -> Counter[str]:
-    """Counts by outcome of the tests in ``files`` whose names match, in a process of its own.
+def run(streams: str, files: list[str], names: str) -> tuple[str, Counter[str]]:
+    """What a process prints that runs the tests in ``files`` whose names match, and counts by outcome.
 
-    Prints what they have counted: calls and their bounds, and the bytes that work left behind.
+    Behind what pytest prints stands what tests have counted: calls and their bounds, and the bytes that
+    work left behind.
     """
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / "outcomes.xml"
@@ -45,16 +48,20 @@ def run(streams: str, files: list[str], names: str) -> Counter[str]:
             "junit_family=xunit1",
         ]
         command += ["-k", names, *files]
-        print(f"== {streams} streams", flush=True)
-        ended = subprocess.run(command, cwd=HERE.parent, check=False).returncode
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        ended = subprocess.run(command, cwd=HERE.parent, check=False, **both)
         if not written.exists():
-            raise SystemExit(f"pytest ended with {ended} before it had run")
+            message = f"{ended.stdout}\npytest ended with {ended.returncode} before it had run"
+            raise SystemExit(message)
         tests = ElementTree.parse(written)
     noted = [(one.get("name"), one.get("value", "")) for one in tests.iter("property")]
     left = [int(value) for name, value in noted if name == "bytes left"]
-    print(f"bytes left on the device by {len(left)} kinds of work, 20 times each: {sum(left)}")
-    print("\n".join(value for name, value in noted if name == "count"))
-    return Counter(map(outcome, tests.iter("testcase")))
+    printed = (
+        f"== {streams} streams\n{ended.stdout}"
+        f"bytes left on the device by {len(left)} kinds of work, 20 times each: {sum(left)}"
+    )
+    counted = [value for name, value in noted if name == "count"]
+    return "\n".join((printed, *counted)), Counter(map(outcome, tests.iter("testcase")))
 
 
 def outcome(test: ElementTree.Element) -> str:
@@ -69,11 +76,17 @@ def outcome(test: ElementTree.Element) -> str:
 
 def main(*arguments: str) -> None:
     quick = "--quick" in arguments
-    counts: Counter[str] = Counter()
-    for streams in ("eager", "lazy"):
+    left_out = ("sanitizers", *(LEFT_OUT_OF_QUICK if quick else ()))
+
+    def of(streams: str) -> tuple[str, Counter[str]]:
         files = OF_THE_DRIVER + ([] if quick and streams == "eager" else OF_A_DEVICE)
-        left_out = ("sanitizers", *(LEFT_OUT_OF_QUICK if quick else ()))
-        counts += run(streams, files, f"not ({' or '.join(left_out)})")
+        return run(streams, files, f"not ({' or '.join(left_out)})")
+
+    counts: Counter[str] = Counter()
+    with ThreadPoolExecutor(2) as pool:
+        for printed, found in pool.map(of, ("eager", "lazy")):
+            print(printed, flush=True)
+            counts += found
     unneeded = counts["skipped without need"]
     if unneeded:
         print(f"{unneeded} tests were skipped that could have run on the CUDA of the host")
