@@ -18,6 +18,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,13 +31,22 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "arraycnn"
-MOST_SECONDS = 300
-"""Of one test, kernels compiled: one that takes longer does not end, which is a fault noticed."""
+MOST_SECONDS = 600
+"""Of the processor, for the tests of a row, without what g++ takes: tests that take more do not end,
+which is a fault noticed. On a busy machine that is much longer, and no row is found by waiting."""
 
+MOST_WAITING = 1800
+"""Seconds of one test by the clock: it waits for what never comes."""
+
+_BEGIN = (
+    "import resource, sys, pytest; "
+    f"resource.setrlimit(resource.RLIMIT_CPU, ({MOST_SECONDS}, {MOST_SECONDS + 10})); "
+    "sys.exit(pytest.main())"
+)
 _PYTEST = (
-    *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
+    *(sys.executable, "-c", _BEGIN, "-q", "-x", "-p", "no:cacheprovider"),
     "--hypothesis-profile=planted",
-    *("-o", f"faulthandler_timeout={MOST_SECONDS}", "-o", "faulthandler_exit_on_timeout=true"),
+    *("-o", f"faulthandler_timeout={MOST_WAITING}", "-o", "faulthandler_exit_on_timeout=true"),
 )
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", re.MULTILINE)
 
@@ -110,7 +120,8 @@ def judged(planted: Fault, code: int, out: str, err: str) -> tuple[str, str]:
     failed = _FAILED.search(out)
     if failed:
         return "found", failed[1]
-    return "found", "a test that does not end" if "Timeout (" in err else f"exit code {code}"
+    is_endless = code == -signal.SIGXCPU or "Timeout (" in err
+    return "found", "a test that does not end" if is_endless else f"exit code {code}"
 
 
 def main(description: str | None, faults: Sequence[Fault], jobs: int) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import signal
 from functools import cache
 
 import pytest
@@ -54,7 +55,9 @@ def test_what_a_run_of_tests_says_of_a_fault(planted, code, out, expected):
 
 
 def test_a_test_that_does_not_end_notices():
-    assert judged(OF_KERNEL, 1, "", "Timeout (0:05:00)!") == ("found", "a test that does not end")
+    expected = ("found", "a test that does not end")
+    assert judged(OF_KERNEL, 1, "", "Timeout (0:30:00)!") == expected
+    assert judged(OF_KERNEL, -signal.SIGXCPU, "", "") == expected
 
 
 def test_what_was_found_is_not_run_again(tmp_path):

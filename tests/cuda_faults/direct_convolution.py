@@ -6,6 +6,7 @@ BACKWARD = "ops/test_cuda_direct_convolution.py -k 'not forward'"
 HUGE = "ops/test_cuda_direct_convolution.py -k huge"
 NAN, TIE = (f"ops/test_cuda_direct_convolution.py -k {one}" for one in ("nan", "equals"))
 AT_ZERO = "ops/test_cuda_direct_convolution.py -k at_zero"
+SUMS = "ops/test_cuda_direct_convolution.py -k 'sums_over or in_parts'"
 CU, PY = "conv2d/direct_convolution.cu", "conv2d/cuda_direct.py"
 
 FAULTS = [
@@ -39,12 +40,12 @@ FAULTS = [
     (CU, "other < lanes", "other < lanes - 1", "lost lane", BACKWARD),
     (CU, "i < count * pairs", "i < (count - 1) * pairs", "unwritten output", BACKWARD),
     (CU, "blockIdx.y * gridDim.x + blockIdx.x", "blockIdx.y * gridDim.y + blockIdx.x", "stride", BACKWARD),
-    (CU, "if (!counter || !is_last_block(counter)) return;", "if (!counter || blockIdx.x + blockIdx.y > 0) return;", "race", BACKWARD),
-    (CU, "other += shares", "other += shares + 1", "stride", BACKWARD),
+    (CU, "if (!counter || !is_last_block(counter)) return;", "if (!counter || blockIdx.x + blockIdx.y > 0) return;", "race", SUMS),
+    (CU, "other += shares", "other += shares + 1", "stride", SUMS),
     (CU, "= sum;\n    __syncthreads();\n    if (share", "= sum;\n    if (share", "barrier", BACKWARD),
-    (CU, "other < shares; ++other", "other < shares - 1; ++other", "lost share", BACKWARD),
+    (CU, "other < shares; ++other", "other < shares - 1; ++other", "lost share", SUMS),
     (CU, "parts[block * (TAPS * pairs) + number]", "parts[block * (LINES * pairs) + number]", "stride", BACKWARD),
-    (CU, "else if (behind < s.filters)", "else", "race", BACKWARD),
+    (CU, "else if (behind < s.filters)", "else", "race", SUMS),
     (CU, "bias_parts[block * s.filters + behind]", "bias_parts[block * pairs + behind]", "stride", BACKWARD),
     (CU, "place = weighs ? quad : quad - of_weights;", "place = weighs ? quad : quad - of_bias;", "index", BACKWARD),
     (CU, "stride = weighs ? of_weights : of_bias,", "stride = quads,", "stride", BACKWARD),
@@ -58,6 +59,6 @@ FAULTS = [
     (PY, "threads = blocks(blocks(per_image, max(wide, 1)), WARP) * WARP", "threads = blocks(per_image, max(wide, 1)) // WARP * WARP", "grid rounding"),
     (PY, "weight.size % 4 == filters % 4 == 0 and", "weight.size % 4 == 0 and", "alignment", BACKWARD),
     (PY, "few = 0 < (parts", "few = (parts", "unwritten output", BACKWARD),
-    (PY, "if in_parts and splits:", "if in_parts:", "parts of nothing", BACKWARD),
+    (PY, "if in_parts and splits:", "if in_parts:", "parts of nothing", SUMS),
     (PY, "(tall * tall * channels + 1) * groups", "tall * tall * channels * groups", "shared memory"),
 ]  # fmt: skip
