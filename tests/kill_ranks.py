@@ -67,46 +67,48 @@ def main() -> None:
         done = mpiexec(given.ranks, __file__, "--work", whole, limit=600)
         assert done.returncode == 0, done.stderr
         taken, wanted = time.monotonic() - began, np.load(whole / "numbers.npy")
-        draw, failed, slowest = random.Random(given.seed), 0, 0.0
+        draw, failed, killed, slowest = random.Random(given.seed), 0, 0, 0.0
         for number in range(given.runs):
             folder = Path(name) / f"run{number}"
             folder.mkdir()
             on = given.ranks if number % 2 == 0 else draw.choice([1, 3, 4])
-            seconds, wrong = one(folder, given.ranks, on, draw.uniform(0.0, taken), draw, wanted)
-            slowest, failed = max(slowest, seconds), failed + bool(wrong)
-            what = f"killed, ended in {seconds:.1f} s, went on with {on} of {given.ranks} ranks"
+            moment = draw.uniform(0.0, taken)
+            died, seconds, wrong = one(folder, given.ranks, on, moment, draw, wanted)
+            slowest, failed, killed = max(slowest, seconds), failed + bool(wrong), killed + died
+            what = f"killed after {moment:.1f} s" if died else "was over, or had not begun"
+            what += f", ended in {seconds:.1f} s, went on with {on} for {given.ranks} ranks"
             print(f"{number + 1:3d}/{given.runs} {what}: {wrong or 'as it should'}", flush=True)
-    print(f"{given.runs - failed} of {given.runs} runs as they should; slowest end {slowest:.1f} s")
+    fine = f"{given.runs - failed} of {given.runs} runs as they should"
+    print(f"{fine}, {killed} of them killed; slowest end {slowest:.1f} s")
     sys.exit(bool(failed))
 
 
 def one(
     folder: Path, ranks: int, on: int, moment: float, draw: random.Random, wanted: np.ndarray
-) -> tuple[float, str]:
-    """(seconds from the kill to the end of all, what is wrong)."""
+) -> tuple[bool, float, str]:
+    """(whether a rank was killed, seconds from then to the end of all, what is wrong)."""
     from launching import Launched, mpiexec
 
-    launched, killed = Launched(ranks, __file__, "--work", folder), draw.randrange(ranks)
+    launched, rank = Launched(ranks, __file__, "--work", folder), draw.randrange(ranks)
     try:
         time.sleep(moment)
-        if killed in launched.processes():  # else it is over, or has not begun
-            launched.kill(killed)
+        died = launched.kill(rank)  # else it is over, or has not begun
         seconds, _ = launched.ended(within=60)
     except subprocess.TimeoutExpired:
-        return 60.0, "others did not end"
+        return True, 60.0, "others did not end"
     finally:
         launched.close()
     if seconds > 10 and launched.process.returncode:
-        return seconds, "others ended late"
+        return died, seconds, "others ended late"
     done = mpiexec(on, __file__, "--work", folder, limit=600)
     if done.returncode:
-        return seconds, f"it did not go on: {done.stderr[-300:]}"
+        return died, seconds, f"it did not go on: {done.stderr[-300:]}"
     found = np.load(folder / "numbers.npy")
     if on == ranks and not np.array_equal(found, wanted):
-        return seconds, f"other bits, by {np.abs(found - wanted).max()}"
+        return died, seconds, f"other bits, by {np.abs(found - wanted).max()}"
     if not np.allclose(found, wanted, rtol=0, atol=1e-10):
-        return seconds, f"other numbers, by {np.abs(found - wanted).max()}"
-    return seconds, ""
+        return died, seconds, f"other numbers, by {np.abs(found - wanted).max()}"
+    return died, seconds, ""
 
 
 if __name__ == "__main__":

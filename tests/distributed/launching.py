@@ -66,7 +66,14 @@ class Launched:
         return found
 
     def kill(self, rank):
-        os.kill(self.processes()[rank], signal.SIGKILL)
+        """Whether there was such a rank."""
+        process = self.processes().get(rank)
+        try:
+            if process is not None:
+                os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:  # it has ended meanwhile
+            return False
+        return process is not None
 
     def ended(self, within):
         """(seconds until all has ended, what was said); TimeoutExpired where it has not."""
@@ -86,10 +93,3 @@ class Launched:
                 continue
         self.process.kill()
         self.process.wait()
-
-
-def wait_until(condition, within=60):
-    end = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.02)
