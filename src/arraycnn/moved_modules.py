@@ -19,6 +19,7 @@ FORMER_NAMES = {
     "data.forms": "data.reader_choice",
     "data.found": "data.reader_result",
     "data.own": "data.user_sets",
+    "estimator_rows": "estimator.rows",
     "extras": "optional_packages",
     "familiarity": "model.distribution_shift",
     "file_kinds": "data.file_kinds",

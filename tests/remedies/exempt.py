@@ -71,7 +71,7 @@ ELSEWHERE: dict[Remedy, str] = {
         "backends/cupy.py",
         'pip install "{}[ctk]" brings it, and context.ops.matmul multiplies without it',
     ): "execution/test_cuda_refusals.py::test_products_that_cannot_be_recorded_are_called_in_turn",
-    Remedy("estimator.py", "give them as fit had them"): (
+    Remedy("estimator/classifier.py", "give them as fit had them"): (
         "data/test_sampling.py::test_the_estimator_refuses_to_score_classes_of_which_it_knows_none"
     ),
     Remedy("program/render/values.py", "write {}"): (

@@ -121,7 +121,7 @@ def _use_onnx(here: Here) -> None:
     export_onnx(making.model(), here.path / "m.onnx")
 
 
-@_missing("estimator.py", 'pip install "arraycnn[sklearn]"', "sklearn", "sklearn")
+@_missing("estimator/classifier.py", 'pip install "arraycnn[sklearn]"', "sklearn", "sklearn")
 def _use_sklearn(here: Here) -> None:
     here.patch.delitem(sys.modules, "arraycnn.estimator", raising=False)
     cnn.CNNClassifier()

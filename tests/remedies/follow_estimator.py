@@ -7,7 +7,7 @@ from remedies import making
 from remedies.following import Here, follows
 
 
-@follows("estimator.py", "give a function of the number of classes as network")
+@follows("estimator/classifier.py", "give a function of the number of classes as network")
 def an_estimators_network_of_other_classes(here: Here) -> None:
     pytest.importorskip("sklearn", reason="sklearn is not installed")
     images, labels = making.some()
@@ -22,7 +22,7 @@ def _classifier(**given) -> "cnn.CNNClassifier":
     return cnn.CNNClassifier(making.small, epochs=1, **given)
 
 
-@follows("estimator.py", "resize or reshape them")
+@follows("estimator/classifier.py", "resize or reshape them")
 def an_estimator_shown_another_size(here: Here) -> None:
     images, labels = making.some()
     fitted = _classifier().fit(images, labels)
@@ -31,7 +31,7 @@ def an_estimator_shown_another_size(here: Here) -> None:
     fitted.predict(images.reshape(-1, 16, 4, 1).reshape(-1, 8, 8, 1))
 
 
-@follows("estimator.py", "give the optimizer its own, as SGD(0.1)")
+@follows("estimator/classifier.py", "give the optimizer its own, as SGD(0.1)")
 def an_estimator_with_two_learning_rates(here: Here) -> None:
     images, labels = making.some()
     with here.refused():
@@ -39,7 +39,7 @@ def an_estimator_with_two_learning_rates(here: Here) -> None:
     _classifier(optimizer=cnn.SGD(0.1)).fit(images, labels)
 
 
-@follows("estimator.py", "correct it, or leave it out for X of (N, H, W, C)")
+@follows("estimator/classifier.py", "correct it, or leave it out for X of (N, H, W, C)")
 def an_estimators_wrong_image_shape(here: Here) -> None:
     images, labels = making.some()
     with here.refused():
@@ -48,7 +48,7 @@ def an_estimators_wrong_image_shape(here: Here) -> None:
     _classifier().fit(images, labels)
 
 
-@follows("estimator.py", "give image_shape=(H, W, C), or X as (N, H, W, C)")
+@follows("estimator/classifier.py", "give image_shape=(H, W, C), or X as (N, H, W, C)")
 def rows_that_are_no_square(here: Here) -> None:
     images, labels = making.some()
     rows = images.reshape(len(images), -1)[:, :60]

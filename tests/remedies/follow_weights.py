@@ -39,21 +39,21 @@ def _classifier() -> "cnn.CNNClassifier":
     return cnn.CNNClassifier(making.small, epochs=1)
 
 
-@follows("estimator.py", "pass classes=numpy.unique(all labels)")
+@follows("estimator/classifier.py", "pass classes=numpy.unique(all labels)")
 def a_first_part_without_classes(here: Here) -> None:
     with here.refused():
         _classifier().partial_fit(_IMAGES, _LABELS)
     _classifier().partial_fit(_IMAGES, _LABELS, classes=np.unique(_LABELS))
 
 
-@follows("estimator.py", "give all classes in the first call of partial_fit")
+@follows("estimator/classifier.py", "give all classes in the first call of partial_fit")
 def a_part_of_another_class(here: Here) -> None:
     with here.refused():
         _classifier().partial_fit(_IMAGES, _LABELS, classes=[0, 1])
     _classifier().partial_fit(_IMAGES, _LABELS, classes=[0, 1, 2])
 
 
-@follows("estimator.py", "leave classes out, or call fit to begin anew")
+@follows("estimator/classifier.py", "leave classes out, or call fit to begin anew")
 def a_later_part_with_other_classes(here: Here) -> None:
     begun = _classifier().partial_fit(_IMAGES, _LABELS, classes=[0, 1, 2])
     with here.refused():
@@ -62,7 +62,7 @@ def a_later_part_with_other_classes(here: Here) -> None:
     begun.fit(_IMAGES, _LABELS)
 
 
-@follows("estimator.py", "scale them in the same way")
+@follows("estimator/classifier.py", "scale them in the same way")
 def an_estimator_shown_pixels_after_numbers(here: Here) -> None:
     pytest.importorskip("sklearn", reason="sklearn is not installed")
     fitted = cnn.CNNClassifier("scratch", epochs=1).fit(_IMAGES / 255 - 0.5, _LABELS)

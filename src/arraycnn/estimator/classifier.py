@@ -26,7 +26,7 @@ except ImportError as missing:
 
 from arraycnn.backends import Backend
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.estimator_rows import dtypes_of, flat, pixels_or_numbers, shape_of
+from arraycnn.estimator.rows import dtypes_of, flat, pixels_or_numbers, shape_of
 from arraycnn.layers import Layer, Rescale, Sequential
 from arraycnn.losses import ClassificationLoss
 from arraycnn.model.class_names import listed
