@@ -30,6 +30,7 @@ from optional import Late, needs
 
 pytestmark = needs("sklearn")
 CNNClassifier = Late("arraycnn", "CNNClassifier")
+CNNRegressor = Late("arraycnn", "CNNRegressor")
 clone, is_classifier = Late("sklearn.base", "clone"), Late("sklearn.base", "is_classifier")
 load_digits = Late("sklearn.datasets", "load_digits")
 GridSearchCV = Late("sklearn.model_selection", "GridSearchCV")
@@ -70,8 +71,9 @@ def pytest_generate_tests(metafunc):
     # product of BLAS may round a row by its place in the batch.
     settings = {"epochs": 20, "learning_rate": 0.02, "dtype": "float64"}
     estimator = CNNClassifier(RowNetwork(), image_shape=(1, -1), **settings)
+    regressor = CNNRegressor(RowNetwork(), image_shape=(1, -1), **settings)
     checks = parametrize_with_checks(
-        [estimator], expected_failed_checks=lambda _: EXPECTED_FAILURES
+        [estimator, regressor], expected_failed_checks=lambda _: EXPECTED_FAILURES
     )
     metafunc.parametrize(*checks.args, **checks.kwargs)
 
@@ -321,10 +323,11 @@ def test_a_network_object_is_taken_as_it_is(digits):
 
 
 def test_the_name_is_there_without_being_imported():
-    assert "CNNClassifier" in dir(arraycnn)
-    assert "CNNClassifier" not in arraycnn.__all__
-    with pytest.raises(AttributeError, match="has no attribute 'CNNRegressor'"):
-        _ = arraycnn.CNNRegressor
+    for name in ("CNNClassifier", "CNNRegressor"):
+        assert name in dir(arraycnn)
+        assert name not in arraycnn.__all__
+    with pytest.raises(AttributeError, match="has no attribute 'CNNTransformer'"):
+        _ = arraycnn.CNNTransformer
 
 
 def test_without_scikit_learn_the_error_says_what_to_install():

@@ -262,13 +262,13 @@ __all__ = [
 _MODULES = ("export", "networks", "profiling", "report", "scratch")
 """Public modules that nothing above imports: each is imported when it is first asked for."""
 
+_ESTIMATORS = ("CNNClassifier", "CNNRegressor")
+"""Not in __all__: they are there only where scikit-learn is, and imported when first asked for."""
+
 
 def __getattr__(name: str) -> Any:
-    # Not in __all__: it is there only where scikit-learn is, and is imported when first asked for.
-    if name == "CNNClassifier":
-        from arraycnn.estimator import CNNClassifier
-
-        return CNNClassifier
+    if name in _ESTIMATORS:
+        return getattr(import_module(f"{__name__}.estimator"), name)
     if name in _MODULES:
         return import_module(f"{__name__}.{name}")
     message = f"module {__name__!r} has no attribute {name!r}"
@@ -276,4 +276,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "CNNClassifier", *_MODULES})
+    return sorted({*globals(), *_ESTIMATORS, *_MODULES})

@@ -4,6 +4,7 @@ MEASURES, CELLS = "report/test_report_measures.py", "report/test_report_cells.py
 CLI = "cli/test_cli_images.py -k 'share or own'"
 SCHEDULES = "cli/test_cli_schedules.py"
 ESTIMATOR = "test_estimator.py"
+KINDS = "test_estimator_kinds.py"
 DATA = "data/test_data_dataset.py data/test_data_idx.py data/test_data_own.py execution/test_streaming.py"
 
 FAULTS = [
@@ -15,9 +16,18 @@ FAULTS = [
     ("cli/run.py", 'record["seconds"] * record["images_per_second"]', 'record["images_per_second"]', "report/test_report_cells.py -k train_says"),
     ("cli/evaluate.py", "loss = sum(one.loss * count for", "loss = sum(one.loss * done / len(counts) + 0 * count for", "cli/test_cli_images.py -k measures_the_part"),
     ("cli/tables.py", "enumerate(list(value.items())[1:], start=2)", "enumerate(list(value.items())[:1], start=2)", "report/test_report_cells.py -k predict"),
-    ("estimator/classifier.py", "batch_size=self.batch_size", "batch_size=32", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),
-    ("estimator/classifier.py", "Any] = OneCycle)", "Any] = Constant)", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),
-    ("estimator/classifier.py", "return int(self.random_state)", "return int(bool(self.random_state))", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),
+    ("estimator/base.py", "batch_size=self.batch_size", "batch_size=32", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),
+    ("estimator/base.py", "Any] = OneCycle)", "Any] = Constant)", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),
+    ("estimator/base.py", "return int(self.random_state)", "return int(bool(self.random_state))", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),
+    ("estimator/classifier.py", "(probabilities > THRESHOLD)", "(probabilities >= THRESHOLD + 0.1)", KINDS),
+    ("estimator/classifier.py", " and not self._has_several", "", KINDS),
+    ("estimator/classifier.py", "compute_sample_weight(self.class_weight, y)", "1.0", KINDS),
+    ("estimator/classifier.py", "self._image_weights(sample_weight, rows, y)\n        classes", "None\n        classes", KINDS),
+    ("estimator/classifier.py", "return BinaryCrossEntropy()", "return BinaryCrossEntropy(0.1)", KINDS),
+    ("estimator/regressor.py", "found[:, 0] if self._has_one else found", "found[:, 0]", KINDS),
+    ("estimator/regressor.py", "None if sample_weight is None else self._weights(sample_weight, rows)", "None", KINDS),
+    ("estimator/regressor.py", "MeanSquaredError() if self.loss is None else self.loss", "MeanSquaredError()", KINDS),
+    ("model/log_probabilities.py", "-np.logaddexp(0.0, -z)", "-np.logaddexp(0.0, z)", KINDS),
     ("report/measures.py", 'side="left"', 'side="right"', MEASURES),
     ("report/measures.py", "precision=ratio(right, taken)", "precision=ratio(right, support)", MEASURES),
     ("report/measures.py", "_Z_95 = 1.959963984540054", "_Z_95 = 1.645", MEASURES),

@@ -121,9 +121,10 @@ def _use_onnx(here: Here) -> None:
     export_onnx(making.model(), here.path / "m.onnx")
 
 
-@_missing("estimator/classifier.py", 'pip install "arraycnn[sklearn]"', "sklearn", "sklearn")
+@_missing("estimator/__init__.py", 'pip install "arraycnn[sklearn]"', "sklearn", "sklearn")
 def _use_sklearn(here: Here) -> None:
-    here.patch.delitem(sys.modules, "arraycnn.estimator", raising=False)
+    for name in [name for name in sys.modules if name.startswith("arraycnn.estimator")]:
+        here.patch.delitem(sys.modules, name)
     cnn.CNNClassifier()
 
 

@@ -1,5 +1,6 @@
 """Remedies of the classifier for scikit-learn."""
 
+import numpy as np
 import pytest
 
 import arraycnn as cnn
@@ -7,7 +8,7 @@ from remedies import making
 from remedies.following import Here, follows
 
 
-@follows("estimator/classifier.py", "give a function of the number of classes as network")
+@follows("estimator/base.py", "give a function of their number as network")
 def an_estimators_network_of_other_classes(here: Here) -> None:
     pytest.importorskip("sklearn", reason="sklearn is not installed")
     images, labels = making.some()
@@ -22,7 +23,7 @@ def _classifier(**given) -> "cnn.CNNClassifier":
     return cnn.CNNClassifier(making.small, epochs=1, **given)
 
 
-@follows("estimator/classifier.py", "resize or reshape them")
+@follows("estimator/base.py", "resize or reshape them")
 def an_estimator_shown_another_size(here: Here) -> None:
     images, labels = making.some()
     fitted = _classifier().fit(images, labels)
@@ -31,7 +32,7 @@ def an_estimator_shown_another_size(here: Here) -> None:
     fitted.predict(images.reshape(-1, 16, 4, 1).reshape(-1, 8, 8, 1))
 
 
-@follows("estimator/classifier.py", "give the optimizer its own, as SGD(0.1)")
+@follows("estimator/base.py", "give the optimizer its own, as SGD(0.1)")
 def an_estimator_with_two_learning_rates(here: Here) -> None:
     images, labels = making.some()
     with here.refused():
@@ -39,7 +40,7 @@ def an_estimator_with_two_learning_rates(here: Here) -> None:
     _classifier(optimizer=cnn.SGD(0.1)).fit(images, labels)
 
 
-@follows("estimator/classifier.py", "correct it, or leave it out for X of (N, H, W, C)")
+@follows("estimator/base.py", "correct it, or leave it out for X of (N, H, W, C)")
 def an_estimators_wrong_image_shape(here: Here) -> None:
     images, labels = making.some()
     with here.refused():
@@ -48,7 +49,7 @@ def an_estimators_wrong_image_shape(here: Here) -> None:
     _classifier().fit(images, labels)
 
 
-@follows("estimator/classifier.py", "give image_shape=(H, W, C), or X as (N, H, W, C)")
+@follows("estimator/base.py", "give image_shape=(H, W, C), or X as (N, H, W, C)")
 def rows_that_are_no_square(here: Here) -> None:
     images, labels = making.some()
     rows = images.reshape(len(images), -1)[:, :60]
@@ -56,3 +57,21 @@ def rows_that_are_no_square(here: Here) -> None:
         _classifier().fit(rows, labels)
     _classifier(image_shape=(6, 10, 1)).fit(rows, labels)
     _classifier().fit(rows.reshape(-1, 6, 10, 1), labels)
+
+
+@follows("estimator/classifier.py", "leave it out, or give y as (N,)")
+def a_loss_of_classes_for_several_labels(here: Here) -> None:
+    images, labels = making.some()
+    several = np.eye(int(labels.max()) + 1, dtype=np.int64)[labels]
+    with here.refused():
+        _classifier(loss=cnn.SoftmaxCrossEntropy()).fit(images, several)
+    _classifier().fit(images, several)
+    _classifier(loss=cnn.SoftmaxCrossEntropy()).fit(images, labels)
+
+
+@follows("estimator/regressor.py", "CNNClassifier has those of classes and labels")
+def a_loss_of_classes_for_numbers(here: Here) -> None:
+    images, labels = making.some()
+    with here.refused():
+        cnn.CNNRegressor(making.small, epochs=1, loss=cnn.SoftmaxCrossEntropy()).fit(images, labels)
+    _classifier(loss=cnn.SoftmaxCrossEntropy()).fit(images, labels)

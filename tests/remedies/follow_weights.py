@@ -62,7 +62,7 @@ def a_later_part_with_other_classes(here: Here) -> None:
     begun.fit(_IMAGES, _LABELS)
 
 
-@follows("estimator/classifier.py", "scale them in the same way")
+@follows("estimator/base.py", "scale them in the same way")
 def an_estimator_shown_pixels_after_numbers(here: Here) -> None:
     pytest.importorskip("sklearn", reason="sklearn is not installed")
     fitted = cnn.CNNClassifier("scratch", epochs=1).fit(_IMAGES / 255 - 0.5, _LABELS)
