@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arraycnn.ops.cuda.launcher import MOST_SHARED, MOST_STATIC_SHARED
-from host_cuda.device_code import ARCHITECTURES, DoesNotCompile, Figures, figures_everywhere
+from cuda_figures import LIST, figures_everywhere, listed
+from host_cuda.device_code import ARCHITECTURES, DoesNotCompile, Figures
 
-LIST = Path(__file__).parent / "cuda_kernels.txt"
 REGISTERS_OF_A_BLOCK = 65536
 COLUMNS = (
     f"{'registers':>12} {'spilled':>9} {'stack':>9} {'shared':>7} {'threads':>7} {'launches':>8}"
@@ -31,15 +31,6 @@ class Launches:
     count: int = 0
     threads: int = 0
     shared: int = 0
-
-
-def listed() -> dict[str, tuple[str, ...]]:
-    """The kernels of each file, as tests/cuda_kernels.txt has them."""
-    kernels = defaultdict(list)
-    for line in LIST.read_text().splitlines():
-        file, kernel = line.split(" ", 1)
-        kernels[file].append(kernel)
-    return {file: tuple(names) for file, names in kernels.items()}
 
 
 def read_launches(folder: Path) -> dict[tuple[str, str], Launches]:

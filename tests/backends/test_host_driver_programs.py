@@ -12,7 +12,7 @@ import arraycnn as cnn
 from arraycnn import SGD, CuPy, Model, NumPy
 from arraycnn.execution import traceable
 from arraycnn.ops import array_namespace
-from cuda_table import listed
+from cuda_figures import listed
 from launches import launches_of_step
 from nets import NETS, network, optimizer
 from optional import Late

@@ -90,11 +90,6 @@ def figures(file: str, kernels: tuple[str, ...], architecture: int) -> dict[str,
         return {kernel: row.figures for kernel, row in zip(kernels, found, strict=True)}
 
 
-def figures_everywhere(file: str, kernels: tuple[str, ...]) -> dict[int, dict[str, Figures]]:
-    """`figures` for each of the architectures."""
-    return {architecture: figures(file, kernels, architecture) for architecture in ARCHITECTURES}
-
-
 def keep(path: Path, content: bytes) -> None:
     """Write ``path`` whole, whatever other processes write it at the same time."""
     unfinished = path.with_suffix(f".{os.getpid()}-{threading.get_ident()}")

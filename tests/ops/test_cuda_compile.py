@@ -1,7 +1,8 @@
 """Every kernel compiles for every kind of device, by the compiler CuPy uses, and spills nothing.
 
 Which kernels there are, tests/cuda_kernels.txt says; tests/cuda_table.py compares it with those that
-the tests ran, and prints the figures.
+the tests ran, and prints the figures. For sm_90 each is compiled here, for others where
+tests/cuda_figures.txt does not know what this compiler makes of this text.
 """
 
 import re
@@ -10,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+import cuda_figures
 from arraycnn.ops.cuda import launcher
 from arraycnn.ops.cuda.sources import generated, source
+from cuda_figures import figures_everywhere, listed
 from cuda_primitives import TEXT
-from cuda_table import Launches, listed, wrong_with
-from host_cuda.device_code import ARCHITECTURES, DoesNotCompile, figures, figures_everywhere
+from cuda_table import Launches, wrong_with
+from host_cuda.device_code import ARCHITECTURES, DoesNotCompile, figures
 from optional import needs
 
 pytestmark = [needs("cupy"), pytest.mark.usefixtures("device_compiler")]
@@ -26,6 +29,53 @@ def test_kernels_compile_and_spill_nothing(file):
     for architecture, rows in figures_everywhere(file, listed()[file]).items():
         wrong = {kernel: wrong_with(row, Launches()) for kernel, row in rows.items()}
         assert not any(wrong.values()), (architecture, wrong)
+
+
+@pytest.fixture
+def of_a_test(monkeypatch, tmp_path):
+    """The name of a file with one kernel, of which something is written on all architectures."""
+    file = generated("__global__ void kernel(float* x) { x[threadIdx.x] *= 2.0f; }")
+    monkeypatch.setattr(cuda_figures, "FILE", tmp_path / "figures.txt")
+    cuda_figures.FILE.write_text(
+        cuda_figures.text_of({file: figures_everywhere(file, ("kernel",))})
+    )
+    cuda_figures._read.cache_clear()
+    yield file
+    cuda_figures._read.cache_clear()
+
+
+def test_what_is_written_is_not_compiled_again_but_for_one_architecture(of_a_test, monkeypatch):
+    first, asked = figures_everywhere(of_a_test, ("kernel",)), []
+
+    def noted(file, kernels, architecture):
+        asked.extend((architecture, kernel) for kernel in kernels)
+        return figures(file, kernels, architecture)
+
+    monkeypatch.setattr(cuda_figures, "figures", noted)
+    assert figures_everywhere(of_a_test, ("kernel",)) == first
+    assert asked == [(cuda_figures.ALWAYS, "kernel")]
+    monkeypatch.setattr(
+        cuda_figures, "AS_CUPY", ("-O0",)
+    )  # as of another compiler, or another text
+    assert cuda_figures.written(of_a_test) == {}
+    figures_everywhere(of_a_test, ("kernel",))
+    assert [number for number, _ in asked[1:]] == list(ARCHITECTURES)
+
+
+def test_what_is_written_must_be_what_the_compiler_says(of_a_test):
+    text = cuda_figures.FILE.read_text()
+    row = figures(of_a_test, ("kernel",), cuda_figures.ALWAYS)["kernel"]
+    as_is = f"\t90 {row.registers} 0 "
+
+    def now(written):
+        assert as_is in text
+        cuda_figures.FILE.write_text(text.replace(as_is, written))
+        cuda_figures._read.cache_clear()
+        return figures_everywhere(of_a_test, ("kernel",))
+
+    assert now(f"\t90 {row.registers + 1} 0 ")[90]["kernel"] == row
+    with pytest.raises(AssertionError, match=r"kernel takes .* on sm_90, written: "):
+        now(f"\t90 {row.registers} 8 ")
 
 
 def with_tiles_alike(file, name):

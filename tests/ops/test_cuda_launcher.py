@@ -19,7 +19,7 @@ from arraycnn.ops.cuda.cupy import OPTIONS, CuPyLauncher
 from arraycnn.ops.cuda.launcher import NotRecordedError, Struct
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.cuda.sources import source
-from cuda_table import listed
+from cuda_figures import listed
 from host_cuda import HostLauncher, KernelFault
 from host_cuda.device_code import AS_CUPY
 from kernel_cases import KERNEL_CASES, check_case
