@@ -60,7 +60,7 @@ SINGLY = (
     "out_of_memory",
 )
 SINGLY += ("polarity", "program_*", "streaming", "user_paths")
-"""Files whose tests keep nothing for one another but by fixtures: each asks for itself alone.
+"""Files whose tests keep nothing for one another but by fixtures, or what each would ask for as well.
 
 In them a package may be looked for to mark what is skipped without it (`optional.installed`); a
 backend that names its kernels, as ``NumPy(fast=False)`` does, asks for none."""

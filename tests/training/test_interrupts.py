@@ -9,9 +9,11 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -165,7 +167,7 @@ def test_an_iterable_that_fails_within_a_chunk_leaves_the_steps_before(way, step
     with growing_chunks(), pytest.raises(OSError, match="the disk is gone"):
         way.fit(model, told, Arm(arm))
     assert model.steps_done == steps
-    left, way.last = 10**9, 80
+    left, way.last, way.kind = 10**9, 80, (*way.kind, "20 images")
     way.check(model, told)
 
 
@@ -333,28 +335,36 @@ def test_a_log_of_steps_has_each_of_them_once(way, hook, at, first, tmp_path):
             raise OSError("no space")
 
     setattr(Fails, hook, fail)
-    way = Way(way, epochs=5)
+    expected = logs_of_a_whole_training(way)
+    way, callbacks = Way(way, epochs=5), logs_in(tmp_path)
     with growing_chunks():
-        for path in ("whole", "parts"):
-            callbacks = [cnn.StepLog(tmp_path / path), cnn.JSONLog(tmp_path / f"{path} epochs")]
-            if path == "whole":
-                way.fit(way.model(), *callbacks)
-                continue
-            model = way.model()
-            with pytest.raises(OSError, match="no space"):
-                way.fit(model, *([Fails(), *callbacks] if first else [*callbacks, Fails()]))
-            model.save(tmp_path / "last.npz", model.unfinished)
-            model, training = cnn.Model.load_training(tmp_path / "last.npz", way.backend)
-            assert training.untold == model_untold(training)
-            model.standing = Standing(*model.trees, model.epochs_done, model.steps_done, training)
-            way.fit(model, *callbacks)
-    whole, parts = ((tmp_path / path).read_bytes() for path in ("whole", "parts"))
-    assert parts == whole
-    whole, parts = (
-        [json.loads(line)["train_loss"] for line in (tmp_path / path).read_text().splitlines()]
-        for path in ("whole epochs", "parts epochs")
-    )
-    assert parts == whole
+        model = way.model()
+        with pytest.raises(OSError, match="no space"):
+            way.fit(model, *([Fails(), *callbacks] if first else [*callbacks, Fails()]))
+        model.save(tmp_path / "last.npz", model.unfinished)
+        model, training = cnn.Model.load_training(tmp_path / "last.npz", way.backend)
+        assert training.untold == model_untold(training)
+        model.standing = Standing(*model.trees, model.epochs_done, model.steps_done, training)
+        way.fit(model, *callbacks)
+    assert logged(tmp_path) == expected
+
+
+def logs_in(folder):
+    return [cnn.StepLog(folder / "steps"), cnn.JSONLog(folder / "epochs")]
+
+
+def logged(folder):
+    """(the log of steps, the losses of epochs)."""
+    epochs = (folder / "epochs").read_text().splitlines()
+    return (folder / "steps").read_bytes(), [json.loads(line)["train_loss"] for line in epochs]
+
+
+@cache
+def logs_of_a_whole_training(name):
+    way = Way(name, epochs=5)
+    with growing_chunks(), tempfile.TemporaryDirectory() as folder:
+        way.fit(way.model(), *logs_in(Path(folder)))
+        return logged(Path(folder))
 
 
 def model_untold(training):
