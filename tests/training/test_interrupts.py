@@ -9,11 +9,9 @@ import pickle
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -319,11 +317,37 @@ def test_the_pool_leaves_nobody_at_work_however_often_it_is_interrupted(signals)
 # --- what callbacks are told ------------------------------------------------------------------------
 
 
+def logs_in(folder):
+    return [cnn.StepLog(folder / "steps"), cnn.JSONLog(folder / "epochs")]
+
+
+def logged(folder):
+    """(the log of steps, the losses of epochs)."""
+    epochs = (folder / "epochs").read_text().splitlines()
+    return (folder / "steps").read_bytes(), [json.loads(line)["train_loss"] for line in epochs]
+
+
+@pytest.fixture(scope="module")
+def whole_logs(tmp_path_factory):
+    """By the name of a way, `logged` of a training that nothing interrupts."""
+    kept = {}
+
+    def logs(name):
+        if name not in kept:
+            way, folder = Way(name, epochs=5), tmp_path_factory.mktemp("whole")
+            with growing_chunks():
+                way.fit(way.model(), *logs_in(folder))
+            kept[name] = logged(folder)
+        return kept[name]
+
+    return logs
+
+
 @each("compiled", "NumPy, eager")
 @pytest.mark.parametrize("hook", ["on_steps", "on_epoch", "on_save"])
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 @pytest.mark.parametrize("first", [True, False])
-def test_a_log_of_steps_has_each_of_them_once(way, hook, at, first, tmp_path):
+def test_a_log_of_steps_has_each_of_them_once(way, hook, at, first, tmp_path, whole_logs):
     """Whatever failed, before the logs or after them, a file was saved, and another model went on."""
 
     class Fails(cnn.Callback):
@@ -335,7 +359,7 @@ def test_a_log_of_steps_has_each_of_them_once(way, hook, at, first, tmp_path):
             raise OSError("no space")
 
     setattr(Fails, hook, fail)
-    expected = logs_of_a_whole_training(way)
+    expected = whole_logs(way)
     way, callbacks = Way(way, epochs=5), logs_in(tmp_path)
     with growing_chunks():
         model = way.model()
@@ -347,24 +371,6 @@ def test_a_log_of_steps_has_each_of_them_once(way, hook, at, first, tmp_path):
         model.standing = Standing(*model.trees, model.epochs_done, model.steps_done, training)
         way.fit(model, *callbacks)
     assert logged(tmp_path) == expected
-
-
-def logs_in(folder):
-    return [cnn.StepLog(folder / "steps"), cnn.JSONLog(folder / "epochs")]
-
-
-def logged(folder):
-    """(the log of steps, the losses of epochs)."""
-    epochs = (folder / "epochs").read_text().splitlines()
-    return (folder / "steps").read_bytes(), [json.loads(line)["train_loss"] for line in epochs]
-
-
-@cache
-def logs_of_a_whole_training(name):
-    way = Way(name, epochs=5)
-    with growing_chunks(), tempfile.TemporaryDirectory() as folder:
-        way.fit(way.model(), *logs_in(Path(folder)))
-        return logged(Path(folder))
 
 
 def model_untold(training):
