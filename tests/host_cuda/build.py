@@ -76,8 +76,10 @@ def _compile(text: str, kernel: str, mode: str, path: Path) -> None:
         tool("g++", *_COMMON, *_FLAGS[mode], *_QUIET, "-c", str(code), "-o", str(object_))
         # GCC takes no section for a static of a template: so all of .bss, which holds nothing else.
         tool("objcopy", "--rename-section", ".bss=cuda_shared", str(object_))
-        sanitizers = _FLAGS[mode][1:] if mode == "sanitized" else ()
-        tool("g++", "-shared", *sanitizers, str(object_), *map(str, objects), "-o", str(library))
+        # Without the library of C++, which whoever loads it has loaded: to read it takes a linker twice
+        # as long as all the rest.
+        linker = ("gcc",) if mode != "sanitized" else ("g++", *_FLAGS[mode][1:])
+        tool(*linker, "-shared", str(object_), *map(str, objects), "-o", str(library))
         library.rename(path)
 
 
@@ -103,7 +105,7 @@ def tool(*command: str) -> None:
 @cache
 def toolchain() -> str:
     """What a compiled kernel depends on besides its text."""
-    for tool in ("g++", "objcopy", "addr2line", "nm"):
+    for tool in ("g++", "gcc", "objcopy", "addr2line", "nm"):
         if not shutil.which(tool):
             raise RuntimeError(f"{tool} is missing: install g++ (with binutils)")
     version = subprocess.run(

@@ -101,11 +101,18 @@ _KINDS = {
 }
 
 
+@cache
+def cpp_runtime() -> ctypes.CDLL:
+    """What kernels' libraries need of C++; they are not linked with it (`build`)."""
+    return ctypes.CDLL("libstdc++.so.6", mode=ctypes.RTLD_GLOBAL)
+
+
 class Library:
     """A kernel, compiled and loaded."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        cpp_runtime()
         self._library = ctypes.CDLL(str(path))
         self._start = self._library.hc_start
         self._start.restype = None
