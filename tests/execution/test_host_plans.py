@@ -107,6 +107,20 @@ def trained(digits, network, backend, batch_size, dtype="float32", images=90):
     return history.step_losses, model.parameters, model.predict(digits.test_images[:50])
 
 
+@pytest.fixture(scope="module")
+def eager(digits):
+    """`trained` by array-api-strict in float64, once for all that is compared with it."""
+    kept = {}
+
+    def of(network, batch_size, images=90):
+        key = repr(network), batch_size, images
+        if key not in kept:
+            kept[key] = trained(digits, network, "array-api-strict", batch_size, "float64", images)
+        return kept[key]
+
+    return of
+
+
 @kernels
 @each_network
 @pytest.mark.parametrize("batch_size", [1, 7, 64])
@@ -127,13 +141,13 @@ def test_the_number_of_threads_never_shows(digits, network, batch_size, fast):
 @kernels
 @each_network
 @pytest.mark.parametrize("batch_size", [1, 64])
-def test_it_computes_what_the_eager_plan_computes(digits, network, batch_size, fast):
+def test_it_computes_what_the_eager_plan_computes(digits, eager, network, batch_size, fast):
     """Through array-api-strict: other kernels, another plan, the same numbers in float64."""
     images = 10 if batch_size == 1 else 90
     losses, parameters, probabilities = trained(
         digits, network, cnn.NumPy(fast=fast), batch_size, "float64", images
     )
-    other = trained(digits, network, "array-api-strict", batch_size, "float64", images)
+    other = eager(network, batch_size, images)
     np.testing.assert_allclose(losses, other[0], rtol=0, atol=1e-10)
     np.testing.assert_allclose(probabilities, other[2], rtol=0, atol=1e-10)
     for name, values in parameters.items():
@@ -149,10 +163,12 @@ SCALED = {
 
 @kernels
 @pytest.mark.parametrize("network", SCALED.values(), ids=SCALED)
-def test_what_rescales_by_a_mean_of_its_own_is_not_taken_for_the_plain_one(digits, network, fast):
+def test_what_rescales_by_a_mean_of_its_own_is_not_taken_for_the_plain_one(
+    digits, eager, network, fast
+):
     """The kernel that gathers and rescales knows x / 255 - 0.5 only."""
     found = trained(digits, network, cnn.NumPy(fast=fast), 32, "float64")
-    other = trained(digits, network, "array-api-strict", 32, "float64")
+    other = eager(network, 32)
     plain = trained(
         digits,
         cnn.Sequential(cnn.Rescale(), *network.layers[1:]),
@@ -240,10 +256,10 @@ def test_a_pool_of_more_pixels_than_a_byte_counts(before, fast):
 
 
 @kernels
-def test_bytes_may_be_flattened_before_they_are_rescaled(digits, fast):
+def test_bytes_may_be_flattened_before_they_are_rescaled(digits, eager, fast):
     network = cnn.Sequential(cnn.Flatten(), cnn.Rescale(), cnn.Dense(10))
     losses, _, found = trained(digits, network, cnn.NumPy(fast=fast), 64, "float64")
-    other_losses, _, expected = trained(digits, network, "array-api-strict", 64, "float64")
+    other_losses, _, expected = eager(network, 64)
     np.testing.assert_allclose(losses, other_losses, rtol=0, atol=1e-10)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
 
