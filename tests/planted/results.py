@@ -20,7 +20,6 @@ FAULTS = [
     ("estimator/base.py", "Any] = OneCycle)", "Any] = Constant)", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),
     ("estimator/base.py", "return int(self.random_state)", "return int(bool(self.random_state))", "test_estimator.py -k 'model_of_the_same or random_state or one_cycle'"),
     ("estimator/classifier.py", "(probabilities > THRESHOLD)", "(probabilities >= THRESHOLD + 0.1)", KINDS),
-    ("estimator/classifier.py", " and not self._has_several", "", KINDS),
     ("estimator/classifier.py", "compute_sample_weight(self.class_weight, y)", "1.0", KINDS),
     ("estimator/classifier.py", "self._image_weights(sample_weight, rows, y)\n        classes", "None\n        classes", KINDS),
     ("estimator/classifier.py", "return BinaryCrossEntropy()", "return BinaryCrossEntropy(0.1)", KINDS),

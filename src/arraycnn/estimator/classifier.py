@@ -202,7 +202,7 @@ class CNNClassifier(ClassifierMixin, ImageEstimator):
         check_is_fitted(self, "model_")
         shown = np.unique(np.asarray(y))
         common = set(shown.tolist()) & set(self.classes_.tolist())
-        if len(shown) and not common and not self._has_several:
+        if len(shown) and not common:  # of several labels, 0 and 1 are columns, too
             message = (
                 f"CNNClassifier: y must have classes that fit saw, {listed(map(str, self.classes_))}, "
                 f"got {listed(map(str, shown))}; give them as fit had them"
