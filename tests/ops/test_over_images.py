@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from arraycnn.ops import GENERIC, Window
-from arraycnn.ops.conv2d.compiled_shapes import Convolution
 from numpy_records import RECORDS
+from optional import Late
 from test_kernel_sizes import LANES, convolution_by_windows, gradients_by_windows, needs_llvm
 
 pytestmark = needs_llvm
+Convolution = Late("arraycnn.ops.conv2d.compiled_shapes", "Convolution")
 
 CASES = 48
 

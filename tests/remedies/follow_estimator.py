@@ -71,6 +71,7 @@ def a_loss_of_classes_for_several_labels(here: Here) -> None:
 
 @follows("estimator/regressor.py", "CNNClassifier has those of classes and labels")
 def a_loss_of_classes_for_numbers(here: Here) -> None:
+    pytest.importorskip("sklearn", reason="sklearn is not installed")
     images, labels = making.some()
     with here.refused():
         cnn.CNNRegressor(making.small, epochs=1, loss=cnn.SoftmaxCrossEntropy()).fit(images, labels)

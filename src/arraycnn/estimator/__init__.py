@@ -1,15 +1,24 @@
-"""`Model` with the interface of scikit-learn, which is imported with this package.
+"""`Model` with the interface of scikit-learn, which is imported when a class of it is asked for."""
 
-`arraycnn` imports it only when somebody asks for one of its classes.
-"""
+from typing import Any
 
 from arraycnn.errors import MissingPackageError
 
-try:
-    from arraycnn.estimator.classifier import CNNClassifier as CNNClassifier
-    from arraycnn.estimator.regressor import CNNRegressor as CNNRegressor
-except ImportError as missing:
-    if (missing.name or "").partition(".")[0] != "sklearn":
-        raise
-    _reason = f'arraycnn.estimator: scikit-learn 1.6 or later is needed, got "{missing}"'
-    raise MissingPackageError(f'{_reason}; pip install "arraycnn[sklearn]"') from missing
+
+def __getattr__(name: str) -> Any:
+    try:
+        if name == "CNNClassifier":
+            from arraycnn.estimator.classifier import CNNClassifier
+
+            return CNNClassifier
+        if name == "CNNRegressor":
+            from arraycnn.estimator.regressor import CNNRegressor
+
+            return CNNRegressor
+    except ImportError as missing:
+        if (missing.name or "").partition(".")[0] != "sklearn":
+            raise
+        reason = f'{name}: scikit-learn 1.6 or later is needed, got "{missing}"'
+        raise MissingPackageError(f'{reason}; pip install "arraycnn[sklearn]"') from missing
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)
