@@ -1,6 +1,7 @@
 """The array libraries that every test of the core runs on."""
 
 import os
+from importlib import metadata
 
 # One thread: on a busy machine, threads of BLAS wait for each other far longer than they compute.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -9,6 +10,10 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # XLA compiles every operation for every shape, in half the time without its optimisations;
 # tests/backends/test_across_backends.py has a training with them.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# And in half of that by the code for loops that XLA had before; a flag that it does not know would
+# end the process.
+if any(one.version.startswith("0.10.") for one in metadata.distributions(name="jaxlib")):
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 # Or scikit-learn skips a check of estimators; SciPy looks once, when it is imported.
 os.environ.setdefault("SCIPY_ARRAY_API", "1")
 
@@ -26,7 +31,6 @@ from contextlib import (
     redirect_stdout,
 )
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any

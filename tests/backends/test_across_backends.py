@@ -162,6 +162,7 @@ def test_jax_with_its_optimisations_as_users_have_it():
     )
     environment = os.environ | {
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "0",
+        "XLA_FLAGS": "",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     command = [sys.executable, "-c", program]
