@@ -110,15 +110,15 @@ __global__ void turned_around(const float* x, float* y) {
 __global__ void places_in_grid(unsigned* y) {
     if (threadIdx.x > 0) return;
     const Block at = block_of_grid();
-    const unsigned here[4] = {at.x, at.y, at.z, at.tall};
-    for (int i = 0; i < 4; ++i) y[(blockIdx.y * gridDim.x + blockIdx.x) * 4 + i] = here[i];
+    const unsigned here[5] = {at.x, at.y, at.z, at.tall, at.wide};
+    for (int i = 0; i < 5; ++i) y[(blockIdx.y * gridDim.x + blockIdx.x) * 5 + i] = here[i];
 }
 
 __global__ void places_in_share(unsigned* y, long long wide, long long tall) {
     if (threadIdx.x > 0) return;
     const Block at = block_of_share(blockIdx.x, (unsigned)wide, (unsigned)tall);
-    const unsigned here[4] = {at.x, at.y, at.z, at.tall};
-    for (int i = 0; i < 4; ++i) y[blockIdx.x * 4 + i] = here[i];
+    const unsigned here[5] = {at.x, at.y, at.z, at.tall, at.wide};
+    for (int i = 0; i < 5; ++i) y[blockIdx.x * 5 + i] = here[i];
 }
 
 // Each block leaves its sum of 64 numbers; the last of them adds these up.
@@ -263,16 +263,16 @@ def check_dynamic_shared(cuda) -> None:
 
 
 def check_block_of_grid(cuda) -> None:
-    y = cuda.empty((3 * 5, 4), "uint32")
+    y = cuda.empty((3 * 5, 5), "uint32")
     cuda.launch_source(TEXT, "places_in_grid", (3, 5), (32,), (y,), 0)
-    places = [(x, y, 0, 5) for y in range(5) for x in range(3)]
+    places = [(x, y, 0, 5, 3) for y in range(5) for x in range(3)]
     np.testing.assert_array_equal(cuda.to_numpy(y), places)
 
 
 def check_block_of_share(cuda) -> None:
-    y = cuda.empty((2 * 3 * 4, 4), "uint32")
+    y = cuda.empty((2 * 3 * 4, 5), "uint32")
     _launch(cuda, "places_in_share", len(y), 32, y, 2, 3)
-    places = [(x, y, z, 3) for z in range(4) for y in range(3) for x in range(2)]
+    places = [(x, y, z, 3, 2) for z in range(4) for y in range(3) for x in range(2)]
     np.testing.assert_array_equal(cuda.to_numpy(y), places)
 
 

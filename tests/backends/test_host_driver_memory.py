@@ -149,7 +149,7 @@ def test_recordings_take_what_is_said_before_they_are_made(allocated):
 
 
 def test_out_of_memory_names_a_batch_that_fits_however_often_it_was(driver, allocated):
-    images = np.zeros((400, 28, 28, 1), np.uint8)
+    images = np.zeros((500, 28, 28, 1), np.uint8)
     labels = np.arange(len(images)) % 10
     model = Model(NETWORKS["scratch"](), (28, 28), backend=CuPy(), class_names=CLASSES)
 

@@ -60,7 +60,7 @@ def test_the_table_prints_what_it_printed_then(cell):
 
 
 NODES = {
-    ("a", "fp32", 64): 7,
+    ("a", "fp32", 64): 4,
     ("b", "tf32", 64): 15,
     ("b", "tf32", 256): 14,
     ("b", "bf16", 1024): 15,

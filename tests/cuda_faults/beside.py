@@ -5,9 +5,9 @@ TESTS = ("ops/test_cuda_beside.py",)
 BESIDE, PRODUCTS, DEVICE = "cuda/beside.py", "cuda/products.py", "cuda/device.cuh"
 FAULTS = [
     (DEVICE, "{number % wide, number / wide % tall,", "{number % tall, number / wide % tall,", "an index"),
-    (DEVICE, "number / wide % tall, number / wide / tall, tall};", "number / wide, number / wide / tall, tall};", "an index"),
-    (DEVICE, "number / wide / tall, tall};", "number / wide, tall};", "an index"),
-    (DEVICE, "number / wide / tall, tall};", "number / wide / tall, wide};", "a number of parts"),
+    (DEVICE, "number / wide % tall, number / wide / tall, tall, wide};", "number / wide, number / wide / tall, tall, wide};", "an index"),
+    (DEVICE, "number / wide / tall, tall, wide};", "number / wide, tall, wide};", "an index"),
+    (DEVICE, "number / wide / tall, tall, wide};", "number / wide / tall, wide, wide};", "a number of parts"),
     (BESIDE, "else {{ block -= {names[0]};", "else {{", "blocks of another kernel"),
     (BESIDE, "if (block < {names[0]})", "if (block <= {names[0]})", "a bound"),
     (BESIDE, "(*start.grid, 1)[:2]", "(*start.grid, 1)[1:3]", "an axis"),

@@ -229,6 +229,58 @@ def test_views_are_taken_as_they_are():
         np.testing.assert_array_equal(a, b)
 
 
+# -- images that are computed where they are read -----------------------------------------------------
+
+TEXT = """
+struct HalvedPixels {
+    const unsigned char* set;
+    const int* rows;
+    long long size;
+    REAL factor;
+
+    DEVICE auto image(long long n) const {
+        const unsigned char* const first = set + rows[n] * size;
+        return [first](int place) { return first[place]; };
+    }
+    DEVICE REAL value(unsigned char number) const { return factor * REAL(number) - REAL(1); }
+};
+"""
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", TABLE[1:5], ids=str)
+def test_images_that_lie_nowhere(shape, dtype):
+    """To the last bit as images that lie in memory; around them there are zeros, not what 0 becomes."""
+    _, weight, bias, window = arrays(shape, dtype)
+    rng, real = np.random.default_rng(5), np.dtype(dtype).type
+    images = rng.integers(0, 256, (7, *shape[1:4]), dtype=np.uint8)
+    rows = rng.integers(0, 7, shape[0]).astype(np.int32)
+    x = real(0.5) * images[rows].astype(dtype) - real(1)
+    text = TEXT.replace("REAL", {"float32": "float", "float64": "double"}[dtype])
+    members = images, rows, images[0].size, real(0.5)
+    source = direct_convolution.Source("HalvedPixels", text, members, x.shape, dtype)
+    dy = rng.normal(size=forward(HostLauncher(), x, weight, bias, window, True)[0].shape).astype(
+        dtype
+    )
+
+    def step(cuda, given):
+        y, winners = forward(cuda, given, weight, bias, window, True)
+        backward = given, weight, y, winners, dy, window, True, POOL, False
+        return y, winners, conv2d_max_pool2d_backward(cuda, NO_OPS, *backward)
+
+    y, winners, gradients = check(lambda cuda: step(cuda, source))
+    expected, places, wanted = step(HostLauncher(), x)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(winners, places)
+    for gradient, other in zip(gradients[1:], wanted[1:], strict=True):
+        np.testing.assert_array_equal(gradient, other)
+    other = direct_convolution.Source("HalvedPixels", text, members, x.shape, "float16")
+    with pytest.raises(
+        InvalidTypeError, match=rf"x must be {dtype} as its weights are, got float16"
+    ):
+        forward(HostLauncher(), other, weight, bias, window, True)
+
+
 # -- more than 2^31 numbers: memory is taken where it is touched, and the last blocks run -------------
 
 MANY = 2**19 + 1024  # images of 64 x 64, the last of which is the last block's, too
@@ -258,7 +310,10 @@ class LastSums(HostLauncher):
         super().start(file, kernel, *rest)
 
 
-def test_the_gradients_of_the_last_images_of_a_huge_batch():
+def test_the_gradients_of_the_last_images_of_a_huge_batch(monkeypatch):
+    monkeypatch.setattr(
+        direct_convolution, "_MOST_BYTES_OF_ONE", 0
+    )  # a kernel adds up what blocks leave
     _, weight, bias, window = arrays((1, 64, 64, 1, 8, 3, (1, 1, 1, 1)), "float32")
     x = lazy_zeros((MANY, 64, 64, 1), "float32")
     dy, y = (lazy_zeros((MANY, 32, 32, 8), "float32") for _ in range(2))

@@ -22,6 +22,10 @@ NODES = (
 STORAGE = "program/test_program_storage.py -k 'leaves or read_and or others_read or half or only_a or dtype'"
 STORED_STEP = "program/test_program_storage.py -k 'epilogue or rounding or nan'"
 
+PROLOGUES = "program/test_program_cuda_prologue.py"
+UPDATES = "program/test_program_cuda_updates.py"
+DIVISIONS = "program/test_program_cuda.py -k known_number"
+
 _CUDA = "program/render/cuda"
 _STORAGE = "program/passes/storage.py"
 
@@ -122,12 +126,43 @@ FAULTS = [
     (f"{_CUDA}/rows.py", "touched) == group.rows", "touched) != []", ROWS),
     (f"{_CUDA}/rows.py", "across=reads - writes)", "across=frozenset())", ROWS),
     (f"{_CUDA}/kernel_text.py", "    writes |= {schedule.place_of(node) for node in also}\n", "", ROWS),
-    (f"{_CUDA}/kernel_text.py", 'body.block, body.blocks = "block", "blocks"', 'body.block, body.blocks = "block", "gridDim.y"', ROWS),
+    (f"{_CUDA}/kernel_text.py", '        body.blocks = "blocks"\n', '        body.blocks = "gridDim.y"\n', ROWS),
+    (f"{_CUDA}/kernel_text.py", "wide = wide and rows >= FEWEST_ROWS", "wide = bool(rows)", ROWS),
     ("ops/cuda/ending.py", 'f"if (!{product}) return;"', 'f"{product};"', ROWS),
     ("ops/cuda/ending.py", ', "__syncthreads();"),', '),', ROWS),
     ("ops/cuda/ending.py", "shared = max(start.shared, ending.shared)", "shared = 0", ROWS),
-    ("ops/cuda/products.py", "launcher.counter()[before:])", "launcher.counter())", ROWS),
+    ("ops/cuda/products.py", "product.chosen.tile, launcher.counter()[before:]", "product.chosen.tile, launcher.counter()", ROWS),
     ("ops/cuda/products.py", "fits = product.shape[1] <= chosen.tile.columns and", "fits =", ROWS),
     ("ops/cuda/products.py", "(chosen.splits == 1 or product.counters > 0)", "True", ROWS),
     ("ops/cuda/tiles.py", "return Result(y, dbias, late.epilogue, in_parts)", "return Result(y, dbias, late.epilogue)", NODES),
+    (f"{_CUDA}/short_rows.py", "known.get(one.buffer) != loop.read(one)", "one.buffer not in known", ROWS),
+    (f"{_CUDA}/short_rows.py", "len(found) == 1 and None not in found", "found", ROWS),
+    (f"{_CUDA}/short_rows.py", "exists = first + group < last;", "exists = first + group <= last;", ROWS),
+    (f"{_CUDA}/short_rows.py", 'f"if (rank < {loop.columns}) {one.operation}', 'f"{one.operation}', ROWS),
+    (f"{_CUDA}/short_rows.py", 'f"if ({works}) {one.operation}', 'f"{one.operation}', ROWS),
+    (f"{_CUDA}/short_rows.py", "*(merged if points == 1 else []),", "*merged,", ROWS),
+    (f"{_CUDA}/short_rows.py", "({parts})[{block} * {points} + rank]", "({parts})[{block} + rank]", ROWS),
+    (f"{_CUDA}/short_rows.py", "if (exists && rank == 0) {self", "if (exists) {self", ROWS),
+    (f"{_CUDA}/kernel_text.py", "if lanes and rows * lanes <= threads:", "if lanes:", ROWS),
+    ("ops/cuda/pointwise.cuh", "for (int distance = COUNT / 2; distance", "for (int distance = COUNT / 4; distance", ROWS),
+    ("ops/cuda/pointwise.cuh", "mine = Op::merged(mine, other.state);", "mine = Op::merged(mine, own.state);", ROWS),
+    (f"{_CUDA}/prologue.py", "or not all(_can_take(one, node) for one in readers)", "or not any(_can_take(one, node) for one in readers)", PROLOGUES),
+    (f"{_CUDA}/prologue.py", "if node in {base(one) for one in schedule.program.outputs.values()}:", "if False:", PROLOGUES),
+    (f"{_CUDA}/prologue.py", "wide=False)).are_apart:", "wide=False)).read:", PROLOGUES),
+    (f"{_CUDA}/prologue.py", "sum(self.read) == 1 and all(", "all(", PROLOGUES),
+    (f"{_CUDA}/prologue.py", 'one.op == "number" or not same', "True", PROLOGUES),
+    (f"{_CUDA}/prologue.py", 'read in inputs or read.op == "constant" for read', "read for read", PROLOGUES),
+    (f"{_CUDA}/prologue.py", "if any(schedule.place_of(node) in places for one in until for node in one.writes):", "if False:", PROLOGUES),
+    (f"{_CUDA}/prologue.py", "any(one.access.strides[1:])", "any(one.access.strides)", PROLOGUES),
+    (f"{_CUDA}/prologue.py", "set(), accesses, apart=True)", "set(), accesses)", PROLOGUES),
+    (f"{_CUDA}/updates.py", "if any(_leaves_parts(step) for step in schedule.steps if step is not head):", "if False:", UPDATES),
+    (f"{_CUDA}/updates.py", "late = [step for step in group.beside if _comes_after(step, before, schedule)]", "late: list[Step] = []", UPDATES),
+    (f"{_CUDA}/kernel_text.py", '"sums();", "__syncthreads();"', '"__syncthreads();"', UPDATES),
+    (f"{_CUDA}/kernel_text.py", '"sums();", "__syncthreads();"', '"sums();"', UPDATES),
+    ("ops/cuda/ending.py", "(start.blocks + ending.blocks,)", "(start.blocks + ending.blocks + 1,)", UPDATES),
+    ("ops/cuda/ending.py", "(start.blocks + ending.blocks,)", "(start.blocks,)", UPDATES),
+    ("ops/cuda/ending.py", 'f"if (number < 0) {each}(at, {given});",', 'f"{each}(at, {given});",', UPDATES),
+    ("ops/cuda/pointwise.cuh", "fma(rest, inverse, quotient) : quotient", "quotient : quotient", DIVISIONS),
+    ("ops/cuda/pointwise.cuh", "return rest < T(0) || rest > T(0) ?", "return rest == rest ?", DIVISIONS),
+    (f"{_CUDA}/pointwise.py", "1 <= abs(divisor) <= _MOST_DIVISOR", "0 < abs(divisor) <= _MOST_DIVISOR", DIVISIONS),
 ]  # fmt: skip

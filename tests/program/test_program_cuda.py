@@ -244,3 +244,22 @@ def test_a_remainder_of_floating_numbers_has_no_code_and_says_what_has(op):
         lambda x, y: eval(instead, {"xp": array_namespace(x), "x": x, "y": y}), x, y
     )
     np.testing.assert_allclose(rendered(scheduled(program), values)["0"], op(x, y), atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_division_by_a_known_number_is_to_the_nearest(dtype):
+    """By 1 and more by two multiply-adds; all are NumPy's, to the last bit and the sign of 0."""
+    rng, real = np.random.default_rng(12), np.dtype(dtype)
+    ends = np.finfo(real)
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, ends.max, -ends.max]
+    sizes = 2.0 ** rng.uniform(-60, 100, 3000) * rng.choice((-1, 1), 3000)
+    x = np.concatenate([special, np.arange(256), sizes]).astype(dtype)
+    divisors = [255.0, 3.0, -7.0, 1.0, 50176.0, 1e9 + 7, 0.3, 2.0**101]
+    program, values = traced(lambda x: tuple(x / number for number in divisors), x)
+    results = rendered(scheduled(simplified(program)), values)
+    for place, number in enumerate(divisors):
+        with np.errstate(over="ignore"):
+            expected = x / real.type(number)
+        np.testing.assert_array_equal(results[str(place)], expected)
+        signs = [np.signbit(found)[x == x] for found in (results[str(place)], expected)]
+        np.testing.assert_array_equal(*signs)

@@ -50,6 +50,8 @@ CASES = {
     "rows of what is not": ((75, 10), 3, 3, _twice),
     "a row further": ((75, 10), 2, 3, _further),
     "other loops beside": ((75, 10), 0, 2, lambda xp, x, y: (xp.exp(y[1:, :]), _softmax(xp, x))),
+    "other columns of what is read": ((64, 13), 3, 0, lambda xp, x, y: (
+        _softmax(xp, x[:, 1:]) * x[:, :-1])),
     "turned rows": ((75, 10), 3, 0, lambda xp, x, y: xp.flip(_softmax(xp, x), axis=1) - y),
 }  # fmt: skip
 """A shape, how many loops are done by rows, how many after them, and what they compute."""
@@ -84,15 +86,21 @@ def test_what_is_written_over_has_been_read_by_all_rows():
 
 
 ENDINGS = {
-    "as they are": ((75, 12, 10), ["matmul_and_ending"], lambda xp, y: _softmax(xp, y)),
-    "of split sums": ((75, 600, 10), ["matmul_and_ending"], lambda xp, y: (
+    "as they are": ((75, 12, 20), ["matmul_and_ending"], lambda xp, y: _softmax(xp, y)),
+    "of split sums": ((75, 600, 20), ["matmul_and_ending"], lambda xp, y: (
         _softmax(xp, y), xp.mean(xp.argmax(y, axis=1) * 1.0))),
-    "of many parts": ((33, 1300, 10), ["matmul<", "sum_splits", "fused"], lambda xp, y: (
+    "of many parts": ((33, 1300, 20), ["matmul<", "sum_splits", "fused"], lambda xp, y: (
         _softmax(xp, y))),
-    "behind an epilogue": ((75, 12, 10), ["matmul_and_ending"], lambda xp, y: (
+    "behind an epilogue": ((75, 12, 20), ["matmul_and_ending"], lambda xp, y: (
         _softmax(xp, xp.tanh(y)), xp.exp(xp.mean(_softmax(xp, xp.tanh(y)) * y)))),
     "wide lines": ((75, 12, 70), ["matmul<", "fused"], lambda xp, y: _softmax(xp, y)),
-    "other rows": ((75, 12, 10), ["matmul<", "fused"], lambda xp, y: (
+    "other rows": ((75, 12, 20), ["matmul<", "fused"], lambda xp, y: (
+        _softmax(xp, y) * xp.flip(y, axis=0))),
+    "of few columns": ((75, 600, 10), ["few_columns_and_ending"], lambda xp, y: (
+        _softmax(xp, y), xp.mean(xp.argmax(y, axis=1) * 1.0))),
+    "of few columns, behind an epilogue": ((20, 12, 10), ["few_columns_and_ending"], lambda xp, y: (
+        _softmax(xp, xp.tanh(y)), xp.exp(xp.mean(_softmax(xp, xp.tanh(y)) * y)))),
+    "other rows of few columns": ((20, 12, 10), ["few_columns<", "fused"], lambda xp, y: (
         _softmax(xp, y) * xp.flip(y, axis=0))),
 }  # fmt: skip
 """Rows, depth and columns, the kernels, and what is made of a dense layer's result."""

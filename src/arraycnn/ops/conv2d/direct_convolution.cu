@@ -29,7 +29,11 @@ struct Sizes {
     DEVICE long long image() const { return (long long)height * width * channels; }
     DEVICE long long output() const { return (long long)rows * columns * filters; }
     DEVICE bool inside(int h, int w) const { return h >= 0 && h < height && w >= 0 && w < width; }
-    DEVICE int pixel(int h, int w, int c) const { return (h * width + w) * channels + c; }
+    // The place of a number of an image; of one outside, that of its first, which is not used then: all
+    // loads are on their way together where none is behind a branch.
+    DEVICE int place(bool inside, int h, int w, int c) const {
+        return inside ? (h * width + w) * channels + c : 0;
+    }
 };
 
 template <typename T, int COUNT>
@@ -49,12 +53,39 @@ DEVICE void load_group(T (&group)[GROUP], const T* from) {
     }
 }
 
-// COUNT pixels of row h from column w on, zeros outside of the image.
-template <typename T, int COUNT>
-DEVICE void load_row(T (&row)[COUNT], const T* image, const Sizes& s, int h, int w, int c) {
+// Images that lie in memory. Others are computed where they are read, as `Source` of cuda_direct.py has
+// it: image(n) is a function of the place of a number in image n, which reads what is there, and value()
+// makes the number of that. So all that a thread reads is on its way together.
+template <typename T>
+struct StoredImages {
+    const T* data;
+    long long size;  // of an image
+
+    DEVICE auto image(long long n) const {
+        const T* const first = data + n * size;
+        return [first](int place) { return first[place]; };
+    }
+    DEVICE T value(T number) const { return number; }
+};
+
+// What `Source` reads of an image.
+template <typename Image>
+using Read = decltype(static_cast<Image*>(nullptr)->operator()(0));
+
+// What is read of COUNT pixels of row h from column w on.
+template <int COUNT, typename Image>
+DEVICE void read_row(Read<Image> (&row)[COUNT], const Image& image, const Sizes& s, int h, int w,
+                     int c) {
 #pragma unroll
-    for (int b = 0; b < COUNT; ++b)
-        row[b] = s.inside(h, w + b) ? image[s.pixel(h, w + b, c)] : T(0);
+    for (int b = 0; b < COUNT; ++b) row[b] = image(s.place(s.inside(h, w + b), h, w + b, c));
+}
+
+// Those pixels, zeros outside of the image.
+template <typename T, int COUNT, typename Source, typename Read>
+DEVICE void load_row(T (&row)[COUNT], const Source& source, const Read (&read)[COUNT], const Sizes& s,
+                     int h, int w) {
+#pragma unroll
+    for (int b = 0; b < COUNT; ++b) row[b] = s.inside(h, w + b) ? source.value(read[b]) : T(0);
 }
 
 // A thread has GROUP filters at one pooled pixel; the groups of a pixel are neighbours, so that a warp
@@ -62,9 +93,9 @@ DEVICE void load_row(T (&row)[COUNT], const T* image, const Sizes& s, int h, int
 //
 // Shared memory: the weights and then the bias (null: 0), a line of filters for each (kh, kw, c),
 // with zeros up to whole groups.
-template <typename T, int EDGE, int GROUP>
+template <typename T, int EDGE, int GROUP, typename Source = StoredImages<T>>
 __global__ void __launch_bounds__(THREADS)
-conv2d_max_pool2d(const T* __restrict__ x, const T* __restrict__ weight,
+conv2d_max_pool2d(Source x, const T* __restrict__ weight,
                   const T* __restrict__ bias, T* __restrict__ y,
                   unsigned char* __restrict__ winners, SIZE_PARAMETERS, long long relu) {
     constexpr int SIDE = EDGE + 1;
@@ -86,18 +117,21 @@ conv2d_max_pool2d(const T* __restrict__ x, const T* __restrict__ weight,
     const int h0 = (int)(pixel / (unsigned)s.columns) * 2 - s.top;
     const int w0 = (int)(pixel % (unsigned)s.columns) * 2 - s.left;
     for (long long n = blockIdx.y; n < s.images; n += gridDim.y) {
-        const T* image = x + n * s.image();
+        const auto image = x.image(n);
         T outputs[4][GROUP], weights[GROUP];
 #pragma unroll
         for (int place = 0; place < 4; ++place)
             load_group(outputs[place], lines + bias_line * line + first_filter);
         for (int c = 0; c < s.channels; ++c) {
+            Read<decltype(image)> read[SIDE][SIDE];
+#pragma unroll
+            for (int a = 0; a < SIDE; ++a) read_row(read[a], image, s, h0 + a, w0, c);
             // Two rows of the patch are enough at a time: those of the upper and of the lower places.
             T upper[SIDE], lower[SIDE];
-            load_row(upper, image, s, h0, w0, c);
-#pragma unroll (EDGE == 3 ? 3 : 1)
+            load_row(upper, x, read[0], s, h0, w0);
+#pragma unroll
             for (int kh = 0; kh < EDGE; ++kh) {
-                load_row(lower, image, s, h0 + kh + 1, w0, c);
+                load_row(lower, x, read[kh + 1], s, h0 + kh + 1, w0);
 #pragma unroll
                 for (int kw = 0; kw < EDGE; ++kw) {
                     const int number = (kh * EDGE + kw) * s.channels + c;
@@ -162,46 +196,60 @@ DEVICE T gradient_at(const T* y, const T* dy, long long place) {
 //   c          0      |     1     |            |   0              lane = thread / (C F)
 //   pixel      0      |     0     |     0      |   1              then + lanes
 //
-// parts[block][kh EDGE + kw][pair] and bias_parts[block][f]. With a `counter`, the last block adds them up;
-// there are then whole quads of either, and one for each of its threads at most.
-template <typename T, int EDGE>
-__global__ void sum_gradients(const T* __restrict__ x, const T* __restrict__ y,
-                              const unsigned char* __restrict__ winners,
-                              const T* __restrict__ dy, T* parts, T* bias_parts,
-                              T* __restrict__ dweight, T* __restrict__ dbias, int* counter,
-                              SIZE_PARAMETERS) {
+// in parts[block][kh EDGE + kw][pair] and bias_parts[block][f].
+template <typename T, int EDGE, typename Source>
+DEVICE void sum_gradients_block(const Block& at, const Source& x, const T* y,
+                                const unsigned char* winners, const T* dy, T* parts, T* bias_parts,
+                                T* /* dweight */, T* /* dbias */, int* /* counter */, SIZE_PARAMETERS) {
     constexpr int TAPS = EDGE * EDGE, LINES = TAPS + 1;
     constexpr int AT_ONCE = 10;  // lines in shared memory
     const Sizes s(SIZE_ARGUMENTS);
     const int pairs = s.channels * s.filters, lanes = blockDim.x / pairs;
     const int lane = threadIdx.x / pairs, pair = threadIdx.x % pairs;
     const int f = pair % s.filters, c = pair / s.filters;
-    const unsigned pixels = (unsigned)(s.rows * s.columns);
+    const unsigned pixels = (unsigned)(s.rows * s.columns), step = at.wide * lanes;
+    constexpr int PIXELS = EDGE == 3 ? 2 : 1;  // at once, as far as registers go
 
     T sums[LINES] = {};
     if (lane < lanes)
-        for (long long n = blockIdx.y; n < s.images; n += gridDim.y)
-            for (unsigned pixel = blockIdx.x * lanes + lane; pixel < pixels;
-                 pixel += gridDim.x * lanes) {
-                const long long place = n * s.output() + (long long)pixel * s.filters + f;
-                const T gradient = gradient_at(y, dy, place);
-                const int winner = winners[place];
-                const int h = (int)(pixel / (unsigned)s.columns) * 2 + winner / 2 - s.top;
-                const int w = (int)(pixel % (unsigned)s.columns) * 2 + winner % 2 - s.left;
-                const T* image = x + n * s.image();
+        for (long long n = at.y; n < s.images; n += at.tall) {
+            const auto image = x.image(n);
+            for (unsigned first = at.x * lanes + lane; first < pixels; first += PIXELS * step) {
+                T gradients[PIXELS];
+                int h[PIXELS], w[PIXELS];
+                Read<decltype(image)> read[PIXELS][EDGE][EDGE];
 #pragma unroll
-                for (int kh = 0; kh < EDGE; ++kh)
+                for (int i = 0; i < PIXELS; ++i) {
+                    const bool exists = first + i * step < pixels;
+                    const unsigned pixel = exists ? first + i * step : first;
+                    const long long place = n * s.output() + (long long)pixel * s.filters + f;
+                    const T gradient = gradient_at(y, dy, place);
+                    const int winner = winners[place];
+                    gradients[i] = exists ? gradient : T(0);
+                    h[i] = exists ? (int)(pixel / (unsigned)s.columns) * 2 + winner / 2 - s.top : -EDGE;
+                    w[i] = (int)(pixel % (unsigned)s.columns) * 2 + winner % 2 - s.left;
+                }
 #pragma unroll
-                    for (int kw = 0; kw < EDGE; ++kw)
-                        if (s.inside(h + kh, w + kw))
-                            sums[kh * EDGE + kw] += gradient * image[s.pixel(h + kh, w + kw, c)];
-                sums[TAPS] += gradient;
+                for (int i = 0; i < PIXELS; ++i)
+#pragma unroll
+                    for (int kh = 0; kh < EDGE; ++kh)
+                        read_row(read[i][kh], image, s, h[i] + kh, w[i], c);
+#pragma unroll
+                for (int i = 0; i < PIXELS; ++i) {
+#pragma unroll
+                    for (int kh = 0; kh < EDGE; ++kh)
+#pragma unroll
+                        for (int kw = 0; kw < EDGE; ++kw)
+                            if (s.inside(h[i] + kh, w[i] + kw))
+                                sums[kh * EDGE + kw] += gradients[i] * x.value(read[i][kh][kw]);
+                    sums[TAPS] += gradients[i];
+                }
             }
+        }
 
     DYNAMIC_SHARED(T, of_threads);  // AT_ONCE lines, each longer by `pairs` to spread over the banks
     const int line = blockDim.x + pairs;
-    const long long blocks = (long long)gridDim.x * gridDim.y;
-    const long long block = (long long)blockIdx.y * gridDim.x + blockIdx.x;
+    const long long block = (long long)at.y * at.wide + at.x;
 #pragma unroll
     for (int first = 0; first < LINES; first += AT_ONCE) {
         const int count = LINES - first < AT_ONCE ? LINES - first : AT_ONCE;
@@ -221,10 +269,20 @@ __global__ void sum_gradients(const T* __restrict__ x, const T* __restrict__ y,
         }
         __syncthreads();
     }
-    if (!counter || !is_last_block(counter)) return;
+}
 
-    // A thread has 4 numbers and every `shares`-th block. What those after the last whole share have is
-    // not used.
+// The sums of the parts that so many blocks have left, by the threads of the last one: there are whole
+// quads of either, and one for each of these threads at most. A thread has 4 numbers and every
+// `shares`-th block. What those after the last whole share have is not used.
+template <typename T, int EDGE, typename Source>
+DEVICE void sum_gradients_last(int blocks, const Source& /* x */, const T* /* y */,
+                               const unsigned char* /* winners */, const T* /* dy */, const T* parts,
+                               const T* bias_parts, T* dweight, T* dbias, int* /* counter */,
+                               SIZE_PARAMETERS) {
+    const Sizes s(SIZE_ARGUMENTS);
+    constexpr int TAPS = EDGE * EDGE;
+    const int pairs = s.channels * s.filters;
+    DYNAMIC_SHARED(T, of_threads);
     const int of_weights = TAPS * pairs / 4, of_bias = s.filters / 4;
     const int quads = of_weights + of_bias, shares = blockDim.x / quads;
     const int quad = threadIdx.x % quads, share = threadIdx.x / quads;
@@ -232,11 +290,19 @@ __global__ void sum_gradients(const T* __restrict__ x, const T* __restrict__ y,
     const int stride = weighs ? of_weights : of_bias, place = weighs ? quad : quad - of_weights;
     const auto* from = reinterpret_cast<const Pack<T, 4>*>(weighs ? parts : bias_parts) + place;
     Pack<T, 4> sum = {};
-#pragma unroll 8
-    for (int other = share; other < (int)blocks; other += shares) {
-        const auto part = from[other * stride];
+    constexpr int PARTS = 8;  // at once
+    for (int first = share; first < blocks; first += PARTS * shares) {
+        Pack<T, 4> some[PARTS];
 #pragma unroll
-        for (int i = 0; i < 4; ++i) sum.at[i] += part.at[i];
+        for (int j = 0; j < PARTS; ++j) {
+            const int other = first + j * shares;
+            some[j] = from[(other < blocks ? other : first) * stride];
+        }
+#pragma unroll
+        for (int j = 0; j < PARTS; ++j)
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+                if (first + j * shares < blocks) sum.at[i] += some[j].at[i];
     }
     auto* of_shares = reinterpret_cast<Pack<T, 4>*>(of_threads);
     of_shares[threadIdx.x] = sum;
@@ -247,6 +313,20 @@ __global__ void sum_gradients(const T* __restrict__ x, const T* __restrict__ y,
         for (int other = 1; other < shares; ++other) all += of_shares[other * quads + quad].at[i];
         (weighs ? dweight : dbias)[place * 4 + i] = all;
     }
+}
+
+// With a `counter`, the last block adds the parts up.
+template <typename T, int EDGE, typename Source = StoredImages<T>>
+__global__ void sum_gradients(Source x, const T* __restrict__ y,
+                              const unsigned char* __restrict__ winners,
+                              const T* __restrict__ dy, T* parts, T* bias_parts,
+                              T* __restrict__ dweight, T* __restrict__ dbias, int* counter,
+                              SIZE_PARAMETERS) {
+    sum_gradients_block<T, EDGE>(block_of_grid(), x, y, winners, dy, parts, bias_parts, dweight, dbias,
+                                 counter, SIZE_ARGUMENTS);
+    if (!counter || !is_last_block(counter)) return;
+    sum_gradients_last<T, EDGE>((int)(gridDim.x * gridDim.y), x, y, winners, dy, parts, bias_parts,
+                                dweight, dbias, counter, SIZE_ARGUMENTS);
 }
 
 // dx[n, h, w, c] = the sum over (kh, kw, f) of weight times the gradient of the output (oh, ow) that

@@ -141,14 +141,16 @@ DEVICE unsigned to_tf32(float x) {
 // launch.
 struct Block {
     unsigned x, y, z;
-    unsigned tall;  // how many there are along y
+    unsigned tall, wide;  // how many there are along y, and along x
 };
 
-DEVICE Block block_of_grid() { return {blockIdx.x, blockIdx.y, blockIdx.z, gridDim.y}; }
+DEVICE Block block_of_grid() {
+    return {blockIdx.x, blockIdx.y, blockIdx.z, gridDim.y, gridDim.x};
+}
 
 // Of a share of `wide` x `tall` blocks and any number along z, x fastest.
 DEVICE Block block_of_share(unsigned number, unsigned wide, unsigned tall) {
-    return {number % wide, number / wide % tall, number / wide / tall, tall};
+    return {number % wide, number / wide % tall, number / wide / tall, tall, wide};
 }
 
 // Whether this block is the last of `blocks` to come here: it may read what all of them have written

@@ -71,6 +71,15 @@ template <int POWER, typename T> DEVICE T to_power(T x) {
     return result;
 }
 
+// x / divisor, where `inverse` is 1 / divisor, both to the nearest: so is the quotient then, but for
+// numbers below the normal ones (Markstein, "Computation of elementary functions on the IBM RISC
+// System/6000 processor", 1990). The divisor is 1 at least. Without branches, as a division has them.
+template <typename T> DEVICE T divided(T x, T divisor, T inverse) {
+    const T quotient = x * inverse, rest = fma(-quotient, divisor, x);
+    // An exact one keeps its sign at 0, and of an infinity there is no rest.
+    return rest < T(0) || rest > T(0) ? fma(rest, inverse, quotient) : quotient;
+}
+
 // A row that is taken: one below 0 counts from the end; none reaches beyond the array.
 DEVICE long long taken(long long index, long long size) {
     const long long place = index < 0 ? index + size : index;
@@ -184,6 +193,26 @@ template <typename T> struct Moments {
         return {count, a.mean + away * share, a.squares + b.squares + away * away * a.count * share};
     }
 };
+
+// The states of COUNT neighbouring lanes, a power of two, as one, in all of them: for operations that do
+// not mind which of two comes first. All lanes of the warp are here.
+template <typename Op, int COUNT>
+DEVICE typename Op::State over_lanes(typename Op::State mine) {
+    union Words {
+        typename Op::State state;
+        unsigned words[(sizeof(typename Op::State) + 3) / 4];
+    };
+#pragma unroll
+    for (int distance = COUNT / 2; distance > 0; distance /= 2) {
+        Words own = {}, other;
+        own.state = mine;
+#pragma unroll
+        for (unsigned i = 0; i < sizeof(Words) / 4; ++i)
+            other.words[i] = __shfl_xor_sync(0xffffffffu, own.words[i], distance);
+        mine = Op::merged(mine, other.state);
+    }
+    return mine;
+}
 
 // The states of COUNT threads, STRIDE apart, as one, for each of LANES: in the first of the threads,
 // whose rank is 0. COUNT is a power of two; `shared` has room for LANES x THREADS.

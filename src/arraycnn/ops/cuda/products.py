@@ -91,7 +91,8 @@ def launch_product(
     """
     if ending is not None and _has_whole_lines(product):
         before = product.counters
-        made = ending(product.result.y, product.chosen.tile, launcher.counter()[before:])
+        tile, counters = product.chosen.tile, launcher.counter()[before:]
+        made = ending(product.result.y, tile.rows, tile.threads, counters)
         if made is not None:
             _, start, _ = _started(launcher, product, launcher.counter() if before else None)
             launch_with_ending(launcher, start, made)
@@ -169,7 +170,7 @@ def _started(
     if chosen.splits > 1 and counters is None:
         left, epilogue = Result(y, column_sums), bias_relu()  # which is for whole sums
     written = [y] if left is not None or chosen.splits == 1 else [y, result.y]
-    start = _with_epilogue(
+    start = with_epilogue(
         launcher,
         epilogue,
         written,
@@ -203,7 +204,7 @@ def sum_splits(
     """Add up ``splits`` parts of y, lines of so many ``columns``, and of column_sums to ``result``."""
     size = result.y.size
     total = size if parts.column_sums is None else size + columns
-    _with_epilogue(
+    with_epilogue(
         launcher,
         result.epilogue,
         [result.y],
@@ -219,7 +220,7 @@ def _is_rounded(array: Array) -> bool:
     return bool(array.dtype == BFLOAT16)
 
 
-def _with_epilogue(
+def with_epilogue(
     launcher: Launcher,
     epilogue: Epilogue,
     written: Sequence[Array],
@@ -240,6 +241,6 @@ def _with_epilogue(
     if epilogue.name or types:
         kernel = f"{kernel.removesuffix('>')}, {', '.join((name, *types))}>"
     simple = (int, np.generic, type(None))
-    launcher.ours("an epilogue", *(one for one in epilogue.members if not isinstance(one, simple)))
+    launcher.ours("an epilogue", *[one for one in epilogue.members if not isinstance(one, simple)])
     given = Struct(epilogue.members, name)
     return Start(file, kernel, grid, block, (*args, given), shared, epilogue.text)

@@ -23,6 +23,7 @@ from arraycnn.ops.cuda.tiles import (
     tiling,
     weight_gradient,
 )
+from arraycnn.ops.dense import few_columns
 
 if TYPE_CHECKING:
     from arraycnn.ops.kernels import Kernels
@@ -44,7 +45,7 @@ def dense(
     stored: Any = None,
 ) -> Array:
     how = precision, stored
-    return launch_product(launcher, _product(launcher, "dense", x, weight, *how, bias=bias)).y
+    return _launched(launcher, _product(launcher, "dense", x, weight, *how, bias=bias))
 
 
 def dense_with_epilogue(
@@ -60,7 +61,7 @@ def dense_with_epilogue(
     """``x @ weight``, each number of it as the epilogue has it; ``ending`` as `launch_product`."""
     owner = "dense_with_epilogue"
     product = _product(launcher, owner, x, weight, precision, stored, epilogue=epilogue)
-    return launch_product(launcher, product, ending).y
+    return _launched(launcher, product, ending)
 
 
 def dense_relu(
@@ -75,9 +76,9 @@ def dense_relu(
 ) -> Array:
     """max(`dense`, 0)."""
     owner = "dense_relu"
-    return launch_product(
+    return _launched(
         launcher, _product(launcher, owner, x, weight, precision, stored, bias=bias, relu=True)
-    ).y
+    )
 
 
 def dense_backward(
@@ -125,6 +126,13 @@ def dense_relu_backward(
     dx = _product(launcher, owner, dy, weight.T, *how, gate_a=y) if need_dx else None
     dweight = _product(launcher, owner, x.T, dy, *how, gate_b=y, sums=True, late=late)
     return launch_gradients(launcher, dx, dweight, together and late is None)
+
+
+def _launched(launcher: Launcher, product: Product, ending: MakesEnding | None = None) -> Array:
+    if few_columns.suits(product):
+        few_columns.launch(launcher, product, ending)
+        return product.result.y
+    return launch_product(launcher, product, ending).y
 
 
 def _product(

@@ -45,6 +45,8 @@ class Group:
         Loops for one block, after all of these.
     covered : list of Step
         Steps of the schedule that are done by then, as those for which one of ``beside`` stands.
+    prologue : Step or None
+        A loop whose numbers the head's kernel computes where it reads them.
     epilogue : Step or None
         A loop that the head's kernel runs on each number before it is stored.
     ending : Group or None
@@ -56,6 +58,7 @@ class Group:
     rows: list[Step] = field(default_factory=list)
     following: list[Step] = field(default_factory=list)
     covered: list[Step] = field(default_factory=list)
+    prologue: Step | None = None
     epilogue: Step | None = None
     ending: Group | None = None
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from arraycnn.ops import Array, Kernels
-from arraycnn.ops.cuda.ending import Ending, MakesEnding
+from arraycnn.ops.cuda.ending import Ending, MakesEnding, MakesUpdates
 from arraycnn.ops.cuda.launcher import Launcher
-from arraycnn.ops.cuda.tiles import Late, Tile, bias_relu
+from arraycnn.ops.cuda.tiles import Late, bias_relu
 from arraycnn.program.nodes import BFLOAT16, Node, memory_dtype
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Step
@@ -22,6 +22,7 @@ from arraycnn.program.render.cuda.grouping import MOST_PARAMETERS, Group
 from arraycnn.program.render.cuda.kernel_text import EndingText, ending_text
 from arraycnn.program.render.cuda.parameters import arguments, fitting
 from arraycnn.program.render.cuda.pending import PendingSums, Waiting
+from arraycnn.program.render.cuda.prologue import source_text
 
 
 def _how(op: str) -> dict[str, bool]:
@@ -35,12 +36,17 @@ def _how(op: str) -> dict[str, bool]:
 class Heads:
     """Runs the heads among ``groups``."""
 
-    def __init__(self, schedule: Schedule, groups: Iterable[Group]) -> None:
+    def __init__(self, schedule: Schedule, groups: Sequence[Group]) -> None:
         self._schedule = schedule
         self._epilogues = {
             group.epilogue: epilogue_text(group.alone, group.epilogue, schedule)
             for group in groups
             if group.alone is not None and group.epilogue is not None
+        }
+        self._sources = {
+            group.prologue: source_text(group.prologue, schedule)
+            for group in groups
+            if group.prologue is not None
         }
         self._endings: dict[Group, dict[tuple[bool, int, int], EndingText]] = {}
 
@@ -61,17 +67,25 @@ class Heads:
         assert step.head is not None
         if product_of(step) is step.head and (group.epilogue or group.ending) is not None:
             return self._product(group, launcher, ops, held)
+        how: dict[str, Any] = {**_how(step.head.op), **stored_as(step)}
+        taken: list[Group] = []
         if group.epilogue is not None:
             self._gradient(step, group.epilogue, launcher, ops, held, pending)
             return False
-        result = head_result(step.head, ops, held, **_how(step.head.op), **stored_as(step))
+        given: dict[Node, Any] = held
+        if group.prologue is not None:
+            source = self._sources[group.prologue]
+            given = {**held, source.made: source.of(held)}
+        if group.ending is not None:
+            how["ending"], taken = self._updates(group, launcher, held)
+        result = head_result(step.head, ops, given, **how)
         for part in step.writes:
             array = result if part is step.head else result[part.attrs[0]]
             if len(array.shape) > len(part.shape):
                 pending.add(part, Waiting(array))
             else:
                 held[part] = array
-        return False
+        return bool(taken)
 
     def _product(
         self, group: Group, launcher: Launcher, ops: Kernels, held: dict[Node, Array]
@@ -135,26 +149,55 @@ class Heads:
     ) -> tuple[MakesEnding | None, list[Group]]:
         """What makes the ending of a product's kernel, and where it notes that it did."""
         taken: list[Group] = []
-        ending, returned = group.ending, self._returned(group)
-        if ending is None:
+        returned = self._returned(group)
+        if group.ending is None:
             return None, taken
 
-        def make(y: Array, tile: Tile, counters: Array) -> Ending | None:
+        def make(y: Array, rows: int, threads: int, counters: Array) -> Ending | None:
             held[returned] = y.reshape(returned.shape)
-            written = (node for one in ending.loops for node in one.writes)
-            take_memory(written, self._schedule, held, launcher)
-            text = fitting(partial(self._ending_text, group, tile), launcher, held)
-            if 8 * len(text.values) > MOST_PARAMETERS // 2:  # the product's are added to them
-                return None
-            taken.append(ending)
-            args = arguments(text.values, launcher, held, lambda: counters)
-            return Ending(text.name, text.text, text.kinds, args, text.shared)
+            made = self._made(group, rows, threads, counters, launcher, held)
+            taken.extend([] if made is None else [group])
+            return made
 
         return make, taken
 
-    def _ending_text(self, group: Group, tile: Tile, wide: bool) -> EndingText:
+    def _updates(
+        self, group: Group, launcher: Launcher, held: dict[Node, Array]
+    ) -> tuple[MakesUpdates, list[Group]]:
+        """The same of a gradient's kernel."""
+        taken: list[Group] = []
+        assert group.alone is not None
+        parts = {part.attrs[0]: part for part in group.alone.writes}
+
+        def make(dweight: Array, dbias: Array, threads: int, counters: Array) -> Ending | None:
+            held.update({parts[n]: one for n, one in ((1, dweight), (2, dbias)) if n in parts})
+            made = self._made(group, 0, threads, counters, launcher, held)
+            taken.extend([] if made is None else [group])
+            return made
+
+        return make, taken
+
+    def _made(
+        self,
+        group: Group,
+        rows: int,
+        threads: int,
+        counters: Array,
+        launcher: Launcher,
+        held: dict[Node, Array],
+    ) -> Ending | None:
+        assert group.ending is not None
+        written = [node for one in group.ending.loops for node in one.writes]
+        take_memory(written, self._schedule, held, launcher)
+        text = fitting(partial(self._ending_text, group, rows, threads), launcher, held)
+        if 8 * len(text.values) > MOST_PARAMETERS // 2:  # the head's are added to them
+            return None
+        args = arguments(text.values, launcher, held, lambda: counters)
+        return Ending(text.name, text.text, text.kinds, args, text.shared, text.blocks)
+
+    def _ending_text(self, group: Group, rows: int, threads: int, wide: bool) -> EndingText:
         known = self._endings.setdefault(group, {})
-        how = wide, tile.rows, tile.threads
+        how = wide, rows, threads
         if how not in known:
             known[how] = ending_text(group, self._schedule, *how)
         return known[how]

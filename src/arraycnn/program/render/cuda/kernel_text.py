@@ -14,8 +14,10 @@ from arraycnn.program.passes.schedule import Schedule
 from arraycnn.program.render.cuda.grouping import Group
 from arraycnn.program.render.cuda.loop_text import LoopText, parts_of
 from arraycnn.program.render.cuda.parameters import Parameters, Value
-from arraycnn.program.render.cuda.rows import rows_of_block
+from arraycnn.program.render.cuda.rows import FEWEST_ROWS, rows_of_block
+from arraycnn.program.render.cuda.short_rows import ShortRows, lanes_of_row
 from arraycnn.program.render.cuda.sums import SumRoot
+from arraycnn.program.render.cuda.updates import updates
 from arraycnn.program.render.cuda.walk import Walk, walked
 
 THREADS = 256
@@ -57,10 +59,12 @@ class KernelText:
 
 def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
     """The kernel of a group of loops; with ``wide``, threads move several numbers at once."""
-    rows = rows_of_block(group.rows) if group.rows else 0
     threads = THREADS if group.beside or group.rows else THREADS_ALONE
-    body = _body(group, schedule, wide, rows, threads)
-    blocks = body.add_rows(group.rows) if group.rows else body.add_beside(group.beside)
+    if group.rows:
+        body, blocks = _body_of_rows(group, schedule, wide, 0, threads, frozenset(), "blockIdx.x")
+    else:
+        body = _body(group, schedule, wide, 0, threads)
+        blocks = body.add_beside(group.beside)
     body.add_following(group)
     return KernelText(
         *body.text(), blocks, body.threads, tuple(body.parameters.values), body.aligned()
@@ -69,7 +73,7 @@ def kernel_text(group: Group, schedule: Schedule, wide: bool) -> KernelText:
 
 @dataclass(frozen=True)
 class EndingText:
-    """Loops by rows as a function that a block of another kernel calls, as `Ending` has it.
+    """Loops as a function that a block of another kernel calls, as `Ending` has it.
 
     Attributes
     ----------
@@ -80,6 +84,8 @@ class EndingText:
         Bytes of shared memory that it needs.
     aligned
         As of a kernel.
+    blocks : int
+        That it has of its own, behind a gradient.
     """
 
     text: str
@@ -88,21 +94,56 @@ class EndingText:
     values: tuple[Value, ...]
     shared: int
     aligned: tuple[tuple[Node, int], ...]
+    blocks: int
 
 
 def ending_text(
     before: Group, schedule: Schedule, wide: bool, rows: int, threads: int
 ) -> EndingText:
-    """``before.ending``, for blocks of so many ``threads`` that have ``rows`` each."""
+    """``before.ending``, for blocks of so many ``threads`` that have ``rows`` each; 0 of a gradient."""
     assert before.ending is not None
     also = {node for step in (before.alone, before.epilogue) if step for node in step.writes}
-    body = _body(before.ending, schedule, wide, rows, threads, also)
-    body.block, body.blocks = "block", "blocks"
-    body.add_rows(before.ending.rows)
-    body.add_following(before.ending)
+    own = 0
+    if rows:
+        group = before.ending
+        body, _ = _body_of_rows(group, schedule, wide, rows, threads, also, "number")
+        body.blocks = "blocks"
+        body.add_following(group)
+    else:
+        group = updates(before, schedule)
+        body = _body(group, schedule, wide, rows, threads, also)
+        body.block, body.blocks = "number", "blocks"
+        own = body.add_guarded(group.beside)
+        body.add_after_sums(group)
     kinds = tuple(declared.rpartition(" ")[0] for declared in body.parameters.declarations)
     values = tuple(body.parameters.values)
-    return EndingText(*body.ending(), kinds, values, body.shared_bytes(), body.aligned())
+    text, name = body.ending(after_sums=not rows)
+    return EndingText(text, name, kinds, values, body.shared_bytes(), body.aligned(), own)
+
+
+def _body_of_rows(
+    group: Group,
+    schedule: Schedule,
+    wide: bool,
+    rows: int,
+    threads: int,
+    also: Set[Node],
+    block: str,
+) -> tuple[_Body, int]:
+    """What the block of that number does with its ``rows``, as many as serve for 0; how many blocks
+    there are."""
+    walks = [walked(step.roots, set(schedule.held) - step.recomputed, False) for step in group.rows]
+    lanes = lanes_of_row(walks, schedule.place_of)
+    if lanes and rows * lanes <= threads:
+        rows = rows or threads // lanes
+        body = _body(group, schedule, False, rows, threads, also)
+        body.block = block
+        return body, body.add_short_rows(group.rows, lanes, rows)
+    rows = rows or rows_of_block(group.rows)
+    wide = wide and rows >= FEWEST_ROWS  # packs may lie across fewer
+    body = _body(group, schedule, wide, rows, threads, also)
+    body.block = block
+    return body, body.add_rows(group.rows)
 
 
 def _body(
@@ -153,17 +194,21 @@ class _Body:
 
     def add_beside(self, steps: list[Step]) -> int:
         """Loops that share the grid; how many blocks it has."""
-        counts = [self._walks[step].blocks(self.threads) for step in steps]
         if len(steps) == 1:
             self._call(steps[0], LoopText.on_grid, self.block, self.blocks)
-        elif steps:
-            self._lines.append(f"long long block = {self.block};")
-            for step, count in zip(steps, counts, strict=True):
-                own = self.parameters.whole(count)
-                self._lines.append(f"if (block >= 0 && block < {own})")
-                self._call(step, LoopText.on_grid, "block", own)
-                self._lines.append(f"block -= {own};")
-        return sum(counts) or 1
+            return self._walks[steps[0]].blocks(self.threads)
+        return self.add_guarded(steps) or 1
+
+    def add_guarded(self, steps: list[Step]) -> int:
+        """The same where there are other blocks, too, whose numbers are below 0."""
+        counts = [self._walks[step].blocks(self.threads) for step in steps]
+        self._lines.append(f"long long block = {self.block};")
+        for step, count in zip(steps, counts, strict=True):
+            own = self.parameters.whole(count)
+            self._lines.append(f"if (block >= 0 && block < {own})")
+            self._call(step, LoopText.on_grid, "block", own)
+            self._lines.append(f"block -= {own};")
+        return sum(counts)
 
     def add_rows(self, steps: list[Step]) -> int:
         """Loops that each block runs on rows of its own; how many blocks there are."""
@@ -173,6 +218,16 @@ class _Body:
             self._call(step, LoopText.in_rows, self.block, self.blocks)
         walk = self._walks[steps[0]]
         return -(-walk.roots[0].space[0] // walk.rows)
+
+    def add_short_rows(self, steps: list[Step], lanes: int, rows: int) -> int:
+        """The same, where each row has so many lanes of a warp."""
+        walks = {step: self._walks[step] for step in steps}
+        short = ShortRows(walks, self.parameters, lanes, rows, self.threads, self._parts)
+        self._lines += short.lines(self.block)
+        for step in steps:
+            loop = LoopText(walks[step], self._written, self.threads, self._parts[step])
+            self._sizes |= dict.fromkeys(loop.shared_sizes())
+        return -(-steps[0].roots[0].space[0] // rows)
 
     def add_following(self, group: Group) -> None:
         """What the last block does: sums of blocks, and the loops that follow."""
@@ -184,9 +239,18 @@ class _Body:
             counter = self.parameters.counter()
             last = f"is_last_block({counter}, (int){self.blocks})"
             self._lines.append(f"if (!{waits} || !{last}) return;")
+        self._add_last(reducing, group.following)
+
+    def add_after_sums(self, group: Group) -> None:
+        """The same, once the last block of all has made the sums of the gradient before."""
+        last = f"is_last_block({self.parameters.counter()}, (int){self.blocks})"
+        self._lines += [f"if (!{last}) return;", "sums();", "__syncthreads();"]
+        self._add_last([step for step in group.beside if self._is_shared(step)], group.following)
+
+    def _add_last(self, reducing: list[Step], following: list[Step]) -> None:
         for step in reducing:
             self._call(step, LoopText.combining, "0", "1")
-        for number, step in enumerate(group.following):
+        for number, step in enumerate(following):
             if number or reducing:
                 self._lines.append("__syncthreads();")
             self._call(step, LoopText.in_block, "0", "1")
@@ -196,11 +260,14 @@ class _Body:
         walk = self._walks[step]
         return bool(walk.reductions) and (walk.first_is_reduced or not walk.rows)
 
-    def ending(self) -> tuple[str, str]:
-        """The text and name of a function of (block, blocks, shared) and the parameters."""
+    def ending(self, after_sums: bool) -> tuple[str, str]:
+        """The text and name of a function of (number of the block, blocks, shared) and the parameters;
+        before these, of what makes the sums."""
         takes = "".join(f", {declared}" for declared in self.parameters.declarations)
+        takes = f", const Sums& sums{takes}" if after_sums else takes
         whole = [
-            "DEVICE void ending_KERNEL(const long long block, const long long blocks,",
+            *(["template <typename Sums>"] if after_sums else []),
+            "DEVICE void ending_KERNEL(const long long number, const long long blocks,",
             f"unsigned char* shared{takes})",
             *("{", "const int thread = (int)threadIdx.x;", *self._lines, "}\n"),
         ]

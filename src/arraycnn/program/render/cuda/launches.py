@@ -22,7 +22,9 @@ from arraycnn.program.render.cuda.heads import Heads, take_memory
 from arraycnn.program.render.cuda.kernel_text import KernelText, kernel_text
 from arraycnn.program.render.cuda.parameters import arguments, fitting
 from arraycnn.program.render.cuda.pending import PendingSums, Summing, Waiting, summing
+from arraycnn.program.render.cuda.prologue import with_prologues
 from arraycnn.program.render.cuda.rows import with_endings, with_rows
+from arraycnn.program.render.cuda.updates import with_updates
 from arraycnn.program.render.opaque_calls import calling
 
 
@@ -43,8 +45,9 @@ class CudaLaunches:
         self._schedule = schedule
         self._beforehand = beforehand(schedule)
         self._texts: dict[Group, dict[bool, KernelText]] = {}
-        joined = with_epilogues(list(groups(schedule)), schedule)
+        joined = with_epilogues(with_prologues(list(groups(schedule)), schedule), schedule)
         found = with_endings([with_rows(group, schedule) for group in joined], schedule)
+        found = with_updates(found, schedule)
         self._groups = [part for group in found for part in self._fitting(group)]
         copies = [
             Step(roots=[Root(place, base(node))], reads={base(node)}, writes=[place])
@@ -77,11 +80,13 @@ class CudaLaunches:
             del freed[step]
         pending = PendingSums(schedule)
         for group in self._groups:
-            waiting = pending.before(group) if pending.waiting else {}
-            if waiting:
-                self._add_up(group if group.alone is None else Group(), waiting, launcher, held)
-            if group.alone is not None or not waiting:
-                self._run(group, launcher, ops, held, pending)
+            left: Group | None = group
+            while left is not None:
+                waiting = pending.before(left) if pending.waiting else {}
+                if waiting:
+                    self._add_up(left if left.alone is None else Group(), waiting, launcher, held)
+                is_done = left.alone is None and bool(waiting)
+                left = None if is_done else self._run(left, launcher, ops, held, pending)
             for node in (node for step in group.steps for node in freed.get(step, ())):
                 forget(node, schedule, held)
         for waiting in pending.rest():  # of gradients that are outputs
@@ -125,7 +130,8 @@ class CudaLaunches:
         ops: Kernels,
         held: dict[Node, Array],
         pending: PendingSums,
-    ) -> None:
+    ) -> Group | None:
+        """Launch ``group``; what it should have ended with, where its kernel did not."""
         step = group.alone
         if step is None or step.is_call:
             written = (node for one in group.steps for node in one.writes)
@@ -134,9 +140,9 @@ class CudaLaunches:
                 self._launch(group, launcher, held)
             else:
                 launcher.call(calling(step, launcher, ops, held))
-            return
-        if not self._heads.run(group, launcher, ops, held, pending) and group.ending is not None:
-            self._run(group.ending, launcher, ops, held, pending)
+            return None
+        ended = self._heads.run(group, launcher, ops, held, pending)
+        return None if ended else group.ending
 
     def _add_up(
         self,

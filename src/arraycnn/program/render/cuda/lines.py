@@ -10,7 +10,14 @@ from arraycnn.program.access import Access
 from arraycnn.program.expression import Instruction
 from arraycnn.program.nodes import Node
 from arraycnn.program.render.cuda.parameters import Parameters
-from arraycnn.program.render.cuda.pointwise import c_type, converted, expression, literal, power
+from arraycnn.program.render.cuda.pointwise import (
+    c_type,
+    converted,
+    expression,
+    is_divided,
+    literal,
+    power,
+)
 from arraycnn.program.render.cuda.walk import Axis, Walk
 from arraycnn.program.render.layout import UnsupportedError
 
@@ -27,12 +34,19 @@ class Lines:
     parameters : Parameters
     known : dict of Node to str, optional
         Buffers whose number at the place is at hand: by which name.
+    name : str
+        With what the names of values begin.
     """
 
     def __init__(
-        self, walk: Walk, parameters: Parameters, known: Mapping[Node, str] | None = None
+        self,
+        walk: Walk,
+        parameters: Parameters,
+        known: Mapping[Node, str] | None = None,
+        name: str = "v",
     ) -> None:
         self._walk, self._parameters, self._known = walk, parameters, known or {}
+        self._name = name
         self._where: dict[int, str] = {}
         """The index along each axis of the space that counts, where the code stands."""
         self._exponents = {
@@ -55,12 +69,13 @@ class Lines:
             self._where[axis.of] = f"{axis.step} * {name}" if axis.step != 1 else name
         return lines
 
-    def values(self) -> list[str]:
-        """Each instruction, in order."""
+    def values(self, chosen: Sequence[bool] | None = None) -> list[str]:
+        """Each instruction, in order; those alone that are ``chosen``."""
         return [
             line
             for number, one in enumerate(self._walk.instructions)
             if one.op != "number" and not self._is_known(one)
+            if chosen is None or chosen[number]
             for line in self._value(number, one)
         ]
 
@@ -74,7 +89,7 @@ class Lines:
         if self._is_known(one):
             assert one.buffer is not None
             return self._known[one.buffer]
-        return f"v{number}.at[l]" if self._is_packed(number) else f"v{number}"
+        return f"{self._name}{number}.at[l]" if self._is_packed(number) else f"{self._name}{number}"
 
     def writes(self, leave_out: int | None = None) -> list[str]:
         """The roots that are written, but for one."""
@@ -92,7 +107,7 @@ class Lines:
             if not self._is_packed(number):
                 lines.append(f"{packed} w{number};")
                 lines.append(f"{EACH_LANE} w{number}.at[l] = {self.of(number)};")
-            value = f"v{number}" if self._is_packed(number) else f"w{number}"
+            value = f"{self._name}{number}" if self._is_packed(number) else f"w{number}"
             lines.append(f"*reinterpret_cast<{packed}*>({place}) = {value};")
         return lines
 
@@ -124,17 +139,17 @@ class Lines:
             return [self._packed(number, kind, f"{self._place(one)} + {self._taken(one)}")]
         value = self._expression(one, packed)
         if not packed:
-            return [f"const {kind} v{number} = {value};"]
+            return [f"const {kind} {self._name}{number} = {value};"]
         return [
-            f"Packed<{kind}, LANES> v{number};",
+            f"Packed<{kind}, LANES> {self._name}{number};",
             "#pragma unroll",
-            f"{EACH_LANE} v{number}.at[l] = {value};",
+            f"{EACH_LANE} {self._name}{number}.at[l] = {value};",
         ]
 
     def _packed(self, number: int, kind: str, address: str) -> str:
         """Neighbouring numbers, read at once."""
         pack = f"Packed<{kind}, LANES>"
-        return f"const {pack} v{number} = *reinterpret_cast<const {pack}*>({address});"
+        return f"const {pack} {self._name}{number} = *reinterpret_cast<const {pack}*>({address});"
 
     def _place(self, one: Instruction, lane: bool = False) -> str:
         """The address that an instruction reads, but for a taken row."""
@@ -159,6 +174,9 @@ class Lines:
         if one.op == "pow" and len(values) < len(one.inputs):
             return self._power(one, values[0], given.value)
         values = [self.of(number) for number in one.inputs]
+        if one.op == "divide" and given.op == "number" and is_divided(given.value, one.dtype):
+            values.append(self._parameters.real(1.0 / one.dtype.type(given.value), one.dtype))
+            return f"divided({', '.join(values)})"
         return expression(one.op, one.dtype, given.dtype, values)
 
     def _power(self, one: Instruction, base: str, exponent: float) -> str:

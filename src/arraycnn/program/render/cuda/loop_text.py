@@ -11,7 +11,7 @@ from arraycnn.program.render.cuda.moments import MomentsRoot
 from arraycnn.program.render.cuda.parameters import Parameters, Parts
 from arraycnn.program.render.cuda.pointwise import c_type
 from arraycnn.program.render.cuda.sums import SumRoot
-from arraycnn.program.render.cuda.walk import Walk
+from arraycnn.program.render.cuda.walk import Walk, at_least
 
 _OPERATIONS = {
     "sum": "Sum", "prod": "Prod", "max": "Max", "min": "Min",
@@ -138,7 +138,8 @@ class LoopText:
         walk, whole = self._walk, self.parameters.whole
         kept, splits = whole(walk.kept_points), whole(walk.splits(self._threads)[0])
         lanes = 1 if walk.last_is_reduced else walk.lanes
-        across = min(walk.across(self._threads) * lanes, self._threads)
+        # Of few numbers, many threads share the parts of each.
+        across = min(walk.across(self._threads) * lanes, self._threads, at_least(walk.kept_points))
         lines = [f"if ({splits} == 1) return;"]
         for one in self._reduced:
             state = f"{one.operation}::State"

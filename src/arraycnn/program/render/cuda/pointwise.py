@@ -45,6 +45,7 @@ _FUNCTIONS = {
     "pow": "pow",
 }
 _MOST_FACTORS = 64
+_MOST_DIVISOR = 2.0**100
 
 
 def c_type(dtype: np.dtype) -> str:
@@ -107,6 +108,11 @@ def power(base: str, exponent: float) -> str:
         whole = f"to_power<{abs(int(exponent))}>({base})"
         return f"(1 / {whole})" if exponent < 0 else whole
     return f"pow({base}, decltype({base})({exponent!r}))"
+
+
+def is_divided(divisor: float, dtype: np.dtype) -> bool:
+    """Whether numbers of ``dtype`` are divided by a known one with `divided` of pointwise.cuh."""
+    return dtype.kind == "f" and 1 <= abs(divisor) <= _MOST_DIVISOR
 
 
 def converted(value: str, given: np.dtype, dtype: np.dtype) -> str:

@@ -19,7 +19,7 @@ from arraycnn.program.render.layout import target_access
 _AT_ONCE = 512
 """Points of a loop that a block has, about: two for each of its threads."""
 
-_FEWEST, _MOST = 4, 64
+FEWEST_ROWS, _MOST = 4, 64
 """Rows of a block. Powers of two, so that packs along the rows are whole."""
 
 _LEAST_POINTS = 256
@@ -74,7 +74,7 @@ def _may_end(before: Group, group: Group, schedule: Schedule) -> bool:
 def rows_of_block(steps: list[Step]) -> int:
     """How many rows a block has: of the size of a row alone, so that texts hold no size of a batch."""
     most = max(points(step) // step.roots[0].space[0] for step in steps)
-    return min(max(_FEWEST, 1 << (max(1, _AT_ONCE // most).bit_length() - 1)), _MOST)
+    return min(max(FEWEST_ROWS, 1 << (max(1, _AT_ONCE // most).bit_length() - 1)), _MOST)
 
 
 def by_rows(

@@ -141,9 +141,9 @@ class Walk:
         """Threads of a block that take different kept points: a power of two."""
         if not self.last_is_reduced:
             last = self.kept[-1].size if self.kept else 1
-            return min(_power_of_two(last), _MOST_SIDE_BY_SIDE)
+            return min(at_least(last), _MOST_SIDE_BY_SIDE)
         most = _MOST_SIDE_BY_SIDE if self.kept_at_once >= 2 * _MOST_SIDE_BY_SIDE else threads
-        return threads // min(_power_of_two(self.reduced_at_once), most, threads)
+        return threads // min(at_least(self.reduced_at_once), most, threads)
 
     def tiles(self, threads: int) -> int:
         return -(-self.kept_at_once // self.across(threads))
@@ -259,6 +259,6 @@ def _in_packs(access: Access, axes: list[int], lanes: int) -> bool:
     return last == 1 and all(place % lanes == 0 for place in (access.offset, *others))
 
 
-def _power_of_two(count: int) -> int:
-    """The least power of two that is no less."""
+def at_least(count: int) -> int:
+    """The least power of two that is no less than ``count``."""
     return 1 << max(0, count - 1).bit_length()
