@@ -12,7 +12,7 @@ FAULTS = [
     (CU, "digits(first, offset, this->rows, this->columns)", "digits(first, offset, this->columns, this->rows)", "an index", FORWARD),
     (CU, "const Digits pixel = digits(index, rows, columns);", "const Digits pixel = digits(index, columns, rows);", "an index", BACKWARD),
     (CU, "{ return digits(index, wide, channels); }", "{ return digits(index, tall, channels); }", "an index", FORWARD),
-    (CU, "offset, this->wide, this->channels)", "offset, this->tall, this->channels)", "an index", FORWARD),
+    (CU, "offset, this->wide, this->channels)", "offset, this->tall, this->channels)", "an index", BACKWARD),
     (CU, "this->top + this->down * pixel.middle;", "this->top + this->right * pixel.middle;", "a stride", FORWARD),
     (CU, "offset(n, down * i, right * j)", "offset(n, right * i, right * j)", "a stride", BACKWARD),
     (CU, "outer.row + down * k.row,", "outer.row + right * k.row,", "a stride", BACKWARD),
