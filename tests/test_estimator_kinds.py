@@ -28,6 +28,9 @@ CNNRegressor = Late("arraycnn", "CNNRegressor")
 TransformedTargetRegressor = Late("sklearn.compose", "TransformedTargetRegressor")
 StandardScaler = Late("sklearn.preprocessing", "StandardScaler")
 GridSearchCV = Late("sklearn.model_selection", "GridSearchCV")
+get_scorer = Late("sklearn.metrics", "get_scorer")
+roc_auc_score = Late("sklearn.metrics", "roc_auc_score")
+csr_matrix = Late("scipy.sparse", "csr_matrix")
 compute_sample_weight = Late("sklearn.utils.class_weight", "compute_sample_weight")
 RNG = np.random.default_rng(7)
 PIXELS = RNG.integers(0, 256, (40, 6, 6), dtype=np.uint8)
@@ -69,7 +72,7 @@ def test_several_labels_an_image():
     np.testing.assert_array_equal(told, probabilities > 0.5)
     assert 0 < told.mean() < 1
     assert fitted.score(PIXELS, HAS) == (told == HAS).all(axis=1).mean()
-    assert fitted.classes_.tolist() == [0, 1, 2]
+    assert [of.tolist() for of in fitted.classes_] == [[0, 1]] * 3
     assert fitted.model_.class_names is None
     again = pickle.loads(pickle.dumps(fitted))
     np.testing.assert_array_equal(again.predict(PIXELS), told)
@@ -116,9 +119,35 @@ def test_numbers(loss):
 def test_a_regressor_stands_in_scikit_learns_tools():
     scaled = TransformedTargetRegressor(regressor(epochs=30), transformer=StandardScaler())
     search = GridSearchCV(scaled, {"regressor__batch_size": [10, 40]}, cv=2)
-    search.fit(PIXELS, 1000.0 + 50.0 * PIXELS[:, 2, 2])
+    numbers = 1000.0 + 50.0 * PIXELS[:, 2, 2]
+    search.fit(PIXELS, numbers)
     assert search.best_params_ == {"regressor__batch_size": 10}
-    assert search.predict(PIXELS).min() > 500.0
+    assert np.abs(search.predict(PIXELS) - numbers).mean() < 0.2 * numbers.std()
+
+
+def test_two_labels_in_scikit_learns_scores():
+    """Where classes were 0 and 1 for the columns, scikit-learn would take a single class of two."""
+    two, fitted = HAS[:, :2], classifier().fit(PIXELS, HAS[:, :2])
+    expected = roc_auc_score(two, fitted.predict_proba(PIXELS))
+    assert get_scorer("roc_auc")(fitted, PIXELS, two) == pytest.approx(expected)
+
+
+def test_labels_may_be_sparse():
+    dense, sparse = classifier().fit(PIXELS, HAS), classifier().fit(PIXELS, csr_matrix(HAS))
+    close(sparse.predict_proba(PIXELS), dense.predict_proba(PIXELS))
+    assert sparse.score(PIXELS, csr_matrix(HAS)) == dense.score(PIXELS, HAS)
+    part = classifier().partial_fit(PIXELS, csr_matrix(HAS))
+    close(part.predict_proba(PIXELS), classifier(epochs=1).fit(PIXELS, HAS).predict_proba(PIXELS))
+    column = csr_matrix(BRIGHTNESS[:, None])
+    one, other = (regressor().fit(PIXELS, y).predict(PIXELS) for y in (column, BRIGHTNESS))
+    close(one[:, 0], other)
+
+
+def test_numbers_that_are_none_are_refused():
+    with pytest.raises(InvalidValueError, match="must fit into float32"):
+        regressor(dtype="float32").fit(PIXELS, np.full(40, 1e39))
+    with pytest.raises((InvalidTypeError, InvalidValueError), match="must be numbers"):
+        regressor().fit(PIXELS, ["0", "1"] * 20)
 
 
 def test_losses_of_another_kind_are_refused():

@@ -26,8 +26,9 @@ def drawn(number):
     padding = [int(n) for n in rng.integers(0, 4, 4)]
     channels, filters = (int(n) for n in rng.choice([lanes // 2 + 1, lanes, 2 * lanes + 3, 70], 2))
     outputs = [int(n) for n in rng.integers(1, 5, 2)]
-    if number % 3 == 0:
-        kernel, stride, padding, outputs = [3, 3], [1, 1], [1, 1, 1, 1], [2, 1 + number // 3 % 4]
+    if number % 3 == 0:  # of 4x4 outputs the gradients alone go this way
+        kernel, stride, padding = [3, 3], [1, 1], [1, 1, 1, 1]
+        outputs = [4, 4] if number % 12 == 0 else [2, 1 + number // 3 % 4]
         channels, filters = (max(16, int(n) * lanes) for n in rng.integers(1, 5, 2))
     around = (sum(padding[:2]), sum(padding[2:]))
     parts = zip(outputs, stride, kernel, around, strict=True)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from arraycnn.backends import Backend
 from arraycnn.errors import InvalidTypeError, InvalidValueError
-from arraycnn.estimator.rows import dtypes_of, flat, pixels_or_numbers, shape_of
+from arraycnn.estimator.rows import dense, dtypes_of, flat, pixels_or_numbers, shape_of
 from arraycnn.layers import Layer, Rescale, Sequential
 from arraycnn.losses import Loss
 from arraycnn.model.model import Model
@@ -100,7 +100,13 @@ class ImageEstimator(BaseEstimator):
         """(rows, y, shape that X itself shows); ``how`` y is checked, as `validate_data` has it."""
         shape = shape_of(X)
         rows, y = validate_data(
-            self, flat(X), y, dtype=dtypes_of(self.dtype), reset=reset, multi_output=True, **how
+            self,
+            flat(X),
+            dense(y),
+            dtype=dtypes_of(self.dtype),
+            reset=reset,
+            multi_output=True,
+            **how,
         )
         return rows, y, shape
 

@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 from arraycnn.backends import Backend
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.estimator.base import ImageEstimator
+from arraycnn.estimator.rows import dense
 from arraycnn.layers import Layer
 from arraycnn.losses import BinaryCrossEntropy, Loss, MultiLabelLoss
 from arraycnn.losses.loss import THRESHOLD
@@ -53,14 +54,16 @@ class CNNClassifier(ClassifierMixin, ImageEstimator):
     random_state : int, numpy.random.RandomState or None
         The seed. An int gives the same model at every fit; None does not.
     class_weight : dict, "balanced" or None
-        What the images of each class count: by class, or so that all classes count alike.
+        What the images of each class count: by class, or so that all classes count alike. Of
+        several labels a list of K dicts with the keys 0 and 1: the product is the image's weight.
     loss : ClassificationLoss, MultiLabelLoss or None
         None is `SoftmaxCrossEntropy`, and `BinaryCrossEntropy` where images have several labels.
 
     Attributes
     ----------
     classes_ : array, (K,)
-        The labels seen in fit, sorted; 0 to K - 1, the columns of y, where images have several.
+        The labels seen in fit, sorted. Where images have several, a list of K arrays [0, 1], as of
+        scikit-learn's classifiers with several outputs.
     n_features_in_ : int
         Numbers in one image, H * W * C.
     feature_names_in_ : array, (n_features_in_,)
@@ -116,7 +119,7 @@ class CNNClassifier(ClassifierMixin, ImageEstimator):
         self._trained(
             *(rows, shape, _numbered(y, classes), len(classes), self._loss(y), weights, names)
         )
-        self.classes_ = classes
+        self._know(classes, y)
         return self
 
     def partial_fit(
@@ -125,6 +128,7 @@ class CNNClassifier(ClassifierMixin, ImageEstimator):
         """Train one epoch more on images X and their classes y, as a part of a larger set.
 
         The learning rate does not change over the calls, and the optimizer begins afresh with each.
+        ``class_weight="balanced"`` makes the classes of each part count alike, not those of the set.
 
         Parameters
         ----------
@@ -140,6 +144,7 @@ class CNNClassifier(ClassifierMixin, ImageEstimator):
         """
         optimizer = self._optimizer(Constant)
         first = not hasattr(self, "model_")
+        y = dense(y)
         several = type_of_target(y) == "multilabel-indicator"
         known = self._classes(_labels(np.asarray(y)) if several else classes, first)
         rows, y, shape = self._checked_classes(X, y, reset=first)
@@ -164,7 +169,7 @@ class CNNClassifier(ClassifierMixin, ImageEstimator):
             sample_weight=weights,
         )
         self._keep(model, history, rows)
-        self.classes_ = known
+        self._know(known, y)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -200,9 +205,10 @@ class CNNClassifier(ClassifierMixin, ImageEstimator):
         numbers, say, of which none could be right.
         """
         check_is_fitted(self, "model_")
+        y = dense(y)
         shown = np.unique(np.asarray(y))
-        common = set(shown.tolist()) & set(self.classes_.tolist())
-        if len(shown) and not common:  # of several labels, 0 and 1 are columns, too
+        seen = {0, 1} if self._has_several else set(self.classes_.tolist())
+        if len(shown) and not set(shown.tolist()) & seen:
             message = (
                 f"CNNClassifier: y must have classes that fit saw, {listed(map(str, self.classes_))}, "
                 f"got {listed(map(str, shown))}; give them as fit had them"
@@ -252,6 +258,9 @@ class CNNClassifier(ClassifierMixin, ImageEstimator):
             return weights
         return weights * compute_sample_weight(self.class_weight, y)
 
+    def _know(self, classes: np.ndarray, y: np.ndarray) -> None:
+        self.classes_: Any = classes if y.ndim == 1 else [np.array([0, 1])] * len(classes)
+
     def _classes(self, classes: Any, first: bool) -> np.ndarray:
         """All classes, sorted, for `partial_fit`."""
         if classes is None and first:
@@ -260,12 +269,15 @@ class CNNClassifier(ClassifierMixin, ImageEstimator):
                 "pass classes=numpy.unique(all labels)"
             )
             raise InvalidValueError(message)
+        before: Any = None
+        if not first:
+            before = np.arange(len(self.classes_)) if self._has_several else self.classes_
         if classes is None:
-            return self.classes_
+            return before
         known = np.unique(np.asarray(classes))
-        if not first and not np.array_equal(known, self.classes_):
+        if not first and not np.array_equal(known, before):
             message = (
-                f"CNNClassifier: classes must be those of the first call, {self.classes_.tolist()}, "
+                f"CNNClassifier: classes must be those of the first call, {before.tolist()}, "
                 f"got {known.tolist()}; leave classes out, or call fit to begin anew"
             )
             raise InvalidValueError(message)

@@ -83,7 +83,7 @@ class CNNRegressor(RegressorMixin, ImageEstimator):
             )
             raise InvalidTypeError(message)
         rows, y, shape = self._checked(X, y, reset=True, y_numeric=True)
-        numbers = y.reshape(len(y), -1).astype(self.dtype)
+        numbers = y.reshape(len(y), -1)
         weights = None if sample_weight is None else self._weights(sample_weight, rows)
         self._trained(rows, shape, numbers, numbers.shape[1], loss, weights)
         self._has_one = y.ndim == 1

@@ -36,6 +36,11 @@ def flat(images: Any) -> Any:
     return images if shape_of(images) is None else np.asarray(images).reshape(len(images), -1)
 
 
+def dense(y: Any) -> Any:
+    """``y`` as an array where it is a sparse matrix of SciPy's, which no model takes."""
+    return y.toarray() if hasattr(y, "toarray") else y
+
+
 def dtypes_of(dtype: str) -> list[Any]:
     """Those that X may have; what is none of these is made the first, for networks of ``dtype``."""
     floating = [dtype if dtype == "float64" else np.float32, np.float32, np.float64]

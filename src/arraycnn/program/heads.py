@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import numpy as np
 
 from arraycnn.ops import GENERIC, Kernels, Window, generic
+from arraycnn.ops.max_pool2d import has_kernel
 from arraycnn.program.nodes import Node
 from arraycnn.program.trace import Traced, recorder
 
@@ -52,13 +52,8 @@ def _conv2d_backward(
     return _parts(head, x if need_dx else None, weight, _like((weight.shape[3],), x))
 
 
-def _has_kernel(window: Window, ties: str) -> bool:
-    """Whether the pool's winners fit a byte each; other pools are traced as they are written."""
-    return ties == "first" and math.prod(window.kernel_size) <= 256 and not any(window.padding)
-
-
 def _max_pool2d(x: Traced, window: Window, ties: str) -> tuple[Traced | None, ...]:
-    if not _has_kernel(window, ties):
+    if not has_kernel(window, ties):
         return generic.max_pool2d(x, window, ties)
     shape = (x.shape[0], *window.output_shape(x.shape[1], x.shape[2]), x.shape[3])
     head = recorder().note("max_pool2d", (x.node,), (window, ties), shape, x.dtype)
@@ -68,7 +63,7 @@ def _max_pool2d(x: Traced, window: Window, ties: str) -> tuple[Traced | None, ..
 def _max_pool2d_backward(
     dy: Traced, winners: Traced, input_shape: tuple[int, ...], window: Window, ties: str
 ) -> Traced:
-    if not _has_kernel(window, ties):
+    if not has_kernel(window, ties):
         return generic.max_pool2d_backward(dy, winners, input_shape, window, ties)
     attrs = (tuple(input_shape), window, ties)
     nodes = _nodes(dy, winners)

@@ -5,6 +5,7 @@ Which way one goes, by its shapes:
     NumPy       `numpy.py` chooses: products of columns (`numpy_by_columns.py`) or Winograd's algorithm
                 (`numpy_winograd.py`); a ReLU and a 2x2 pool that follow, and their gradients, are there
     compiled    `compiled.py` chooses, by `compiled_shapes.py`:
+                few outputs for its filters                    `compiled_over_images.py`
                 3x3 of whole vectors of channels and filters   `compiled_winograd.py`
                 any other                                      `compiled_kernels.py`; of that
                   3x3 of one channel                             `compiled_nine_taps.py`

@@ -19,9 +19,9 @@ from arraycnn.ops.conv2d import compiled_winograd as winograd
 from arraycnn.ops.conv2d import compiled_winograd_gradients as winograd_gradients
 from arraycnn.ops.conv2d.compiled_shapes import Convolution, odd_lines, pixels_in_rows
 from arraycnn.ops.dense import compiled_kernels as dense
-from arraycnn.ops.dense.compiled import let_through
 from arraycnn.ops.kernels import Kernels
-from arraycnn.ops.max_pool2d.compiled import has_kernel, max_pool2d, max_pool2d_backward
+from arraycnn.ops.max_pool2d import has_kernel
+from arraycnn.ops.max_pool2d.compiled import pooled, spread
 from arraycnn.ops.window import Window
 
 
@@ -265,13 +265,15 @@ def conv2d_max_pool2d(
     bias: np.ndarray | None, window: Window, relu: bool, pool: Window,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     owner = "conv2d_max_pool2d"
-    if not has_kernel(pool):
+    if not has_kernel(pool):  # no program asks for it: NumPy pools at once
+        at_once = not launcher.is_chaining and not launcher.is_recording
+        assert at_once, "a recording would pool what is not there yet"
         y = _forward(launcher, owner, x, weight, bias, window, relu, None)[0]
         return generic.max_pool2d(y, pool, "first")
     if Convolution(x, weight, window, None).has_rows_of_images("forward"):
         # Winners are those of the convolution: a ReLU before the pool would make others.
         y = _forward(launcher, owner, x, weight, bias, window, False, None)[0]
-        y, winners = max_pool2d(launcher, y, pool, "first", by="")
+        y, winners = pooled(launcher, y, pool, "")
         if relu:
             over_images.rectify(launcher, y)
         return y, winners
@@ -283,11 +285,14 @@ def conv2d_max_pool2d_backward(
     winners: np.ndarray, dy: np.ndarray, window: Window, relu: bool, pool: Window, need_dx: bool,
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:  # fmt: skip
     owner = "conv2d_max_pool2d_backward"
-    if not has_kernel(pool) or Convolution(x, weight, window, None).has_rows_of_images("backward"):
+    alone = Convolution(x, weight, window, None)
+    if not has_kernel(pool) or alone.has_rows_of_images("backward"):
         dy, y = launcher.floating(owner, dy, y)
-        dy = let_through(launcher, dy, y)[0] if relu and dy.size else dy
-        shape = (x.shape[0], *window.output_shape(*x.shape[1:3]), weight.shape[3])
-        dconv = max_pool2d_backward(launcher, dy, winners, shape, pool, "first", by="")
+        dy = over_images.let_through(launcher, dy, y) if relu else dy
+        if has_kernel(pool):
+            dconv = spread(launcher, dy, winners, alone.y_shape, pool, "")
+        else:
+            dconv = generic.max_pool2d_backward(dy, winners, alone.y_shape, pool, "first")
         return _backward(
             launcher, owner, x, weight, None, None, dconv, window, False, None, need_dx
         )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from arraycnn.ops.compiled.kernels.vectors import BYTES
-from arraycnn.ops.compiled.launcher import Launcher
+from arraycnn.ops.compiled.launcher import ELEMENTS, Launcher
 from arraycnn.ops.conv2d import compiled_over_images_kernels as kernels
 from arraycnn.ops.conv2d.compiled_shapes import Convolution, odd_lines
 from arraycnn.ops.dense.compiled_products import ROWS, VECTORS
@@ -32,8 +32,16 @@ def forward(
 
 def rectify(launcher: Launcher, y: np.ndarray) -> None:
     """A ReLU in place, of what a pool leaves of few outputs."""
-    launch = kernels.Rectify(y=y, size=y.size)
-    launcher.launch(kernels.rectify, 1, launch, like=y)
+    launch = kernels.Rectify(y=y, size=y.size, block_size=ELEMENTS)
+    launcher.launch(kernels.rectify, -(-y.size // ELEMENTS), launch, like=y)
+
+
+def let_through(launcher: Launcher, dy: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """``dy``, zero where ``y``, a ReLU's output, is zero."""
+    passed = launcher.empty(dy.shape, dy.dtype)
+    launch = kernels.LetThrough(dy=dy, y=y, passed=passed, size=dy.size, block_size=ELEMENTS)
+    launcher.launch(kernels.let_through, -(-dy.size // ELEMENTS), launch, like=dy)
+    return passed
 
 
 def backward(
@@ -48,11 +56,11 @@ def backward(
     line = odd_lines(filters, dy.itemsize)
     passed = launcher.empty((rows * columns, shape.images, line), dy.dtype)
     dbias = launcher.empty((filters,), dy.dtype)
-    letting = kernels.LetThrough(
+    sorting = kernels.ByOutput(
         dy=dy, y=y, passed=passed, dbias=dbias, images=shape.images, outputs=rows * columns,
         filters=filters, line=line, block_filters=step,
     )  # fmt: skip
-    launcher.launch(kernels.let_through, -(-filters // step), letting, like=dy)
+    launcher.launch(kernels.by_output, -(-filters // step), sorting, like=dy)
     dweight = launcher.empty(shape.weight.shape, dy.dtype)
     summing = kernels.FilterGradient(
         x=shape.x, passed=passed, dweight=dweight, sizes=shape.sizes, images=shape.images,

@@ -99,15 +99,37 @@ def _rectify(numbers, count, zero):  # type: ignore[no-untyped-def]
 class Rectify(LaunchStruct):
     y: Reals
     size: int
+    block_size: int
 
 
 @compiled
 def rectify(block, launch: Rectify, scratch):  # type: ignore[no-untyped-def]
-    """max(y, 0) in place, in one block."""
-    _rectify(carray(launch.y, launch.size), launch.size, scratch.dtype.type(0))
+    """max(y, 0) in place, ``block_size`` numbers a block."""
+    first = block * launch.block_size
+    count = min(launch.block_size, launch.size - first)
+    _rectify(carray(after(launch.y, first), count), count, scratch.dtype.type(0))
 
 
 class LetThrough(LaunchStruct):
+    dy: Reals
+    y: Reals
+    passed: Reals
+    size: int
+    block_size: int
+
+
+@compiled
+def let_through(block, launch: LetThrough, scratch):  # type: ignore[no-untyped-def]
+    """dy, zero where a ReLU gave zero, ``block_size`` numbers a block."""
+    first = block * launch.block_size
+    count, zero = min(launch.block_size, launch.size - first), scratch.dtype.type(0)
+    dy, y = carray(after(launch.dy, first), count), carray(after(launch.y, first), count)
+    passed = carray(after(launch.passed, first), count)
+    for n in range(count):
+        passed[n] = dy[n] if y[n] > zero else zero
+
+
+class ByOutput(LaunchStruct):
     """``passed`` is (outputs, images, line) with ``filters`` of a line; ``y`` where there is a ReLU."""
 
     dy: Reals
@@ -122,7 +144,7 @@ class LetThrough(LaunchStruct):
 
 
 @compiled
-def let_through(block, launch: LetThrough, scratch):  # type: ignore[no-untyped-def]
+def by_output(block, launch: ByOutput, scratch):  # type: ignore[no-untyped-def]
     """dy of some filters, output by output, zero where a ReLU gave zero, and its sum, dbias."""
     images, outputs, filters, line = launch.images, launch.outputs, launch.filters, launch.line
     first = block * launch.block_filters

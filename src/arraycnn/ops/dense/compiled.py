@@ -79,7 +79,7 @@ def _dense_backward(
         gradient = dy if y is None else np.where(y_given > 0, dy, 0)
         dx = np.zeros(x.shape, x.dtype) if need_dx else None
         return dx, np.zeros(weight.shape, x.dtype), gradient.sum(axis=0)
-    dy, dbias = let_through(launcher, dy, None if y is None else y_given)
+    dy, dbias = _let_through(launcher, dy, None if y is None else y_given)
     dx = launcher.empty(x.shape, x.dtype) if need_dx else None
     dweight = launcher.empty(weight.shape, x.dtype)
     block_inputs = 8 * ROWS * -(-WORTH // max(1, images * outputs * 8 * ROWS))
@@ -93,7 +93,7 @@ def _dense_backward(
     return dx, dweight, dbias
 
 
-def let_through(
+def _let_through(
     launcher: Launcher, dy: np.ndarray, y: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """(``dy``, zero where ``y``, a ReLU's output, is zero; its sum over all but the last axis)."""

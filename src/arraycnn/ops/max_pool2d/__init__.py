@@ -1,1 +1,11 @@
 """Pools and their gradients: for NumPy, compiled, and in CUDA C++."""
+
+import math
+
+from arraycnn.ops.window import Window, pair
+
+
+def has_kernel(window: Window, ties: str = "first") -> bool:
+    """Whether kernels pool so: without padding, the first of equal pixels wins, and a byte says it."""
+    size = math.prod(pair("MaxPool2d", "kernel_size", window.kernel_size))
+    return ties == "first" and size <= 256 and not any(window.padding)

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from arraycnn.ops import generic
 from arraycnn.ops.compiled.launcher import Launcher
 from arraycnn.ops.host_launcher import check_arrays
 from arraycnn.ops.max_pool2d import compiled_kernels as kernels
-from arraycnn.ops.window import Window, pair
+from arraycnn.ops.max_pool2d import has_kernel
+from arraycnn.ops.window import Window
 
 
 def max_pool2d(
-    launcher: Launcher, x: np.ndarray, window: Window, ties: str, by: str = "block"
+    launcher: Launcher, x: np.ndarray, window: Window, ties: str
+) -> tuple[np.ndarray, np.ndarray]:
+    (x,) = launcher.floating("max_pool2d", x)
+    if not has_kernel(window, ties):
+        return generic.max_pool2d(x, window, ties)
+    return pooled(launcher, x, window, "block")
+
+
+def pooled(
+    launcher: Launcher, x: np.ndarray, window: Window, by: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """(y, winners); ``by`` as in `Launcher.launch`: "" where another launch of its step is so."""
-    (x,) = launcher.floating("max_pool2d", x)
-    if ties != "first" or not has_kernel(window):
-        return generic.max_pool2d(x, window, ties)
     images, height, width, channels = x.shape
     shape = (images, *window.output_shape(height, width), channels)
     y, winners = launcher.empty(shape, x.dtype), launcher.empty(shape, "uint8")
@@ -33,14 +38,21 @@ def max_pool2d(
 
 def max_pool2d_backward(
     launcher: Launcher, dy: np.ndarray, winners: np.ndarray, input_shape: tuple[int, ...],
-    window: Window, ties: str, by: str = "block",
+    window: Window, ties: str,
 ) -> np.ndarray:  # fmt: skip
-    """dx; ``by`` as above."""
     owner = "max_pool2d_backward"
     (dy,) = launcher.floating(owner, dy)
     check_arrays(owner, winners)
     if winners.dtype != np.uint8 or any(window.padding):
         return generic.max_pool2d_backward(dy, winners, input_shape, window, ties)
+    return spread(launcher, dy, winners, input_shape, window, "block")
+
+
+def spread(
+    launcher: Launcher, dy: np.ndarray, winners: np.ndarray, input_shape: tuple[int, ...],
+    window: Window, by: str,
+) -> np.ndarray:  # fmt: skip
+    """dx; ``by`` as above."""
     winners = launcher.contiguous(winners)
     images, height, width, channels = input_shape
     dx = launcher.empty(tuple(input_shape), dy.dtype)
@@ -89,9 +101,3 @@ NO_POOL = kernels.PoolWindow(
     output_width=0,
 )
 """Where none follows."""
-
-
-def has_kernel(window: Window) -> bool:
-    """Whether kernels pool so: without padding, and a place in a window can be told by one byte."""
-    size = math.prod(pair("MaxPool2d", "kernel_size", window.kernel_size))
-    return size <= 256 and not any(window.padding)
