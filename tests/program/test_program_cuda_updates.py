@@ -14,9 +14,9 @@ from host_cuda import HostLauncher
 from program_cases import OPTIMIZERS
 
 
-def _network(filters, classes=10, *before):
+def _network(filters, classes=10, *others):
     first = cnn.Conv2d(filters, 3, padding=(1, 1))
-    return cnn.Sequential(*before, first, cnn.MaxPool2d(2), cnn.Flatten(), cnn.Dense(classes))
+    return cnn.Sequential(first, cnn.MaxPool2d(2), *others, cnn.Flatten(), cnn.Dense(classes))
 
 
 def _kernels(schedule, step):
@@ -39,8 +39,8 @@ def test_updates_end_the_gradient_of_a_direct_convolution(optimizer):
 OTHERS = {
     "no whole quads": (_network(5), (9, 8, 1)),
     "sums of another convolution": (
-        _network(8, 10, cnn.Conv2d(2, 3, padding=(1, 1))),
-        (9, 8, 1),
+        _network(8, 10, cnn.Conv2d(5, 3, padding=(1, 1))),
+        (24, 22, 1),
     ),
     "many classes": (_network(4, 300), (15, 14, 1)),
 }
