@@ -6,7 +6,7 @@ _FILE = "ops/test_cuda_convolution.py -k"
 FORWARD, BACKWARD = f"{_FILE} forward", f"{_FILE} test_backward"
 SPLIT, SPLIT_Y = (f"{_FILE} 'test_{one} and split'" for one in ("backward", "forward"))
 IN_PARTS = f"{_FILE} 'test_backward and many'"
-STRIDES = f"{_FILE} 'test_backward and stride'"
+STRIDES = f"{_FILE} 'test_backward and (stride or phase)'"
 GATED = f"{_FILE} 'test_backward and 3x3 and True'"
 MANY, REFUSED = f"{_FILE} many_images", f"{_FILE} 'refused and beyond'"
 
