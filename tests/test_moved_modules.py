@@ -18,6 +18,11 @@ def test_a_former_name_is_the_module(former):
     assert module.__name__ == module.__spec__.name == f"arraycnn.{FORMER_NAMES[former]}"
 
 
+@pytest.mark.parametrize("module", ["training.batch_stream", "batch_stream"])
+def test_a_class_that_has_moved_is_where_it_was(module):
+    assert import_module(f"arraycnn.{module}").Batches is arraycnn.Batches
+
+
 def test_a_pickle_of_before_the_move_is_read():
     now = pickle.dumps(arraycnn.Cosine(0.1), protocol=0)
     before = now.replace(b"arraycnn.optimizers.schedules", b"arraycnn.schedules")

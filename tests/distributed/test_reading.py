@@ -1,7 +1,9 @@
 """Each rank reads what it computes, and little more: counted, of every kind of images."""
 
 import logging
+import re
 from collections import defaultdict
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,10 +17,10 @@ from arraycnn.data.picture_folder import PictureSource
 from arraycnn.distributed.parts import Cut
 from arraycnn.distributed.threads import OnThreads, on_threads
 from arraycnn.distributed.turns import Turn
-from arraycnn.errors import InvalidValueError
+from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.training.batches import of_turn
 from optional import needs
-from ranks import IMAGES, LABELS, numbers, on_ranks, trained
+from ranks import IMAGES, LABELS, PLAIN, network, numbers, on_ranks, trained
 
 
 class Stored(cnn.ImageSource):
@@ -167,6 +169,89 @@ def test_a_rank_reads_its_part_where_batches_are_measured():
         assert found.accuracy == wanted.accuracy
         assert found.loss == pytest.approx(wanted.loss)
     assert seen == [[15, 8, 8, 7], [15, 7, 7, 0]]
+
+
+def untrained(of=None):
+    return cnn.Model(of or network(), (8, 8), backend=PLAIN, dtype="float64")
+
+
+def measured(ranks, begin, batch_size=15):
+    """What `evaluate` gives on each of so many ranks."""
+
+    def work(rank):
+        own = untrained()
+        return own.evaluate(cnn.Batches(begin, 3, batch_size), distributed=OnThreads(joined=rank))
+
+    return on_threads(ranks, work)
+
+
+def test_batches_of_fewer_images_than_ranks_are_measured_in_turn():
+    def begin(rows):
+        for first in range(0, 45, 2):
+            chosen = np.arange(first, min(first + 2, 45))
+            chosen = chosen[rows[rows < len(chosen)]]
+            yield np.stack([IMAGES[one] for one in chosen]), LABELS[chosen]  # not of nothing
+
+    wanted = untrained().evaluate(IMAGES, LABELS)
+    for found in measured(3, begin, 2):
+        assert found.accuracy == wanted.accuracy
+        assert found.loss == pytest.approx(wanted.loss)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 16])
+@pytest.mark.parametrize(
+    ("begin", "error", "said"),
+    [
+        (
+            lambda rows: [(IMAGES[:16], LABELS[:16])],
+            InvalidValueError,
+            "15 were asked for .* got 16",
+        ),
+        (lambda rows: [], InvalidValueError, "got no batch"),
+        (lambda rows: [3], InvalidTypeError, r"must be \(images, labels\), got int"),
+        (lambda rows: [(IMAGES[:3], None)], InvalidTypeError, "labels: "),
+        (lambda rows: [(IMAGES[rows], [])], InvalidValueError, "labels: must be as many as images"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_on_any_number_of_ranks(ranks, begin, error, said):
+    with pytest.raises(error, match=said):
+        measured(ranks, begin)
+
+
+@pytest.mark.parametrize("later", [7, (IMAGES[:3], []), (IMAGES[:3], None)])
+def test_so_is_a_later_batch(later):
+    begin = lambda rows: [(IMAGES[rows], LABELS[rows]), later]  # noqa: E731
+    with pytest.raises((InvalidTypeError, InvalidValueError), match=r"\(images, labels\)|labels: "):
+        measured(2, begin)
+
+
+def test_a_function_that_does_not_look_at_its_rows_is_refused():
+    with pytest.raises(
+        InvalidValueError, match="8 were asked for as rows, got 15; take those rows"
+    ):
+        measured(2, lambda rows: whole_batches())
+
+
+def test_the_example_of_the_docs_runs():
+    docs = Path(__file__).parents[2] / "docs" / "DISTRIBUTED.md"
+    blocks = re.findall(r"^```py\n(.*?)^```$", docs.read_text(), flags=re.DOTALL | re.MULTILINE)
+    (example,) = [block for block in blocks if "def begin" in block]
+    of = cnn.Sequential(cnn.Rescale(), cnn.Flatten(), cnn.Dense(3))
+    order = np.random.default_rng(1).permutation(150)  # two batches, and some that fill none
+
+    def work(rank):
+        model = untrained(of)
+        known = {"cnn": cnn, "np": np, "model": model, "order": order, "paths": np.arange(150)}
+        known |= {"read": lambda paths: IMAGES[paths % 45], "labels": np.resize(LABELS, 150)}
+        exec(example, known | {"MPI": lambda: OnThreads(joined=rank)})
+        return numbers(model)
+
+    one = untrained(of)
+    chosen = order[:128] % 45
+    batches = [(IMAGES[some], LABELS[some]) for some in np.split(chosen, 2)]
+    one.fit(batches)
+    for found in on_threads(3, work):
+        np.testing.assert_allclose(found, numbers(one), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("sizes", [(14, 15), (16, 15), (15, 14), (15, 16)])

@@ -130,9 +130,9 @@ def test_nan_ends_all_ranks_alike():
     assert np.isfinite(np.frombuffer(found[0][1])).all()
 
 
-def differing(**of_rank_1):
+def differing(of_others=None, **of_rank_1):
     def work(rank):
-        given = of_rank_1 if rank.rank == 1 else {}
+        given = of_rank_1 if rank.rank == 1 else of_others or {}
         with pytest.raises(InvalidValueError) as error:
             trained(rank, **given)
         return str(error.value)
@@ -158,6 +158,32 @@ def differing(**of_rank_1):
 )
 def test_ranks_that_differ_are_refused_before_the_first_step(given, said):
     assert said in differing(**given)
+
+
+SOFT = 0.7 * np.eye(3)[np.resize(LABELS, 450)] + 0.1
+OTHER_SOFT = np.where(np.arange(450)[:, None] == 100, 1 / 3, SOFT)
+"""Another label at one place, which is none of the 64 that a sample would be of."""
+MANY = {"images": np.resize(IMAGES, (450, 8, 8, 1))}
+WEIGHTS = np.linspace(0.5, 1.5, 45)
+HELD_OUT = IMAGES, LABELS
+
+
+@pytest.mark.parametrize(
+    ("others", "rank_1", "said"),
+    [
+        (
+            {"sample_weight": WEIGHTS},
+            {"sample_weight": WEIGHTS[::-1]},
+            "sample_weight is float64 (45,)",
+        ),
+        ({}, {"sample_weight": WEIGHTS}, "sample_weight is None on ranks 0, 2 and float64 (45,)"),
+        ({"labels": SOFT, **MANY}, {"labels": OTHER_SOFT, **MANY}, "labels is float64 (450, 3)"),
+        ({"validation": HELD_OUT}, {}, "validation labels is int32 (45,)"),
+        ({"validation": HELD_OUT}, {"validation": (255 - IMAGES, LABELS)}, "validation images is"),
+    ],
+)
+def test_so_are_those_of_which_other_data_differ(others, rank_1, said):
+    assert said in differing(others, **rank_1)
 
 
 def test_other_versions_are_refused(monkeypatch):

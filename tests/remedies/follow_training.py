@@ -38,7 +38,7 @@ def batches_that_begin_only_once(here: Here) -> None:
     making.model().fit(cnn.Batches(lambda: iter([pair, pair]), steps=2))
 
 
-@follows("training/batch_stream.py", "take those rows of whole batches, or leave batch_size out")
+@follows("training/batches.py", "take those rows of whole batches, or leave batch_size out")
 def batches_without_the_rows_asked_for(here: Here) -> None:
     images, labels = making.some()
     with here.refused():

@@ -15,6 +15,7 @@ import numpy as np
 from arraycnn.backends import Backend, get_backend
 from arraycnn.backends.backend import on_its_device
 from arraycnn.callbacks.callback import Callback
+from arraycnn.data.image_source import ArraySource
 from arraycnn.data.polarity import Background
 from arraycnn.distributed.settings import Distributed
 from arraycnn.distributed.turns import Turn
@@ -270,7 +271,11 @@ class Model(Measures, Described):
         same = {"network": self.network, "loss": self.loss, "seed": self.seed, "dtype": self.dtype}
         same |= {"optimizer": settings, "epochs": epochs, "batch_size": batch_size}
         same["accumulate"] = accumulate
-        team.check(same | {"backend": self.backend.name}, x, y)
+        counted = None if weights is None else ArraySource(weights, self.backend.to_numpy)
+        held_x, held_y = held_out or (None, None)
+        data = {"images": x, "labels": y, "sample_weight": counted}
+        data |= {"validation images": held_x, "validation labels": held_y}
+        team.check(same | {"backend": self.backend.name}, **data)
         if stream is None:
             if not team.communicator.rank:  # who reads some of the images, and speaks, for all
                 tell_strange("fit", self, self._say, x, y)

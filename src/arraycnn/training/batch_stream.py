@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from arraycnn.data.image_source import ImageSource
-from arraycnn.errors import InvalidValueError
 from arraycnn.execution import Finished, StepMemory, TrainingPlan
 from arraycnn.training.batch_order import BatchOrder
+from arraycnn.training.batches import Batches as Batches  # which was here, as pickles have it
 from arraycnn.training.batches import count_batches, no_batch, parted
 from arraycnn.training.step import Carry
 
@@ -96,14 +96,8 @@ class BatchStream:
         return iter(self._batches) if self._parted is None else self._parted.part(self._rows)
 
     def _check_size(self, count: int) -> None:
-        if self._parted is None or count == len(self._rows):
-            return
-        size, asked = self._parted.batch_size, len(self._rows)
-        message = (
-            f"Batches: of batches of {size} images (batch_size) {asked} were asked for as rows, "
-            f"got {count}; take those rows of whole batches, or leave batch_size out"
-        )
-        raise InvalidValueError(message)
+        if self._parted is not None:
+            self._parted.check_rows(count, len(self._rows))
 
     def _pull(self) -> tuple[np.ndarray, np.ndarray]:
         """The next images and labels, as many as a step is given."""

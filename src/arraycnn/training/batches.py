@@ -1,6 +1,7 @@
 """`Batches`, and what is asked of any iterable of (images, labels), a data loader for example."""
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ class Batches:
     ranks (``distributed``) each reads its own alone:
 
         def begin(rows):
-            for some in np.split(order, 100):  # 100 batches of 64
+            for some in order[:6400].reshape(100, 64):  # the same on all ranks
                 yield read(paths[some[rows]]), labels[some[rows]]
 
         model.fit(Batches(begin, steps=100, batch_size=64), distributed=MPI())
@@ -62,6 +63,16 @@ class Batches:
         assert self.batch_size is not None
         return np.arange(self.batch_size)
 
+    def check_rows(self, count: int, asked: int, fewer: bool = False) -> None:
+        """Refuse a ``count`` of images that is not that of the rows ``asked`` for, nor ``fewer``."""
+        if count == asked or (fewer and count < asked):
+            return
+        message = (
+            f"Batches: of batches of {self.batch_size} images (batch_size) {asked} were asked for as "
+            f"rows, got {count}; take those rows of whole batches, or leave batch_size out"
+        )
+        raise InvalidValueError(message)
+
     def __len__(self) -> int:
         return self._steps
 
@@ -77,24 +88,44 @@ def of_turn(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """One pass of ``batches`` as far as it is this rank's: (number, images, labels), checked.
 
-    All are iterated, and each rank has some of them; of those that are `parted`, a part of each. The
-    first is checked by every rank: it shows the scale of all.
+    All are iterated, and each rank has some of them; of those that are `parted`, a part of each, where
+    that is an image at least. The first is checked by every rank: it shows the scale of all.
     """
     check_iterable(batches)
     size, rank = turn.communicator.size, turn.communicator.rank
     known = parted(batches)
-    if known is None or size == 1:
+    rows = np.zeros(0) if known is None else known.every_row()
+
+    def checked(batch: Any) -> tuple[np.ndarray, np.ndarray]:
+        images, labels = check(batch)
+        if known is not None:
+            known.check_rows(len(images), len(rows), fewer=True)
+        return images, labels
+
+    if known is None or not 1 < size <= len(rows):
         for number, batch in enumerate(batches):
             if turn.has(number) or not number:
-                pair = check(batch)
+                pair = checked(batch)
                 if turn.has(number):
                     yield number, *pair
         return
-    check(next(iter(known), None))
-    rows = np.array_split(known.every_row(), size)[rank]
+    for first in islice(known, 1):
+        checked(first)
+    rows = np.array_split(rows, size)[rank]
     for number, batch in enumerate(known.part(rows)):
-        if len(batch[1]):  # of a last, short one there may be nothing
-            yield number, *check(batch)
+        if not _is_empty(batch):  # of a last, short one there may be nothing
+            yield number, *checked(batch)
+
+
+def _is_empty(batch: Any) -> bool:
+    """Whether this is a pair of images and labels of which there are none."""
+    return isinstance(batch, tuple | list) and len(batch) == 2 and all(map(_holds_nothing, batch))
+
+
+def _holds_nothing(column: Any) -> bool:
+    if hasattr(column, "shape"):
+        return tuple(column.shape[:1]) == (0,)
+    return isinstance(column, tuple | list) and not column
 
 
 def check_iterable(batches: Any) -> None:

@@ -33,7 +33,7 @@ from arraycnn.training.step import Carry
 from arraycnn.tree import map_leaves
 
 _SEEN = 64
-"""Images that a digest is of: enough to tell sets apart, and few to be read by each rank."""
+"""Images that a digest of some is of: enough to tell sets apart, and few to be read by each rank."""
 
 T = TypeVar("T")
 
@@ -63,18 +63,19 @@ class Team:
         shared: T = self.communicator.broadcast(None if self.communicator.rank else make())
         return shared
 
-    def check(self, settings: dict[str, Any], images: ImageSource, labels: ImageSource) -> None:
-        """Refuse ranks that are about to run something else, with InvalidValueError on all of them."""
+    def check(self, settings: dict[str, Any], **data: ImageSource | None) -> None:
+        """Refuse ranks that are about to run something else, with InvalidValueError on all of them.
+
+        Of ``data``, by name, all is compared that lies in memory, and of images a sample.
+        """
         if self.size == 1:
             return
         facts = {name: str(value) for name, value in settings.items()}
         facts |= {f"version of {name}": version for name, version in versions().items()}
         assert self._settings is not None
         facts |= {name: str(getattr(self._settings, name)) for name in ("deterministic", "block")}
-        for name, source in (("images", images), ("labels", labels)):
-            whole = source.resident is not None and len(source.shape) == 1
-            digest = _digest(source, len(source) if whole else _SEEN)
-            facts[name] = f"{source.dtype} {tuple(source.shape)} {digest}"
+        for name, source in data.items():
+            facts[name] = "None" if source is None else _described(source, "images" not in name)
         check_alike(self.communicator, facts)
 
     def state(
@@ -153,9 +154,12 @@ class _Silent(Callback):
         self.save_every = save_every
 
 
-def _digest(source: ImageSource, most: int) -> str:
-    """Of ``most`` images, or labels, spread evenly over the set."""
-    count = int(source.shape[0])
-    chosen = np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
-    read = np.ascontiguousarray(source.read(chosen))
-    return hashlib.sha256(read.tobytes()).hexdigest()[:12]
+def _described(source: ImageSource, whole: bool) -> str:
+    """Dtype, shape and a digest: of all where ``whole``, else, or where not in memory, of some."""
+    if whole and source.resident is not None:
+        read = source.read_part(slice(None))
+    else:  # spread evenly over the set
+        last, most = len(source) - 1, min(len(source), _SEEN)
+        read = source.read(np.unique(np.linspace(0, last, most).astype(np.int64)))
+    digest = hashlib.sha256(np.ascontiguousarray(read).reshape(-1).view(np.uint8).data)
+    return f"{source.dtype} {tuple(source.shape)} {digest.hexdigest()[:12]}"
