@@ -58,8 +58,8 @@ TASKS = {
     "digits": Task("digits, the first command", "", 10, 0.989),
     "fashion-900": Task("900 Fashion images", FASHION, 10, None, "fashion-mnist-sample"),
     "fashion-900-plain": Task(
-        "the same without augmentation and smoothing",
-        f"{FASHION} --augment none --label-smoothing 0",
+        "the same without augmentation, smoothing and averaging",
+        f"{FASHION} --augment none --label-smoothing 0 --ema 0",
         10,
         None,
         "fashion-mnist-sample",
