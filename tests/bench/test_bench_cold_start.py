@@ -32,7 +32,7 @@ def test_what_one_process_compiled_the_next_one_finds(tmp_path):
         for _ in range(2)
     ]
     kernels = found[0]["kernels"]
-    assert kernels > 5
+    assert kernels >= 4  # nodes of the step
     assert [(one["kernels"], one["compiled"]) for one in found] == [
         (kernels, kernels),
         (kernels, 0),
