@@ -174,12 +174,17 @@ def data_of(task: Task, args: argparse.Namespace) -> list[str]:
     return ["--data-dir", str(folder)]
 
 
+def held_out_count(count: int) -> int:
+    """How many of ``count`` training images are held out: 10,000, of few a seventh."""
+    return HELD_OUT if count >= 2 * HELD_OUT else count // 7
+
+
 def held_out(data: DataSet, runs: Path) -> Path:
-    """A folder of IDX files, whose test images are 10,000 of the training images; a seventh of few."""
+    """A folder of IDX files, whose test images are training images that are held out."""
     folder = runs / f"{data.name}-held-out"
     folder.mkdir(parents=True, exist_ok=True)
     count = len(data.train_labels)
-    kept, others = split_validation(data.train_labels, min(HELD_OUT / count, 1 / 7), 0)
+    kept, others = split_validation(data.train_labels, held_out_count(count) / count, 0)
     for part, chosen in (("train", kept), ("t10k", others)):
         for kind, array in (("images", data.train_images[..., 0]), ("labels", data.train_labels)):
             array = np.asarray(array)[chosen].astype(np.uint8)

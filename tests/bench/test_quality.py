@@ -59,6 +59,11 @@ def test_held_out_images_stand_in_for_the_test_images(tmp_path):
     assert [places[bytes(image)] for image in both] == labels.tolist()
 
 
+@pytest.mark.parametrize(("count", "wanted"), [(60_000, 10_000), (20_000, 10_000), (700, 100)])
+def test_ten_thousand_images_are_held_out_where_so_many_are_left(count, wanted):
+    assert quality.held_out_count(count) == wanted
+
+
 def result(seed, accuracy, **other):
     return {
         "task": "best-mnist",
