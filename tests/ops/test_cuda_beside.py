@@ -1,14 +1,28 @@
 """Kernels side by side in one launch: the same numbers as one after the other, to the last bit."""
 
+import re
+
 import numpy as np
 import pytest
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.ops.cuda import products
+from arraycnn.ops.cuda import products, tiles
 from arraycnn.ops.cuda.beside import Start, launch_beside
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.window import Window
 from host_cuda import HostLauncher, check
+from test_cuda_matmul import tiles_of
+
+__all__ = ["tiles_of"]  # a fixture
+
+PLACES = """
+template <typename T>
+DEVICE void places_block(const Block& at, T* y) {
+    const unsigned here[5] = {at.x, at.y, at.z, at.wide, at.tall};
+    for (int i = threadIdx.x; i < 5; i += blockDim.x)
+        y[((at.z * at.tall + at.y) * at.wide + at.x) * 5 + i] = here[i];
+}
+"""
 
 
 def normal(*shape, dtype="float64"):
@@ -28,12 +42,55 @@ def started(cuda):
 def compared(gradients, **how):
     """Names of the kernels of ``gradients`` of one launch, whose numbers are those of two."""
     together = check(lambda cuda: gradients(cuda, together=True, **how))
-    for one, other in zip(together, gradients(HostLauncher(), **how), strict=True):
+    cuda = HostLauncher()
+    names = started(cuda)
+    for one, other in zip(together, gradients(cuda, **how), strict=True):
         np.testing.assert_array_equal(one, other)
+    assert not any("_and_" in name for name in names)  # nobody asked for one launch
     cuda = HostLauncher()
     names = started(cuda)
     gradients(cuda, together=True, **how)
     return [name.rpartition("_")[0] if "_and_" in name else name for name in names]
+
+
+def test_each_block_has_its_place_in_the_grid_of_its_own_kernel():
+    """In grids of one, two and three axes, of which each kernel but the first has others ahead."""
+    grids = [(3, 2, 2), (4,), (2, 3), (2, 1, 3)]
+
+    def run(cuda):
+        ys = [cuda.empty((*(*grid, 1, 1)[2::-1], 5), "int32") for grid in grids]
+        launch_beside(
+            cuda,
+            [
+                Start("tiles", "places<int>", grid, (32,), (y,), text=PLACES)
+                for grid, y in zip(grids, ys, strict=True)
+            ],
+        )
+        return ys
+
+    for grid, y in zip(grids, check(run), strict=True):
+        wide, tall = (*grid, 1)[:2]
+        for z, row, column in np.ndindex(y.shape[:3]):
+            np.testing.assert_array_equal(y[z, row, column], [column, row, z, wide, tall])
+
+
+@pytest.mark.parametrize(
+    ("shape", "first"), [((4096, 4096, 10), "x.T, dy"), ((16, 4096, 4096), "dy, weight.T")]
+)
+def test_what_takes_a_block_longest_begins_first(shape, first, tiles_of):
+    """Of many images it is the sum of a weight's gradient, of many outputs that of the input's."""
+    tiles_of("fp32", tiles.TILES["fp32"][0])
+    images, inputs, outputs = shape
+    cuda, texts = HostLauncher(), []
+    cuda.start = lambda *launch: None
+    cuda.launch_shared = lambda grids, text, *rest: texts.append(text)
+    shapes = ((images, inputs), (inputs, outputs), (images, outputs))
+    arrays = [cuda.empty(each, "float32") for each in shapes]
+    cuda_kernels(cuda).dense_backward(None, *arrays, True, together=True)
+    # Their sums are along the lines of both operands, or across those of both.
+    along = {"x.T, dy": "false", "dy, weight.T": "true"}
+    begun = re.findall(r"matmul_block<Fma<[^>]*>, Form<(true|false)", texts[0])
+    assert begun == [along[first], *({"true", "false"} - {along[first]})]
 
 
 def test_both_gradients_of_a_convolution():
