@@ -289,6 +289,25 @@ def test_views_are_taken_as_they_are(kernel):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("name", ["x", "weight", "y", "dy"])
+def test_one_of_the_arrays_is_not_aligned(name):
+    """Be it the gate: a device cannot read 16 bytes at any address."""
+    x, weight, _, y, dy, window = arguments()
+    given = {"x": x, "weight": weight, "y": y, "dy": np.ascontiguousarray(dy)}
+    passed, shape = np.where(y > 0, dy, 0), x.shape
+    given[name] = unaligned(given[name])
+    dx, dweight, dbias = check(
+        lambda cuda: convolution.conv2d_relu_backward(
+            cuda, None, *given.values(), window, True, precision="fp32"
+        ),
+        orders=("random",),
+    )
+    check_sums(dx, dx_of(passed, weight, window, shape), weight[..., 0, :].size, "fp32")
+    terms = math.prod(dy.shape[:3])
+    check_sums(dweight, dweight_of(x, passed, window), terms, "fp32")
+    check_sums(dbias, passed.sum(axis=(0, 1, 2), dtype=np.float64), terms, "fp32")
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_what_is_refused(kernel, torch):
     for dtype in ("float16", "int32", "complex64"):

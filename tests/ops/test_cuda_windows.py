@@ -12,6 +12,7 @@ from arraycnn.ops import GENERIC, Window
 from arraycnn.ops.max_pool2d import cuda as windows
 from cases import max_pool_gradient_by_loops, pool_by_loops
 from host_cuda import HostLauncher, check, lazy_zeros
+from test_cuda_matmul import unaligned
 from test_ops import im2col_by_loops, images_and_windows, whole_numbers
 
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -283,6 +284,39 @@ def test_views_are_taken_as_they_are(kernel):
     turned = calls(*map(strided, given_arrays[:-1]), given_arrays[-1])[kernel]()
     for a, b in zip(as_list(straight), as_list(turned), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("lies", ["aligned", "x", "dy", "winners", "gate"])
+def test_packs_of_channels_are_taken_where_they_begin_at_whole_addresses(lies):
+    """Whichever of the arrays does not: a device cannot read 16 bytes at any other."""
+    shape, window = (2, 5, 6, 8), Window((2, 2), (2, 2))
+    x = whole_numbers(shape).astype("float32")
+    y, winners = GENERIC.max_pool2d(x, window, "first")
+    dy, gate = (whole_numbers(y.shape, seed=seed).astype("float32") for seed in (1, 2))
+    arrays = {"x": x, "dy": dy, "winners": winners.astype("uint8"), "gate": gate}
+    files = set()
+
+    def run(cuda):
+        given = {name: cuda.asarray(array) for name, array in arrays.items()}
+        if lies in given:
+            given[lies] = unaligned(given[lies])
+        x, *others = given.values()
+        pooled = windows.max_pool2d(cuda, x, window, "first")
+        file = cuda.last_kernel.partition(".")[0]
+        dx = windows.max_pool2d_backward(cuda, *others[:2], shape, window, "first", others[2])
+        files.add((file, cuda.last_kernel.partition(".")[0]))
+        return *pooled, dx
+
+    pooled, places, dx = check(run)
+    np.testing.assert_array_equal(pooled, pool_by_loops(x, (2, 2), (2, 2), np.max))
+    np.testing.assert_array_equal(places, winners)
+    passed = np.where(gate > 0, dy, 0)
+    np.testing.assert_array_equal(
+        dx, max_pool_gradient_by_loops(x, passed, (2, 2), (2, 2), "first")
+    )
+    forward = "windows" if lies == "x" else "packed_pools"
+    backward = "packed_pools" if lies in ("aligned", "x") else "windows"
+    assert files == {(forward, backward)}
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
