@@ -22,6 +22,16 @@ __global__ void round_to_bf16(const float* low, const float* high, unsigned* y) 
     y[i] = pack_bf16(low[i], high[i]);
 }
 
+__global__ void read_bf16(const Bfloat16* x, float* y) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    y[i] = x[i];
+}
+
+__global__ void write_bf16(const float* x, Bfloat16* y) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    y[i] = Bfloat16(x[i]);
+}
+
 // d += a b, a product for each block: (16, 8) times (8, 8).
 __global__ void products_of_tf32(const float* a, const float* b, float* d) {
     a += blockIdx.x * 128; b += blockIdx.x * 64; d += blockIdx.x * 128;
@@ -190,6 +200,20 @@ def check_pack_bf16(cuda) -> None:
         np.testing.assert_array_equal(actual[~finite], x[~finite])
 
 
+def check_bfloat16(cuda) -> None:
+    """Numbers in memory are the upper halves of floats: each is read, and each can be written."""
+    bits = np.arange(2**16, dtype=np.uint16)
+    expected = (bits.astype(np.uint32) << 16).view(np.float32)
+    numbers = cuda.empty(bits.shape, "float32")
+    _launch(cuda, "read_bf16", bits.size // 64, 64, cuda.asarray(bits), numbers)
+    np.testing.assert_array_equal(cuda.to_numpy(numbers), expected)
+    y = cuda.empty(bits.shape, "uint16")
+    _launch(cuda, "write_bf16", bits.size // 64, 64, cuda.asarray(expected), y)
+    written, is_nan = cuda.to_numpy(y), np.isnan(expected)
+    np.testing.assert_array_equal(written[~is_nan], bits[~is_nan])
+    assert (written[is_nan] & 0x7FFF > 0x7F80).all()
+
+
 def _check_products(cuda, kernel: str, depth: int) -> None:
     """One-hot A against numbers that all differ, one-hot B likewise, then whole numbers."""
     rng = np.random.default_rng(1)
@@ -290,6 +314,7 @@ def check_is_last_block(cuda) -> None:
 CHECKS: dict[str, Callable] = {
     "to_tf32": check_to_tf32,
     "pack_bf16": check_pack_bf16,
+    "Bfloat16": check_bfloat16,
     "load_matrices": check_load_matrices,
     "load_matrices_turned": check_load_matrices_turned,
     "mma_tf32": check_mma_tf32,

@@ -17,10 +17,14 @@ GATED = f"{_MATMUL} 'dense_backward and fp32'"
 MANY, NAN = f"{_MATMUL} many", f"{_MATMUL} nan"
 PLANS, NOTHING, SHARED = (f"{_MATMUL} {one}" for one in ("plans_cover", "nothing", "shared_memory"))
 VIEWS = f"{_MATMUL} 'views or odd_products'"
+GATE_ASTRAY = f"{_MATMUL} not_aligned"
 REFUSED = f"{_MATMUL} 'cannot_count or refused'"
 EPILOGUES = "ops/test_cuda_epilogues.py"
+SPLIT_EPILOGUES = f"{EPILOGUES} -k 'convolution and split'"
+MEMBERS = f"{EPILOGUES} -k members"
 IN_MEMORY = "ops/test_cuda_bfloat16.py"
 PRIMITIVES = "ops/test_cuda_primitives.py"
+FEW_COLUMNS = "ops/test_cuda_few_columns.py -k against_numpy"
 SUMS = "ops/test_cuda_sizes.py -k number_of_parts"
 
 TILES, MATMUL, SPLITS = "cuda/tiles.cuh", "dense/matmul.cu", "cuda/tiles.cu"
@@ -142,21 +146,21 @@ FAULTS = [
     (SPLITS, "__syncthreads();", "", "a barrier", SUMS),
     (SPLITS, "for (int group = 1; group < 8; ++group)", "for (int group = 0; group < 8; ++group)", "a part counted twice", SUMS),
     (SPLITS, "for (int group = 1; group < 8; ++group)", "for (int group = 1; group < 7; ++group)", "a lost group", SUMS),
-    (SPLITS, "epilogue(sum, element / columns, element % columns)", "epilogue(sum, 0, element % columns)", "an index", EPILOGUES),
-    (SPLITS, "epilogue(sum, element / columns, element % columns)", "epilogue(sum, element / columns, element)", "an index", EPILOGUES),
+    (SPLITS, "epilogue(sum, element / columns, element % columns)", "epilogue(sum, 0, element % columns)", "an index", SPLIT_EPILOGUES),
+    (SPLITS, "epilogue(sum, element / columns, element % columns)", "epilogue(sum, element / columns, element)", "an index", SPLIT_EPILOGUES),
     (SPLITS, "column_sums[element - size] = sum;", "", "an unwritten output", SUMS),
     # Launch code.
     ("cuda/tiles.py", "per_split = max(1, blocks(blocks(depth, tile.depth), splits)) * tile.depth", "per_split = max(1, depth // splits)", "a rounding", PLANS),
-    (PRODUCTS, "left, epilogue = Result(y, column_sums), bias_relu()", "left = Result(y, column_sums)", "an epilogue of each split", DENSE),
-    ("cuda/beside.py", "{self.text}", "", "a lost text", EPILOGUES),
-    ("cuda/launcher.py", "for argument in flat(args):", "for argument in args:", "a check"),
+    (PRODUCTS, "left, epilogue = Result(y, column_sums), bias_relu()", "left = Result(y, column_sums)", "an epilogue of each split", SPLIT_EPILOGUES),
+    ("cuda/launcher.py", "for argument in flat(args):", "for argument in args:", "a check", MEMBERS),
     (PRODUCTS, "rows = max(1, rows)  # which no row has", "pass", "an unwritten output", NOTHING),
     ("cuda/tiles.py", "(length + tile.gaps[not along_k])", "(length + tile.gaps[along_k])", "too little shared memory", SHARED),
     ("cuda/tiles.py", "return _STAGES * numbers", "return (_STAGES + 1) * numbers", "too much shared memory", SHARED),
     ("cuda/tiles.py", "if whole and aligned else 1", "if whole else 1", "an address that is not aligned", VIEWS),
     ("cuda/tiles.py", "if whole and aligned else 1", "if aligned else 1", "an address that is not aligned", VIEWS),
+    ("cuda/tiles.py", "read = (operand,) if gate is None else (operand, gate)", "read = (operand,)", "a gate that is not aligned", GATE_ASTRAY),
     (PRODUCTS, "total = size if parts.column_sums is None else size + columns", "total = size", "an unwritten output", SUMS),
     ("dense/cuda.py", "form(launcher, b_turned, b, gate_b)", "form(launcher, not b_turned, b, gate_b)", "a form", VIEWS),
-    ("dense/cuda.py", "return not matrix.flags.c_contiguous and matrix.flags.f_contiguous", "return matrix.flags.f_contiguous", "a form", VIEWS),
+    ("dense/cuda.py", "return not matrix.flags.c_contiguous and matrix.flags.f_contiguous", "return matrix.flags.f_contiguous", "a form", FEW_COLUMNS),
     ("dense/cuda.py", "a.shape[1] != b.shape[0]", "a.shape[0] != b.shape[0]", "a check", REFUSED),
 ]  # fmt: skip

@@ -92,9 +92,12 @@ def test_products(form_a, form_b, precision):
 
 @precisions
 @pytest.mark.parametrize(
-    "shape", [(1, 1, 1), (1, 5, 1), (33, 17, 1), (1, 3, 35), (31, 1, 33), (65, 47, 41)], ids=str
+    "shape",
+    [(1, 1, 1), (1, 5, 1), (33, 17, 1), (1, 3, 35), (31, 1, 33), (65, 47, 41), (9, 49, 7)],
+    ids=str,
 )
 def test_odd_products(shape, precision):
+    """Of the last, one step is left for its last stage alone."""
     a, b = normal(shape[:2], precision), normal(shape[1:], precision, seed=1)
     y = check(
         lambda cuda: matmul.matmul(cuda, a, b, precision=precision), checked=precision == "fp32"
@@ -219,6 +222,7 @@ DENSE = {
     "split": (5, 1100, 21),
     "split, wide": (36, 1100, 40),
     "split gradients": (1100, 12, 20),
+    "split gradients on several tiles": (300, 40, 20),
     "one output": (40, 9, 1),
 }
 
@@ -382,6 +386,24 @@ def test_layers_take_views():
         matmul.dense(HostLauncher(), None, x, weight, strided(bias), precision="fp32"),
         matmul.dense(HostLauncher(), None, x, weight, bias, precision="fp32"),
     )
+
+
+@pytest.mark.parametrize("name", ["x", "weight", "y", "dy"])
+def test_one_of_the_arrays_is_not_aligned(name):
+    """Be it the gate: a device cannot read 16 bytes at any address."""
+    x, weight, _, dy = dense_arrays((12, 8, 16), "fp32")
+    given = {"x": x, "weight": weight, "y": normal(dy.shape, "fp32", seed=9), "dy": dy}
+    passed = np.where(given["y"] > 0, dy, 0)
+    given[name] = unaligned(given[name])
+    dx, dweight, dbias = check(
+        lambda cuda: matmul.dense_relu_backward(
+            cuda, None, *given.values(), True, precision="fp32"
+        ),
+        orders=("random",),
+    )
+    check_sums(dx, product(passed, weight.T, "fp32"), 16, "fp32")
+    check_sums(dweight, product(x.T, passed, "fp32"), 12, "fp32")
+    check_sums(dbias, passed.sum(axis=0, dtype=np.float64), 12, "fp32")
 
 
 def calls(dtype="float32", asarray=np.asarray):
