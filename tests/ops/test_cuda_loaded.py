@@ -96,20 +96,24 @@ def test_work_that_handles_errors_of_its_own_handles_none_of_these(device):
     assert device.events == ["load a", "start a"]
 
 
-def test_what_a_user_wrote_is_called_once_whatever_is_missing(device):
+@pytest.mark.parametrize("there", ["", "a", "ab"])
+def test_what_a_user_wrote_is_called_once_whatever_is_missing(there, device):
+    """Be it a kernel that is started after the call."""
+    device.start(*there)
+
     def work():
         device.start("a")
         if device.kernels.calls():
             device.events.append("call")
         device.start("b")
 
-    for loaded in (["load a", "load b"], []):
-        device.events.clear()
-        device.kernels.rehearse(work)
-        events = device.events
-        assert events.count("call") == 1
-        assert [event for event in events if event.startswith("load")] == loaded
-        assert events[-3:] == ["start a", "call", "start b"]
+    device.events.clear()
+    device.kernels.rehearse(work)
+    events = device.events
+    assert events.count("call") == 1
+    missing = [f"load {name}" for name in "ab" if name not in there]
+    assert [event for event in events if event.startswith("load")] == missing
+    assert events[-3:] == ["start a", "call", "start b"]
 
 
 def test_arrays_are_zeros_where_no_kernel_writes_them(device):

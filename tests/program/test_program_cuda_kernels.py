@@ -52,6 +52,20 @@ def test_several_numbers_are_moved_at_once_only_where_they_lie_so():
     assert started[0] == started[2] != started[1]
 
 
+@pytest.mark.parametrize("shifted", [0, 1])
+def test_what_is_written_over_may_lie_anywhere(shifted):
+    """Where all that is read begins at whole packs, as a device needs it, and what is written does not."""
+    x, y = (np.random.default_rng(n).normal(size=(64, 12)).astype("float32") for n in (3, 4))
+    program, _ = traced(lambda x, y: y * 2.0, x, y)
+    program = simplified(program)
+    schedule = scheduled(program, {"0": "0"})
+    assert schedule.memory_of[program.outputs["0"]] is program.inputs["0"]
+    launches, launcher = CudaLaunches(schedule), HostLauncher(checked=True)
+    place = placed(launcher, x, shifted)
+    launches(launcher, cuda_kernels(launcher), {"0": place, "1": placed(launcher, y, 0)})
+    np.testing.assert_array_equal(place, 2 * y)
+
+
 def test_rows_that_begin_at_whole_packs_are_moved_in_packs():
     """Of a part of wider rows, too, unless these lie anywhere."""
     found = []

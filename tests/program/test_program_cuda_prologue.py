@@ -84,6 +84,8 @@ def test_what_makes_images_alone_is_no_loop_of_its_own(name):
 LEFT = {
     "what is put out": (TAKEN["a batch"], lambda xp, x, images: (x,)),
     "what a loop reads": (TAKEN["a batch"], lambda xp, x, images: (xp.sum(x, axis=3),)),
+    "what another kernel reads": (TAKEN["a batch"], lambda xp, x, images: (
+        HEADS.max_pool2d(x, POOL, "first")[0],)),
     "two numbers": (lambda xp, images, rows: (
         _scaled(xp, _picked(xp, images, rows)) - _scaled(xp, images[:5, :, :, :])), lambda *given: ()),
     "a number of the image": (lambda xp, images, rows, scales: (

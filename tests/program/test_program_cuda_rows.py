@@ -11,7 +11,7 @@ from arraycnn.program.passes.schedule import scheduled
 from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.render.cuda.kernel_text import ending_text
 from arraycnn.program.render.cuda.launches import CudaLaunches
-from cuda_rendering import check_rendered
+from cuda_rendering import CHECKED, check_rendered, rendered
 from host_cuda import HostLauncher
 from test_program_trace import traced
 
@@ -122,6 +122,27 @@ def test_the_blocks_of_a_product_go_on_with_whole_lines(name):
     CudaLaunches(schedule)(launcher, cuda_kernels(launcher), values)
     assert all(one.startswith(kind) for one, kind in zip(started, kernels, strict=True)), started
     check_rendered(schedule, values, interpret(program, values))
+
+
+@pytest.mark.parametrize("shifted", [0, 1])
+def test_what_the_end_of_a_product_reads_may_lie_anywhere(shifted):
+    """In packs where it begins at whole ones, number by number where it does not."""
+    rng = np.random.default_rng(12)
+
+    def function(x, weight, other):
+        y = HEADS.dense(HEADS, x, weight, None)
+        return _softmax(array_namespace(y), y * other)
+
+    program, values = traced(
+        function, *(rng.normal(size=s) for s in ((75, 12), (12, 20), (75, 20)))
+    )
+    schedule = scheduled(simplified(program))
+    (product,) = CudaLaunches(schedule)._groups
+    other = program.inputs["2"]
+    packed = ending_text(product, schedule, wide=True, rows=32, threads=128)
+    assert (other, 2 * 8) in packed.aligned
+    found = rendered(schedule, values, CHECKED, shifted=shifted)["0"]
+    np.testing.assert_allclose(found, interpret(program, values)["0"], rtol=1e-10, atol=1e-10)
 
 
 def test_what_other_blocks_of_a_product_read_or_write_is_left_to_the_next_kernel():
