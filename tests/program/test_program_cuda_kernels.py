@@ -54,7 +54,7 @@ def test_several_numbers_are_moved_at_once_only_where_they_lie_so():
 
 @pytest.mark.parametrize("shifted", [0, 1])
 def test_what_is_written_over_may_lie_anywhere(shifted):
-    """Where all that is read begins at whole packs, as a device needs it, and what is written does not."""
+    """What is read begins at whole packs, as a device needs it, and what is written does not."""
     x, y = (np.random.default_rng(n).normal(size=(64, 12)).astype("float32") for n in (3, 4))
     program, _ = traced(lambda x, y: y * 2.0, x, y)
     program = simplified(program)
