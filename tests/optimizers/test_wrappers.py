@@ -80,6 +80,33 @@ def test_slow_weights_follow_as_the_paper_says():
             np.testing.assert_allclose(flatten(state[EVALUATED])[path], slow[path], rtol=1e-12)
 
 
+def test_slow_weights_go_on_where_a_resume_has_fewer_steps():
+    *_, (_, state) = run(Lookahead(cnn.SGD(0.1), 6), 5)
+    rule = Lookahead(cnn.SGD(0.0), 3)
+    args = GENERIC, PARAMS, gradients_at(0), state, np.array(0.0)
+    params, after = rule.update(*args)
+    assert after["updates"] == 0
+    for path, slow in flatten(after[EVALUATED]).items():
+        wanted = (flatten(PARAMS)[path] + flatten(state[EVALUATED])[path]) / 2
+        np.testing.assert_allclose(slow, wanted, rtol=1e-12)
+        np.testing.assert_array_equal(flatten(params)[path], slow)
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda rule: rule, lambda rule: EMA(ClipNorm(rule))], ids=["alone", "inside"]
+)
+def test_a_training_too_short_for_slow_weights_is_refused(wrap):
+    rule = wrap(Lookahead(cnn.SGD(0.1), 5))
+    model = cnn.Model(cnn.Sequential(cnn.Flatten(), cnn.Dense(2)), (3, 3))
+    rng, labels = np.random.default_rng(0), np.arange(8) % 2
+    images, before = rng.normal(size=(8, 3, 3, 1)), model.parameters
+    with pytest.raises(InvalidValueError, match="at most the updates of the training, 4, got 5"):
+        model.fit(images, labels, batch_size=2, optimizer=rule)
+    assert model.steps_done == 0
+    model.fit(images, labels, batch_size=2, epochs=2, optimizer=rule)
+    assert any((model.parameters[name] != array).any() for name, array in before.items())
+
+
 def test_what_is_frozen_stays_in_every_wrapper():
     groups = ParameterGroups(cnn.SGD(0.1), FROZEN)
     optimizer = EMA(ClipNorm(Lookahead(groups, 2)), 0.9)

@@ -76,6 +76,20 @@ def a_wrapper_around_the_outermost(here: Here) -> None:
 
 
 @follows(
+    "optimizers/lookahead.py", "have Lookahead(..., steps={}), or more epochs or smaller batches"
+)
+def a_training_too_short_for_slow_weights(here: Here) -> None:
+    (images, labels), rule = making.some(), cnn.Lookahead(cnn.SGD(0.1), 5)
+    with here.refused():
+        making.model().fit(images, labels, batch_size=len(labels), optimizer=rule)
+    (steps,) = re.findall(r"steps=(\d+)", here.seen[-1])
+    fewer = cnn.Lookahead(cnn.SGD(0.1), int(steps))
+    making.model().fit(images, labels, batch_size=len(labels), optimizer=fewer)
+    making.model().fit(images, labels, batch_size=len(labels), epochs=5, optimizer=rule)
+    making.model().fit(images, labels, batch_size=2, optimizer=rule)
+
+
+@follows(
     "model/new_head.py",
     "make a Model of Sequential(network, head), and give it the arrays by assign",
 )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from arraycnn import (
+    EMA,
     SGD,
     AdamW,
     Checkpoint,
@@ -12,6 +13,7 @@ from arraycnn import (
     GlobalAvgPool2d,
     InvalidTypeError,
     InvalidValueError,
+    Lookahead,
     Model,
     OneCycle,
     Sequential,
@@ -39,6 +41,17 @@ def stopped(tmp_path_factory):
 
 
 # --- other settings -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrap", [Lookahead, EMA])
+def test_weights_that_are_kept_beside_begin_where_the_training_stands(wrap, stopped):
+    """Whatever the model stands at that goes on with it."""
+    model, training = Model.load_training(stopped)
+    trained, fresh = model.parameters, new_model(seed=5)
+    rule = wrap(SGD(0.0))
+    fit(fresh, rule, resume=training, override=True)
+    for name, array in fresh.parameters.items():
+        np.testing.assert_allclose(array, trained[name], rtol=1e-6, atol=1e-7, err_msg=name)
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ from arraycnn.model.moving_pixels import check_nothing_moves
 from arraycnn.model.placing import placed_tree
 from arraycnn.model.standing import Standing, standing_at, with_standing
 from arraycnn.model.summary import Described
-from arraycnn.optimizers import SGD, Optimizer, learning_rates
+from arraycnn.optimizers import SGD, Optimizer, Wrapper, learning_rates
 from arraycnn.setting_checks import check_count
 from arraycnn.storage.model_file import read_model, read_training, write_model
 from arraycnn.training.batch_order import BatchOrder
@@ -256,9 +256,12 @@ class Model(Measures, Described):
         if batch_size > x.shape[0] and not team.communicator.rank:
             _log.warning("fit: batch_size %d clipped to the %d images", batch_size, x.shape[0])
         learning_rates(optimizer, 0, 1, course.all_steps)  # a bad schedule fails before any work
+        if isinstance(optimizer, Wrapper):
+            optimizer.check_length(course.all_steps)
         settings = describe_optimizer(optimizer)
         params, layer_state = self.trees
-        carry = Carry(params, layer_state, self._place(optimizer.init(params)))
+        begun = params if resume is None else resume.carry.params  # whatever this model stands at
+        carry = Carry(params, layer_state, self._place(optimizer.init(begun)))
         form = (
             describe_loss(self.loss),
             check_parts(accumulate, course.batch_size, distributed),

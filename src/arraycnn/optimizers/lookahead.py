@@ -20,7 +20,8 @@ class Lookahead(Wrapper):
     Zhang, Lucas, Hinton and Ba, "Lookahead optimizer", 2019, algorithm 1: after each ``steps``
     updates, slow += share (fast - slow), and the fast weights begin there again. The optimizer keeps
     its moments meanwhile. As in the paper, the slow weights are those that are evaluated: the model,
-    as `EMA` says it of its average; between two of its steps they stay.
+    as `EMA` says it of its average; between two of its steps they stay. So a training must have
+    ``steps`` updates at least: a shorter one would leave the model as it was.
 
     Parameters
     ----------
@@ -42,6 +43,16 @@ class Lookahead(Wrapper):
             message = f"Lookahead: share must be above 0 and at most 1, got {self.share!r}"
             raise InvalidValueError(message)
 
+    def check_length(self, updates: int) -> None:
+        if updates < self.steps:
+            message = (
+                f"Lookahead: steps must be at most the updates of the training, {updates}, got "
+                f"{self.steps}: the slow weights, which are the model, would stay as they are; "
+                f"have Lookahead(..., steps={updates}), or more epochs or smaller batches"
+            )
+            raise InvalidValueError(message)
+        super().check_length(updates)
+
     def init(self, params: Tree) -> Tree:
         return {
             "optimizer": self.optimizer.init(params),
@@ -57,7 +68,7 @@ class Lookahead(Wrapper):
             ops, params, gradients, state["optimizer"], learning_rate
         )
         updates = state["updates"] + 1.0  # since the slow weights' last step
-        due = updates == float(self.steps)
+        due = updates >= float(self.steps)  # above them where a resume has lowered them
         fast = trained_part(self.optimizer, moved)
         slow = [
             xp.where(due, s + self.share * (f - s), s) for f, s in paired(fast, state[EVALUATED])

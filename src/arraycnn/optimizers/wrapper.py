@@ -42,6 +42,11 @@ class Wrapper:
     def frozen_paths(self, params: Tree) -> frozenset[str]:
         return frozen_paths(self.optimizer, params)
 
+    def check_length(self, updates: int) -> None:
+        """Refuse a training of so many ``updates`` where it is too short to come to anything."""
+        if isinstance(self.optimizer, Wrapper):
+            self.optimizer.check_length(updates)
+
     def init(self, params: Tree) -> Tree:
         return self.optimizer.init(params)
 
