@@ -74,6 +74,23 @@ def test_what_is_shown_means_the_same_and_can_be_typed(name, cli, data):
     assert not Path("runs").exists()
 
 
+@pytest.mark.parametrize(
+    ("given", "rate"),
+    [
+        (("--optimizer", "sgd"), None),
+        (("--optimizer", "adamw"), 0.005),
+        (("--optimizer", "sgd", "--learning-rate", 0.2), 0.2),
+        ((), 0.005),
+    ],
+)
+def test_a_rate_is_of_the_optimizer_that_the_recipe_has(given, rate, cli):
+    code, out, _ = cli("train", *given, "--recipe", "cifar", "--show")
+    assert code == 0
+    shown = settings(shlex.split(out)[2:])
+    assert (shown["learning_rate"], shown["dataset"]) == (rate, "digits")
+    assert shown["optimizer"] == ("adamw" if "sgd" not in given else "sgd")
+
+
 def test_a_recipe_is_a_value_that_nobody_changes():
     with pytest.raises(TypeError):
         RECIPES["mine"] = RECIPES["cifar"]
@@ -98,6 +115,11 @@ def test_a_run_goes_on_without_its_recipe_being_looked_up(cli, data, monkeypatch
     [
         (("--show",), "--show needs --recipe, one of best-mnist, fast-mnist"),
         (("--recipe", "mnist"), "'mnist' is not one of 'best-mnist'"),
+        (
+            ("--recipe", "cifar"),
+            "is for CIFAR-10 or -100, whose folder is --dataset PATH, which is",
+        ),
+        (("--recipe", "small-data", "--epochs", 1), "--dataset PATH, which is missing"),
         (("--recipe", "cifar", "--resume", "run"), "--recipe and --resume exclude each other"),
         (("--resume", "run", "--recipe", "cifar"), "--recipe and --resume exclude each other"),
     ],

@@ -74,6 +74,15 @@ def test_all_together_go_on_exactly_and_with_the_same_settings_alone(cli):
         (("--clip-norm", 0), "must be above 0, got 0"),
         (("--warmup", "nan"), "must be finite"),
         (("--lookahead", 0), "is not in the range"),
+        (
+            ("--lookahead", 11),
+            "Lookahead: steps must be at most the updates of the training, 10, got",
+        ),
+        (
+            ("--warmup", 2),
+            "--warmup must be below --epochs, 2, got 2: the rate would never be that",
+        ),
+        (("--schedule", "plateau", "--patience", 3), "--patience must be above 3 with --schedule"),
     ],
 )
 def test_wrong_options_leave_no_run(given, words, cli):

@@ -63,6 +63,15 @@ def take_recipe(context: click.Context, _: click.Parameter, name: str | None) ->
     return name
 
 
+def own_rate(context: click.Context, _: click.Parameter, rate: float | None) -> float | None:
+    """Callback of --learning-rate: a recipe's is of its optimizer, another one has its usual rate."""
+    is_given = context.get_parameter_source("learning_rate") is not ParameterSource.DEFAULT_MAP
+    if is_given or context.params.get("resume") is not None:
+        return rate
+    is_its = context.params["optimizer"] == (context.default_map or {}).get("optimizer")
+    return rate if is_its else None
+
+
 recipe: options.Decorator = click.option(
     "--recipe",
     type=click.Choice(list(RECIPES)),
@@ -101,7 +110,9 @@ def in_full(context: click.Context, config: dict[str, Any]) -> str:
 
 
 def check_alone(context: click.Context) -> None:
-    """Refuse a recipe beside a run, which has its own settings, and --show without a recipe.
+    """Refuse a recipe beside a run, which has its own settings, or without the data that it is for.
+
+    And --show without a recipe.
 
     Raises click.UsageError.
     """
@@ -109,6 +120,11 @@ def check_alone(context: click.Context) -> None:
     source = context.get_parameter_source("recipe")
     if given["resume"] is not None and source is ParameterSource.COMMANDLINE:
         message = "--recipe and --resume exclude each other: a run goes on with its own settings"
+        raise click.UsageError(message)
+    of_nothing = context.get_parameter_source("dataset") is ParameterSource.DEFAULT
+    if given["recipe"] is not None and of_nothing and not given["show"]:
+        about = RECIPES[given["recipe"]].about
+        message = f"--recipe {given['recipe']} is for {about}, which is missing"
         raise click.UsageError(message)
     if given["show"] and given["recipe"] is None:
         message = f"--show needs --recipe, one of {', '.join(RECIPES)}"

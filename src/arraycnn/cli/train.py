@@ -84,6 +84,7 @@ _OF_THIS_COMMAND = (
 @click.option(
     "--learning-rate",
     type=options.FiniteFloat(0.0, strict=True),
+    callback=recipes.own_rate,
     help="The highest of the schedule.  [default: 0.003 adam, adamw; 0.1 sgd; 0.03 momentum; "
     "0.002 lion; 0.02 muon]",
 )
@@ -237,7 +238,7 @@ def train(
         from_sha256=tuning.digest(resume),
     )
     rates = training_kit.schedule_of(context.params, learning_rate, steps, epochs)
-    rule = training_kit.around(tuning.optimizer(make_optimizer(rates), model), tuned)
+    rule = training_kit.around(tuning.optimizer(make_optimizer(rates), model), tuned, steps)
     team.check(config)
     job = Job(
         config=config,

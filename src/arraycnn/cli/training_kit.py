@@ -16,6 +16,7 @@ from arraycnn.optimizers import (
     Lookahead,
     Muon,
     Optimizer,
+    Wrapper,
 )
 from arraycnn.optimizers.schedules import (
     Constant,
@@ -84,9 +85,17 @@ def kit(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def check_together(given: dict[str, Any]) -> None:
-    """Refuse a schedule that has nothing to go by, and more parts than there are images."""
+    """Refuse a schedule that has nothing to go by or no time, and more parts than there are images."""
     if given["schedule"] == "plateau" and given["validation"] == 0:
         message = "--schedule plateau needs images to watch: give --validation a share above 0"
+        raise click.UsageError(message)
+    patience = given["patience"]
+    waits = given["schedule"] == "plateau" and given["resume"] is None  # a run goes on as it began
+    if waits and patience is not None and patience <= PLATEAU_EPOCHS:
+        message = (
+            f"--patience must be above {PLATEAU_EPOCHS} with --schedule plateau, got {patience}: the "
+            f"rate falls after {PLATEAU_EPOCHS} epochs without a better one, where training would end"
+        )
         raise click.UsageError(message)
     if given["accumulate"] > given["batch_size"]:
         message = (
@@ -97,21 +106,35 @@ def check_together(given: dict[str, Any]) -> None:
 
 
 def schedule_of(given: dict[str, Any], rate: float, steps: int, epochs: int) -> Schedule:
-    """What the options ask for, ``rate`` at the most, in a training of so many ``steps``."""
-    schedule = _schedule(given["schedule"], rate, steps, given["monitor"])
-    if given["warmup"] is None:
+    """What the options ask for, ``rate`` at the most, in a training of so many ``steps``.
+
+    Raises click.UsageError where a new training ends before its rate has risen.
+    """
+    schedule, warmup = _schedule(given["schedule"], rate, steps, given["monitor"]), given["warmup"]
+    if warmup is None:
         return schedule
-    return Warmup(schedule, max(1, round(given["warmup"] * steps / epochs)))
+    if warmup >= epochs and given["resume"] is None:
+        message = (
+            f"--warmup must be below --epochs, {epochs}, got {warmup:g}: the rate would never be that "
+            "of the schedule"
+        )
+        raise click.UsageError(message)
+    return Warmup(schedule, max(1, round(warmup * steps / epochs)))
 
 
-def around(optimizer: Optimizer, given: dict[str, Any]) -> Optimizer:
-    """``optimizer`` within what the options ask for."""
+def around(optimizer: Optimizer, given: dict[str, Any], steps: int) -> Optimizer:
+    """``optimizer`` within what the options ask for, in a training of so many ``steps``.
+
+    Raises InvalidValueError where that is too short for it.
+    """
     if given["lookahead"] is not None:
         optimizer = Lookahead(optimizer, given["lookahead"])
     if given["clip_norm"] is not None:
         optimizer = ClipNorm(optimizer, given["clip_norm"])
     if given["ema"] is not None:
         optimizer = EMA(optimizer, given["ema"])
+    if isinstance(optimizer, Wrapper):
+        optimizer.check_length(steps)  # before there is a run
     return optimizer
 
 
