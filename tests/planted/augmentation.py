@@ -99,8 +99,8 @@ FAULTS = [
     ("layers/augmentation/random_shift.py", "words[:, axis]", "words[:, 0]", OWN + "pillow"),
     (
         "layers/augmentation/random_shift.py",
-        "size - 1 if self.fill",
-        "size if self.fill",
+        "most > min(size - 1, _LARGEST)",
+        "most > min(size, _LARGEST)",
         OWN + "fit",
     ),
     (
@@ -121,6 +121,10 @@ FAULTS = [
         "(hidden[..., None], self.fill, dy)",
         LAYERS,
     ),
+    ("layers/augmentation/cutout.py", "tall > height and wide > width", "False", OWN + "fit"),
+    ("layers/augmentation/random_affine.py", "self.translate > 1.0", "False", OWN + "bad"),
+    ("layers/augmentation/random_contrast.py", "2**31 // 511", "2**31 // 500", OWN + "fit"),
+    ("layers/augmentation/augmentation.py", "max(height, width) > _LONGEST", "False", OWN + "fit"),
     ("layers/augmentation/cutout.py", "- tall // 2", "- (tall - 1) // 2", OWN + "bytes"),
     (
         "layers/augmentation/cutout.py",

@@ -54,9 +54,9 @@ def contrasted_bytes(layer, image, n):
 OF_BYTES = [
     (cnn.HorizontalFlip(0.6), loops.flipped),
     (cnn.RandomShift((0, 3), fill="reflect"), loops.shifted),
-    (cnn.RandomShift((7, 2), fill=9), loops.shifted),
+    (cnn.RandomShift((4, 2), fill=9), loops.shifted),
     (cnn.RandomCrop((4, 3), fill="reflect"), loops.shifted),
-    (cnn.RandomCrop(6, fill="edge"), loops.shifted),
+    (cnn.RandomCrop(3, fill="edge"), loops.shifted),
     (cnn.Cutout((2, 3), 0.6, fill=255), loops.cut_out),
     (cnn.RandomErasing(1.0), loops.erased),
     (cnn.RandomBrightness(0.6), brighter_bytes),
@@ -199,6 +199,11 @@ def test_another_step_image_or_layer_draws_others():
         (lambda: cnn.RandomErasing(ratio=2.0), "Type", "ratio must be (least, largest), got 2.0"),
         (lambda: cnn.RandomBrightness(1.5), "Value", "strength must be above 0 and at most 1"),
         (lambda: cnn.RandomContrast(0.0), "Value", "RandomContrast: strength must be above 0"),
+        (
+            lambda: cnn.RandomAffine(translate=2.0),
+            "Value",
+            "translate must be at most 1, of an image",
+        ),
     ],
 )
 def test_bad_settings(make, kind, message):
@@ -217,6 +222,23 @@ def test_bad_settings(make, kind, message):
             (4, 9, 1),
             "RandomCrop: pixels beyond an image must be fewer than its own, got (4, 4) for images",
         ),
+        (cnn.RandomShift(2), (1, 64, 1), "fewer than its own, got (2, 2) for images of 1 x 64"),
+        (cnn.RandomShift((0, 20000)), (1, 30000, 1), "must be fewer than 16384, got (0, 20000)"),
+        (
+            cnn.Cutout((9, 7)),
+            (8, 6, 1),
+            "Cutout: size must not be beyond images of 8 x 6 both ways",
+        ),
+        *(
+            (layer, (1, 32641, 1), f"{type(layer).__name__}: images must have at most 32640 rows")
+            for layer in (
+                cnn.Cutout(1),
+                cnn.RandomErasing(),
+                cnn.ElasticDeformation(),
+                cnn.CutMix(),
+            )
+        ),
+        (cnn.RandomContrast(), (2051, 2050, 1), "at most 4202512 pixels, got 2051 x 2050"),
     ],
 )
 def test_shapes_that_do_not_fit(layer, shape, message):
@@ -230,7 +252,7 @@ def test_shapes_that_do_not_fit(layer, shape, message):
         (cnn.Cutout(), np.zeros((2, 5, 5)), InvalidValueError, "Cutout: input must have 4 axes"),
         (cnn.Cutout(), np.zeros((2, 5, 5, 1), int), InvalidTypeError, "Cutout: input must be"),
         (
-            cnn.Cutout(fill=0.5),
+            cnn.Cutout(2, fill=0.5),
             np.zeros((2, 5, 5, 1), np.uint8),
             InvalidValueError,
             "Cutout: fill must be a whole number from 0 to 255 for uint8 images, got 0.5",
@@ -246,3 +268,16 @@ def test_shapes_that_do_not_fit(layer, shape, message):
 def test_inputs_that_do_not_fit(layer, x, error, message):
     with pytest.raises(error, match=re.escape(message)):
         layer.forward({}, {}, x, context(2))
+
+
+def test_the_largest_images_are_changed_as_small_ones_are():
+    white, seen = np.full((1, 2049, 2049, 1), 255, np.uint8), 0
+    contrast = augmented(cnn.RandomContrast(1.0), white)
+    assert (contrast == 255).all()  # whose pixels are all the mean
+    long = np.zeros((200, 1, 32640, 1), np.uint8)
+    for layer in (cnn.Cutout((1, 64), fill=9), cnn.RandomErasing(1.0, (0.02, 0.03), fill=9)):
+        middle = (np.argmax(augmented(layer, long) == 9, axis=2)).ravel() / 32640
+        assert min(middle) < 0.1
+        assert 0.4 < middle.mean() < 0.6
+        seen += 1
+    assert seen == 2

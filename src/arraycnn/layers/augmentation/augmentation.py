@@ -25,6 +25,9 @@ from arraycnn.setting_checks import check_number
 
 Fill = float | str
 
+_LONGEST = 2**15 - 128
+"""Rows or columns: numbers up to them are drawn, and moved some pixels, in whole numbers of 32 bits."""
+
 
 @dataclass(frozen=True)
 class Augmentation(ABC):
@@ -133,6 +136,16 @@ def check_range(owner: str, name: str, ends: tuple[float, float]) -> tuple[float
         message = f"{owner}: {name} must be (least, largest), got {ends!r}"
         raise InvalidValueError(message)
     return ends
+
+
+def check_sides(owner: str, input_shape: Shape) -> None:
+    """Refuse images with a side that places cannot be drawn from (`random_bits.whole_numbers`)."""
+    height, width = input_shape[:2]
+    if max(height, width) > _LONGEST:
+        message = (
+            f"{owner}: images must have at most {_LONGEST} rows and columns, got {height} x {width}"
+        )
+        raise InvalidValueError(message)
 
 
 def check_fill(owner: str, fill: Any, *words: str) -> None:

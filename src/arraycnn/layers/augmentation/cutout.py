@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 
+from arraycnn.errors import InvalidValueError
 from arraycnn.layers.augmentation.augmentation import (
     check_fill,
     check_probability,
+    check_sides,
     for_each,
     happens,
 )
@@ -25,7 +27,7 @@ class Cutout(Boxes):
     Parameters
     ----------
     size : int or (int, int)
-        Rows and columns of the box.
+        Rows and columns of the box; the image has as many of one of them at least.
     probability : float
         Of an image to get one; above 0, at most 1.
     fill : float
@@ -42,10 +44,23 @@ class Cutout(Boxes):
         check_fill("Cutout", self.fill)
 
     def words(self, input_shape: Shape) -> int:
+        check_sides("Cutout", input_shape)
+        height, width = input_shape[:2]
+        tall, wide = self._sides
+        if tall > height and wide > width:
+            message = (
+                f"Cutout: size must not be beyond images of {height} x {width} both ways, got "
+                f"{self.size!r}: often nothing would be left to see"
+            )
+            raise InvalidValueError(message)
         return 3
 
+    @property
+    def _sides(self) -> tuple[int, int]:
+        return pair("Cutout", "size", self.size)
+
     def hidden(self, words: Array, height: int, width: int) -> Array:
-        tall, wide = pair("Cutout", "size", self.size)
+        tall, wide = self._sides
         tops = whole_numbers(words[:, 0], height) - tall // 2
         lefts = whole_numbers(words[:, 1], width) - wide // 2
         drawn = for_each(happens(words[:, 2], self.probability))[..., 0]

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.augmentation.augmentation import Fill, check_fill
+from arraycnn.layers.augmentation.augmentation import Fill, check_fill, check_sides
 from arraycnn.layers.augmentation.warp import Warp
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array, array_namespace
@@ -53,6 +53,7 @@ class ElasticDeformation(Warp):
         check_fill("ElasticDeformation", self.fill, "edge")
 
     def words(self, input_shape: Shape) -> int:
+        check_sides("ElasticDeformation", input_shape)
         down, right = (_weights(size, self.spacing).shape[1] for size in input_shape[:2])
         return 2 * down * right
 

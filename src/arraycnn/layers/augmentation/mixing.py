@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.augmentation.augmentation import Augmentation, happens
+from arraycnn.layers.augmentation.augmentation import Augmentation, check_sides, happens
 from arraycnn.layers.augmentation.drawn import CHOICES
 from arraycnn.layers.layer import Context
 from arraycnn.ops import Array, array_namespace
@@ -69,6 +69,7 @@ class Mixing(Augmentation):
         """Which part of the image stays, int32, of `PARTS`, (N, 1, 1) or of each pixel."""
 
     def words(self, input_shape: tuple[int, ...]) -> int:
+        check_sides(type(self).__name__, input_shape)
         height, width = input_shape[:2]
         if height * width * PARTS >= 2**31:
             message = (

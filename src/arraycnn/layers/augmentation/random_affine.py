@@ -33,7 +33,7 @@ class RandomAffine(Warp):
     shear : float
         The largest shear of rows against each other, in degrees to either side; below 90.
     translate : float
-        How far an image is moved at most, as a share of its height and width.
+        How far an image is moved at most, as a share of its height and width, 0 to 1.
     fill : float or "edge"
         What moves in: a number, in those of the images where the layer stands (0 is black before a
         `Rescale`, and grey behind it), or the nearest pixel.
@@ -50,6 +50,12 @@ class RandomAffine(Warp):
             check_number(f"RandomAffine: {name}", getattr(self, name), minimum=0.0)
         if self.shear >= 90.0:
             message = f"RandomAffine: shear must be below 90 degrees, got {self.shear!r}"
+            raise InvalidValueError(message)
+        if self.translate > 1.0:
+            message = (
+                "RandomAffine: translate must be at most 1, of an image's height and width, got "
+                f"{self.translate!r}"
+            )
             raise InvalidValueError(message)
         if check_range("RandomAffine", "scale", self.scale)[0] <= 0.0:
             message = f"RandomAffine: scale must be above 0, got {self.scale!r}"

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from arraycnn.errors import InvalidValueError
 from arraycnn.layers.augmentation.augmentation import (
     Augmentation,
     as_bytes,
@@ -15,6 +16,8 @@ from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.random_bits import whole_numbers
 
 _ONE = 2**12  # a factor is a whole number of so many parts: the same on every engine
+
+_MOST_PIXELS = 2**31 // 511  # of which twice the sum, and a half for rounding, fits into int32
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,13 @@ class RandomContrast(Augmentation):
         check_strength("RandomContrast", self.strength)
 
     def words(self, input_shape: Shape) -> int:
+        height, width = input_shape[:2]
+        if height * width > _MOST_PIXELS:
+            message = (
+                f"RandomContrast: images must have at most {_MOST_PIXELS} pixels, got "
+                f"{height} x {width}"
+            )
+            raise InvalidValueError(message)
         return 1
 
     def augmented(self, x: Array, words: Array) -> tuple[Array, Any]:

@@ -10,6 +10,7 @@ from arraycnn.layers.augmentation.augmentation import (
     check_fill,
     check_probability,
     check_range,
+    check_sides,
     for_each,
     happens,
 )
@@ -55,6 +56,7 @@ class RandomErasing(Boxes):
         check_fill("RandomErasing", self.fill)
 
     def words(self, input_shape: Shape) -> int:
+        check_sides("RandomErasing", input_shape)
         return 4
 
     def hidden(self, words: Array, height: int, width: int) -> Array:

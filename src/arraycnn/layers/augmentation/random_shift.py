@@ -30,8 +30,8 @@ class Shifts(Augmentation):
     def words(self, input_shape: Shape) -> int:
         height, width = input_shape[:2]
         for most, size in zip(self.largest, (height, width), strict=True):
-            if most > (size - 1 if self.fill == "reflect" else _LARGEST):
-                fewer = "its own" if self.fill == "reflect" else f"{_LARGEST + 1}"
+            if most > min(size - 1, _LARGEST):
+                fewer = "its own" if most > size - 1 else f"{_LARGEST + 1}"
                 message = (
                     f"{type(self).__name__}: pixels beyond an image must be fewer than {fewer}, "
                     f"got {self.largest} for images of {height} x {width}"
