@@ -88,6 +88,42 @@ def test_it_ends_where_the_loss_diverges():
     assert found.suggestion < found.rates[-1]
 
 
+class Lowered(cnn.MeanSquaredError):
+    """Less a number, which changes no gradient."""
+
+    def loss_and_gradient(self, xp, outputs, labels):
+        losses, gradient = super().loss_and_gradient(xp, outputs, labels)
+        return losses - 5.0, gradient
+
+
+def numbers(loss):
+    images = np.random.default_rng(0).normal(size=(60, 4, 4, 1))
+    network = cnn.Sequential(cnn.Flatten(), cnn.Dense(1))
+    model = cnn.Model(network, (4, 4), PLAIN, dtype="float64", loss=loss)
+    return model, images, 3.0 + images.mean(axis=(1, 2, 3))
+
+
+def test_a_loss_below_0_does_not_diverge_where_it_falls():
+    usual, lowered = (
+        cnn.find_learning_rate(*numbers(loss), batch_size=20, steps=100)
+        for loss in (cnn.MeanSquaredError(), Lowered())
+    )
+    assert len(lowered.rates) > 70
+    assert lowered.diverged
+    assert lowered.suggestion == usual.suggestion
+
+
+def test_it_says_where_the_loss_hardly_fell(caplog):
+    model, images, labels = numbers(cnn.MeanSquaredError())
+    cnn.find_learning_rate(model, images, labels, batch_size=20)
+    assert not caplog.records
+    cnn.find_learning_rate(model, images, labels, batch_size=20, lowest=10.0, highest=1e3)
+    cnn.find_learning_rate(model, images, labels, batch_size=20, lowest=1e-12, highest=1e-11)
+    first, second = caplog.messages
+    assert "find_learning_rate: the loss fell from " in first
+    assert "no further than batches differ, so the suggestion says little" in second
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "words"),
     [

@@ -31,6 +31,8 @@ FAULTS = [
     ("cli/recipes.py", "value = True if is_flag else next(words)", "value = next(words)", RECIPE + "'shown and cifar'"),
     ("cli/recipes.py", "said = (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)", "said = (ParameterSource.DEFAULT_MAP,)", RECIPE + "'shown and fast'"),
     ("cli/recipes.py", "source is ParameterSource.COMMANDLINE:", "False:", RECIPE + "refused"),
+    ("cli/recipes.py", "and of_nothing and not", "and False and not", RECIPE + "refused"),
+    ("cli/recipes.py", "return rate if is_its else None", "return rate", RECIPE + "optimizer"),
     ("cli/recipes.py", 'given["show"] and given["recipe"] is None', "False", RECIPE + "refused"),
     ("cli/train.py", '("resume", "show", "override"', '("resume", "override"', RECIPE + "'trains_what and fast'"),
     ("report/run.py", '_OPTIONS = {"from_model": "from"}', "_OPTIONS = {}", REPORT),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from arraycnn.training.state import TrainingState
 
 _DIVERGED = 4.0
 """Times the lowest loss, as fast.ai's finder has it."""
+_log = logging.getLogger("arraycnn")
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ def find_learning_rate(
 
     Smith, "Cyclical learning rates for training neural networks", 2017, section 3.3: the rate of step
     n is lowest (highest / lowest)^(n / (steps - 1)); the training ends where the loss, as a running
-    mean, is 4 times its lowest. The model stays as it is, to the last bit: its parameters, its counts,
-    and what its layers keep in Python.
+    mean, is 4 times its lowest. Where it hardly fell, a line says so. The model stays as it is, to the
+    last bit: its parameters, its counts, and what its layers keep in Python.
 
     Parameters
     ----------
@@ -113,6 +115,7 @@ def find_learning_rate(
         raise InvalidValueError(message)
     rates = np.array([sweep(step, steps) for step in range(len(losses))])
     smoothed = _smoothed(losses, max(1, steps // 40))
+    _tell_of_no_fall(losses[: max(3, steps // 10)], smoothed)
     return RateSearch(rates, losses, smoothed, _steepest(rates, smoothed), watch.diverged)
 
 
@@ -157,7 +160,7 @@ class _Watch(Callback):
         self.losses: list[float] = []
         self.diverged = False
         self.save_every = max(1, steps // 20)  # so far the training goes on unwatched
-        self._steps, self._mean, self._lowest = steps, 0.0, np.inf
+        self._steps, self._mean, self._first, self._lowest = steps, 0.0, 0.0, np.inf
 
     def on_steps(self, progress: Progress) -> bool:
         for loss in progress.losses.tolist():
@@ -168,13 +171,31 @@ class _Watch(Callback):
             self._lowest = min(self._lowest, mean)
             if count >= self._steps:
                 return True
-            if count > self._steps // 10 and mean > _DIVERGED * self._lowest:
+            self._first = mean if count == 1 else self._first
+            if count > self._steps // 10 and mean > _highest(self._lowest, self._first):
                 self.diverged = True
                 return True
         return False
 
     def on_save(self, state: TrainingState) -> None:
         """Nothing is kept."""
+
+
+def _highest(lowest: float, first: float) -> float:
+    """What a loss diverges beyond; one that goes below 0 may rise by as much as it is large."""
+    size = lowest if lowest > 0.0 else max(-lowest, abs(first))
+    return lowest + (_DIVERGED - 1.0) * size
+
+
+def _tell_of_no_fall(begin: np.ndarray, smoothed: np.ndarray) -> None:
+    """Say where the loss falls no further than batches differ at rates that do next to nothing."""
+    first, bottom = float(smoothed[0]), float(smoothed.min())
+    if first - bottom <= 2.0 * float(begin.std()):
+        _log.warning(
+            "find_learning_rate: the loss fell from %.4g to %.4g, no further than batches differ, so "
+            "the suggestion says little: the model has learned these images, or lowest is too high",
+            *(first, bottom),
+        )
 
 
 def _copy_of(model: Model) -> Model:
