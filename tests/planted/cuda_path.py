@@ -53,7 +53,7 @@ FAULTS = [
     ("backends/cuda_probe.py", "if not (product == 16.0 * 2.0).all():", "if False:", PROBE),
     ("training/machine_failures.py", "raise said from error", "raise said from None", REFUSALS),
     ("training/machine_failures.py", "if (said := backend.in_words(error)) is not None:", "if (said := None) is not None:", REFUSALS),
-    ("execution/at_work.py", "        at = at.__cause__", "        at = None", REFUSALS),
+    ("execution/at_work.py", "        at = at.__cause__", "        at = None", "execution/test_at_work.py"),
     ("backends/cupy.py", "if isinstance(error, NotRecordedError):", "if isinstance(error, Exception):", REFUSALS),
     ("backends/cupy.py", "library = _LIBRARY.search(str(error))", "library = None", REFUSALS),
     ("ops/cuda/cupy.py", "isinstance(error, ArraycnnError | MemoryError)", "isinstance(error, ArraycnnError)", LAUNCHER),
