@@ -194,3 +194,19 @@ def test_a_refusal_holds_nothing_of_what_the_step_had_made(launcher):
     assert launcher.recording
     assert {array() for array in launcher.recording} == {None}
     check_refusal(caught)
+
+
+def test_an_error_that_names_a_layer_holds_nothing_either(launcher):
+    """Though whoever looks for the layer has looked at the variables of each frame."""
+    made = []
+
+    def product(context, a, b):
+        y = np.matmul(a, b)
+        made.append(weakref.ref(y))
+        raise RuntimeError(NO_LIBRARY)
+
+    with pytest.raises(MissingPackageError, match="layer 2, Mine") as caught:
+        model_with(OnCUDA(launcher), product, ours).predict(IMAGES)
+    assert made
+    assert all(array() is None for array in made)
+    assert str(caught.value.__cause__) == NO_LIBRARY
