@@ -159,7 +159,6 @@ FAULTS = [
     (f"{_CUDA}/updates.py", "late = [step for step in group.beside if _comes_after(step, before, schedule)]", "late: list[Step] = []", UPDATES),
     (f"{_CUDA}/kernel_text.py", '"sums();", "__syncthreads();"', '"__syncthreads();"', UPDATES),
     (f"{_CUDA}/kernel_text.py", '"sums();", "__syncthreads();"', '"sums();"', UPDATES),
-    ("ops/cuda/ending.py", "(start.blocks + ending.blocks,)", "(start.blocks + ending.blocks + 1,)", UPDATES),
     ("ops/cuda/ending.py", "(start.blocks + ending.blocks,)", "(start.blocks,)", UPDATES),
     ("ops/cuda/ending.py", 'f"if (number < 0) {each}(at, {given});",', 'f"{each}(at, {given});",', UPDATES),
     ("ops/cuda/pointwise.cuh", "fma(rest, inverse, quotient) : quotient", "quotient : quotient", DIVISIONS),
