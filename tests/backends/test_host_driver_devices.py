@@ -38,6 +38,7 @@ def test_arrays_are_made_on_the_device(other):
     assert device_of(other.asarray(x)) == 1
     lying = other.contiguous(other.asarray(x).T)
     assert device_of(lying) == 1
+    assert device_of(other.counter()) == 1
     np.testing.assert_array_equal(other.to_numpy(lying), x.T)
     assert other.owns(lying)
     assert not other.owns(cupy_launcher(0).asarray(x))
