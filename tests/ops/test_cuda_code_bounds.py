@@ -47,6 +47,11 @@ def conv2d(math, products, most, *, kind="conv2d", forms="Form<true, 4>, Form<fa
     return Product("convolution", f"{kind}<{math}, {forms}>", products, most, stages)
 
 
+def patches(math, products, most, *, forms):
+    """Of patch_convolution.cu, whose blocks copy all that they multiply before they do."""
+    return Product("patch_convolution", f"conv2d_patch<{math}, {forms}>", products, most, stages=2)
+
+
 LARGE, LARGEST = "128, 64, 64, 32", "128, 128, 64, 64"
 BOTH_ALONG_K, BOTH_ACROSS = "Form<true, 4>, Form<true, 4>", "Form<false, 4>, Form<false, 4>"
 STORED = ", false, Bfloat16"
@@ -63,6 +68,10 @@ PRODUCTS = (
     conv2d(f"Mma16<{LARGEST}>", 64, 180, forms=f"{ALONG_16}, {ACROSS_16}"),
     conv2d("Mma16<128, 32, 32, 32>", 16, 118, kind="conv2d_dx", forms=f"{ALONG_16}, {ALONG_16}"),
     conv2d(f"Mma16<{LARGE}>", 32, 168, kind="conv2d_dweight", forms=f"{ACROSS_16}, {ACROSS_16}"),
+    patches(f"Mma16<{LARGE}>", 32, 58, forms=f"{ALONG_16}, {ACROSS_16}"),
+    patches("Mma16<128, 32, 32, 32>", 16, 36, forms=f"{ALONG_16}, {ALONG_16}"),
+    patches("Mma16<128, 16, 32, 16, 16>", 4, 17, forms=f"{ALONG_16}, {ACROSS_16}"),
+    patches("Mma<Tf32, 128, 32, 32, 32>", 16, 100, forms=BOTH_ALONG_K),
     conv2d("Fma<float, 128, 64, 8, 8>", 1024, 1180),
     Product("matmul", "matmul<Mma<Tf32, 32, 32, 16, 16>, Form<true, 4>, Form<false, 4>>", 4, 84),
     Product("matmul", f"matmul<Mma<Tf32, {LARGE}>, Form<false, 4>, Form<false, 4, true>>", 32, 219),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
+from arraycnn.ops.conv2d.cuda_patches import PRECISIONS, Windows, on_patches
 from arraycnn.ops.cuda.checks import check_shape, of_dtype, stored_as
 from arraycnn.ops.cuda.launcher import Launcher, blocks
 from arraycnn.ops.cuda.products import Product, launch_gradients, launch_product
@@ -147,7 +148,8 @@ def _forward(
     output = window.output_shape(x.shape[1], x.shape[2])
     y = launcher.empty((x.shape[0], *output, filters), x.dtype if stored is None else stored)
     shape = (math.prod(y.shape[:3]), filters)
-    chosen = tiling(kind(precision, x, weight), *shape, math.prod(weight.shape[:3]))
+    multiplied = kind(precision, x, weight)
+    chosen = tiling(multiplied, *shape, math.prod(weight.shape[:3]))
     forms = _windows_form(launcher, x), form(launcher, False, weight)
     product = Product(
         "convolution",
@@ -159,6 +161,10 @@ def _forward(
         Result(y, epilogue=epilogue or bias_relu(bias, relu)),
         sizes,
     )
+    if multiplied in PRECISIONS and window.stride == (1, 1):
+        top, left = sizes[-2:]
+        windows = Windows(x.shape, output, filters, window.kernel_size, (top, left))
+        product = on_patches(product, multiplied, windows, turned=False)
     return launch_product(launcher, product).y
 
 
@@ -245,7 +251,7 @@ def _dx(
     multiplied = kind(precision, dy, weight)
     chosen = tiling(multiplied, pixels, channels, depth, down * right, gated=y is not None)
     forms = _windows_form(launcher, dy, y), form(launcher, True, weight)
-    return Product(
+    product = Product(
         "convolution",
         "conv2d_dx",
         forms,
@@ -256,6 +262,12 @@ def _dx(
         sizes,
         down * right,
     )
+    if multiplied in PRECISIONS and window.stride == (1, 1) and y is None:
+        top, left = sizes[-2:]
+        corner = (tall - 1 - top, wide - 1 - left)
+        windows = Windows(dy.shape, (height, width), channels, (tall, wide), corner)
+        product = on_patches(product, multiplied, windows, turned=True)
+    return product
 
 
 def _windows_form(launcher: Launcher, images: Array, gate: Array | None = None) -> str:

@@ -54,6 +54,7 @@ struct Mma {
     using Number = float;
     using Staged = float;
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, DEPTH = 16;
+    static constexpr int ROWS_OF_WARP = TALL;
     static constexpr int ACROSS = COLUMNS / WIDE;  // warps
     static constexpr int THREADS = 32 * ACROSS * (ROWS / TALL);
 
@@ -73,6 +74,19 @@ struct Mma {
         return (i / SIDE * 8 + group) * SIDE + i % SIDE;
     }
 
+    // Of 16 lines along k, of which a lane tells one as load_matrices wants it: its two, 16 steps of each.
+    static DEVICE void read_line(float (&one)[4], float (&other)[4], const float* line) {
+#pragma unroll
+        for (int step = 0; step < 4; step += 2) {
+            unsigned words[4];
+            load_matrices(words, line + step * 4);
+            one[step] = __uint_as_float(words[0]);
+            other[step] = __uint_as_float(words[1]);
+            one[step + 1] = __uint_as_float(words[2]);
+            other[step + 1] = __uint_as_float(words[3]);
+        }
+    }
+
     // A lane's COUNT rows or columns, of those from `first` on, and its steps of the 16 from k on.
     template <bool ALONG_K, int OUTER, int COUNT>
     static DEVICE void read(float (&numbers)[COUNT][4], const float* tile, int first, int k,
@@ -83,15 +97,7 @@ struct Mma {
             const float* line = tile + (first + lane % 16) * STRIDE + k + lane / 16 * 4;
 #pragma unroll
             for (int i = 0; i < COUNT; i += 2)
-#pragma unroll
-                for (int step = 0; step < 4; step += 2) {
-                    unsigned words[4];
-                    load_matrices(words, line + i * 8 * STRIDE + step * 4);
-                    numbers[i][step] = __uint_as_float(words[0]);
-                    numbers[i + 1][step] = __uint_as_float(words[1]);
-                    numbers[i][step + 1] = __uint_as_float(words[2]);
-                    numbers[i + 1][step + 1] = __uint_as_float(words[3]);
-                }
+                read_line(numbers[i], numbers[i + 1], line + i * 8 * STRIDE);
         } else {
             const float* from = tile + (k + lane % 4) * STRIDE + first + lane / 4 * SIDE;
 #pragma unroll
@@ -117,11 +123,29 @@ struct Mma {
             const int warp = thread / 32, lane = thread % 32;
 #pragma unroll
             for (int k = 0; k < DEPTH; k += 16) {
-                float rows[BLOCKS_DOWN][4], columns[BLOCKS_ACROSS][4];
+                float rows[BLOCKS_DOWN][4];
                 read<A_ALONG_K, ROWS>(rows, a, warp / ACROSS * TALL, k, lane);
-                read<B_ALONG_K, COLUMNS>(columns, b, warp % ACROSS * WIDE, k, lane);
-                Rounding::template multiply<BLOCKS_DOWN, BLOCKS_ACROSS>(sums, rows, columns);
+                add(rows, b, k, thread);
             }
+        }
+
+        // The same where rows of A lie anywhere, along k: a lane tells `lines`, as load_matrices wants them.
+        DEVICE void multiply_lines(const float* a, const int (&lines)[BLOCKS_DOWN / 2], const float* b,
+                                   int thread) {
+#pragma unroll
+            for (int k = 0; k < DEPTH; k += 16) {
+                float rows[BLOCKS_DOWN][4];
+#pragma unroll
+                for (int i = 0; i < BLOCKS_DOWN; i += 2)
+                    read_line(rows[i], rows[i + 1], a + lines[i / 2] + k);
+                add(rows, b, k, thread);
+            }
+        }
+
+        DEVICE void add(const float (&rows)[BLOCKS_DOWN][4], const float* b, int k, int thread) {
+            float columns[BLOCKS_ACROSS][4];
+            read<B_ALONG_K, COLUMNS>(columns, b, thread / 32 % ACROSS * WIDE, k, thread % 32);
+            Rounding::template multiply<BLOCKS_DOWN, BLOCKS_ACROSS>(sums, rows, columns);
         }
 
         template <typename Target, typename Epilogue>
@@ -133,7 +157,7 @@ struct Mma {
             column += warp % ACROSS * WIDE;
 #pragma unroll
             for (int i = 0; i < BLOCKS_DOWN; ++i) {
-                const long long line =
+                const auto line =
                     target.line(row, down + position<A_ALONG_K, BLOCKS_DOWN>(i, group));
                 if (line < 0) continue;
                 // Of a block a lane has columns 2 place and 2 place + 1: neighbours where SIDE is 1.

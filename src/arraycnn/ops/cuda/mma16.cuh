@@ -4,11 +4,12 @@
 
 // Each warp makes TALL x WIDE numbers of the tile; sums are float. A float operand is rounded on its way
 // to shared memory, a bfloat16 one copied as it is: nothing is converted in the main loop.
-template <int ROWS_, int COLUMNS_, int TALL, int WIDE>
+template <int ROWS_, int COLUMNS_, int TALL, int WIDE, int DEPTH_ = 32>
 struct Mma16 {
     using Number = float;
     using Staged = Bfloat16;
-    static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, DEPTH = 32;
+    static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, DEPTH = DEPTH_;
+    static constexpr int ROWS_OF_WARP = TALL;
     static constexpr int ACROSS = COLUMNS / WIDE;  // warps
     static constexpr int THREADS = 32 * ACROSS * (ROWS / TALL);
 
@@ -48,15 +49,32 @@ struct Mma16 {
             const int warp = thread / 32, lane = thread % 32;
 #pragma unroll
             for (int k = 0; k < DEPTH; k += 16) {
-                unsigned rows[DOWN][4], columns[BESIDE][4];
+                unsigned rows[DOWN][4];
                 read<true, A_ALONG_K, ROWS>(rows, a, warp / ACROSS * TALL, k, lane);
-                read<false, B_ALONG_K, COLUMNS>(columns, b, warp % ACROSS * WIDE, k, lane);
+                add(rows, b, k, thread);
+            }
+        }
+
+        // The same where rows of A lie anywhere, along k: a lane tells `lines`, as load_matrices wants them.
+        DEVICE void multiply_lines(const Bfloat16* a, const int (&lines)[DOWN], const Bfloat16* b,
+                                   int thread) {
 #pragma unroll
-                for (int j = 0; j < 2 * BESIDE; ++j) {
-                    const unsigned right[2] = {columns[j / 2][j % 2 * 2], columns[j / 2][j % 2 * 2 + 1]};
+            for (int k = 0; k < DEPTH; k += 16) {
+                unsigned rows[DOWN][4];
 #pragma unroll
-                    for (int i = 0; i < DOWN; ++i) mma_bf16(sums[i][j], rows[i], right);
-                }
+                for (int i = 0; i < DOWN; ++i) load_matrices(rows[i], a + lines[i] + k);
+                add(rows, b, k, thread);
+            }
+        }
+
+        DEVICE void add(const unsigned (&rows)[DOWN][4], const Bfloat16* b, int k, int thread) {
+            unsigned columns[BESIDE][4];
+            read<false, B_ALONG_K, COLUMNS>(columns, b, thread / 32 % ACROSS * WIDE, k, thread % 32);
+#pragma unroll
+            for (int j = 0; j < 2 * BESIDE; ++j) {
+                const unsigned right[2] = {columns[j / 2][j % 2 * 2], columns[j / 2][j % 2 * 2 + 1]};
+#pragma unroll
+                for (int i = 0; i < DOWN; ++i) mma_bf16(sums[i][j], rows[i], right);
             }
         }
 
@@ -66,17 +84,23 @@ struct Mma16 {
             const int group = thread % 32 / 4, place = thread % 4, warp = thread / 32;
             const int down = warp / ACROSS * TALL + group;
             column += warp % ACROSS * WIDE + 2 * place;
-            long long lines[2 * DOWN];  // found together: they share divisions
+            constexpr int MOST = BESIDE < 4 ? 4 / BESIDE : 1;  // lines at once: registers hold so many numbers
+            constexpr int AT_ONCE = MOST < 2 * DOWN ? MOST : 2 * DOWN;
+            decltype(target.line(0, 0)) lines[2 * DOWN / AT_ONCE][AT_ONCE];  // together: they share divisions
 #pragma unroll
-            for (int i = 0; i < 2 * DOWN; ++i) lines[i] = target.line(row, down + i * 8);
+            for (int i = 0; i < 2 * DOWN; ++i)
+                lines[i / AT_ONCE][i % AT_ONCE] = target.line(row, down + i * 8);
 #pragma unroll
-            for (int i = 0; i < 2 * DOWN; ++i) {
-                if (lines[i] < 0) continue;
-                Pack<float, 2> runs[2 * BESIDE];
+            for (int first = 0; first < 2 * DOWN; first += AT_ONCE) {
+                Pack<float, 2> runs[AT_ONCE][2 * BESIDE];
 #pragma unroll
-                for (int j = 0; j < 2 * BESIDE; ++j)
-                    runs[j] = {sums[i / 2][j][i % 2 * 2], sums[i / 2][j][i % 2 * 2 + 1]};
-                store<8>(target, epilogue, lines[i], column, runs);
+                for (int line = 0; line < AT_ONCE; ++line)
+#pragma unroll
+                    for (int j = 0; j < 2 * BESIDE; ++j) {
+                        const int i = first + line;
+                        runs[line][j] = {sums[i / 2][j][i % 2 * 2], sums[i / 2][j][i % 2 * 2 + 1]};
+                    }
+                store<8>(target, epilogue, lines[first / AT_ONCE], column, runs);
             }
         }
     };

@@ -38,6 +38,12 @@ struct Lines {
     static constexpr int STRIDE = LENGTH + GAP, SIZE = COUNT * STRIDE;
 };
 
+// number / d of a number below 2^31, where the host knows d: `by` is divisor(d) of cuda_patches.py.
+DEVICE int quotient(int number, long long by) {
+    const unsigned high = (2ull * (unsigned)number * (unsigned)by) >> 32;
+    return (int)(high >> (by >> 32));
+}
+
 // A number of three digits, such as (image, row, column); the first digit has no limit.
 struct Digits {
     int high, middle, low;
@@ -120,9 +126,25 @@ struct Rows {
     }
 };
 
+// The same of rows whose numbers 32 bits hold.
+template <typename T>
+struct ShortRows {
+    T* data;
+    int rows, columns;
+
+    DEVICE int line(long long first, int offset) const {
+        const int row = (int)first + offset;
+        return row >= rows ? -1 : row;
+    }
+};
+
 template <typename Target>
 DEVICE auto* address(const Target& target, long long line, long long column) {
     return target.data + line * target.columns + column;
+}
+template <typename T>
+DEVICE T* address(const ShortRows<T>& target, long long line, long long column) {
+    return target.data + (unsigned long long)(unsigned)line * (unsigned)target.columns + column;
 }
 
 template <typename T, typename Target, typename Epilogue, int COUNT>
@@ -140,25 +162,38 @@ DEVICE void store(const Target& target, const Epilogue& epilogue, long long line
     if (whole) put(place, sums);
 }
 
-// RUNS runs of COUNT numbers of a line, whose columns are STEP apart, as the epilogue has them. Where all
-// of them are there, they are computed before one is stored: what the epilogue reads is on its way together.
-template <int STEP, typename T, typename Target, typename Epilogue, int RUNS, int COUNT>
-DEVICE void store(const Target& target, const Epilogue& epilogue, long long line, long long column,
-                  Pack<T, COUNT> (&runs)[RUNS]) {
-    if (target.columns % COUNT != 0 || column + (RUNS - 1) * STEP + COUNT > target.columns) {
+// Of each of some lines, of which a later one is there only if the earlier are, RUNS runs of COUNT numbers,
+// whose columns are STEP apart, as the epilogue has them. Where all of them are there, they are computed
+// before one is stored: what the epilogue reads is on its way together, and what it reads of a column once.
+template <int STEP, typename L, typename T, typename Target, typename Epilogue, int LINES, int RUNS,
+          int COUNT>
+DEVICE void store(const Target& target, const Epilogue& epilogue, const L (&lines)[LINES],
+                  long long column, Pack<T, COUNT> (&runs)[LINES][RUNS]) {
+    if (target.columns % COUNT != 0 || column + (RUNS - 1) * STEP + COUNT > target.columns ||
+        lines[LINES - 1] < 0) {
 #pragma unroll
-        for (int run = 0; run < RUNS; ++run)
-            store(target, epilogue, line, column + run * STEP, runs[run]);
+        for (int i = 0; i < LINES; ++i) {
+            if (lines[i] < 0) continue;
+#pragma unroll
+            for (int run = 0; run < RUNS; ++run)
+                store(target, epilogue, lines[i], column + run * STEP, runs[i][run]);
+        }
         return;
     }
 #pragma unroll
-    for (int run = 0; run < RUNS; ++run)
+    for (int i = 0; i < LINES; ++i)
 #pragma unroll
-        for (int i = 0; i < COUNT; ++i)
-            runs[run].at[i] = epilogue(runs[run].at[i], line, column + run * STEP + i);
-    auto* place = address(target, line, column);
+        for (int run = 0; run < RUNS; ++run)
 #pragma unroll
-    for (int run = 0; run < RUNS; ++run) put(place + run * STEP, runs[run]);
+            for (int j = 0; j < COUNT; ++j)
+                runs[i][run].at[j] =
+                    epilogue(runs[i][run].at[j], lines[i], column + run * STEP + j);
+#pragma unroll
+    for (int i = 0; i < LINES; ++i) {
+        auto* place = address(target, lines[i], column);
+#pragma unroll
+        for (int run = 0; run < RUNS; ++run) put(place + run * STEP, runs[i][run]);
+    }
 }
 
 // One thread's share of copying the tiles of one operand.

@@ -49,6 +49,8 @@ class Product:
         Of what the tiles cover.
     products : int
         How many results of that shape there are, along z.
+    shared : int
+        Bytes of a block where they are not `shared_bytes`.
     """
 
     file: str
@@ -61,6 +63,7 @@ class Product:
     sizes: tuple[int, ...]
     products: int = 1
     adds_parts: bool = False
+    shared: int = 0
 
     @property
     def counters(self) -> int:
@@ -179,7 +182,7 @@ def _started(
         (_tiles(product), chosen.splits, product.products),
         (chosen.tile.threads,),
         (*product.operands, y, column_sums, *product.sizes, *whole, chosen.per_split),
-        shared_bytes(chosen.tile, product.forms),
+        product.shared or shared_bytes(chosen.tile, product.forms),
     )
     return chosen.block_time, start, left
 

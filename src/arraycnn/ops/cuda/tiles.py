@@ -17,7 +17,7 @@ _STAGES = 3
 _LEAST_STEPS = 8 * _DEPTH
 """Of a split, so that its product takes longer than beginning and ending it."""
 
-_MULTIPROCESSORS = 132
+MULTIPROCESSORS = 132
 """Of an H200. A constant, so that the order of a sum depends on its shape and on nothing else."""
 
 _COST_OF_PART = 10.0
@@ -79,8 +79,8 @@ def _fma(number: str, rows: int, columns: int, tall: int, wide: int, rate: float
     return Tile(name, rows, columns, rows * columns // (tall * wide), itemsize, gaps, rate)
 
 
-def _mma(
-    rounding: str, rows: int, columns: int, tall: int, wide: int, rate: float, **forms: bool
+def mma(
+    rounding: str, rows: int, columns: int, tall: int, wide: int, rate: float = 1.0, **forms: bool
 ) -> Tile:
     name = f"Mma<{rounding}, {rows}, {columns}, {tall}, {wide}>"
     threads = 32 * rows * columns // (tall * wide)
@@ -92,18 +92,19 @@ def _mma_tiles(rounding: str) -> tuple[Tile, ...]:
     # TALL x WIDE products. 64 x 64, the largest that registers hold, leaves room for two thirds of
     # the TF32 peak, 64 x 32 for two fifths.
     return (
-        _mma(rounding, 128, 128, 64, 64, 1.0, gated=False, singly=False),
-        _mma(rounding, 128, 64, 64, 32, 0.75),
-        _mma(rounding, 128, 32, 32, 32, 0.5),
-        _mma(rounding, 64, 64, 32, 32, 0.5),
-        _mma(rounding, 32, 32, 16, 16, 0.25),
+        mma(rounding, 128, 128, 64, 64, 1.0, gated=False, singly=False),
+        mma(rounding, 128, 64, 64, 32, 0.75),
+        mma(rounding, 128, 32, 32, 32, 0.5),
+        mma(rounding, 64, 64, 32, 32, 0.5),
+        mma(rounding, 32, 32, 16, 16, 0.25),
     )
 
 
-def _mma16(rows: int, columns: int, tall: int, wide: int, rate: float, **forms: bool) -> Tile:
+def mma16(*size: int, rate: float = 1.0, depth: int = 32, **forms: bool) -> Tile:
+    rows, columns, tall, wide = size
     threads = 32 * rows * columns // (tall * wide)
-    name = f"Mma16<{rows}, {columns}, {tall}, {wide}>"
-    return Tile(name, rows, columns, threads, 2, (8, 8), rate, **forms, depth=32)
+    name = f"Mma16<{rows}, {columns}, {tall}, {wide}{'' if depth == 32 else f', {depth}'}>"
+    return Tile(name, rows, columns, threads, 2, (8, 8), rate, **forms, depth=depth)
 
 
 TILES = {
@@ -116,11 +117,11 @@ TILES = {
     "tf32": _mma_tiles("Tf32"),
     "bf16": _mma_tiles("Bf16"),
     "bfloat16": (
-        _mma16(128, 128, 64, 64, 1.0, gated=False, singly=False),
-        _mma16(128, 64, 64, 32, 0.75, singly=False),
-        _mma16(128, 32, 32, 32, 0.5),
-        _mma16(64, 64, 32, 32, 0.5),
-        _mma16(32, 32, 16, 16, 0.25),
+        mma16(128, 128, 64, 64, rate=1.0, gated=False, singly=False),
+        mma16(128, 64, 64, 32, rate=0.75, singly=False),
+        mma16(128, 32, 32, 32, rate=0.5),
+        mma16(64, 64, 32, 32, rate=0.5),
+        mma16(32, 32, 16, 16, rate=0.25),
     ),
     "float64": (
         _fma("double", 64, 64, 8, 4, 1.0),
@@ -172,12 +173,12 @@ def _plan(tile: Tile, rows: int, columns: int, depth: int, products: int) -> tup
     """(time, tiling), time in multiply-adds of one multiprocessor."""
     count = products * blocks(rows, tile.rows) * blocks(columns, tile.columns)
     splits = 1
-    if 0 < count < _MULTIPROCESSORS:
-        splits = max(1, min(2 * _MULTIPROCESSORS // count, depth // _LEAST_STEPS))
+    if 0 < count < MULTIPROCESSORS:
+        splits = max(1, min(2 * MULTIPROCESSORS // count, depth // _LEAST_STEPS))
     per_split = max(1, blocks(blocks(depth, tile.depth), splits)) * tile.depth
     splits = max(1, blocks(depth, per_split))
     # A block alone on its multiprocessor leaves half of it idle.
-    each = max(2, blocks(count * splits, _MULTIPROCESSORS))
+    each = max(2, blocks(count * splits, MULTIPROCESSORS))
     plan = Plan(tile, splits, per_split)
     time = each * plan.block_time
     if splits > 1:
