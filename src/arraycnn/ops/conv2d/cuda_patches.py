@@ -16,6 +16,9 @@ _MOST_SHARED = 75 * 1024
 _FEWEST_BLOCKS = MULTIPROCESSORS // 2
 """Fewer leave too much idle: other kernels share out a sum."""
 
+_MOST_FLOATS = 127
+"""Filters of float32 operands, rounded as often as they are read: more are for tiles of 128."""
+
 _MOST_OUTPUTS = 2**31 - 2**10
 """What the kernel counts in 32 bits."""
 
@@ -127,6 +130,8 @@ def _plan(precision: str, windows: Windows, turned: bool) -> Plan | None:
     tall, wide = windows.size
     total = images * windows.outputs
     if tall * wide == 1 or not 0 < total <= _MOST_OUTPUTS or min(windows.corner) < 0:
+        return None
+    if precision != "bfloat16" and windows.filters > _MOST_FLOATS:
         return None
     timed = []
     for tile in _TILES[precision]:
