@@ -159,7 +159,7 @@ ROWS = [
     Row(cnn.Dropout2d(0.4), dropped(lambda image: image.shape[-1])),
     Row(cnn.StochasticDepth(0.4), dropped(lambda image: 1)),
     Row(cnn.HorizontalFlip(), augmented.by_image(augmented.flipped)),
-    Row(cnn.RandomShift((1, 2), fill="edge"), augmented.by_image(augmented.shifted)),
+    Row(cnn.RandomShift((2, 1), fill="edge"), augmented.by_image(augmented.shifted)),
     Row(cnn.RandomCrop(1, fill=0.25), augmented.by_image(augmented.shifted)),
     Row(cnn.Cutout((1, 2), 0.7, fill=0.5), augmented.by_image(augmented.cut_out)),
     Row(cnn.RandomErasing(0.7, (0.1, 0.9)), augmented.by_image(augmented.erased)),
