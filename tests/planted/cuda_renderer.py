@@ -79,7 +79,7 @@ FAULTS = [
     (f"{_CUDA}/parameters.py", "if node in self._written else", "if False else", KERNELS),
     ("program/passes/schedule.py", "writes & other_reads or reads & other_writes", "writes & other_reads", STEPS),
     (f"{_CUDA}/grouping.py", "if room and _are_apart(group.following, schedule):", "if room:", STEPS),
-    (f"{_CUDA}/grouping.py", 'any(node.op in ("update", "concat") for node in step.writes)', "False", STEPS),
+    (f"{_CUDA}/grouping.py", 'any(node.op in ("update", "concat") for node in step.writes)', "False", "program/test_program_cuda_kernels.py -k several_steps"),
     (f"{_CUDA}/moments.py", "if number is None or _seen_through(node.inputs[0]) is not total:", "if number is None:", SUMS),
     (f"{_CUDA}/moments.py", "abs(float(number) - wanted) <= _ROUNDING * wanted", "True", SUMS),
     (f"{_CUDA}/moments.py", "found[0].strides == tuple(strides)", "True", SUMS),

@@ -90,6 +90,19 @@ def test_what_is_done_beforehand_is_there_for_all_that_read_it():
     check_rendered(schedule, values, interpret(program, values), orders=("random",))
 
 
+def test_what_several_steps_write_is_not_there_before_the_last_of_them():
+    rng = np.random.default_rng(5)
+
+    def function(x, weight):
+        xp = array_namespace(x)
+        joined = xp.concat([xp.exp(weight), xp.sum(x, axis=0)], axis=0)
+        return joined[:, None] * xp.exp(-joined)
+
+    program, values = traced(function, rng.normal(size=(3000, 7)), rng.normal(size=7))
+    schedule = scheduled(simplified(program))
+    check_rendered(schedule, values, interpret(program, values), orders=("random",))
+
+
 def test_what_has_no_code_is_said():
     program, _ = traced(lambda x: array_namespace(x).astype(x, "int32") ** 2, test_program_trace.X)
     with pytest.raises(UnsupportedError, match="a power of int32"):
