@@ -339,3 +339,17 @@ def test_no_product_of_cublas_is_captured(capturing):
     ones = np.ones((2, 2), np.float32)
     with pytest.raises(NotImplementedError, match="cuBLAS"):
         cupy.matmul(ones, ones)
+
+
+# -- CuPy's own kernels --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint32", "float32", "float64"])
+def test_a_division_of_cupys_rounds_down(dtype):
+    numbers = np.array([7, 6, -7, -6, 1, -1, 0, 3])
+    divisors = np.array([3, -3, 3, -3, 5, 5, 7, 4])
+    if dtype == "uint32":
+        numbers, divisors = abs(numbers), abs(divisors)
+    x, y = numbers.astype(dtype), divisors.astype(dtype)
+    found = cupy.asnumpy(cupy.asarray(x) // cupy.asarray(y))
+    np.testing.assert_array_equal(found, x // y)

@@ -90,6 +90,15 @@ public:
 #define assert(condition)
 
 extern "C" double rint(double) noexcept;
+
+// What CuPy divides by for `//`: rounded down; a whole number by 0 is 0.
+template <typename T> T _floor_divide(T x, T y) {
+    if (T(0.5) != T(0)) return T(__builtin_floor(x / y));
+    if (y == 0) return 0;
+    const T quotient = x / y;
+    return (x < 0) != (y < 0) && quotient * y != x ? quotient - 1 : quotient;
+}
+
 struct float16 {  // in signatures only
     unsigned short bits;
 };

@@ -64,6 +64,10 @@ class Augmentation(ABC):
     def gradient(self, residuals: Any, dy: Array) -> Array:
         """dx of `augmented`."""
 
+    def gradient_in(self, context: Context, residuals: Any, dy: Array) -> Array:
+        """`gradient`, in a step of which ``context`` tells: for layers that need its operations."""
+        return self.gradient(residuals, dy)
+
     def forward(
         self, params: Tree, state: Tree, x: Array, context: Context
     ) -> tuple[Array, Tree, Any]:
@@ -83,7 +87,7 @@ class Augmentation(ABC):
             return None, {}
         if context.mode == "infer":
             return dy, {}
-        return self.gradient(residuals, dy), {}
+        return self.gradient_in(context, residuals, dy), {}
 
     def torch_module(self, input_shape: Shape) -> TorchModule:
         return TorchModule("nn.Identity()")

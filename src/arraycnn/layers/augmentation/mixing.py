@@ -8,6 +8,7 @@ with its partner's, in the same shares.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.layers.augmentation.augmentation import Augmentation, check_sides, happens
 from arraycnn.layers.augmentation.drawn import CHOICES
 from arraycnn.layers.layer import Context
-from arraycnn.ops import Array, array_namespace
+from arraycnn.ops import GENERIC, Array, array_namespace
 from arraycnn.ops.arrays import device
 from arraycnn.ops.random_bits import whole_numbers
 
@@ -112,14 +113,23 @@ class Mixing(Augmentation):
         mixture = Mixture(partner, own // (height * width))
         return _mixed(x, xp.take(x, partner, axis=0), kept[..., None]), (mixture, kept)
 
+    def gradient_in(self, context: Context, residuals: Any, dy: Array) -> Array:
+        return self.lent_back(residuals, dy, context.ops.matmul)
+
     def gradient(self, residuals: Any, dy: Array) -> Array:
+        return self.lent_back(residuals, dy, GENERIC.matmul)
+
+    def lent_back(
+        self, residuals: Any, dy: Array, matmul: Callable[[Array, Array], Array]
+    ) -> Array:
+        """dx of `augmented`: its own part of each image, and what it lent to others, by ``matmul``."""
         xp, images = array_namespace(dy), dy.shape[0]
         (partner, _), kept = residuals
         share = xp.astype(kept, dy.dtype)[..., None] / float(PARTS)
         # From each image that had it for a partner: a product with a matrix of zeros and ones.
         place = xp.arange(images, dtype=xp.int32, device=device(dy))
         had = xp.astype(place[:, None] == partner[None, :], dy.dtype)
-        lent = had @ xp.reshape((1.0 - share) * dy, (images, -1))
+        lent = matmul(had, xp.reshape((1.0 - share) * dy, (images, -1)))
         return share * dy + xp.reshape(lent, dy.shape)
 
 
