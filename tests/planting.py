@@ -8,7 +8,8 @@ Options of plant_faults.py and plant_cuda_faults.py::
     --jobs N        rows at a time
 
 A row is "found" where a test fails, "MISSED" where none does, and "BROKEN" where it says nothing of
-the tests: its text is not there any more, no test ran, or a kernel does not compile. Each line says
+the tests: its text does not stand once in the file, so that which place is meant is not known, no test
+ran, or a kernel does not compile. Each line says
 the seconds it took and the test that failed: a row that names that test alone is quicker.
 """
 
@@ -52,7 +53,7 @@ _FAILED = re.compile(r"^(?:FAILED|ERROR) (.*?)(?: - .*)?$", re.MULTILINE)
 
 
 class Fault(NamedTuple):
-    """``fault`` in place of the first ``text`` in a ``file`` of the package, for some tests.
+    """``fault`` in place of the only ``text`` in a ``file`` of the package, for some tests.
 
     Attributes
     ----------
@@ -85,6 +86,14 @@ class Outcome:
     seconds: float = 0.0
 
 
+def misfit(text: str, fault: str, source: str) -> str:
+    """Why ``fault`` cannot be put in place of ``text`` in ``source``; empty where it can."""
+    if text == fault:
+        return "the fault is what stands there"
+    places = source.count(text)
+    return "" if places == 1 else f"the text stands {places} times in the file, not once"
+
+
 def outcome(planted: Fault) -> Outcome:
     """What the tests say to a copy of the package with the fault in it."""
     began = time.monotonic()
@@ -93,9 +102,9 @@ def outcome(planted: Fault) -> Outcome:
         shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
         path = package / planted.file
         source = path.read_text("utf-8")
-        if planted.text not in source or planted.text == planted.fault:
-            return Outcome("BROKEN", "the text is not there any more: mend the table")
-        path.write_text(source.replace(planted.text, planted.fault, 1), "utf-8")
+        if wrong := misfit(planted.text, planted.fault, source):
+            return Outcome("BROKEN", f"{wrong}: mend the table")
+        path.write_text(source.replace(planted.text, planted.fault), "utf-8")
         done = subprocess.run(
             [*_PYTEST, *shlex.split(planted.tests)],
             cwd=ROOT / "tests",

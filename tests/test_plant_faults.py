@@ -1,6 +1,8 @@
 """The tables of faults name code, and tests, that are still there; what tests say of a fault."""
 
 import json
+import re
+import runpy
 import shlex
 import signal
 from functools import cache
@@ -9,7 +11,7 @@ import pytest
 
 import plant_cuda_faults
 import plant_faults
-from planting import PACKAGE, ROOT, Fault, found_before, judged
+from planting import PACKAGE, ROOT, Fault, found_before, judged, misfit, outcome
 
 FAULTS = [*plant_faults.all_faults(), *plant_cuda_faults.all_faults()]
 
@@ -22,13 +24,32 @@ def text_of(path):
 @pytest.mark.parametrize("table", sorted({planted.table for planted in FAULTS}))
 def test_faults_change_the_files_they_name(table):
     for planted in (one for one in FAULTS if one.table == table):
-        assert planted.text != planted.fault, planted
-        places = text_of(PACKAGE / planted.file).count(planted.text)
-        assert places == 1 if planted.kind else places, planted
+        assert not misfit(planted.text, planted.fault, text_of(PACKAGE / planted.file)), planted
         files = [word for word in shlex.split(planted.tests) if ".py" in word]
         assert files, planted
         for file, _, test in (one.partition("::") for one in files):
             assert f"def {test.partition('[')[0]}" in text_of(ROOT / "tests" / file), planted
+
+
+def test_faults_for_the_fuzzers_change_the_files_they_name(monkeypatch):
+    fuzz = ROOT / "tests" / "fuzz"
+    monkeypatch.syspath_prepend(fuzz)
+    for _, file, text, fault in runpy.run_path(str(fuzz / "plant_faults.py"))["FAULTS"]:
+        assert not misfit(text, fault, text_of(PACKAGE / file)), (file, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "fault", "said"),
+    [
+        ("def outcome", "def outcomes", "the text stands 0 times in the file, not once"),
+        ("class InvalidValueError", "class InvalidValueError", "the fault is what stands there"),
+        ("ArraycnnError", "Exception", r"the text stands \d\d times in the file, not once"),
+    ],
+)
+def test_what_may_be_put_in_several_places_or_none_is_not_run(text, fault, said):
+    result = outcome(Fault("errors.py", text, fault, "test_names.py"))
+    assert result.said == "BROKEN"
+    assert re.fullmatch(f"{said}: mend the table", result.by)
 
 
 OF_KERNEL = Fault("x.cu", "a", "b", "test_x.py", "cuda_faults/x", "a bound")

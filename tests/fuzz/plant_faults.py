@@ -68,9 +68,9 @@ def search(target: str, file: str, text: str, fault: str) -> Outcome:
         package = Path(folder) / "arraycnn"
         shutil.copytree(PACKAGE, package)
         source = (package / file).read_text()
-        if text not in source:
-            raise SystemExit(f"{file} does not hold {text!r} any more: mend the table")
-        (package / file).write_text(source.replace(text, fault, 1))
+        if source.count(text) != 1:
+            raise SystemExit(f"{file} does not hold {text!r} once: mend the table")
+        (package / file).write_text(source.replace(text, fault))
         os.environ["PYTHONPATH"] = folder
         with Fuzzer() as fuzzer:
             return fuzzer.fuzz(target, SECONDS, found=Path(folder) / "found")

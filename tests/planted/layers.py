@@ -88,7 +88,7 @@ FAULTS = [
     ("optimizers/lion.py", "beta1 * m + (1.0 - beta1) * g", "beta2 * m + (1.0 - beta2) * g", "optimizers/test_optimizers.py -k Lion"),
     ("optimizers/lion.py", "direction + self.weight_decay * p", "direction - self.weight_decay * p", "optimizers/test_optimizers.py -k Lion"),
     ("layers/export_forms.py", "in vars(type(layer))", "in dir(type(layer))", TORCH + " -k unknown"),
-    ("export/channels_first.py", '"any_order", False', '"any_order", True', TORCH + " -k RMSNorm"),
+    ("export/channels_first.py", 'if getattr(layer, "any_order", False)', 'if getattr(layer, "any_order", True)', TORCH + " -k RMSNorm"),
     ("layers/conv2d.py", "sides={(left, right, top, bottom)}", "sides={(top, bottom, left, right)}", TORCH + " -k 'small or keeps'"),
     ("layers/conv2d.py", "top if top == left else (top, left)", "top", TORCH + " -k 'small or keeps'"),
     ("layers/batch_norm.py", "eps={self.epsilon}", "eps=1e-5", TORCH + " -k 'small or keeps'"),

@@ -1,7 +1,9 @@
 """Faults in what says where the time of a step goes."""
 
 COUNTS = "program/test_program_profile.py -k 'operations or bytes or bound or median or mark'"
-PARTS = "program/test_program_profile.py -k 'chains or makes_its_gradient or does_what'"
+PARTS = (
+    "program/test_program_profile.py -k 'chains or side_by_side or makes_its_gradient or does_what'"
+)
 COMMAND = "profiling/test_bench_command.py"
 
 FAULTS = [
@@ -17,7 +19,8 @@ FAULTS = [
     ("profiling/parts.py", "alone.get(number) if is_one_of_many else None", "None", PARTS),
     ("profiling/parts.py", "number += len(steps)", "number += 1", PARTS),
     ("ops/compiled/clocked.py", "self.clock.begin()", "pass", PARTS),
-    ("ops/compiled/clocked.py", "if self._joins:", "if not self._joins:", PARTS),
+    ("ops/compiled/clocked.py", "if self._joins:\n            with super().chain", "if not self._joins:\n            with super().chain", PARTS),
+    ("ops/compiled/clocked.py", "if self._joins:\n            with super().side", "if not self._joins:\n            with super().side", PARTS),
     ("cli/bench.py", "if training in (None, wanted)", "if training in (None, True)", COMMAND),
     ("cli/bench.py", 'config.get("optimizer")', 'config.get("network")', COMMAND),
     ("cli/bench.py", "except RunFolderError:", "except KeyError:", COMMAND),

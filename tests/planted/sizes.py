@@ -15,6 +15,7 @@ FAULTS = [
     ("ops/dense/compiled_products.py", "(rows + ROWS - 1) // _TALL", "(rows + ROWS) // _TALL", "ops/test_kernel_sizes.py -k 'compiled and narrow'"),
     ("ops/conv2d/compiled_phases.py", "output_height - reached) - skipped", "output_height - reached)", "ops/test_kernel_sizes.py -k 'compiled and narrow'"),
     ("ops/conv2d/compiled_phases.py", "after(turned, skipped * across", "after(turned, 0 * across", "ops/test_kernel_sizes.py -k 'compiled and narrow'"),
-    ("ops/generic.py", "g + weight_decay * p for", "g + weight_decay * g for", "ops/test_kernel_sizes.py -k 'optimizer'"),
+    ("ops/generic.py", "if weight_decay:\n        gradients = [g + weight_decay * p", "if weight_decay:\n        gradients = [g + weight_decay * g", "ops/test_kernel_sizes.py -k 'optimizer'"),
+    ("ops/generic.py", "decoupled:\n        gradients = [g + weight_decay * p", "decoupled:\n        gradients = [g + weight_decay * g", "ops/test_kernel_sizes.py -k 'optimizer'"),
     ("ops/cuda/tiles.cu", "split < splits; split += 8", "split < splits && split < 16; split += 8", CUDA),
 ]  # fmt: skip

@@ -101,6 +101,20 @@ def test_chains_are_kept_apart_where_that_is_asked(joins):
         assert launcher.is_chaining == joins
 
 
+@needs("llvmlite")
+@pytest.mark.parametrize("joins", [True, False])
+def test_launches_side_by_side_are_run_one_by_one_where_that_is_asked(joins):
+    from arraycnn.ops.dense import compiled_kernels as dense
+
+    launcher = clocked_launchers.ClockedLauncher(thread_pool(1), Clock(), joins)
+    parts, total = np.ones((3, 5)), np.zeros(5)
+    with launcher.side_by_side():
+        launch = dense.AddParts(parts=parts, total=total, count=3, size=5, block_size=5)
+        launcher.launch(dense.add_parts, 1, launch, like=parts)
+        assert total.tolist() == ([0.0] * 5 if joins else [3.0] * 5)
+    assert total.tolist() == [3.0] * 5
+
+
 def test_an_update_that_makes_its_gradient_is_a_part_with_that():
     network = cnn.Sequential(cnn.Flatten(), cnn.Dense(900), cnn.ReLU(), cnn.Dense(5))
     found, schedule = clocked(network, (16, 20, 1), 2)
