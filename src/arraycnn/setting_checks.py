@@ -1,6 +1,7 @@
 """Checks of single settings. ``what`` opens the message: "Conv2d: filters", "epochs:"."""
 
 import math
+import sys
 
 import numpy as np
 
@@ -8,10 +9,15 @@ from arraycnn.errors import InvalidTypeError, InvalidValueError
 
 
 def check_number(what: str, value: float, minimum: float | None = None) -> None:
-    """Refuse anything but a number; with ``minimum``, but a finite one of at least that."""
+    """Refuse anything but a number that a float holds; with ``minimum``, a finite one from there."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         message = f"{what} must be a number, got {value!r}"
         raise InvalidTypeError(message)
+    if isinstance(value, int) and abs(value) > sys.float_info.max:
+        message = (
+            f"{what} must be a number that a float holds, got one of {value.bit_length()} bits"
+        )
+        raise InvalidValueError(message)
     if minimum is not None and (not math.isfinite(value) or value < minimum):
         message = f"{what} must be finite and at least {minimum:g}, got {value!r}"
         raise InvalidValueError(message)

@@ -80,7 +80,12 @@ def test_all_together_go_on_exactly_and_with_the_same_settings_alone(cli):
         ),
         (
             ("--warmup", 2),
-            "--warmup must be below --epochs, 2, got 2: the rate would never be that",
+            "--warmup must take fewer steps than the 10 of the training, got 2 of 2 epochs: the rate",
+        ),
+        (("--warmup", 1.95), "the 10 of the training, got 1.95 of 2 epochs: the rate would never"),
+        (
+            ("--warmup", 1e308),
+            "got 1e+308 of 2 epochs: the rate would never be that of the schedule",
         ),
         (("--schedule", "plateau", "--patience", 3), "--patience must be above 3 with --schedule"),
     ],

@@ -129,6 +129,11 @@ def test_it_says_where_the_loss_hardly_fell(caplog):
     [
         ({"lowest": 0.0}, InvalidValueError, "lowest must be above 0 and below highest, got 0.0"),
         ({"lowest": 3.0}, InvalidValueError, "got 3.0 and 2.0"),
+        (
+            {"lowest": 1e-300, "highest": 1e300},
+            InvalidValueError,
+            "at most 1e308 times lowest, got",
+        ),
         ({"highest": math.inf}, InvalidValueError, "highest must be finite"),
         ({"steps": 9}, InvalidValueError, "steps must be at least 10, got 9"),
         ({"optimizer": cnn.SGD}, InvalidTypeError, "must be an optimizer"),

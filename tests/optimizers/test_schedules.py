@@ -13,6 +13,7 @@ from arraycnn.optimizers.schedules import (
     OneCycle,
     StepDecay,
     Warmup,
+    check_length,
     known_after,
 )
 from arraycnn.training.history import EpochRecord
@@ -170,6 +171,23 @@ def test_rates_of_every_length_are_finite_and_within_bounds(schedule, total_step
         assert 0.0 <= rate <= schedule.learning_rate * (1.0 + 1e-12)
 
 
+@pytest.mark.parametrize("factor", [1e-300, 0.5, 1.0 - 1e-12, 1.0])
+@pytest.mark.parametrize("kind", [StepDecay, Exponential])
+def test_rates_that_fall_for_ever_stay_finite(kind, factor):
+    schedule = kind(0.3, every=1, factor=factor)
+    found = [schedule(step, 10**9) for step in (0, 1, 400, 10**6, 10**9)]
+    assert found == sorted(found, reverse=True)
+    assert 0.0 <= found[-1] <= found[0] == 0.3
+
+
+def test_a_warm_up_must_end_within_the_training():
+    inside, beyond = Warmup(Warmup(0.3, 9), 3), Warmup(Warmup(0.3, 10), 3)
+    assert rates(Warmup(0.3, 9), 10)[-1] == 0.3 > rates(Warmup(0.3, 10), 10)[-1]
+    check_length(inside, 10)
+    with pytest.raises(InvalidValueError, match=r"Warmup: steps must be fewer .* 10, got 10"):
+        check_length(beyond, 10)
+
+
 @pytest.mark.parametrize("schedule", ONE_CYCLES, ids=str)
 def test_one_cycle_ends_at_its_lowest(schedule):
     lowest = schedule.learning_rate / schedule.initial_divisor / schedule.final_divisor
@@ -187,6 +205,19 @@ def test_one_cycle_ends_at_its_lowest(schedule):
         (lambda: StepDecay(float("inf"), 2), ValueError, "StepDecay: learning_rate must be finite"),
         (lambda: StepDecay(0.1, 0), ValueError, "StepDecay: every must be finite and at least 1"),
         (lambda: StepDecay(0.1, 2, -0.5), ValueError, "StepDecay: factor must be finite and at"),
+        (lambda: StepDecay(0.1, 2, 10), ValueError, "StepDecay: factor must be at most 1, got 10"),
+        (lambda: Exponential(0.1, 2, 1.01), ValueError, "Exponential: factor must be at most 1"),
+        (
+            lambda: Exponential(0.1, 2, 0.0),
+            ValueError,
+            "Exponential: factor must be above 0, got 0",
+        ),
+        (
+            lambda: StepDecay(10**400, 2),
+            ValueError,
+            "StepDecay: learning_rate must be a number that",
+        ),
+        (lambda: Constant(10**5000), ValueError, "that a float holds, got one of 16610 bits"),
         (lambda: StepDecay(0.1, "2"), TypeError, "StepDecay: every must be a number, got '2'"),
         (lambda: Cosine(float("nan")), ValueError, "Cosine: learning_rate must be finite"),
         (lambda: Cosine(0.1, -0.1), ValueError, "Cosine: final must be finite and at least 0"),

@@ -5,6 +5,7 @@ CLIPPING = "optimizers/test_wrappers.py -k 'torchs and frozen'"
 MUON = "optimizers/test_wrappers.py -k muon"
 EMA = "training/test_ema.py -k 'not torch and not jax and not device1'"
 PLATEAU = "optimizers/test_schedules.py -k 'plateau or warmup or exponential'"
+RATES = "optimizers/test_rates_of_a_training.py optimizers/test_schedules.py -k 'not torch'"
 PARTS = "training/test_accumulate.py -k 'classes or weights or goes_on or layers_see or norm'"
 SEARCH = "model/test_rate_search.py -k 'not command and not chart'"
 MEMORY = "program/test_program_training_kit.py -k takes_the_memory"
@@ -54,7 +55,14 @@ FAULTS = [
     ("cli/training_kit.py", 'Lookahead(optimizer, given["lookahead"])', "Lookahead(optimizer)", COMMAND),
     ("model/rate_search.py", "else max(-lowest, abs(first))", "else lowest", SEARCH),
     ("model/rate_search.py", "if first - bottom <= 2.0", "if first - bottom <= 0.0", SEARCH),
-    ("cli/training_kit.py", "warmup * steps / epochs", "warmup * steps", COMMAND),
-    ("cli/training_kit.py", "if warmup >= epochs and", "if False and", COMMAND),
+    ("optimizers/schedules.py", "return self.steps < total_steps", "return self.steps <= total_steps", RATES),
+    ("optimizers/schedules.py", "check_length(self.schedule, total_steps)", "pass", RATES),
+    ("optimizers/schedules.py", "if factor > 1.0:", "if False:", RATES),
+    ("optimizers/optimizer.py", "for step in (0, total - 1):", "for step in (0,):", RATES),
+    ("optimizers/optimizer.py", "    if not is_resumed:\n", "    if True:\n", RATES),
+    ("optimizers/optimizer.py", "        check_length(schedule, total)\n", "        pass\n", RATES),
+    ("cli/training_kit.py", "part * steps / epochs", "part * steps", COMMAND),
+    ("cli/training_kit.py", "if is_new and not rising", "if False and not rising", COMMAND),
+    ("cli/training_kit.py", "min(warmup, epochs) if is_new", "warmup if is_new", COMMAND),
     ("cli/training_kit.py", "patience <= PLATEAU_EPOCHS", "False", COMMAND),
 ]  # fmt: skip

@@ -75,18 +75,41 @@ def a_wrapper_around_the_outermost(here: Here) -> None:
     making.model().fit(*making.some(), optimizer=cnn.EMA(cnn.SGD(0.1)))
 
 
-@follows(
-    "optimizers/lookahead.py", "have Lookahead(..., steps={}), or more epochs or smaller batches"
-)
+@follows("optimizers/lookahead.py", "have {} or fewer, or more epochs or smaller batches")
 def a_training_too_short_for_slow_weights(here: Here) -> None:
     (images, labels), rule = making.some(), cnn.Lookahead(cnn.SGD(0.1), 5)
     with here.refused():
         making.model().fit(images, labels, batch_size=len(labels), optimizer=rule)
-    (steps,) = re.findall(r"steps=(\d+)", here.seen[-1])
+    (steps,) = re.findall(r"have (\d+) or fewer", here.seen[-1])
     fewer = cnn.Lookahead(cnn.SGD(0.1), int(steps))
     making.model().fit(images, labels, batch_size=len(labels), optimizer=fewer)
     making.model().fit(images, labels, batch_size=len(labels), epochs=5, optimizer=rule)
     making.model().fit(images, labels, batch_size=2, optimizer=rule)
+
+
+@follows("optimizers/schedules.py", "have fewer or none, or more epochs or smaller batches")
+def a_training_too_short_for_its_rate_to_rise(here: Here) -> None:
+    images, labels = making.some()
+
+    def fit(rate: float | cnn.Warmup, **settings: int) -> None:
+        given = {"batch_size": len(labels), "epochs": 4} | settings
+        making.model().fit(images, labels, optimizer=cnn.SGD(rate), **given)
+
+    with here.refused():
+        fit(cnn.Warmup(0.1, 4))
+    fit(cnn.Warmup(0.1, 3))
+    fit(0.1)
+    fit(cnn.Warmup(0.1, 4), epochs=5)
+    fit(cnn.Warmup(0.1, 4), batch_size=2)
+
+
+@follows("optimizers/schedules.py", "write factor=0.1 for a tenth each time")
+def a_factor_to_divide_by(here: Here) -> None:
+    for kind in (cnn.StepDecay, cnn.Exponential):
+        with here.refused():
+            kind(0.1, every=300, factor=10)
+        schedule = kind(0.1, every=300, factor=0.1)
+        np.testing.assert_allclose([schedule(step, 900) for step in (0, 300)], [0.1, 0.01])
 
 
 @follows(

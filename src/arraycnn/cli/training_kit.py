@@ -16,7 +16,6 @@ from arraycnn.optimizers import (
     Lookahead,
     Muon,
     Optimizer,
-    Wrapper,
 )
 from arraycnn.optimizers.schedules import (
     Constant,
@@ -26,6 +25,7 @@ from arraycnn.optimizers.schedules import (
     Schedule,
     StepDecay,
     Warmup,
+    check_length,
 )
 from arraycnn.training.plateau import Plateau
 
@@ -113,13 +113,16 @@ def schedule_of(given: dict[str, Any], rate: float, steps: int, epochs: int) -> 
     schedule, warmup = _schedule(given["schedule"], rate, steps, given["monitor"]), given["warmup"]
     if warmup is None:
         return schedule
-    if warmup >= epochs and given["resume"] is None:
+    is_new = given["resume"] is None  # a run goes on as it began
+    part = min(warmup, epochs) if is_new else warmup
+    rising = Warmup(schedule, max(1, round(part * steps / epochs)))
+    if is_new and not rising.ends_within(steps):
         message = (
-            f"--warmup must be below --epochs, {epochs}, got {warmup:g}: the rate would never be that "
-            "of the schedule"
+            f"--warmup must take fewer steps than the {steps} of the training, got {warmup:g} of "
+            f"{epochs} epochs: the rate would never be that of the schedule"
         )
         raise click.UsageError(message)
-    return Warmup(schedule, max(1, round(warmup * steps / epochs)))
+    return rising
 
 
 def around(optimizer: Optimizer, given: dict[str, Any], steps: int) -> Optimizer:
@@ -133,8 +136,7 @@ def around(optimizer: Optimizer, given: dict[str, Any], steps: int) -> Optimizer
         optimizer = ClipNorm(optimizer, given["clip_norm"])
     if given["ema"] is not None:
         optimizer = EMA(optimizer, given["ema"])
-    if isinstance(optimizer, Wrapper):
-        optimizer.check_length(steps)  # before there is a run
+    check_length(optimizer, steps)  # before there is a run
     return optimizer
 
 

@@ -39,7 +39,7 @@ from arraycnn.model.moving_pixels import check_nothing_moves
 from arraycnn.model.placing import placed_tree
 from arraycnn.model.standing import Standing, standing_at, with_standing
 from arraycnn.model.summary import Described
-from arraycnn.optimizers import SGD, Optimizer, Wrapper, learning_rates
+from arraycnn.optimizers import SGD, Optimizer, check_schedule
 from arraycnn.setting_checks import check_count
 from arraycnn.storage.model_file import read_model, read_training, write_model
 from arraycnn.training.batch_order import BatchOrder
@@ -230,7 +230,8 @@ class Model(Measures, Described):
         DeviceLostError
             The device stopped answering. Parameters on it are lost: go on from a `Checkpoint`.
         InvalidValueError
-            Settings differ from those of ``resume``, or between ranks; the message names them.
+            Settings differ from those of ``resume``, or between ranks; the message names them. Or the
+            training is too short for its `Warmup` or `Lookahead`, or its schedule gives no rates.
         """
         team = Team(distributed)
         optimizer = check_optimizer(SGD(0.05) if optimizer is None else optimizer)
@@ -255,9 +256,7 @@ class Model(Measures, Described):
         )
         if batch_size > x.shape[0] and not team.communicator.rank:
             _log.warning("fit: batch_size %d clipped to the %d images", batch_size, x.shape[0])
-        learning_rates(optimizer, 0, 1, course.all_steps)  # a bad schedule fails before any work
-        if isinstance(optimizer, Wrapper):
-            optimizer.check_length(course.all_steps)
+        check_schedule(optimizer, course.all_steps, resume is not None)
         settings = describe_optimizer(optimizer)
         params, layer_state = self.trees
         begun = params if resume is None else resume.carry.params  # whatever this model stands at

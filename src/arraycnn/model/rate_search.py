@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,8 +84,8 @@ def find_learning_rate(
     Raises
     ------
     InvalidValueError
-        A bound is not above 0, or the lowest not below the highest; or the first steps had no
-        finite loss.
+        A bound is not above 0, the lowest not below the highest, or too far below; or the first
+        steps had no finite loss.
     """
     optimizer = check_optimizer(SGD(0.05) if optimizer is None else optimizer)
     while isinstance(optimizer, EMA):  # which changes nothing of what is trained
@@ -133,6 +134,12 @@ class _Sweep:
         if not 0.0 < self.lowest < self.highest:
             message = (
                 "find_learning_rate: lowest must be above 0 and below highest, got "
+                f"{self.lowest!r} and {self.highest!r}"
+            )
+            raise InvalidValueError(message)
+        if not math.isfinite(self.highest / self.lowest):
+            message = (
+                "find_learning_rate: highest must be at most 1e308 times lowest, got "
                 f"{self.lowest!r} and {self.highest!r}"
             )
             raise InvalidValueError(message)

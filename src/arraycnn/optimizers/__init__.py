@@ -12,6 +12,7 @@ from arraycnn.optimizers.lookahead import Lookahead
 from arraycnn.optimizers.muon import Muon
 from arraycnn.optimizers.optimizer import (
     Optimizer,
+    check_schedule,
     frozen_paths,
     learning_rates,
     paired,
@@ -44,6 +45,7 @@ __all__ = [
     "Optimizer",
     "ParameterGroups",
     "Wrapper",
+    "check_schedule",
     "frozen_paths",
     "learning_rates",
     "paired",

@@ -48,7 +48,7 @@ class Lookahead(Wrapper):
             message = (
                 f"Lookahead: steps must be at most the updates of the training, {updates}, got "
                 f"{self.steps}: the slow weights, which are the model, would stay as they are; "
-                f"have Lookahead(..., steps={updates}), or more epochs or smaller batches"
+                f"have {updates} or fewer, or more epochs or smaller batches"
             )
             raise InvalidValueError(message)
         super().check_length(updates)

@@ -1,13 +1,20 @@
 """What an optimizer is, and what every one is made with."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
-from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.errors import InvalidTypeError, InvalidValueError, one_line
 from arraycnn.ops import Array, Kernels
-from arraycnn.optimizers.schedules import Schedule, check_learning_rate, known_after
+from arraycnn.optimizers.schedules import (
+    Schedule,
+    as_schedule,
+    check_learning_rate,
+    check_length,
+    known_after,
+)
 from arraycnn.setting_checks import check_number
 from arraycnn.tree import Tree, leaves, part_of, with_leaves
 
@@ -43,18 +50,44 @@ def learning_rates(
 
     ``records`` are those of the epochs done, of ``steps`` steps each.
 
-    Raises InvalidValueError where a schedule gives a rate that is negative or not finite.
+    Raises InvalidValueError where a schedule gives a rate that is negative or not finite,
+    InvalidTypeError where it gives no number.
     """
     schedule = known_after(optimizer.learning_rate, records, steps)
-    table = np.array([schedule(step, total) for step in range(first, first + count)], dtype=float)
-    if not (np.isfinite(table).all() and (table >= 0.0).all()):
-        place = first + int(np.argmax(~(np.isfinite(table) & (table >= 0.0))))
-        message = (
-            f"{type(optimizer).__name__}: the schedule must give finite rates of at least 0, "
-            f"got {float(table[place - first])!r} at step {place}"
-        )
+    rates = (_rate_of(optimizer, schedule, step, total) for step in range(first, first + count))
+    return np.fromiter(rates, dtype=float, count=count)
+
+
+def check_schedule(optimizer: Optimizer, total: int, is_resumed: bool = False) -> None:
+    """Refuse what a training of ``total`` steps cannot have, before any work.
+
+    Of the rates, those of the first step and of the last one are looked at: most rates that go wrong
+    have done so by then. A training that is resumed goes on as it began, whatever its schedule asks.
+
+    Raises InvalidValueError and InvalidTypeError as `learning_rates`; InvalidValueError where the
+    training is too short for its schedule, or for what stands around the optimizer.
+    """
+    schedule = as_schedule(optimizer.learning_rate)
+    for step in (0, total - 1):
+        _rate_of(optimizer, schedule, step, total)
+    if not is_resumed:
+        check_length(schedule, total)
+    check_length(optimizer, total)
+
+
+def _rate_of(optimizer: Optimizer, schedule: Schedule, step: int, total: int) -> float:
+    """The rate of ``step``, or an error that names it."""
+    owner = f"{type(optimizer).__name__}: the schedule must give"
+    given: Any = schedule(step, total)
+    try:
+        rate = float(given)
+    except (TypeError, ValueError, OverflowError) as error:
+        message = f"{owner} a number for each step, got {one_line(repr(given))} at step {step}"
+        raise InvalidTypeError(message) from error
+    if not math.isfinite(rate) or rate < 0.0:
+        message = f"{owner} finite rates of at least 0, got {rate!r} at step {step}"
         raise InvalidValueError(message)
-    return table
+    return rate
 
 
 def frozen_paths(optimizer: Optimizer, params: Tree) -> frozenset[str]:

@@ -34,7 +34,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class StepDecay:
-    """Multiply the learning rate by ``factor`` every ``every`` steps."""
+    """Multiply the learning rate by ``factor``, from 0 to 1, every ``every`` steps."""
 
     learning_rate: float
     every: int
@@ -43,7 +43,7 @@ class StepDecay:
     def __post_init__(self) -> None:
         check_learning_rate("StepDecay", self.learning_rate)
         check_number("StepDecay: every", self.every, minimum=1)
-        check_number("StepDecay: factor", self.factor, minimum=0.0)
+        _check_factor("StepDecay", self.factor)
 
     def __call__(self, step: int, total_steps: int) -> float:
         return self.learning_rate * self.factor ** (step // self.every)
@@ -69,7 +69,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Exponential:
-    """Fall by ``factor`` every ``every`` steps, a little at each step.
+    """Fall by ``factor``, above 0 and at most 1, every ``every`` steps, a little at each step.
 
     As TensorFlow's ExponentialDecay, and PyTorch's ExponentialLR with gamma = factor^(1 / every).
     """
@@ -81,7 +81,12 @@ class Exponential:
     def __post_init__(self) -> None:
         check_learning_rate("Exponential", self.learning_rate)
         check_count("Exponential: every", self.every)
-        check_number("Exponential: factor", self.factor, minimum=0.0)
+        _check_factor("Exponential", self.factor)
+        if self.factor == 0.0:
+            message = (
+                "Exponential: factor must be above 0, got 0: the second step's rate would be 0"
+            )
+            raise InvalidValueError(message)
 
     def __call__(self, step: int, total_steps: int) -> float:
         return self.learning_rate * self.factor ** (step / self.every)
@@ -92,8 +97,8 @@ class Warmup:
     """Any schedule, or a constant rate, times a factor that rises to 1 in the first steps.
 
     Gradual warm-up of Goyal et al., "Accurate, large minibatch SGD", 2017: the factor is a straight
-    line from ``start`` at step 0 to 1 at step ``steps``. The schedule itself goes on as without, as
-    in PyTorch where LinearLR is chained with another one.
+    line from ``start`` at step 0 to 1 at step ``steps``, which a training must come to. The schedule
+    itself goes on as without, as in PyTorch where LinearLR is chained with another one.
 
     Parameters
     ----------
@@ -115,6 +120,24 @@ class Warmup:
         if self.start > 1.0:
             message = f"Warmup: start must be at most 1, got {self.start!r}"
             raise InvalidValueError(message)
+
+    def ends_within(self, total_steps: int) -> bool:
+        """Whether some step of so many has the rate of the schedule."""
+        return self.steps < total_steps
+
+    def check_length(self, total_steps: int) -> None:
+        """Refuse a training that ends before the rate has risen.
+
+        Raises InvalidValueError, as the schedule within where it has such a check.
+        """
+        if not self.ends_within(total_steps):
+            message = (
+                f"Warmup: steps must be fewer than those of the training, {total_steps}, got "
+                f"{self.steps}: the rate would never be that of the schedule; "
+                "have fewer or none, or more epochs or smaller batches"
+            )
+            raise InvalidValueError(message)
+        check_length(self.schedule, total_steps)
 
     def after_epochs(self, records: Sequence[Any], steps: int) -> "Warmup":
         return replace(self, schedule=known_after(self.schedule, records, steps))
@@ -181,9 +204,31 @@ def known_after(rate: float | Schedule, records: Sequence[Any], steps: int) -> S
     return schedule if tell is None else tell(records, steps)
 
 
+def check_length(part: Any, total_steps: int) -> None:
+    """Refuse a training of so many steps where it is too short for a schedule, or for an optimizer.
+
+    One that has something to say of that has a method ``check_length(total_steps)``, which raises
+    InvalidValueError.
+    """
+    tell = getattr(part, "check_length", None)
+    if tell is not None:
+        tell(total_steps)
+
+
 def check_learning_rate(owner: str, value: float) -> None:
     """Refuse a learning rate that is not a finite number of at least 0."""
     check_number(f"{owner}: learning_rate", value, minimum=0.0)
+
+
+def _check_factor(owner: str, factor: float) -> None:
+    """Refuse a factor by which a rate would rise: after some hundred times it would be infinite."""
+    check_number(f"{owner}: factor", factor, minimum=0.0)
+    if factor > 1.0:
+        message = (
+            f"{owner}: factor must be at most 1, got {factor!r}: the rate would rise; "
+            "write factor=0.1 for a tenth each time"
+        )
+        raise InvalidValueError(message)
 
 
 def _cosine_between(start: float, end: float, part: float) -> float:
