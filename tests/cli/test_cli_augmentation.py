@@ -83,6 +83,11 @@ def test_all_augmentation_has_a_name():
         (["affine=left"], "affine: degrees must be a number"),
         (["affine=scale=0:1"], "RandomAffine: scale must be above 0"),
         (["crop=fill=grey"], 'fill must be a finite number or "edge" or "reflect"'),
+        (
+            ["cutout=fill=0.5"],
+            "Cutout: fill must be a whole number from 0 to 255 .*take a grey value",
+        ),
+        (["flip", "affine=fill=-1"], "RandomAffine: fill must be a whole number from 0 to 255"),
         (["none", "shift"], "none stands alone, got none shift"),
     ],
 )

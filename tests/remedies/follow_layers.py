@@ -116,6 +116,15 @@ def rescale_takes_bytes(here: Here) -> None:
     cnn.Model(plain, (8, 8)).fit(images / np.float32(255), labels)
 
 
+@follows("model/pixel_kinds.py", "leave one of them out")
+def pixels_are_scaled_twice(here: Here) -> None:
+    inner = (cnn.Flatten(), cnn.Dense(3))
+    with here.refused():
+        cnn.Model(cnn.Sequential(cnn.Rescale(), cnn.Sequential(cnn.Rescale(), *inner)), (8, 8))
+    cnn.Model(cnn.Sequential(cnn.Rescale(), *inner), (8, 8)).fit(*making.some())
+    cnn.Model(cnn.Sequential(cnn.Sequential(cnn.Rescale(), *inner)), (8, 8)).fit(*making.some())
+
+
 @follows(
     "layers/residual.py",
     'use padding="same" in the body, or a shortcut such as Conv2d(filters, 1, stride)',
@@ -290,12 +299,17 @@ def images_at_the_end(here: Here) -> None:
     cnn.Model(cnn.Sequential(*layers), (8, 8))
 
 
-@follows("layers/augmentation/augmentation.py", "put {} behind Rescale for a fill in its numbers")
+@follows(
+    "layers/augmentation/augmentation.py",
+    "take a grey value, or put {} behind Rescale for a fill in its numbers",
+)
 def a_fill_that_no_byte_is(here: Here) -> None:
     cutout, rest = cnn.Cutout(2, fill=-0.5), (cnn.Flatten(), cnn.Dense(3))
     images, labels = np.zeros((4, 8, 8, 1), np.uint8), np.zeros(4, int)
     with here.refused():
-        cnn.Model(cnn.Sequential(cutout, cnn.Rescale(), *rest), (8, 8)).fit(images, labels)
+        cnn.Model(cnn.Sequential(cutout, cnn.Rescale(), *rest), (8, 8))
+    grey = cnn.Cutout(2, fill=128)
+    cnn.Model(cnn.Sequential(grey, cnn.Rescale(), *rest), (8, 8)).fit(images, labels)
     cnn.Model(cnn.Sequential(cnn.Rescale(), cutout, *rest), (8, 8)).fit(images, labels)
 
 

@@ -12,6 +12,7 @@ from arraycnn.data.label_kinds import LabelKind
 from arraycnn.errors import ArraycnnError
 from arraycnn.layers import LAYERS, Layer
 from arraycnn.layers.augmentation import Augmentation
+from arraycnn.layers.augmentation.filled import Filled
 from arraycnn.networks.arguments import nearest
 
 AUGMENTATIONS: dict[str, type[Any]] = dict(
@@ -36,7 +37,11 @@ class Augment(click.ParamType):
         if value == NONE:
             return NONE
         try:
-            return spelled(layer_of(str(value)))
+            layer = layer_of(str(value))
+            # Data sets are of bytes, and it stands before all that scales them.
+            if isinstance(layer, Filled):
+                layer.check_bytes()
+            return spelled(layer)
         except (ArraycnnError, ValueError) as error:
             self.fail(str(error), param, ctx)
 
@@ -85,7 +90,7 @@ def layers_of(texts: Iterable[str]) -> tuple[Layer, ...]:
     return tuple(layer_of(text) for text in texts if text != NONE)
 
 
-def layer_of(text: str) -> Layer:
+def layer_of(text: str) -> Augmentation:
     """The layer that ``text`` describes: "shift=2", "affine=15,scale=0.9:1.1".
 
     A value without a name is of the first setting; a:b is a pair. Raises ValueError with what is wrong
@@ -111,11 +116,11 @@ def layer_of(text: str) -> Layer:
             message = f"{name}: {setting!r} {wrong}, the settings are {takes}"
             raise ValueError(message)
         given[setting] = _value(f"{name}: {setting}", value, known[setting])
-    layer: Layer = AUGMENTATIONS[name](**given)
+    layer: Augmentation = AUGMENTATIONS[name](**given)
     return layer
 
 
-def spelled(layer: Layer) -> str:
+def spelled(layer: Augmentation) -> str:
     """The text of ``layer``, with the settings that are not as usual: `layer_of` reads it."""
     (name,) = (name for name, kind in AUGMENTATIONS.items() if kind is type(layer))
     first, *others = (

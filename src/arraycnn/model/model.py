@@ -36,6 +36,7 @@ from arraycnn.model.inputs import (
 )
 from arraycnn.model.measuring import Measures
 from arraycnn.model.moving_pixels import check_nothing_moves
+from arraycnn.model.pixel_kinds import check_pixel_kinds
 from arraycnn.model.placing import placed_tree
 from arraycnn.model.standing import Standing, standing_at, with_standing
 from arraycnn.model.summary import Described
@@ -85,7 +86,9 @@ class Model(Measures, Described):
     ------
     InvalidValueError
         The network does not fit the input shape (the message names the layer), or does not end
-        as the loss needs it: with one logit a class.
+        as the loss needs it: with one logit a class. Or it begins with a fill that is no pixel.
+    InvalidTypeError
+        A `Rescale` has another one before it.
     BackendUnavailableError
         The backend cannot run here.
     """
@@ -110,6 +113,7 @@ class Model(Measures, Described):
         rng = np.random.default_rng([seed, _INITIAL])
         params, state, output_shape = network.init(rng, self.input_shape)
         self.output_shape = tuple(output_shape)
+        check_pixel_kinds(network)
         self.classes = check_output(network, self.output_shape, loss)
         self.class_names = check_class_names(class_names, self.classes)
         self.background: Background | None = None

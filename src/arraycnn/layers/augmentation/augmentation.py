@@ -165,12 +165,15 @@ def check_fill(owner: str, fill: Any, *words: str) -> None:
 
 def number_of(owner: str, fill: float, x: Array) -> float:
     """``fill`` as a number of ``x``: a whole one beside bytes."""
-    if not is_bytes(x):
-        return float(fill)
+    return byte_of(owner, fill) if is_bytes(x) else float(fill)
+
+
+def byte_of(owner: str, fill: float) -> int:
+    """``fill`` as a pixel of uint8 images, or InvalidValueError."""
     if fill != int(fill) or not 0 <= fill <= 255:
         message = (
             f"{owner}: fill must be a whole number from 0 to 255 for uint8 images, got {fill!r}; "
-            f"put {owner} behind Rescale for a fill in its numbers"
+            f"take a grey value, or put {owner} behind Rescale for a fill in its numbers"
         )
         raise InvalidValueError(message)
     return int(fill)

@@ -5,15 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-from arraycnn.layers.augmentation.augmentation import Augmentation, number_of
+from arraycnn.layers.augmentation.filled import Filled
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.arrays import device
 
 
-class Boxes(Augmentation):
+class Boxes(Filled):
     """In each image one box, or none, becomes one number."""
-
-    fill: float
 
     @abstractmethod
     def hidden(self, words: Array, height: int, width: int) -> Array:
@@ -21,8 +19,7 @@ class Boxes(Augmentation):
 
     def augmented(self, x: Array, words: Array) -> tuple[Array, Any]:
         hidden = self.hidden(words, *x.shape[1:3])
-        fill = number_of(type(self).__name__, self.fill, x)
-        return array_namespace(x).where(hidden[..., None], fill, x), (hidden,)
+        return array_namespace(x).where(hidden[..., None], self.fill_for(x), x), (hidden,)
 
     def gradient(self, residuals: Any, dy: Array) -> Array:
         (hidden,) = residuals

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.layers.augmentation.augmentation import Augmentation, Fill, check_fill, number_of
+from arraycnn.layers.augmentation.augmentation import Fill, check_fill
+from arraycnn.layers.augmentation.filled import Filled
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.arrays import device
@@ -16,11 +17,10 @@ from arraycnn.ops.window import Pair, pair
 _LARGEST = 2**14 - 1
 
 
-class Shifts(Augmentation):
+class Shifts(Filled):
     """What `RandomShift` and `RandomCrop` are: one moves images, the other the part that is kept."""
 
     moves_pixels: ClassVar[bool] = True
-    fill: Fill
 
     @property
     @abstractmethod
@@ -51,8 +51,7 @@ class Shifts(Augmentation):
             places.append(place)
         rows, columns = places[0][:, :, None], places[1][:, None, :]
         y = pixels_at(x, rows, columns)
-        if not isinstance(self.fill, str):
-            fill = number_of(type(self).__name__, self.fill, x)
+        if (fill := self.fill_for(x)) is not None:
             y = xp.where(inside(rows, columns, *x.shape[1:3])[..., None], y, fill)
         return y, (rows, columns)
 

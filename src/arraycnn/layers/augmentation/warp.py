@@ -5,16 +5,15 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar
 
-from arraycnn.layers.augmentation.augmentation import Augmentation, Fill, number_of
+from arraycnn.layers.augmentation.filled import Filled
 from arraycnn.ops import Array
 from arraycnn.ops.pixels import pixels_between, pixels_between_added
 
 
-class Warp(Augmentation):
+class Warp(Filled):
     """Each pixel is read at a place between pixels, by straight lines between the four around it."""
 
     moves_pixels: ClassVar[bool] = True
-    fill: Fill
 
     @abstractmethod
     def places(self, words: Array, height: int, width: int) -> tuple[Array, Array]:
@@ -25,10 +24,7 @@ class Warp(Augmentation):
 
     def augmented(self, x: Array, words: Array) -> tuple[Array, Any]:
         rows, columns = self.places(words, *x.shape[1:3])
-        fill = None
-        if not isinstance(self.fill, str):
-            fill = number_of(type(self).__name__, self.fill, x)
-        return pixels_between(x, rows, columns, fill), (rows, columns)
+        return pixels_between(x, rows, columns, self.fill_for(x)), (rows, columns)
 
     def gradient(self, residuals: Any, dy: Array) -> Array:
         rows, columns = residuals
