@@ -194,3 +194,29 @@ def test_evaluate_and_predict_give_the_mean_over_copies(images, cli, monkeypatch
     given = [max(row["probabilities"].values()) for row in json.loads(out)]
     np.testing.assert_allclose(given, model.predict(images[:5], augment=3).max(axis=1), rtol=1e-6)
     assert not np.allclose(given, model.predict(images[:5]).max(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("asking", ["evaluate", "predict"])
+def test_copies_that_nothing_makes_are_refused_as_an_option(images, cli, asking):
+    assert cli(*TRAIN, *NETWORK, "--dataset", "set.npz", "--out", "run")[0] == 0
+    data = ("set.npz",) if asking == "predict" else ()
+    asked = (asking, "run/last.npz", *data, "--augment", 2, "--output", "rows.csv")
+    code, out, (line,) = cli(*asked)
+    assert (code, out, Path("rows.csv").exists()) == (2, "", False)
+    assert "--augment: must be of a model that was trained with augmentation" in line
+    assert "train --augment shift=1" in line
+    made = ("--augment", "shift=1", "--out", "again")
+    assert cli(*TRAIN, *NETWORK, "--dataset", "set.npz", *made)[0] == 0
+    assert cli(asking, "again/last.npz", *asked[2:])[0] == 0
+
+
+def test_copies_that_move_pixels_with_answers_are_refused(cli):
+    images, _ = making.some(8)
+    network = cnn.Sequential(cnn.RandomShift(1), cnn.Rescale(), cnn.Conv2d(2, 1))
+    cnn.Model(network, (8, 8), loss=cnn.SoftmaxCrossEntropy(per_pixel=True)).save("pixels.npz")
+    np.save("some.npy", images)
+    code, _, (line,) = cli("predict", "pixels.npz", "some.npy", "--augment", 2)
+    assert code == 2
+    assert "was trained with RandomShift(pixels=1" in line
+    assert "which moves them; leave it out" in line
+    assert cli("predict", "pixels.npz", "some.npy")[0] == 0

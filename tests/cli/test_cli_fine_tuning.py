@@ -89,7 +89,10 @@ def test_it_goes_on_without_the_file_it_began_with(sets, cli):
     [
         (("--from", "old_model.npz", "--network", "basic"), "--network and --from exclude"),
         (("--freeze", "9"), "'9' selects none; choose among 1.weight, 1.bias"),
-        (("--freeze", "*"), "freeze all parameters"),
+        (
+            ("--freeze", "*"),
+            "--freeze must leave something to train, got *, all there is; name less",
+        ),
         (("--rate-scale", "1"), "such as 0=0.1, got '1'"),
         (("--rate-scale", "1=0"), "must be above 0"),
         (("--class-weight", "1,2,3"), "must be 2 numbers, one for each class of new"),

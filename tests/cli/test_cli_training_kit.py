@@ -69,7 +69,18 @@ def test_all_together_go_on_exactly_and_with_the_same_settings_alone(cli):
     ("given", "words"),
     [
         (("--schedule", "plateau", "--validation", 0), "plateau needs images to watch"),
-        (("--accumulate", 17), "--accumulate must be at most --batch-size, 16, got 17"),
+        (
+            ("--accumulate", 17),
+            "--accumulate must be at most --batch-size, and the images of a batch",
+        ),
+        (
+            ("--accumulate", 74, "--batch-size", 80),
+            "the images of a batch, 73, got 74: a batch is cut",
+        ),
+        (
+            ("--accumulate", 2, "--distributed", "--deterministic"),
+            "--accumulate and --deterministic exclude each other",
+        ),
         (("--ema", 1), "must be below 1, got 1"),
         (("--clip-norm", 0), "must be above 0, got 0"),
         (("--warmup", "nan"), "must be finite"),
@@ -95,3 +106,40 @@ def test_wrong_options_leave_no_run(given, words, cli):
     assert code == 2
     assert words in " ".join(said)
     assert not Path("run").exists()
+
+
+NET = """
+import arraycnn as cnn
+
+class Odd(cnn.Tanh):
+    def forward(self, params, state, x, context):
+        if context.mode == MODE:
+            BROKEN
+        return super().forward(params, state, x, context)
+
+def net(classes):
+    return cnn.Sequential(cnn.Rescale(), Odd(), cnn.Flatten(), cnn.Dense(classes))
+"""
+
+
+@pytest.mark.parametrize("broken", ["x + 'a'", "1 / 0", "x.reshape(3, 3, 3)", "raise ValueError"])
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_that_is_refused_at_its_first_step_leaves_nothing(cli, broken, there):
+    if there:
+        Path("run").mkdir()
+    Path("net.py").write_text(NET.replace("MODE", "'train'").replace("BROKEN", broken))
+    own = ("train", "--backend", "numpy", "--no-fast", "--limit", 60, "--epochs", 1, "--log-steps")
+    own += ("--csv", "--tensorboard", "--network", "net.py:net", "--out", "run")
+    code, _, said = cli(*own)
+    assert (code, Path("run").exists()) == (2, there), said
+    assert not there or not list(Path("run").iterdir())
+    Path("net.py").write_text(NET.replace("MODE", "'train'").replace("BROKEN", "pass"))
+    assert cli(*own)[0] == 0
+
+
+def test_a_run_that_met_a_fault_later_is_kept(cli):
+    Path("net.py").write_text(NET.replace("MODE", "'infer'").replace("BROKEN", "1 / 0"))
+    own = ("train", "--backend", "numpy", "--no-fast", "--limit", 60, "--epochs", 1, "--log-steps")
+    assert cli(*own, "--network", "net.py:net", "--out", "run")[0] == 2
+    assert len(Path("run/steps.jsonl").read_text().splitlines()) == 2
+    assert Path("run/config.json").exists()

@@ -20,16 +20,16 @@ EXEMPT: dict[Remedy, str] = {
     Remedy("backends/cuda_probe.py", "reinstall it: pip uninstall -y {}, then {}"): _INSTALL,
     Remedy("backends/cuda_probe.py", "unset it or name a device, for example 0"): _HARDWARE,
     Remedy(
-        "backends/cuda_probe.py", 'install one (nvidia-smi shows it), or use backend="numpy"'
+        "backends/cuda_probe.py", "install one (nvidia-smi shows it), or use the backend numpy"
     ): _HARDWARE,
     Remedy("backends/cuda_probe.py", "update the driver{}"): _HARDWARE,
     Remedy(
-        "backends/cuda_probe.py", 'check that nvidia-smi lists one, or use backend="numpy"'
+        "backends/cuda_probe.py", "check that nvidia-smi lists one, or use the backend numpy"
     ): _HARDWARE,
     Remedy("backends/cuda_probe.py", "nvidia-smi lists them"): _HARDWARE,
     Remedy("backends/cuda_probe.py", "install CUDA's compiler with CuPy: {}"): _INSTALL,
     Remedy(
-        "backends/cuda_probe.py", 'check the driver with nvidia-smi, or use backend="numpy"'
+        "backends/cuda_probe.py", "check the driver with nvidia-smi, or use the backend numpy"
     ): _HARDWARE,
     Remedy("backends/cupy.py", "use fp32"): _HARDWARE,
     Remedy("ops/conv2d/cuda.py", "use smaller images"): _LARGE,

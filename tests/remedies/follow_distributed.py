@@ -24,7 +24,7 @@ def ranks_that_differ(here: Here) -> None:
 
 
 @follows(
-    "distributed/parts.py", "use a batch_size of at least {}, or smaller blocks, MPI(block=...)"
+    "distributed/parts.py", "use batches of at least {} images, or smaller blocks, MPI(block=...)"
 )
 def batches_with_too_few_blocks(here: Here) -> None:
     with here.refused():

@@ -127,7 +127,7 @@ def _check_driver(cupy: ModuleType, device: int) -> None:
     if driver == 0:
         message = (
             "backend cupy: no NVIDIA driver is installed; install one (nvidia-smi shows it), "
-            'or use backend="numpy"'
+            "or use the backend numpy"
         )
         raise BackendUnavailableError(message)
     if driver // 1000 < needed // 1000:
@@ -144,7 +144,7 @@ def _check_driver(cupy: ModuleType, device: int) -> None:
     if count == 0:
         message = (
             "backend cupy: CUDA shows no device; check that nvidia-smi lists one, "
-            'or use backend="numpy"'
+            "or use the backend numpy"
         )
         raise BackendUnavailableError(message)
     if not 0 <= device < count:
@@ -163,7 +163,7 @@ def _unavailable(step: str, error: Exception) -> BackendUnavailableError:
     elif "NVRTC" in step:
         remedy = f"install CUDA's compiler with CuPy: {_INSTALL}"
     else:
-        remedy = 'check the driver with nvidia-smi, or use backend="numpy"'
+        remedy = "check the driver with nvidia-smi, or use the backend numpy"
     return BackendUnavailableError(
         f"backend cupy: {step}: {type(error).__name__}: {reason}; {remedy}"
     )

@@ -9,6 +9,7 @@ import numpy as np
 from arraycnn.escaping import printable
 from arraycnn.losses import MultiLabelLoss
 from arraycnn.losses.loss import THRESHOLD
+from arraycnn.model.averaged_inference import beginning
 from arraycnn.model.label_inputs import label_kind
 from arraycnn.model.model import Model
 
@@ -36,8 +37,10 @@ def names_of(model: Model) -> tuple[str, ...]:
     return model.class_names or tuple(map(str, range(model.classes)))
 
 
-def check_options(model: Model, top: int | None, threshold: float | None) -> None:
-    """Refuse --top and --threshold where the model has no use for them."""
+def check_options(model: Model, top: int | None, threshold: float | None, augment: int) -> None:
+    """Refuse --top, --threshold and --augment where the model has no use for them."""
+    if augment:
+        _check_copies(model)
     if top is not None and label_kind(model.loss) != "classes":
         loss = type(model.loss).__name__
         message = f"--top: is of one class an image, the model was trained with {loss}"
@@ -45,6 +48,24 @@ def check_options(model: Model, top: int | None, threshold: float | None) -> Non
     if threshold is not None and not isinstance(model.loss, MultiLabelLoss):
         loss = type(model.loss).__name__
         message = f"--threshold: is of several labels an image, the model was trained with {loss}"
+        raise click.UsageError(message)
+
+
+def _check_copies(model: Model) -> None:
+    """Refuse copies of images where nothing makes them, or their pixels lie elsewhere."""
+    layers, _ = beginning(model.network)
+    if not layers:
+        message = (
+            "--augment: must be of a model that was trained with augmentation, which makes the "
+            "copies, and this one was not; train one with train --augment shift=1, for example"
+        )
+        raise click.UsageError(message)
+    moving = [layer for _, layer in layers if getattr(layer, "moves_pixels", False)]
+    if moving and len(model.output_shape) > 1:
+        message = (
+            "--augment: must keep the pixels of a model that says something of each, and this one "
+            f"was trained with {moving[0]!r}, which moves them; leave it out"
+        )
         raise click.UsageError(message)
 
 

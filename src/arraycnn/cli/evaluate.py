@@ -91,7 +91,7 @@ def evaluate(
     says how. --top K adds the share of images whose class is among the K most likely.
     """
     trained = load_model(model, backend, code)
-    check_options(trained, top, threshold)
+    check_options(trained, top, threshold, augment)
     if dataset is None:
         dataset, data_dir, skipped = _recorded(model, data_dir)
         skip_damaged = skip_damaged or skipped

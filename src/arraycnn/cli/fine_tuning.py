@@ -20,6 +20,7 @@ from arraycnn.model.new_head import with_head
 from arraycnn.networks.user_code import UserCode
 from arraycnn.optimizers import NO_DECAY, Group, Optimizer, ParameterGroups
 from arraycnn.storage.run_folder import read_config
+from arraycnn.tree import flatten
 
 
 class LayersFile(options.UserPath):
@@ -108,11 +109,21 @@ class Tuning:
         return cls(given["from_model"], tuple(groups))
 
     def optimizer(self, optimizer: Optimizer, model: Model) -> Optimizer:
-        """``optimizer`` with the groups. InvalidValueError where they are not for ``model``."""
+        """``optimizer`` with the groups.
+
+        Raises InvalidValueError where they are not for ``model``, click.UsageError where they freeze
+        all of it.
+        """
         if not self.groups:
             return optimizer
-        grouped = ParameterGroups(optimizer, *self.groups)
-        grouped.init(model.trees[0])
+        grouped, params = ParameterGroups(optimizer, *self.groups), model.trees[0]
+        if grouped.frozen_paths(params).issuperset(flatten(params)):
+            given = " ".join(group.pattern for group in self.groups if group.frozen)
+            message = (
+                f"--freeze must leave something to train, got {given}, all there is; name less"
+            )
+            raise click.UsageError(message)
+        grouped.init(params)
         return grouped
 
     def digest(self, resumed: Path | None) -> str | None:

@@ -75,7 +75,7 @@ def predict(
     pictures, "patterns*" in quotes, or - for one of these on standard input or paths, one a line.
     """
     trained = load_model(model, backend, code)
-    check_options(trained, top, threshold)
+    check_options(trained, top, threshold, augment)
     notes = PictureNotes()
     shown = pictures.find(images, trained.intake.form, notes)
     total = sum(len(part) for part in shown)

@@ -1,5 +1,6 @@
 """arraycnn train."""
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -219,6 +220,7 @@ def train(
         model = with_augmentation(model, *augmentation.layers_of(augment))
     epochs = EPOCHS.get(dataset, EPOCHS["digits"]) if epochs is None else epochs
     batch_size = min(batch_size, len(prepared.labels))
+    training_kit.check_accumulate(tuned["accumulate"], batch_size)
     make_optimizer, usual_rate = OPTIMIZERS[optimizer]
     learning_rate = usual_rate if learning_rate is None else learning_rate
     steps = epochs * -(-len(prepared.labels) // batch_size)
@@ -274,7 +276,10 @@ def train(
             job = replace(job, model=model, training=training)
             folder.remove_summary()
             folder.write_config(config)
-        with blaming(chosen.code):
+        beginning: AbstractContextManager[None] = nullcontext()
+        if resume is None:
+            beginning = folder.beginning(lambda: model.steps_done)
+        with beginning, blaming(chosen.code):
             carry_out(replace(job, folder=folder), as_json)
 
 

@@ -97,10 +97,21 @@ def check_together(given: dict[str, Any]) -> None:
             f"rate falls after {PLATEAU_EPOCHS} epochs without a better one, where training would end"
         )
         raise click.UsageError(message)
-    if given["accumulate"] > given["batch_size"]:
+    if given["accumulate"] > 1 and given["deterministic"]:
         message = (
-            f"--accumulate must be at most --batch-size, {given['batch_size']}, got "
-            f"{given['accumulate']}: a batch is cut into so many parts"
+            "--accumulate and --deterministic exclude each other: the blocks of a batch are computed "
+            "one after the other already"
+        )
+        raise click.UsageError(message)
+    check_accumulate(given["accumulate"], given["batch_size"])
+
+
+def check_accumulate(parts: int, batch_size: int) -> None:
+    """Refuse more parts than a batch has images. Raises click.UsageError."""
+    if parts > batch_size:
+        message = (
+            f"--accumulate must be at most --batch-size, and the images of a batch, {batch_size}, "
+            f"got {parts}: a batch is cut into so many parts"
         )
         raise click.UsageError(message)
 

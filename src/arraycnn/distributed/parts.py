@@ -96,7 +96,7 @@ def check_blocks(batch_size: int, block: int, ranks: int, accumulate: int = 1) -
         parts = "" if accumulate == 1 else f" in {accumulate} parts (accumulate)"
         message = (
             f"distributed: batches of {batch_size} images{parts} have {blocks} blocks of {block}, "
-            f"which must be at least one for each of {ranks} ranks; use a batch_size of at least "
-            f"{accumulate * ((ranks - 1) * block + 1)}, or smaller blocks, MPI(block=...)"
+            f"which must be at least one for each of {ranks} ranks; use batches of at least "
+            f"{accumulate * ((ranks - 1) * block + 1)} images, or smaller blocks, MPI(block=...)"
         )
         raise InvalidValueError(message)

@@ -1,6 +1,9 @@
 """The folder of one training: its settings, its metrics line by line, its models, its summary."""
 
 import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +13,7 @@ from arraycnn.callbacks.logs import read_json_lines
 from arraycnn.data import DATASETS
 from arraycnn.data.dataset import DataSet
 from arraycnn.data.digest import training_digest
-from arraycnn.errors import RunFolderError
+from arraycnn.errors import InvalidTypeError, InvalidValueError, RunFolderError
 from arraycnn.storage.atomic_writes import (
     is_leftover,
     remove_durably,
@@ -35,9 +38,9 @@ class RunFolder:
     summary.json    the result, once there is one
     """
 
-    def __init__(self, path: Path, lock: FolderLock) -> None:
+    def __init__(self, path: Path, lock: FolderLock, is_made: bool = False) -> None:
         self.path = path
-        self._lock = lock
+        self._lock, self._is_made = lock, is_made
         self.last = path / "last.npz"
         self.best = path / "best.npz"
         self.metrics = path / "metrics.jsonl"
@@ -51,6 +54,7 @@ class RunFolder:
 
         Raises RunFolderError.
         """
+        is_made = not path.exists()
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(path)
@@ -67,7 +71,7 @@ class RunFolder:
                 f"choose another --out, remove it, or go on with --resume {path}"
             )
             raise RunFolderError(message)
-        folder = cls(path, lock)
+        folder = cls(path, lock, is_made)
         try:
             folder.write_config(config)
             sync_folder(path.parent)
@@ -101,6 +105,29 @@ class RunFolder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    @contextmanager
+    def beginning(self, steps_done: Callable[[], int]) -> Iterator[None]:
+        """Of a new run: where its first step is refused within the block, nothing of it is left.
+
+        A folder that was there and empty stays. What a machine or a user ended stays, to be resumed.
+        """
+        before = steps_done()
+        try:
+            yield
+        except (InvalidTypeError, InvalidValueError):
+            if steps_done() == before and not self.last.exists():
+                self._discard()
+            raise
+
+    def _discard(self) -> None:
+        with suppress(OSError):
+            for file in (*self.logs_and_best(), self.path / "config.json"):
+                file.unlink(missing_ok=True)
+            shutil.rmtree(self.events, ignore_errors=True)
+            self.close()
+            if self._is_made:
+                self.path.rmdir()
 
     def write_config(self, config: dict[str, Any]) -> None:
         self._write("config.json", config)
