@@ -10,6 +10,8 @@ MIXING = "layers/test_layers.py -k 'Mixup or CutMix'"
 
 SHOWN = "report/test_report_augmented.py"
 AVERAGED = "model/test_averaged_inference.py -k "
+KINDS = "model/test_pixel_kinds.py"
+COMMAND = "cli/test_cli_augmentation.py -k 'refused or copies'"
 MOVING = "model/test_moving_pixels.py"
 
 FAULTS = [
@@ -212,9 +214,29 @@ FAULTS = [
     ),
     (
         "layers/augmentation/warp.py",
-        "if not isinstance(self.fill, str):",
-        "if False:",
+        "columns, self.fill_for(x))",
+        "columns, None)",
         BETWEEN + "scipy",
+    ),
+    (
+        "layers/augmentation/filled.py",
+        "        if not isinstance(self.fill, str):",
+        "        if False:",
+        KINDS,
+    ),
+    ("layers/augmentation/filled.py", "if is_bytes(x) else float(self.fill)", "", KINDS),
+    ("model/pixel_kinds.py", '"bytes" if takes_bytes(network) else None', "None", KINDS),
+    ("model/pixel_kinds.py", "raise with_position(name, error) from error", "raise", KINDS),
+    ("model/pixel_kinds.py", 'if kind == "numbers":', "if False:", KINDS),
+    ("model/pixel_kinds.py", "if type(layer) not in LAYERS.values():", "if False:", KINDS),
+    ("model/pixel_kinds.py", "_behind(part, kind)\n    return", "pass\n    return", KINDS),
+    ("cli/augmentation.py", "layer.check_bytes()", "pass", COMMAND),
+    ("cli/answers.py", "if not layers:", "if False:", COMMAND),
+    (
+        "cli/answers.py",
+        "if moving and len",
+        "if False and len",
+        "test_remedies.py -k 'answers and leave'",
     ),
     (
         "layers/augmentation/random_affine.py",

@@ -155,3 +155,36 @@ def a_model_that_does_not_end_with_a_dense_layer(here: Here) -> None:
     here.refused_command(*_TRAIN, "--from", here.path / "old.npz")
     arraycnn_model = cnn.with_head(cnn.Model.load(here.path / "old.npz"), cnn.Dense(2))
     arraycnn_model.fit(making.some()[0], making.some(classes=2)[1])
+
+
+@follows(_COMMAND, "name less")
+def nothing_is_left_to_train(here: Here) -> None:
+    making.write_pictures(here.path / "pets", size=8)
+    small = ("--network", "scratch", "--out", here.path / "run")
+    here.refused_command(*_TRAIN, *small, "--freeze", "1.*", "--freeze", "4.*")
+    here.accepted_command(*_TRAIN, *small, "--freeze", "1.*")
+
+
+_ANSWERS = "cli/answers.py"
+
+
+@follows(_ANSWERS, "train one with train --augment shift=1, for example")
+def copies_that_nothing_makes(here: Here) -> None:
+    making.write_pictures(here.path / "pets", size=8)
+    small = (*_TRAIN, "--network", "scratch", "--out")
+    here.cli(*small, here.path / "plain")
+    said = here.refused_command("evaluate", here.path / "plain" / "last.npz", "--augment", 2)
+    (told,) = re.findall(r"train (--augment \S+),", said)
+    here.accepted_command(*small, here.path / "moved", *told.split())
+    here.accepted_command("evaluate", here.path / "moved" / "last.npz", "--augment", 2)
+
+
+@follows(_ANSWERS, "leave it out")
+def copies_whose_pixels_lie_elsewhere(here: Here) -> None:
+    network = cnn.Sequential(cnn.RandomShift(1), cnn.Rescale(), cnn.Conv2d(2, 1))
+    loss = cnn.SoftmaxCrossEntropy(per_pixel=True)
+    cnn.Model(network, (8, 8), loss=loss).save(here.path / "pixels.npz")
+    np.save(here.path / "some.npy", making.some()[0])
+    asked = ("predict", here.path / "pixels.npz", here.path / "some.npy")
+    here.refused_command(*asked, "--augment", 2)
+    here.accepted_command(*asked)
