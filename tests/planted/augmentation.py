@@ -231,6 +231,13 @@ FAULTS = [
     ("model/pixel_kinds.py", "if type(layer) not in LAYERS.values():", "if False:", KINDS),
     ("model/pixel_kinds.py", "_behind(part, kind)\n    return", "pass\n    return", KINDS),
     ("cli/augmentation.py", "layer.check_bytes()", "pass", COMMAND),
+    ("layers/augmentation/mixing.py", "if alpha <= 1.0:", "if True:", MIXED + "quantiles"),
+    (
+        "layers/augmentation/augmentation.py",
+        "if parts and not round(parts * strength):",
+        "if False:",
+        OWN + "bad_settings",
+    ),
     ("cli/answers.py", "if not layers:", "if False:", COMMAND),
     (
         "cli/answers.py",

@@ -1,6 +1,7 @@
 """Mixup and CutMix: the loss is mixed as the images are, and Beta's quantiles are SciPy's."""
 
 import re
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -138,12 +139,17 @@ def test_jax_mixes_labels_where_a_layer_is_called_as_it_is_written(jax):
 
 
 @needs("scipy")
-@pytest.mark.parametrize("alpha", [0.05, 0.2, 1.0, 3.0])
+@pytest.mark.parametrize("alpha", [0.05, 0.2, 1.0, 1.001, 1.5, 3.0, 30.0, 200.0, 1e3, 1e5, 1e9])
 def test_quantiles_are_scipys(alpha):
     shares = (np.arange(4096) + 0.5) / 4096
     expected = stats.beta.ppf(shares, alpha, alpha)
     # A tenth of the 1,024 parts that shares are rounded to.
     np.testing.assert_allclose(beta_quantiles(alpha), expected, rtol=0.0, atol=1e-4)
+
+
+def test_quantiles_of_the_largest_numbers_are_the_middle():
+    for alpha in (1e30, sys.float_info.max):
+        np.testing.assert_allclose(beta_quantiles(alpha), 0.5, rtol=0.0, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -121,11 +121,17 @@ def check_probability(owner: str, probability: float) -> None:
         raise InvalidValueError(message)
 
 
-def check_strength(owner: str, strength: float) -> None:
-    """Refuse what is not above 0 and at most 1."""
+def check_strength(owner: str, strength: float, most: float = 1.0, parts: int = 0) -> None:
+    """Refuse what is not above 0 and at most ``most``, or comes to none of so many ``parts`` of 1."""
     check_number(f"{owner}: strength", strength)
-    if not 0.0 < strength <= 1.0:
-        message = f"{owner}: strength must be above 0 and at most 1, got {strength!r}"
+    if not 0.0 < strength <= most:
+        message = f"{owner}: strength must be above 0 and at most {most:g}, got {strength!r}"
+        raise InvalidValueError(message)
+    if parts and not round(parts * strength):
+        message = (
+            f"{owner}: strength must be above {0.5 / parts:.4g}, or images would stay as they are, got "
+            f"{strength!r}"
+        )
         raise InvalidValueError(message)
 
 

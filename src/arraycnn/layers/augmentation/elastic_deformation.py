@@ -5,14 +5,18 @@ from functools import lru_cache
 
 import numpy as np
 
-from arraycnn.errors import InvalidValueError
-from arraycnn.layers.augmentation.augmentation import Fill, check_fill, check_sides
+from arraycnn.layers.augmentation.augmentation import (
+    Fill,
+    check_fill,
+    check_sides,
+    check_strength,
+)
 from arraycnn.layers.augmentation.warp import Warp
 from arraycnn.layers.layer import Shape
 from arraycnn.ops import Array, array_namespace
 from arraycnn.ops.arrays import device
 from arraycnn.ops.random_bits import whole_numbers
-from arraycnn.setting_checks import check_count, check_number
+from arraycnn.setting_checks import check_count
 
 _BITS = 8  # of a weight; with those of a displacement's parts, two of them make 1 / 65536
 _LARGEST = 63.0
@@ -42,13 +46,7 @@ class ElasticDeformation(Warp):
     fill: Fill = 0.0
 
     def __post_init__(self) -> None:
-        check_number("ElasticDeformation: strength", self.strength)
-        if not 0.0 < self.strength <= _LARGEST:
-            message = (
-                f"ElasticDeformation: strength must be above 0 and at most {_LARGEST:g}, "
-                f"got {self.strength!r}"
-            )
-            raise InvalidValueError(message)
+        check_strength("ElasticDeformation", self.strength, _LARGEST, 2**_BITS)
         check_count("ElasticDeformation: spacing", self.spacing)
         check_fill("ElasticDeformation", self.fill, "edge")
 

@@ -7,6 +7,7 @@ with its partner's, in the same shares.
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
@@ -146,12 +147,23 @@ def _mixed(x: Array, other: Array, kept: Array) -> Array:
 def beta_quantiles(alpha: float) -> np.ndarray:
     """The (CHOICES,) quantiles of Beta(alpha, alpha), at the middles of as many equal shares.
 
-    The density is x^(alpha - 1) (1 - x)^(alpha - 1) over the Beta function. In u = x^alpha it has no
-    pole below x = 1 / 2, and the trapezoidal rule integrates it; above, it is the same mirrored.
+    The density is x^(alpha - 1) (1 - x)^(alpha - 1) over the Beta function, integrated by the
+    trapezoidal rule up to x = 1 / 2; above, it is the same mirrored. Up to alpha = 1 in u = x^alpha,
+    where it has no pole; beyond in x = (1 - d) / 2, of d within 20 standard deviations: of a large
+    alpha, next to all of it lies near the middle.
     """
-    u = np.linspace(0.0, 0.5**alpha, 2**14 + 1)
-    heights = (1.0 - u ** (1.0 / alpha)) ** (alpha - 1.0)
+    if alpha <= 1.0:
+        u = np.linspace(0.0, 0.5**alpha, 2**14 + 1)
+        lower = _lower_quantiles(u, (1.0 - u ** (1.0 / alpha)) ** (alpha - 1.0)) ** (1.0 / alpha)
+    else:
+        d = min(1.0, 20.0 / math.sqrt(2.0 * alpha + 1.0)) * np.linspace(1.0, 0.0, 2**14 + 1)
+        heights = np.exp((alpha - 1.0) * np.log1p(-np.minimum(d * d, 1.0 - 2.0**-50)))
+        lower = (1.0 + _lower_quantiles(-d, heights)) / 2.0
+    return np.concatenate([lower, 1.0 - lower[::-1]])
+
+
+def _lower_quantiles(places: np.ndarray, heights: np.ndarray) -> np.ndarray:
+    """Those below the middle, at which ``places`` end, of a density of these heights."""
     areas = np.concatenate([[0.0], np.cumsum(heights[1:] + heights[:-1])])
     shares = (np.arange(CHOICES // 2) + 0.5) / CHOICES
-    lower = np.interp(shares, 0.5 * areas / areas[-1], u) ** (1.0 / alpha)
-    return np.concatenate([lower, 1.0 - lower[::-1]])
+    return np.interp(shares, 0.5 * areas / areas[-1], places)

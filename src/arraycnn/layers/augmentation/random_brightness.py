@@ -31,7 +31,7 @@ class RandomBrightness(Augmentation):
     strength: float = 0.2
 
     def __post_init__(self) -> None:
-        check_strength("RandomBrightness", self.strength)
+        check_strength("RandomBrightness", self.strength, parts=255)
 
     def words(self, input_shape: Shape) -> int:
         return 1

@@ -36,7 +36,7 @@ class RandomContrast(Augmentation):
     strength: float = 0.2
 
     def __post_init__(self) -> None:
-        check_strength("RandomContrast", self.strength)
+        check_strength("RandomContrast", self.strength, parts=_ONE)
 
     def words(self, input_shape: Shape) -> int:
         height, width = input_shape[:2]
