@@ -108,6 +108,22 @@ def test_wrong_options_leave_no_run(given, words, cli):
     assert not Path("run").exists()
 
 
+def test_a_run_goes_on_as_it_began_but_takes_nothing_new_that_is_wrong(cli):
+    """One of an earlier version, which took a warm-up as long as the training."""
+    stopped = ("--time-limit", 1e-9, "--save-every", 1, "--out", "run")
+    assert cli(*TRAIN, "--warmup", 1.5, "--schedule", "plateau", *stopped)[0] == 0
+    config = json.loads(Path("run/config.json").read_text())
+    for given, words in (
+        (("--warmup", 2), "got 2 of 2 epochs: the rate would never"),
+        (("--patience", 3), "--patience must be above 3 with --schedule plateau, got 3"),
+    ):
+        code, _, said = cli("train", "--resume", "run", *given, "--override")
+        assert code == 2
+        assert words in said[-1]
+    Path("run/config.json").write_text(json.dumps({**config, "warmup": 2.0, "patience": 3}))
+    assert cli("train", "--resume", "run", "--override", "--seed", 0, "--csv")[0] == 0
+
+
 NET = """
 import arraycnn as cnn
 

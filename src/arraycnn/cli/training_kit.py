@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from arraycnn.cli import options
 from arraycnn.optimizers import (
@@ -90,7 +91,7 @@ def check_together(given: dict[str, Any]) -> None:
         message = "--schedule plateau needs images to watch: give --validation a share above 0"
         raise click.UsageError(message)
     patience = given["patience"]
-    waits = given["schedule"] == "plateau" and given["resume"] is None  # a run goes on as it began
+    waits = given["schedule"] == "plateau" and _is_asked(given, "schedule", "patience")
     if waits and patience is not None and patience <= PLATEAU_EPOCHS:
         message = (
             f"--patience must be above {PLATEAU_EPOCHS} with --schedule plateau, got {patience}: the "
@@ -106,6 +107,13 @@ def check_together(given: dict[str, Any]) -> None:
     check_accumulate(given["accumulate"], given["batch_size"])
 
 
+def _is_asked(given: dict[str, Any], *names: str) -> bool:
+    """Whether this command asks for one of these: a run that is resumed goes on as it began."""
+    source_of = click.get_current_context().get_parameter_source
+    is_new = given["resume"] is None
+    return is_new or any(source_of(name) is ParameterSource.COMMANDLINE for name in names)
+
+
 def check_accumulate(parts: int, batch_size: int) -> None:
     """Refuse more parts than a batch has images. Raises click.UsageError."""
     if parts > batch_size:
@@ -119,15 +127,15 @@ def check_accumulate(parts: int, batch_size: int) -> None:
 def schedule_of(given: dict[str, Any], rate: float, steps: int, epochs: int) -> Schedule:
     """What the options ask for, ``rate`` at the most, in a training of so many ``steps``.
 
-    Raises click.UsageError where a new training ends before its rate has risen.
+    Raises click.UsageError where the training ends before its rate has risen.
     """
     schedule, warmup = _schedule(given["schedule"], rate, steps, given["monitor"]), given["warmup"]
     if warmup is None:
         return schedule
-    is_new = given["resume"] is None  # a run goes on as it began
-    part = min(warmup, epochs) if is_new else warmup
+    is_asked = _is_asked(given, "warmup")
+    part = min(warmup, epochs) if is_asked else warmup
     rising = Warmup(schedule, max(1, round(part * steps / epochs)))
-    if is_new and not rising.ends_within(steps):
+    if is_asked and not rising.ends_within(steps):
         message = (
             f"--warmup must take fewer steps than the {steps} of the training, got {warmup:g} of "
             f"{epochs} epochs: the rate would never be that of the schedule"

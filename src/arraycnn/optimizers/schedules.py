@@ -232,4 +232,4 @@ def _check_factor(owner: str, factor: float) -> None:
 
 
 def _cosine_between(start: float, end: float, part: float) -> float:
-    return end + (start - end) * (1.0 + math.cos(math.pi * min(max(part, 0.0), 1.0))) / 2.0
+    return end + (start - end) * ((1.0 + math.cos(math.pi * min(max(part, 0.0), 1.0))) / 2.0)
