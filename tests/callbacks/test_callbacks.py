@@ -143,8 +143,10 @@ def test_a_training_that_had_ended_early_ends_at_once_when_resumed():
 
 
 def test_early_stopping_without_validation_says_so():
+    model = new_model()
     with pytest.raises(InvalidValueError, match="validation_loss needs validation data"):
-        fit(new_model(), [EarlyStopping(1)], validation=None)
+        fit(model, [EarlyStopping(1)], validation=None)
+    assert model.steps_done == 0
     fit(new_model(), [EarlyStopping(1, "train_loss")], validation=None)
 
 

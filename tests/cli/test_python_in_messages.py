@@ -44,7 +44,7 @@ GIVEN_BY_THE_COMMAND = {
     ("optimizers.wrapper", "Wrapper.__post_init__"),
     ("report.page", "page"),  # HTML
     ("training.batches", "count_batches"),
-    ("training.history", "check_measured"),  # as --validation and --monitor
+    ("training.history", "check_among"),  # as --validation and --monitor
     ("training.team", "Team.divide"),
 }
 """Places that a command cannot fail at: it gives what fits, or has looked before."""

@@ -50,4 +50,8 @@ def test_it_needs_what_it_goes_by():
     model = new_model(cnn.NumPy(fast=False))
     with pytest.raises(InvalidValueError, match="Plateau: validation_loss needs validation data"):
         fit(model, RULE, validation=None)
-    assert model.epochs_done == 1  # and the epoch is kept
+    rule = cnn.SGD(cnn.Plateau(0.1, "train_mean_absolute_error"))
+    with pytest.raises(InvalidValueError, match="Plateau: train_mean_absolute_error will not be"):
+        fit(model, rule)
+    assert model.steps_done == 0
+    fit(model, cnn.SGD(cnn.Plateau(0.1, "train_accuracy")), validation=None)

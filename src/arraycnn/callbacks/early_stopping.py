@@ -1,8 +1,16 @@
 """`EarlyStopping`: ends a training that no longer gets better."""
 
+from collections.abc import Sequence
+
 from arraycnn.callbacks.callback import Callback
 from arraycnn.setting_checks import check_count, check_number
-from arraycnn.training.history import EpochRecord, best_epoch, check_measured, check_metric
+from arraycnn.training.history import (
+    EpochRecord,
+    best_epoch,
+    check_among,
+    check_measured,
+    check_metric,
+)
 from arraycnn.training.state import TrainingState
 
 
@@ -27,8 +35,8 @@ class EarlyStopping(Callback):
     Raises
     ------
     InvalidValueError
-        After the first epoch, where there is no validation data to take the metric from, or the loss
-        measures something else.
+        By `Model.fit`, where there is no validation data to take the metric from, or the loss measures
+        something else.
     """
 
     def __init__(
@@ -41,6 +49,10 @@ class EarlyStopping(Callback):
         self._metric = metric
         self._min_delta = min_delta
         self._records: list[EpochRecord] = []
+
+    def check_watched(self, names: Sequence[str]) -> None:
+        """Refuse a training that measures ``names`` alone, without the metric."""
+        check_among("EarlyStopping", self._metric, names)
 
     def on_begin(self, state: TrainingState) -> bool:
         self._records = list(state.records)

@@ -51,6 +51,7 @@ from arraycnn.training.machine_failures import GuardedTraining, failures_in_word
 from arraycnn.training.state import TrainingState, describe_loss, describe_optimizer, resumed
 from arraycnn.training.step import CROSS_ENTROPY, Carry
 from arraycnn.training.team import Team
+from arraycnn.training.watched import check_watched
 from arraycnn.tree import Tree, flatten, with_leaves
 
 _INITIAL = 2**32 - 1
@@ -235,7 +236,8 @@ class Model(Measures, Described):
             The device stopped answering. Parameters on it are lost: go on from a `Checkpoint`.
         InvalidValueError
             Settings differ from those of ``resume``, or between ranks; the message names them. Or the
-            training is too short for its `Warmup` or `Lookahead`, or its schedule gives no rates.
+            training is too short for its `Warmup` or `Lookahead`, its schedule gives no rates, or a
+            `Plateau` or `EarlyStopping` goes by what is not measured.
         """
         team = Team(distributed)
         optimizer = check_optimizer(SGD(0.05) if optimizer is None else optimizer)
@@ -261,6 +263,8 @@ class Model(Measures, Described):
         if batch_size > x.shape[0] and not team.communicator.rank:
             _log.warning("fit: batch_size %d clipped to the %d images", batch_size, x.shape[0])
         check_schedule(optimizer, course.all_steps, resume is not None)
+        watching = (*callbacks, optimizer.learning_rate)
+        check_watched(watching, self.loss, validates=held_out is not None)
         settings = describe_optimizer(optimizer)
         params, layer_state = self.trees
         begun = params if resume is None else resume.carry.params  # whatever this model stands at

@@ -139,6 +139,12 @@ class Warmup:
             raise InvalidValueError(message)
         check_length(self.schedule, total_steps)
 
+    def check_watched(self, names: Sequence[str]) -> None:
+        """As the schedule within, where it goes by what is measured."""
+        look = getattr(self.schedule, "check_watched", None)
+        if look is not None:
+            look(names)
+
     def after_epochs(self, records: Sequence[Any], steps: int) -> "Warmup":
         return replace(self, schedule=known_after(self.schedule, records, steps))
 

@@ -183,18 +183,23 @@ def check_metric(owner: str, metric: str) -> None:
 
 def check_measured(owner: str, record: EpochRecord, metric: str) -> None:
     """Refuse a ``record`` that does not have ``metric``, for one who goes by it."""
-    if record.value(metric) is not None:
+    if record.value(metric) is None:
+        check_among(owner, metric, record.measured(), f"was not measured in epoch {record.epoch}")
+
+
+def check_among(
+    owner: str, metric: str, names: Sequence[str], wrong: str = "will not be measured"
+) -> None:
+    """Refuse a ``metric`` that is none of the ``names`` of what is measured."""
+    if metric in names:
         return
-    if record.validation_loss is not None or metric.startswith("train_"):
+    if metric.startswith("validation_") and "validation_loss" not in names:
         message = (
-            f"{owner}: {metric} was not measured in epoch {record.epoch}, only "
-            f"{', '.join(record.measured())}; watch one of these"
+            f"{owner}: {metric} needs validation data, got none; "
+            "pass validation=(images, labels) to fit, or watch train_loss"
         )
         raise InvalidValueError(message)
-    message = (
-        f"{owner}: {metric} needs validation data, got none; "
-        "pass validation=(images, labels) to fit, or watch train_loss"
-    )
+    message = f"{owner}: {metric} {wrong}, only {', '.join(names)}; watch one of these"
     raise InvalidValueError(message)
 
 

@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from arraycnn.errors import InvalidValueError
 from arraycnn.optimizers.schedules import Schedule, check_learning_rate
 from arraycnn.setting_checks import check_count, check_number
-from arraycnn.training.history import EpochRecord, check_measured, check_metric, is_better
+from arraycnn.training.history import (
+    EpochRecord,
+    check_among,
+    check_measured,
+    check_metric,
+    is_better,
+)
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Plateau:
     Raises
     ------
     InvalidValueError
-        After the first epoch, where ``metric`` is not measured.
+        By `Model.fit`, where ``metric`` will not be measured.
     """
 
     learning_rate: float
@@ -60,6 +66,10 @@ class Plateau:
     def __call__(self, step: int, total_steps: int) -> float:
         """The rate before anything is known of epochs."""
         return self.learning_rate
+
+    def check_watched(self, names: Sequence[str]) -> None:
+        """Refuse a training that measures ``names`` alone, without the metric."""
+        check_among("Plateau", self.metric, names)
 
     def after_epochs(self, records: Sequence[EpochRecord], steps: int) -> Schedule:
         rates = self._rates(records)

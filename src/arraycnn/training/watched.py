@@ -1,0 +1,25 @@
+"""What callbacks and schedules go by: looked at before a training that will not measure it."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from arraycnn.losses import Loss
+
+
+def measured_names(loss: Loss, validates: bool) -> tuple[str, ...]:
+    """What records of epochs have, by name, where a training has validation data or not."""
+    trained = ("train_loss", f"train_{loss.measure}")
+    held_out = tuple(f"validation_{name}" for name in ("loss", *loss.measures))
+    return (*held_out, *trained) if validates else trained
+
+
+def check_watched(parts: Iterable[Any], loss: Loss, validates: bool) -> None:
+    """Refuse callbacks and schedules that go by what is not measured.
+
+    Such a one has a method ``check_watched(names)``, which raises InvalidValueError where what it goes
+    by is not among them.
+    """
+    for part in parts:
+        look = getattr(part, "check_watched", None)
+        if look is not None:
+            look(measured_names(loss, validates))
