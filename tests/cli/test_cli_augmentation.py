@@ -203,8 +203,27 @@ def test_copies_that_nothing_makes_are_refused_as_an_option(images, cli, asking)
     asked = (asking, "run/last.npz", *data, "--augment", 2, "--output", "rows.csv")
     code, out, (line,) = cli(*asked)
     assert (code, out, Path("rows.csv").exists()) == (2, "", False)
-    assert "--augment: must be of a model that was trained with augmentation" in line
+    assert (
+        "--augment: must be of a model that was trained with augmentation that makes copies" in line
+    )
     assert "train --augment shift=1" in line
     made = ("--augment", "shift=1", "--out", "again")
     assert cli(*TRAIN, *NETWORK, "--dataset", "set.npz", *made)[0] == 0
     assert cli(asking, "again/last.npz", *asked[2:])[0] == 0
+
+
+@pytest.mark.parametrize("asking", ["evaluate", "predict"])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("shift=2", "must be how many copies, such as 8, got shift=2: they are made by what MODEL"),
+        ("none", "must be how many copies, such as 8, got none"),
+        ("many", "'many' is not a valid integer"),
+        (-1, "-1 is not in the range x>=0"),
+    ],
+)
+def test_copies_are_counted_not_named(cli, asking, given, said):
+    images = ("any.npy",) if asking == "predict" else ()
+    code, _, (line,) = cli(asking, "any.npz", *images, "--augment", given)
+    assert code == 2
+    assert said in line

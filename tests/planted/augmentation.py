@@ -238,6 +238,7 @@ FAULTS = [
         "if False:",
         OWN + "bad_settings",
     ),
+    ("cli/augmentation.py", "if name in AUGMENTATIONS or name == NONE:", "if False:", COMMAND),
     ("cli/answers.py", "if not layers:", "if False:", COMMAND),
     (
         "cli/answers.py",

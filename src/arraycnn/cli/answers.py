@@ -56,8 +56,9 @@ def _check_copies(model: Model) -> None:
     layers, _ = beginning(model.network)
     if not layers:
         message = (
-            "--augment: must be of a model that was trained with augmentation, which makes the "
-            "copies, and this one was not; train one with train --augment shift=1, for example"
+            "--augment: must be of a model that was trained with augmentation that makes copies of an "
+            "image, as mixup and cutmix do not, and this one was not; train one with train "
+            "--augment shift=1, for example"
         )
         raise click.UsageError(message)
     moving = [layer for _, layer in layers if getattr(layer, "moves_pixels", False)]

@@ -46,6 +46,21 @@ class Augment(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
+class Copies(click.IntRange):
+    """How many copies, or an error for one who says which."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name = str(value).partition("=")[0]
+        if name in AUGMENTATIONS or name == NONE:
+            self.fail(
+                f"must be how many copies, such as 8, got {value}: they are made by what MODEL was "
+                "trained with",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
 augment: options.Decorator = click.option(
     "--augment",
     type=Augment(),
@@ -56,7 +71,7 @@ augment: options.Decorator = click.option(
 )
 copies: options.Decorator = click.option(
     "--augment",
-    type=click.IntRange(min=0),
+    type=Copies(min=0),
     default=0,
     metavar="N",
     help="Give the mean over each image and N copies, made by the augmentation that MODEL was trained "
