@@ -150,6 +150,17 @@ def test_early_stopping_without_validation_says_so():
     fit(new_model(), [EarlyStopping(1, "train_loss")], validation=None)
 
 
+@pytest.mark.parametrize("given", [EarlyStopping, EarlyStopping(2), "early", None, 3])
+def test_what_is_no_callback_is_refused_before_any_work(given):
+    model = new_model()
+    for callbacks in (given, [given]) if not isinstance(given, EarlyStopping) else (given,):
+        with pytest.raises(
+            InvalidTypeError, match="callbacks: must be a sequence of callbacks, got"
+        ):
+            fit(model, callbacks)
+    assert model.steps_done == 0
+
+
 @pytest.mark.parametrize(
     ("make", "error"),
     [

@@ -6,6 +6,7 @@ import re
 import pytest
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
+from arraycnn.optimizers import SGD
 from arraycnn.optimizers.schedules import (
     Constant,
     Cosine,
@@ -218,6 +219,17 @@ def test_one_cycle_ends_at_its_lowest(schedule):
             "StepDecay: learning_rate must be a number that",
         ),
         (lambda: Constant(10**5000), ValueError, "that a float holds, got one of 16610 bits"),
+        (
+            lambda: Warmup(Cosine, 2),
+            TypeError,
+            "Warmup: learning_rate must be a number or a schedule",
+        ),
+        (lambda: Warmup("0.1", 2), TypeError, "Warmup: learning_rate must be a number, got '0.1'"),
+        (
+            lambda: SGD(OneCycle),
+            TypeError,
+            "SGD: learning_rate must be a number or a schedule, got <c",
+        ),
         (lambda: StepDecay(0.1, "2"), TypeError, "StepDecay: every must be a number, got '2'"),
         (lambda: Cosine(float("nan")), ValueError, "Cosine: learning_rate must be finite"),
         (lambda: Cosine(0.1, -0.1), ValueError, "Cosine: final must be finite and at least 0"),

@@ -112,6 +112,22 @@ def a_factor_to_divide_by(here: Here) -> None:
         np.testing.assert_allclose([schedule(step, 900) for step in (0, 300)], [0.1, 0.01])
 
 
+@follows("optimizers/schedules.py", "write for example Cosine(0.1), with parentheses")
+def the_class_of_a_schedule(here: Here) -> None:
+    with here.refused():
+        cnn.SGD(cnn.Cosine)  # type: ignore[arg-type]
+    making.model().fit(*making.some(), optimizer=cnn.SGD(cnn.Cosine(0.1)))
+
+
+@follows("model/inputs.py", "write for example [EarlyStopping(5)]")
+def a_callback_alone(here: Here) -> None:
+    images, labels = making.some()
+    with here.refused():
+        making.model().fit(images, labels, callbacks=cnn.EarlyStopping)  # type: ignore[arg-type]
+    held_out = (images, labels)
+    making.model().fit(images, labels, validation=held_out, callbacks=[cnn.EarlyStopping(5)])
+
+
 @follows(
     "model/new_head.py",
     "make a Model of Sequential(network, head), and give it the arrays by assign",

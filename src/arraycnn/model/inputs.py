@@ -253,6 +253,20 @@ def check_optimizer(optimizer: Any) -> Any:
     return optimizer
 
 
+def check_callbacks(callbacks: Any) -> tuple[Any, ...]:
+    """``callbacks`` as a tuple, or InvalidTypeError where they are no sequence of callbacks."""
+    several = not isinstance(callbacks, str) and isinstance(callbacks, Iterable)
+    found = tuple(callbacks) if several else (callbacks,)
+    wrong = [one for one in found if isinstance(one, type) or not hasattr(one, "on_begin")]
+    if wrong or not several:
+        message = (
+            f"callbacks: must be a sequence of callbacks, got {(wrong or found)[0]!r}; "
+            "write for example [EarlyStopping(5)]"
+        )
+        raise InvalidTypeError(message)
+    return found
+
+
 def check_validation(validation: Any) -> tuple[Any, Any]:
     """``validation`` as (images, labels)."""
     if not isinstance(validation, tuple | list) or len(validation) != 2:

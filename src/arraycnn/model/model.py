@@ -27,6 +27,7 @@ from arraycnn.model.accumulating import check_parts, parts_of, tell_of_parts
 from arraycnn.model.distribution_shift import PixelStatistics, look_of, tell_strange
 from arraycnn.model.image_inputs import SaidOnce
 from arraycnn.model.inputs import (
+    check_callbacks,
     check_class_names,
     check_input_shape,
     check_loss,
@@ -242,6 +243,7 @@ class Model(Measures, Described):
         team = Team(distributed)
         optimizer = check_optimizer(SGD(0.05) if optimizer is None else optimizer)
         epochs, batch_size = check_count("epochs:", epochs), check_count("batch_size:", batch_size)
+        callbacks = check_callbacks(callbacks)
         for callback in callbacks:
             if callback.save_every is not None:
                 check_count("save_every:", callback.save_every)

@@ -11,6 +11,7 @@ from arraycnn.ops import Array, Kernels
 from arraycnn.optimizers.schedules import (
     Schedule,
     as_schedule,
+    check_is_made,
     check_learning_rate,
     check_length,
     known_after,
@@ -126,6 +127,7 @@ def zeros_like(params: Tree) -> Tree:
 
 def check_rate(owner: str, rate: float | Schedule) -> None:
     """Refuse what is neither a schedule nor a finite number of at least 0."""
+    check_is_made(owner, rate)
     if callable(rate):
         return
     if isinstance(rate, bool) or not isinstance(rate, int | float):

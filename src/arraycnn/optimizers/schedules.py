@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from arraycnn.errors import InvalidValueError
+from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.setting_checks import check_count, check_number
 
 
@@ -113,6 +113,7 @@ class Warmup:
     start: float = 0.04
 
     def __post_init__(self) -> None:
+        check_is_made("Warmup", self.schedule)
         if not callable(self.schedule):
             check_learning_rate("Warmup", self.schedule)
         check_count("Warmup: steps", self.steps)
@@ -196,6 +197,16 @@ class OneCycle:
 def as_schedule(rate: float | Schedule) -> Schedule:
     """``rate``, or a constant schedule of it."""
     return rate if callable(rate) else Constant(rate)
+
+
+def check_is_made(owner: str, rate: Any) -> None:
+    """Refuse the class of a schedule in place of a schedule: it is callable, too."""
+    if isinstance(rate, type):
+        message = (
+            f"{owner}: learning_rate must be a number or a schedule, got {rate!r}; "
+            "write for example Cosine(0.1), with parentheses"
+        )
+        raise InvalidTypeError(message)
 
 
 def known_after(rate: float | Schedule, records: Sequence[Any], steps: int) -> Schedule:
