@@ -145,10 +145,14 @@ def test_a_run_that_is_refused_at_its_first_step_leaves_nothing(cli, broken, the
         Path("run").mkdir()
     Path("net.py").write_text(NET.replace("MODE", "'train'").replace("BROKEN", broken))
     own = ("train", "--backend", "numpy", "--no-fast", "--limit", 60, "--epochs", 1, "--log-steps")
-    own += ("--csv", "--tensorboard", "--network", "net.py:net", "--out", "run")
+    own += ("--csv", "--tensorboard", "--network", "net.py:net", "--out", "run/one")
     code, _, said = cli(*own)
     assert (code, Path("run").exists()) == (2, there), said
     assert not there or not list(Path("run").iterdir())
+    Path("run/one").mkdir(parents=True)
+    assert cli(*own)[0] == 2
+    assert [path.name for path in Path("run").iterdir()] == ["one"]
+    assert not list(Path("run/one").iterdir())
     Path("net.py").write_text(NET.replace("MODE", "'train'").replace("BROKEN", "pass"))
     assert cli(*own)[0] == 0
 

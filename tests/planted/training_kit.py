@@ -71,7 +71,7 @@ FAULTS = [
     ("cli/training_kit.py", 'given["accumulate"] > 1 and', "False and", COMMAND),
     ("cli/train.py", 'training_kit.check_accumulate(tuned["accumulate"], batch_size)', "pass", COMMAND),
     ("storage/run_folder.py", "if steps_done() == before and", "if", COMMAND),
-    ("storage/run_folder.py", "            if self._is_made:\n                self.path.rmdir()", "            self.path.rmdir()", COMMAND),
+    ("storage/run_folder.py", "for folder in self._made:", "for folder in (self.path,):", COMMAND),
     ("storage/run_folder.py", "                self._discard()", "                pass", COMMAND),
     ("storage/run_folder.py", "            shutil.rmtree(self.events, ignore_errors=True)\n", "", COMMAND),
     ("cli/training_kit.py", "patience <= PLATEAU_EPOCHS", "False", COMMAND),

@@ -56,8 +56,8 @@ def _check_copies(model: Model) -> None:
     layers, _ = beginning(model.network)
     if not layers:
         message = (
-            "--augment: must be of a model that was trained with augmentation that makes copies of an "
-            "image, as mixup and cutmix do not, and this one was not; train one with train "
+            "--augment: must be of a model that begins with augmentation that makes copies of an "
+            "image, as mixup and cutmix do not, which this one does not; train one with train "
             "--augment shift=1, for example"
         )
         raise click.UsageError(message)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -38,9 +38,9 @@ class RunFolder:
     summary.json    the result, once there is one
     """
 
-    def __init__(self, path: Path, lock: FolderLock, is_made: bool = False) -> None:
+    def __init__(self, path: Path, lock: FolderLock, made: Sequence[Path] = ()) -> None:
         self.path = path
-        self._lock, self._is_made = lock, is_made
+        self._lock, self._made = lock, made  # the folders that were made for it, itself first
         self.last = path / "last.npz"
         self.best = path / "best.npz"
         self.metrics = path / "metrics.jsonl"
@@ -54,7 +54,7 @@ class RunFolder:
 
         Raises RunFolderError.
         """
-        is_made = not path.exists()
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
         try:
             path.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(path)
@@ -71,7 +71,7 @@ class RunFolder:
                 f"choose another --out, remove it, or go on with --resume {path}"
             )
             raise RunFolderError(message)
-        folder = cls(path, lock, is_made)
+        folder = cls(path, lock, made)
         try:
             folder.write_config(config)
             sync_folder(path.parent)
@@ -126,8 +126,8 @@ class RunFolder:
                 file.unlink(missing_ok=True)
             shutil.rmtree(self.events, ignore_errors=True)
             self.close()
-            if self._is_made:
-                self.path.rmdir()
+            for folder in self._made:
+                folder.rmdir()
 
     def write_config(self, config: dict[str, Any]) -> None:
         self._write("config.json", config)
