@@ -28,6 +28,7 @@ GIVEN_BY_THE_COMMAND = {
     ("model.accumulating", "check_parts"),  # asked before, as options
     ("model.averaged_inference", "AveragedInference.__init__"),  # as --augment
     ("model.inputs", "Intake.numbered_by"),
+    ("model.inputs", "check_callbacks"),
     ("model.inputs", "check_loss"),
     ("model.inputs", "check_optimizer"),
     ("model.inputs", "check_output"),  # for those who write a network
@@ -40,6 +41,7 @@ GIVEN_BY_THE_COMMAND = {
     ("optimizers.parameter_groups", "ParameterGroups.__init__"),
     ("optimizers.parameter_groups", "ParameterGroups.init"),  # as --freeze
     ("optimizers.schedules", "_check_factor"),
+    ("optimizers.schedules", "check_is_made"),
     ("optimizers.sgd", "SGD.__post_init__"),
     ("optimizers.wrapper", "Wrapper.__post_init__"),
     ("report.page", "page"),  # HTML
