@@ -222,6 +222,13 @@ def test_every_library_computes_the_same(xp):
         (lambda: Muon(iterations=0), InvalidValueError, "Muon: iterations must be at least 1"),
         (lambda: Muon(adamw_scale=-1.0), InvalidValueError, "Muon: adamw_scale must be finite"),
         (lambda: Muon(weight_decay=-1.0), InvalidValueError, "Muon: weight_decay must be finite"),
+        (
+            lambda: Muon(head="9.weight"),
+            InvalidTypeError,
+            'such as ("9.weight",), or None, got \'9.w',
+        ),
+        (lambda: Muon(head=(9,)), InvalidTypeError, "Muon: head must be a tuple of paths"),
+        (lambda: Muon(head=9), InvalidTypeError, "Muon: head must be a tuple of paths"),
         (lambda: Muon(betas=(0.9, 1.0)), InvalidValueError, "betas must be below 1"),
     ],
 )

@@ -30,6 +30,7 @@ FAULTS = [
     ("optimizers/muon.py", "max(1.0, outputs / inputs) ** 0.5", "1.0", MUON),
     ("optimizers/muon.py", "ops.matmul(x, x.T) if is_wide else ops.matmul(x.T, x)", "ops.matmul(x.T, x)", MUON),
     ("optimizers/muon.py", "(int(name) if name.isdecimal() else -1, name)", "(-1, name)", MUON),
+    ("optimizers/muon.py", "_checked_paths(self.head)", "tuple(self.head)", "optimizers/test_wrappers.py -k wrong"),
     ("optimizers/muon.py", "replace(self, head=self._head(params))", "self", MUON),
     ("optimizers/schedules.py", "self.factor ** (step / self.every)", "self.factor ** (step // self.every)", PLATEAU),
     ("optimizers/schedules.py", "min(step / self.steps, 1.0)", "min((step + 1) / self.steps, 1.0)", PLATEAU),

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Any
 
+from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import Array, Kernels, array_namespace
 from arraycnn.optimizers.adam import AdamW
 from arraycnn.optimizers.optimizer import check_rate, check_share, paired, zeros_like
@@ -64,7 +66,7 @@ class Muon:
         check_number("Muon: adamw_scale", self.adamw_scale, minimum=0.0)
         AdamW(0.0, self.betas, self.epsilon)
         if self.head is not None:
-            object.__setattr__(self, "head", tuple(self.head))
+            object.__setattr__(self, "head", _checked_paths(self.head))
 
     def of_network(self, params: Tree) -> "Muon":
         """These settings, the head named: for those who train a part of the network's parameters."""
@@ -130,3 +132,13 @@ def _orthogonal(ops: Kernels, update: Array, iterations: int) -> Array:
         inner = b * gram + c * ops.matmul(gram, gram)
         x = a * x + (ops.matmul(inner, x) if is_wide else ops.matmul(x, inner))
     return xp.reshape(x, update.shape)
+
+
+def _checked_paths(head: Any) -> tuple[str, ...]:
+    """``head`` as a tuple of texts: a text alone would be taken for its letters."""
+    if not isinstance(head, tuple | list) or not all(isinstance(path, str) for path in head):
+        message = (
+            f'Muon: head must be a tuple of paths such as ("9.weight",), or None, got {head!r}'
+        )
+        raise InvalidTypeError(message)
+    return tuple(head)
