@@ -28,7 +28,7 @@ FEW_COLUMNS = "ops/test_cuda_few_columns.py -k against_numpy"
 SUMS = "ops/test_cuda_sizes.py -k number_of_parts"
 
 TILES, MATMUL, SPLITS = "cuda/tiles.cuh", "dense/matmul.cu", "cuda/tiles.cu"
-EPILOGUE, OPERANDS = "cuda/epilogue.cuh", "cuda/operands.cuh"
+EPILOGUE, OPERANDS, TARGETS = "cuda/epilogue.cuh", "cuda/operands.cuh", "cuda/targets.cuh"
 PRODUCTS = "cuda/products.py"
 PACKS, MMA16 = "cuda/packs.cuh", "cuda/mma16.cuh"
 FMA, MMA, DEVICE = "cuda/fma.cuh", "cuda/mma.cuh", "cuda/device.cuh"
@@ -42,14 +42,14 @@ FAULTS = [
     (OPERANDS, "(ALONG_K ? index : index * outers);", "(ALONG_K ? index : (int)index * (int)outers);", "an int overflow", MANY),
     (OPERANDS, "(ALONG_K ? index : index * outers);", "(ALONG_K ? index : index * steps);", "a stride", PRODUCTS_OF_32),
     (OPERANDS, "moved(number, to_gate)", "number", "a lost gate", GATED),
-    (OPERANDS, "return row < rows ? row : -1;", "return row <= rows ? row : -1;", "a bound", PRODUCTS_OF_32),
-    (OPERANDS, "target.data + line * target.columns + column;", "target.data + (int)line * (int)target.columns + column;", "an int overflow", MANY),
+    (TARGETS, "return row < rows ? row : -1;", "return row <= rows ? row : -1;", "a bound", PRODUCTS_OF_32),
+    (TARGETS, "target.data + line * target.columns + column;", "target.data + (int)line * (int)target.columns + column;", "an int overflow", MANY),
     # What is stored.
-    (OPERANDS, "    if (column >= target.columns) return;", "    if (column > target.columns) return;", "a bound", PRODUCTS_OF_32),
-    (OPERANDS, "if (!whole && column + i >= target.columns) break;", "", "a bound", PRODUCTS_OF_32),
-    (OPERANDS, "const bool whole = target.columns % COUNT == 0;", "const bool whole = target.columns % COUNT != 1;", "an address that is not aligned", PRODUCTS_OF_32),
-    (OPERANDS, "epilogue(sums.at[i], line, column + i);", "epilogue(sums.at[i], line, column);", "an index", EPILOGUES),
-    (OPERANDS, "epilogue(sums.at[i], line, column + i);", "epilogue(sums.at[i], 0, column + i);", "an index", EPILOGUES),
+    (TARGETS, "    if (column >= target.columns) return;", "    if (column > target.columns) return;", "a bound", PRODUCTS_OF_32),
+    (TARGETS, "if (!whole && column + i >= target.columns) break;", "", "a bound", PRODUCTS_OF_32),
+    (TARGETS, "const bool whole = target.columns % COUNT == 0;", "const bool whole = target.columns % COUNT != 1;", "an address that is not aligned", PRODUCTS_OF_32),
+    (TARGETS, "epilogue(sums.at[i], line, column + i);", "epilogue(sums.at[i], line, column);", "an index", EPILOGUES),
+    (TARGETS, "epilogue(sums.at[i], line, column + i);", "epilogue(sums.at[i], 0, column + i);", "an index", EPILOGUES),
     (EPILOGUE, "if (bias) value += bias[column];", "", "a lost bias", DENSE),
     (EPILOGUE, "relu && value < 0 ? T(0) : value;", "relu && !(value > 0) ? T(0) : value;", "a lost NaN", NAN),
     (EPILOGUE, "return relu && value < 0 ?", "return value < 0 ?", "a ReLU nobody asked for", PRODUCTS_OF_32),
@@ -65,9 +65,9 @@ FAULTS = [
     # bfloat16 in memory.
     (OPERANDS, "place + i * NEXT);", "place);", "an index", IN_MEMORY),
     (OPERANDS, "place + copy % BESIDE * NEXT;", "place;", "an index", IN_MEMORY),
-    (OPERANDS, "column + run * STEP + j);", "column + j);", "an index", IN_MEMORY),
-    (OPERANDS, "put(place + run * STEP, runs[i][run]);", "put(place, runs[i][run]);", "an index", IN_MEMORY),
-    (OPERANDS, "column + (RUNS - 1) * STEP + COUNT > target.columns", "column > target.columns", "a bound", IN_MEMORY),
+    (TARGETS, "column + run * STEP + j);", "column + j);", "an index", IN_MEMORY),
+    (TARGETS, "put(place + run * STEP, runs[i][run]);", "put(place, runs[i][run]);", "an index", IN_MEMORY),
+    (TARGETS, "column + (RUNS - 1) * STEP + COUNT > target.columns", "column > target.columns", "a bound", IN_MEMORY),
     (OPERANDS, "high = first / whole;", "high = 0;", "an int overflow", MANY_PIXELS),
     (OPERANDS, "number.high += (int)high;", "", "a lost image", MANY_PIXELS),
     (OPERANDS, "if (number < 1ll << 32) return", "if (number < 1ll << 40) return", "an int overflow", MANY_PIXELS),

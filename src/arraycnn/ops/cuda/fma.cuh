@@ -1,6 +1,7 @@
 // Products by multiply-add, for tiles.cuh.
 #pragma once
 #include "operands.cuh"
+#include "targets.cuh"
 
 // Products by multiply-add of T; each thread makes TALL x WIDE numbers of the tile.
 template <typename T, int ROWS_, int COLUMNS_, int TALL, int WIDE>

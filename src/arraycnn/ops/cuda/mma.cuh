@@ -1,6 +1,7 @@
 // Products on the matrix units, for tiles.cuh.
 #pragma once
 #include "operands.cuh"
+#include "targets.cuh"
 
 // How `Mma` rounds and multiplies 16 rows by 8 columns, 16 steps of k. A lane has of a row or column the
 // numbers of steps place, place + 4, place + 8 and place + 12: `at[0]` to `at[3]`. Which of them the

@@ -1,6 +1,7 @@
 // Products on the matrix units of numbers that are bfloat16 in shared memory, for tiles.cuh.
 #pragma once
 #include "operands.cuh"
+#include "targets.cuh"
 
 // Each warp makes TALL x WIDE numbers of the tile; sums are float. A float operand is rounded on its way
 // to shared memory, a bfloat16 one copied as it is: nothing is converted in the main loop.
