@@ -32,6 +32,16 @@ __global__ void write_bf16(const float* x, Bfloat16* y) {
     y[i] = Bfloat16(x[i]);
 }
 
+__global__ void read_tf32(const TensorFloat32* x, float* y) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    y[i] = x[i];
+}
+
+__global__ void write_tf32(const float* x, TensorFloat32* y) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    y[i] = TensorFloat32(x[i]);
+}
+
 // d += a b, a product for each block: (16, 8) times (8, 8).
 __global__ void products_of_tf32(const float* a, const float* b, float* d) {
     a += blockIdx.x * 128; b += blockIdx.x * 64; d += blockIdx.x * 128;
@@ -214,6 +224,20 @@ def check_bfloat16(cuda) -> None:
     assert (written[is_nan] & 0x7FFF > 0x7F80).all()
 
 
+def check_tensor_float32(cuda) -> None:
+    """Numbers in memory are floats, read as they are, and written with 10 bits after the point."""
+    x = _numbers_to_round()
+    y, numbers = cuda.empty(x.shape, "uint32"), cuda.empty(x.shape, "float32")
+    _launch(cuda, "write_tf32", x.size // 64, 64, cuda.asarray(x), y)
+    bits = cuda.to_numpy(y)
+    assert (bits & 0x1FFF == 0).all()
+    actual, finite = bits.view(np.float32), np.isfinite(x)
+    np.testing.assert_array_equal(actual[finite], _float(_rounded(x[finite], 11, to_even=False)))
+    np.testing.assert_array_equal(actual[~finite], x[~finite])
+    _launch(cuda, "read_tf32", x.size // 64, 64, y, numbers)
+    np.testing.assert_array_equal(cuda.to_numpy(numbers), actual)
+
+
 def _check_products(cuda, kernel: str, depth: int) -> None:
     """One-hot A against numbers that all differ, one-hot B likewise, then whole numbers."""
     rng = np.random.default_rng(1)
@@ -315,6 +339,7 @@ CHECKS: dict[str, Callable] = {
     "to_tf32": check_to_tf32,
     "pack_bf16": check_pack_bf16,
     "Bfloat16": check_bfloat16,
+    "TensorFloat32": check_tensor_float32,
     "load_matrices": check_load_matrices,
     "load_matrices_turned": check_load_matrices_turned,
     "mma_tf32": check_mma_tf32,

@@ -5,7 +5,7 @@ TESTS = ("ops/test_cuda_few_columns.py",)
 CU, PY = "dense/few_columns.cu", "dense/few_columns.py"
 
 FAULTS = [
-    (CU, "const T* row = a + at.x * depth;", "const T* row = a;", "index"),
+    (CU, "const A* row = a + at.x * depth;", "const A* row = a;", "index"),
     (CU, "first < depth; first += AT_ONCE", "first <= depth; first += AT_ONCE", "bound"),
     (CU, "first += AT_ONCE * THREADS_OF_ROW", "first += 2 * AT_ONCE * THREADS_OF_ROW", "lost steps"),
     (CU, "k = next < depth ? next : first;", "k = next;", "bound"),
@@ -23,7 +23,10 @@ FAULTS = [
     (PY, " or launcher.address(b) % (pack * b.dtype.itemsize)", "", "alignment"),
     (PY, "(a, b, y, depth)", "(a, b, y, columns)", "size"),
     (PY, "0 < rows <= _MOST_ROWS", "0 < rows", "choice"),
-    (PY, "return plain and small and depth <= _MOST_DEPTH", "return plain and small", "choice"),
-    (PY, "exact and in_order and gate", "exact and gate", "turned weights"),
-    (PY, "return plain and small", "return small and in_order", "rounded products"),
+    (PY, "return plain and small and depth <= most_depth", "return plain and small", "choice"),
+    (PY, "written and in_order and gate", "written and gate", "turned weights"),
+    (PY, "plain = written and in_order", "plain = in_order", "a rounded result"),
+    (PY, "_MOST_DEPTH if exact else _MOST_DEPTH_BESIDE_TENSOR_CORES", "_MOST_DEPTH", "choice"),
+    (PY, "a, b, y = as_numbers(a), as_numbers(b), product", "a, b, y = a, b, product", "bits as numbers"),
+    (CU, "typename Epilogue, typename T = SumOf<B>>", "typename Epilogue, typename T = B>", "sums that are rounded"),
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """Faults of the products' tiles, of matmul.cu, of tiles.cu, and of their launch code."""
 
 TESTS = (
-    "ops/test_cuda_bfloat16.py",
+    "ops/test_cuda_rounded.py",
     *("ops/test_cuda_primitives.py", "ops/test_cuda_sizes.py"),
     *("ops/test_cuda_matmul.py", "ops/test_cuda_epilogues.py"),
 )
@@ -22,7 +22,7 @@ REFUSED = f"{_MATMUL} 'cannot_count or refused'"
 EPILOGUES = "ops/test_cuda_epilogues.py"
 SPLIT_EPILOGUES = f"{EPILOGUES} -k 'convolution and split'"
 MEMBERS = f"{EPILOGUES} -k members"
-IN_MEMORY = "ops/test_cuda_bfloat16.py"
+IN_MEMORY = "ops/test_cuda_rounded.py"
 PRIMITIVES = "ops/test_cuda_primitives.py"
 FEW_COLUMNS = "ops/test_cuda_few_columns.py -k against_numpy"
 SUMS = "ops/test_cuda_sizes.py -k number_of_parts"
@@ -81,21 +81,31 @@ FAULTS = [
     (MMA16, "load_matrices_turned(words[i]", "load_matrices(words[i]", "lines that are not turned", IN_MEMORY),
     (MMA16, "line + i * 16 * STRIDE", "line + i * 8 * STRIDE", "an index", IN_MEMORY),
     (MMA16, "j % 2 * 2 + 1]}", "j % 2 + 1]}", "swapped fragments", IN_MEMORY),
-    (MMA16, "warp % ACROSS * WIDE + 2 * place;", "warp % ACROSS * WIDE + place;", "an index", IN_MEMORY),
-    (MMA16, "target.line(row, down + i * 8)", "target.line(row, down + i)", "an index", IN_MEMORY),
+    (MMA16, "warp % ACROSS * WIDE + 2 * place);", "warp % ACROSS * WIDE + place);", "an index", IN_MEMORY),
+    (MMA16, "TALL + i * 8 + group);", "TALL + i + group);", "an index", IN_MEMORY),
+    (TARGETS, "sums[i / 2][j][i % 2 * 2 + 1]};", "sums[i / 2][j][i % 2 + 1]};", "an index", IN_MEMORY),
+    (PACKS, "rounded.at[i] = TensorFloat32(values.at[i]);", "rounded.at[i].bits = __float_as_uint(values.at[i]);", "a lost rounding", IN_MEMORY),
+    (MMA, "words[IS_A ? 1 : 2]", "words[1]", "swapped fragments", IN_MEMORY),
+    (MMA, "words[IS_A ? 2 : 1]", "words[2]", "steps in another order than the other operand", IN_MEMORY),
+    (MMA, "later_line = IS_A ? second : third,", "later_line = second,", "swapped fragments", IN_MEMORY),
+    (MMA, "later_step = IS_A ? third : second;", "later_step = third;", "steps in another order than the other operand", IN_MEMORY),
+    (MMA, "write_blocks(target, epilogue, sums, line_of, column + 2 * place);", "write_blocks(target, epilogue, sums, line_of, column + place);", "an index", IN_MEMORY),
+    ("cuda/tiles.py", "if operand.dtype in ROUNDED:", "if operand.dtype == BFLOAT16:", "a type", IN_MEMORY),
+    ("cuda/checks.py", "next((one.name for one in ROUNDED if one in dtypes), \"float32\")", "ROUNDED[0].name", "a check", IN_MEMORY),
     (PRODUCTS, "number = \"float32\" if _is_rounded(y) else y.dtype", "number = y.dtype", "parts that are rounded", IN_MEMORY),
     (PRODUCTS, "written = [y] if left is not None or chosen.splits == 1 else [y, result.y]", "written = [y]", "a type", IN_MEMORY),
     ("cuda/checks.py", "if stored is None:", "if stored is None and False:", "a check", IN_MEMORY),
     # Multiplying.
     (FMA, "return ALONG_K ? i * LANES + lane : (i / PACK * LANES + lane) * PACK + i % PACK;", "return ALONG_K ? i * LANES + lane : (i / PACK * LANES + lane) * PACK + i % 2;", "an index", PRODUCTS_ALL),
-    (MMA, "right[j][i] = to_tf32(b[j][half + i]);", "right[j][i] = __float_as_uint(b[j][half + i]);", "a lost rounding", MULTIPLIED),
+    (MMA, "right[j][i] = word(b[j][half + i]);", "right[j][i] = __float_as_uint(b[j][half + i]);", "a lost rounding", MULTIPLIED),
+    (MMA, "return ROUNDING ? to_tf32(x) : __float_as_uint(x);", "return __float_as_uint(x);", "a lost rounding", MULTIPLIED),
     (DEVICE, "& 0xff800000u);", "& 0x7f800000u);", "rounding towards one side", PRIMITIVES),
     (DEVICE, "1.0f / 2048, x", "1.0f / 1024, x", "rounding by too much", PRIMITIVES),
-    (MMA, "to_tf32(a[i][half]), to_tf32(a[i + 1][half]),", "to_tf32(a[i + 1][half]), to_tf32(a[i][half]),", "swapped fragments", MULTIPLIED),
+    (MMA, "word(a[i][half]), word(a[i + 1][half]),", "word(a[i + 1][half]), word(a[i][half]),", "swapped fragments", MULTIPLIED),
     (MMA, "pack_bf16(a[i][2], a[i][3]), pack_bf16(a[i + 1][2], a[i + 1][3])", "pack_bf16(a[i + 1][2], a[i + 1][3]), pack_bf16(a[i][2], a[i][3])", "swapped fragments", MULTIPLIED),
     (MMA, "pack_bf16(b[j][2 * i], b[j][2 * i + 1])", "pack_bf16(b[j][i], b[j][i + 2])", "steps in another order than the other operand", MULTIPLIED),
     (MMA, "load_matrices(words, line + step * 4);", "load_matrices(words, line + step * 2);", "an index", MULTIPLIED),
-    (MMA, "k + lane / 16 * 4;", "k + lane / 16 * 8;", "an index", MULTIPLIED),
+    (MMA, "STRIDE + k + later_step * 4;", "STRIDE + k + later_step * 8;", "an index", MULTIPLIED),
     (MMA, "from + step * 4 * STRIDE + i * 8", "from + step * 4 * STRIDE + i * 4", "an index", MULTIPLIED),
     (MMA, "return (i / SIDE * 8 + group) * SIDE + i % SIDE;", "return i * 8 + group;", "an index", MULTIPLIED),
     (MMA, "[i % 2 * 2 + p / SIDE]", "[i % 2 + p / SIDE * 2]", "an index", MULTIPLIED),

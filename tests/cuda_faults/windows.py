@@ -1,11 +1,11 @@
 """Faults of windows.cu and of its launch code."""
 
-TESTS = ("ops/test_cuda_windows.py", "ops/test_cuda_bfloat16.py")
+TESTS = ("ops/test_cuda_windows.py", "ops/test_cuda_rounded.py")
 
 _FILE = "ops/test_cuda_windows.py -k"
 BEYOND, POOLS = f"{_FILE} beyond_2", f"{_FILE} 'max_pool or winners or nan'"
 ALIGNED = f"{_FILE} packs_of_channels"
-MEANS, PACKS = f"{_FILE} avg", "ops/test_cuda_bfloat16.py -k pools"
+MEANS, PACKS = f"{_FILE} avg", "ops/test_cuda_rounded.py -k pools"
 
 CU, PY = "max_pool2d/windows.cu", "max_pool2d/cuda.py"
 PACKED = "max_pool2d/packed_pools.cu"
@@ -207,6 +207,14 @@ FAULTS = [
         "((int)height + EDGE - 1) / EDGE, (",
         "(int)height / EDGE, (",
         "pixels that nobody writes",
+        PACKS,
+    ),
+    (PY, "if _overlap(window):", "if False:", "sums that are not rounded", PACKS),
+    (
+        PY,
+        "as_numbers(written) if read.dtype == written.dtype else written",
+        "as_numbers(written)",
+        "a lost rounding",
         PACKS,
     ),
     (PY, "image_shape[3] % pack == 0", "True", "packs of two pixels", POOLS),

@@ -56,6 +56,7 @@ LARGE, LARGEST = "128, 64, 64, 32", "128, 128, 64, 64"
 BOTH_ALONG_K, BOTH_ACROSS = "Form<true, 4>, Form<true, 4>", "Form<false, 4>, Form<false, 4>"
 STORED = ", false, Bfloat16"
 ALONG_16, ACROSS_16 = f"Form<true, 8{STORED}>", f"Form<false, 8{STORED}>"
+ALONG_32, ACROSS_32 = (f"Form<{along}, 4, false, TensorFloat32>" for along in ("true", "false"))
 PRODUCTS = (
     conv2d(f"Mma<Tf32, {LARGE}>", 32, 223),
     conv2d(f"Mma<Bf16, {LARGE}>", 16, 136),
@@ -68,12 +69,27 @@ PRODUCTS = (
     conv2d(f"Mma16<{LARGEST}>", 64, 180, forms=f"{ALONG_16}, {ACROSS_16}"),
     conv2d("Mma16<128, 32, 32, 32>", 16, 118, kind="conv2d_dx", forms=f"{ALONG_16}, {ALONG_16}"),
     conv2d(f"Mma16<{LARGE}>", 32, 168, kind="conv2d_dweight", forms=f"{ACROSS_16}, {ACROSS_16}"),
+    conv2d(f"Mma<RoundedTf32, {LARGE}>", 32, 140, forms=f"{ALONG_32}, {ACROSS_32}"),
+    conv2d(f"Mma<RoundedTf32, {LARGEST}>", 64, 200, forms=f"{ALONG_32}, {ACROSS_32}"),
+    conv2d(
+        *("Mma<RoundedTf32, 128, 32, 32, 32>", 16, 117),
+        kind="conv2d_dx",
+        forms=f"{ALONG_32}, {ALONG_32}",
+    ),
+    conv2d(
+        *(f"Mma<RoundedTf32, {LARGE}>", 32, 187),
+        kind="conv2d_dweight",
+        forms=f"{ACROSS_32}, {ACROSS_32}",
+    ),
+    patches(f"Mma<RoundedTf32, {LARGE}>", 32, 70, forms=f"{ALONG_32}, {ACROSS_32}"),
+    patches("Mma<RoundedTf32, 128, 32, 32, 32>", 16, 35, forms=f"{ALONG_32}, {ALONG_32}"),
     patches(f"Mma16<{LARGE}>", 32, 58, forms=f"{ALONG_16}, {ACROSS_16}"),
     patches("Mma16<128, 32, 32, 32>", 16, 36, forms=f"{ALONG_16}, {ALONG_16}"),
     patches("Mma16<128, 16, 32, 16, 16>", 4, 17, forms=f"{ALONG_16}, {ACROSS_16}"),
     patches("Mma<Tf32, 128, 32, 32, 32>", 16, 100, forms=BOTH_ALONG_K),
     conv2d("Fma<float, 128, 64, 8, 8>", 1024, 1180),
     Product("matmul", "matmul<Mma<Tf32, 32, 32, 16, 16>, Form<true, 4>, Form<false, 4>>", 4, 84),
+    Product("matmul", f"matmul<Mma<RoundedTf32, {LARGE}>, {ALONG_32}, {ACROSS_32}>", 32, 120),
     Product("matmul", f"matmul<Mma<Tf32, {LARGE}>, Form<false, 4>, Form<false, 4, true>>", 32, 219),
     Product("matmul", "matmul<Fma<float, 32, 32, 4, 4>, Form<true, 4>, Form<false, 4>>", 256, 345),
 )

@@ -90,7 +90,8 @@ def test_both_floating_types_have_the_same_kernels(file):
         real: {
             re.sub(rf"\b{real}\b", "T", with_tiles_alike(file, name))
             for name in listed()[file]
-            if re.search(rf"\b{real}\b", name) and "Bfloat16" not in name  # beside float alone
+            if re.search(rf"\b{real}\b", name)
+            and not re.search("Bfloat16|TensorFloat32", name)  # beside float alone
         }
         for real in ("float", "double")
     }

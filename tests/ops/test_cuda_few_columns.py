@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 
 from arraycnn.ops.cuda.record import cuda_kernels
+from arraycnn.ops.dense.cuda import dense
 from host_cuda import HostLauncher, check
 from ops.test_cuda_epilogues import epilogue, expected
-from ops.test_cuda_matmul import check_sums, normal
+from ops.test_cuda_matmul import PRECISIONS, check_sums, normal
+from ops.test_cuda_rounded import FORMATS, KINDS, kinds_of, stored, value
 
 SHAPES = [
     (1, 1, 1),
@@ -20,23 +22,50 @@ SHAPES = [
 """Rows, depth and columns."""
 
 
-@pytest.mark.parametrize("precision", ["fp32", "float64"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(
+    ("shape", "precision"),
+    [
+        (shape, precision)
+        for shape in SHAPES
+        for precision in PRECISIONS
+        if shape[1] <= 2**10 or precision not in FORMATS  # else tensor cores take it
+    ],
+    ids=str,
+)
 def test_against_numpy(shape, precision):
+    """What tensor cores would round is multiplied as it is, where the sums are short."""
     rows, depth, columns = shape
     x, weight = normal((rows, depth), precision), normal((depth, columns), precision, seed=1)
     bias = normal((columns,), precision, seed=2)
 
     def run(cuda):
-        ops = cuda_kernels(cuda)
+        ops = cuda_kernels(cuda, "fp32" if precision == "float64" else precision)
         y = ops.dense_relu(ops, x, weight, bias)
         assert cuda.last_kernel.startswith("few_columns.few_columns<")
         return y, ops.dense(ops, x, weight, None)
 
     relu, plain = check(run)
     wanted = x.astype(float) @ weight.astype(float)
-    check_sums(plain, wanted, depth, precision)
-    check_sums(relu, np.maximum(wanted + bias, 0), depth, precision)
+    unit = "fp32" if precision in FORMATS else precision
+    check_sums(plain, wanted, depth, unit)
+    check_sums(relu, np.maximum(wanted + bias, 0), depth, unit)
+
+
+@pytest.mark.parametrize("columns", [10, 16])
+@pytest.mark.parametrize("kinds", KINDS)
+@pytest.mark.parametrize("precision", FORMATS)
+def test_rounded_operands(precision, kinds, columns):
+    kind_x, kind_weight = kinds_of(precision, kinds)
+    x, weight = normal((5, 264), precision), normal((264, columns), precision, seed=1)
+    x, weight, bias = kind_x(x), kind_weight(weight), normal((columns,), precision, seed=2)
+
+    def run(cuda):
+        y = dense(cuda, None, x, weight, bias, precision=precision, stored="float32")
+        assert cuda.last_kernel.startswith("few_columns.few_columns<")
+        return y
+
+    sums = value(x).astype(float) @ value(weight).astype(float) + bias
+    check_sums(check(run), sums, 264, "fp32")
 
 
 def test_numbers_that_lie_anywhere_and_an_epilogue():
@@ -57,7 +86,10 @@ def test_numbers_that_lie_anywhere_and_an_epilogue():
 
         y = check(run, orders=("random",))
         check_sums(y, expected(x.astype(float) @ given, other), 300, "fp32")
-    assert [kernel[:12] for kernel in kernels[::2]] == ["float, 8, 4,", "float, 8, 1,"]
+    assert [kernel[:19] for kernel in kernels[::2]] == [
+        "float, float, 8, 4,",
+        "float, float, 8, 1,",
+    ]
 
 
 def test_a_number_that_is_none_stays_in_its_row():
@@ -73,7 +105,7 @@ OTHERS = {
     "many rows": ((265, 9), (9, 2), "fp32"),
     "many columns": ((4, 9), (9, 17), "fp32"),
     "long sums": ((4, 2**13 + 1), (2**13 + 1, 2), "fp32"),
-    "products that are rounded": ((4, 9), (9, 2), "tf32"),
+    "long sums on tensor cores": ((4, 2**10 + 1), (2**10 + 1, 2), "tf32"),
     "no rows": ((0, 9), (9, 2), "fp32"),
 }
 
@@ -85,6 +117,8 @@ def test_others_are_made_of_tiles(name):
     launcher.start = lambda file, *rest: started.append(file)
     ops = cuda_kernels(launcher, precision)
     ops.dense(ops, normal(x, "fp32"), normal(weight, "fp32"), None)
+    written = stored("tf32", normal((9, 8), "fp32"))
+    dense(launcher, None, written[:4, :8], written[1:], None, precision="tf32", stored="uint32")
     ops.dense(ops, normal((4, 9), "fp32"), normal((3, 9), "fp32").T, None)  # turned
     assert "few_columns" not in started
     assert started

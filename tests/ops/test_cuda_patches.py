@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from arraycnn.ops import Window
 from arraycnn.ops.conv2d import cuda as convolution
 from arraycnn.ops.conv2d import cuda_patches
-from arraycnn.ops.cuda.launcher import BFLOAT16
 from host_cuda import HostLauncher, check, lazy_zeros
-from test_cuda_bfloat16 import multiplied, stored, value
 from test_cuda_convolution import arrays, dx_of, forward
 from test_cuda_matmul import check_sums, normal, rounded, unaligned
+from test_cuda_rounded import FORMATS, check_rounded, multiplied, stored
 
 TILES = [(precision, tile) for precision, tiles in cuda_patches._TILES.items() for tile in tiles]
 
@@ -28,7 +27,7 @@ TABLE = {
     "3x3": ((2, 9, 8, 32), 16, Window((3, 3))),
     "padded": ((3, 7, 9, 32), 64, SAME),
     "uneven": ((2, 5, 12, 32), 32, Window((2, 3), (1, 1), (0, 1, 2, 0))),
-    "lines beyond a tile": ((1, 3, 150, 32), 32, SAME),
+    "lines beyond a tile": ((1, 3, 129, 32), 32, SAME),
     "images of one output": ((70, 3, 2, 32), 32, Window((3, 2))),
     "images of two outputs": ((71, 1, 2, 32), 32, Window((3, 1), (1, 1), (1, 1, 0, 0))),
     "outputs as tiles": ((3, 8, 16, 32), 32, SAME),
@@ -52,18 +51,23 @@ def tile_of(monkeypatch):
     cuda_patches._plan.cache_clear()
 
 
+ROUNDED = {"bfloat16": "bf16", "tensorfloat32": "tf32"}
+"""The precision of a key of tiles whose operands are rounded in memory."""
+
+
 def given_as(precision, *operands):
     """(What a kernel is given, in float64 what it multiplies) of each operand."""
-    if precision == "bfloat16":
-        return [(stored(array), multiplied(array)) for array in operands]
+    if precision in ROUNDED:
+        unit = ROUNDED[precision]
+        return [(stored(unit, array), multiplied(unit, array)) for array in operands]
     return [(array, rounded(array, precision)) for array in operands]
 
 
 def how(precision, dtype=None):
     """The arguments that say it to `convolution.conv2d`."""
-    if precision != "bfloat16":
+    if precision not in ROUNDED:
         return {"precision": precision}
-    return {"precision": "bf16", "stored": dtype or np.dtype("float32")}
+    return {"precision": ROUNDED[precision], "stored": dtype or np.dtype("float32")}
 
 
 def check_forward(shape, filters, window, precision, *, checked=True):
@@ -78,10 +82,10 @@ def check_forward(shape, filters, window, precision, *, checked=True):
         return y
 
     y = check(run, checked=checked)
-    unit = "bf16" if precision == "bfloat16" else precision
+    unit = ROUNDED.get(precision, precision)
     check_sums(y, np.maximum(sums + bias, 0), terms, unit)
-    if precision == "bfloat16":
-        np.testing.assert_array_equal(run(HostLauncher(), BFLOAT16), stored(y))
+    if precision in ROUNDED:
+        check_rounded(unit, run(HostLauncher(), FORMATS[unit]), y)
         plain = convolution.conv2d(HostLauncher(), None, x, weight, None, window, **how(precision))
         check_sums(plain, sums, terms, unit)
 
@@ -98,22 +102,24 @@ def check_backward(shape, filters, window, precision, *, checked=True):
         return dx
 
     dx = check(lambda cuda: run(cuda, **BESIDE), checked=checked)
-    unit = "bf16" if precision == "bfloat16" else precision
+    unit = ROUNDED.get(precision, precision)
     check_sums(dx, dx_of(in_dy, in_weight, window, shape), weight[..., 0, :].size, unit)
-    if precision == "bfloat16":
-        np.testing.assert_array_equal(run(HostLauncher(), BFLOAT16), stored(dx))
+    if precision in ROUNDED:
+        check_rounded(unit, run(HostLauncher(), FORMATS[unit]), dx)
 
 
+@pytest.mark.parametrize("precision", ROUNDED)
 @pytest.mark.parametrize("name", TABLE)
-def test_forward(name, tile_of):
+def test_forward(name, precision, tile_of):
     tile_of()
-    check_forward(*TABLE[name], "bfloat16")
+    check_forward(*TABLE[name], precision)
 
 
+@pytest.mark.parametrize("precision", ROUNDED)
 @pytest.mark.parametrize("name", TABLE)
-def test_backward(name, tile_of):
+def test_backward(name, precision, tile_of):
     tile_of()
-    check_backward(*TABLE[name], "bfloat16")
+    check_backward(*TABLE[name], precision)
 
 
 @pytest.mark.parametrize(("precision", "tile"), TILES, ids=lambda one: getattr(one, "math", one))
@@ -140,7 +146,7 @@ def convolutions(draw):
 
 
 @settings(max_examples=40)
-@given(convolutions(), st.sampled_from(["bfloat16", "tf32"]))
+@given(convolutions(), st.sampled_from(["bfloat16", "tensorfloat32", "tf32"]))
 def test_random_shapes(convolved, precision):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda_patches, "_FEWEST_BLOCKS", 1)
@@ -150,15 +156,15 @@ def test_random_shapes(convolved, precision):
     cuda_patches._plan.cache_clear()
 
 
-def test_nan_goes_where_a_window_meets_it(tile_of):
+@pytest.mark.parametrize("precision", ROUNDED)
+def test_nan_goes_where_a_window_meets_it(precision, tile_of):
     tile_of()
     shape, filters, window = TABLE["padded"]
     x, weight, _, _ = arrays(shape, filters, window, "fp32")
     x[1, -1, -1, -1] = np.nan
-    y = convolution.conv2d(
-        HostLauncher(), None, stored(x), stored(weight), None, window, **how("bfloat16")
-    )
-    expected = forward(value(stored(x)).astype(np.float64), multiplied(weight), window)
+    (x, in_x), (weight, in_weight) = given_as(precision, x, weight)
+    y = convolution.conv2d(HostLauncher(), None, x, weight, None, window, **how(precision))
+    expected = forward(in_x, in_weight, window)
     np.testing.assert_array_equal(np.isnan(y), np.isnan(expected))
 
 
@@ -193,8 +199,9 @@ def test_few_blocks_share_out_a_sum():
     """The planner itself: 66 blocks and more are on patches."""
     for images, suits in ((32, False), (33, True)):
         x, weight, _, _ = arrays((images, 1, 64, 32), 32, SAME, "fp32")
+        (x, _), (weight, _) = given_as("bfloat16", x, weight)
         cuda = HostLauncher(blocks=slice(0))
-        convolution.conv2d(cuda, None, stored(x), stored(weight), None, SAME, **how("bfloat16"))
+        convolution.conv2d(cuda, None, x, weight, None, SAME, **how("bfloat16"))
         assert ("conv2d_patch" in cuda.last_kernel) == suits, images
 
 

@@ -16,7 +16,7 @@ EPILOGUES = "program/test_program_cuda_epilogues.py"
 ROWS = "program/test_program_cuda_rows.py"
 PARTS = "program/test_program_cuda_sums.py"
 NODES = "program/test_program_cuda_epilogues.py -k parts_of"
-STORAGE = "program/test_program_storage.py -k 'leaves or read_and or others_read or half or only_a or dtype'"
+STORAGE = "program/test_program_storage.py -k 'leaves or read_and or others_read or half or a_plan or dtype'"
 STORED_EPILOGUE = "program/test_program_storage.py -k epilogue_reads"
 STORED_STEP = "program/test_program_storage.py -k 'epilogue or rounding or nan'"
 
@@ -34,15 +34,17 @@ FAULTS = [
     (_STORAGE, "if suits(x.shape, weight.shape, window, pool):", "if False:", STORAGE),
     (_STORAGE, "refused = {base(node) for node in program.outputs.values()}", "refused: set[Node] = set()", STORAGE),
     (_STORAGE, '(node.is_alone or node.op == "take")', "node.is_alone", STORAGE),
-    (_STORAGE, "elif place not in picked or not _in_packs(operand):", "elif place not in picked:", STORAGE),
-    (_STORAGE, "if node.dtype != _FLOAT32 or not _in_packs(node):", "if not _in_packs(node):", STORAGE),
+    (_STORAGE, "elif place not in picked or not _in_packs(operand, pack):", "elif place not in picked:", STORAGE),
+    (_STORAGE, "if node.dtype != _FLOAT32 or not _in_packs(node, pack):", "if not _in_packs(node, pack):", STORAGE),
+    (_STORAGE, "pack = _BYTES // memory_dtype(rounded).itemsize", "pack = 8", STORAGE),
     (_STORAGE, "instead[old] = cast(stored[old], _FLOAT32)", "pass", STORAGE),
     (_STORAGE, 'elif old.op == "reshape" and old.inputs[0] in stored:', "elif False:", STORAGE),
-    ("program/nodes.py", 'return dtype["bits"] if dtype == BFLOAT16 else dtype', "return dtype", STORAGE),
-    ("execution/device.py", 'if precision == "bf16" else', 'if precision != "fp32" else', STORAGE),
-    (f"{_CUDA}/epilogue.py", 'if product.dtype != BFLOAT16 else "Bfloat16(value)"', 'if product else ""', STORED_EPILOGUE),
-    (f"{_CUDA}/heads.py", "if BFLOAT16 not in known:", "if BFLOAT16 in known:", STORED_STEP),
-    (f"{_CUDA}/pointwise.py", 'and dtype.kind != "f" and dtype != BFLOAT16:', 'and dtype.kind != "f":', STORED_STEP),
+    ("program/nodes.py", 'return dtype["bits"] if dtype in ROUNDED else dtype', "return dtype", STORAGE),
+    (f"{_CUDA}/launches.py", "if precision in _ROUNDED:", 'if precision == "bf16":', STORAGE),
+    (f"{_CUDA}/launches.py", '"tf32": TENSOR_FLOAT32, "bf16": BFLOAT16', '"tf32": BFLOAT16, "bf16": TENSOR_FLOAT32', STORAGE),
+    (f"{_CUDA}/epilogue.py", 'if is_rounded else "value"', 'if False else "value"', STORED_EPILOGUE),
+    (f"{_CUDA}/heads.py", "if not any(one in ROUNDED for one in known):", "if any(one in ROUNDED for one in known):", STORED_STEP),
+    (f"{_CUDA}/pointwise.py", 'and dtype.kind != "f" and dtype not in ROUNDED:', 'and dtype.kind != "f":', STORED_STEP),
     ("ops/cuda/pointwise.cuh", "return a > b || a != a ? a : b;", "return a > b ? a : b;", OPS),
     ("ops/cuda/pointwise.cuh", "return rest != T(0) &&", "return rest == T(0) &&", OPS),
     ("ops/cuda/pointwise.cuh", "(rest < T(0)) != (b < T(0))", "rest < T(0)", OPS),

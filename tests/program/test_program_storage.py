@@ -1,4 +1,4 @@
-"""Which values of a program lie in memory as bfloat16, and what a step of them gives on CUDA."""
+"""Which values of a program lie rounded in memory, and what a step of them gives on CUDA."""
 
 import numpy as np
 import pytest
@@ -12,12 +12,12 @@ from arraycnn.ops import Window, array_namespace
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.program.compose import training_schedule
 from arraycnn.program.heads import HEADS
-from arraycnn.program.nodes import BFLOAT16, memory_dtype
+from arraycnn.program.nodes import BFLOAT16, TENSOR_FLOAT32, memory_dtype
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.schedule import scheduled
 from arraycnn.program.passes.simplify import simplified
-from arraycnn.program.passes.storage import with_bfloat16
-from arraycnn.program.render.cuda.launches import CudaLaunches, with_bfloat16_in_memory
+from arraycnn.program.passes.storage import with_rounded
+from arraycnn.program.render.cuda.launches import CudaLaunches, launches_in
 from arraycnn.program.steps import Form
 from arraycnn.training.step import Carry
 from arraycnn.tree import map_leaves
@@ -25,6 +25,12 @@ from host_cuda import HostLauncher
 from test_program_trace import traced
 
 PRODUCTS = ("matmul", "dense", "conv2d")
+
+FORMATS = {"tf32": TENSOR_FLOAT32, "bf16": BFLOAT16}
+PACKS = {"tf32": 4, "bf16": 8}
+"""Numbers of 16 bytes."""
+
+formats = pytest.mark.parametrize("precision", FORMATS)
 
 
 def of_a_step(network, shape, batch=8, dtype="float32"):
@@ -55,7 +61,7 @@ def step_of(network=NET, shape=(10, 11, 3)):
     return step, test_program_passes.schedule_of(step, 4)
 
 
-def run(launches, step, precision="bf16", **how):
+def run(launches, step, precision, **how):
     launcher = HostLauncher(**how)
     arrays = {name: launcher.asarray(np.asarray(a)) for name, a in step.values().items()}
     outputs, _ = launches(launcher, cuda_kernels(launcher, precision), arrays)
@@ -63,16 +69,18 @@ def run(launches, step, precision="bf16", **how):
     return found | {name: arrays[name] for name in launches._schedule.carried}
 
 
-def test_a_step_is_the_eager_one_but_for_rounding():
+@formats
+def test_a_step_is_the_eager_one_but_for_rounding(precision):
     step, schedule = step_of()
-    before, launches = step.values(), with_bfloat16_in_memory(schedule)
-    found = run(launches, step, checked=True)
-    for name, array in run(launches, step, order="random", seed=3).items():
+    before, launches = step.values(), launches_in(precision, schedule)
+    found = run(launches, step, precision, checked=True)
+    for name, array in run(launches, step, precision, order="random", seed=3).items():
         np.testing.assert_array_equal(array, found[name], err_msg=name)
     assert sum(group.epilogue is not None for group in launches._groups) > 0
     exact = program_cases.trial(NET, (10, 11, 3), cnn.SGD(0.05), images=4).eager()
     np.testing.assert_allclose(found["loss"], exact["loss"], rtol=1e-2)
-    in_float32 = run(CudaLaunches(schedule), step)  # where products round what they read
+    # Where products round what they read.
+    in_float32 = run(CudaLaunches(schedule), step, precision)
     for name in launches._schedule.carried:
         change = np.linalg.norm(exact[name] - before[name])
         error, as_before = (
@@ -83,17 +91,19 @@ def test_a_step_is_the_eager_one_but_for_rounding():
         assert error < 2 * as_before + 2e-3, name
 
 
-def test_nan_and_infinity_go_through():
+@formats
+def test_nan_and_infinity_go_through(precision):
     step, schedule = step_of()
     for number in (np.nan, np.inf):
         step.carry.params["1"]["weight"][0, 0, 0, 0] = number
-        assert np.isnan(run(with_bfloat16_in_memory(schedule), step)["loss"])
+        assert np.isnan(run(launches_in(precision, schedule), step, precision)["loss"])
 
 
-def check_stored(schedule):
-    """What holds of any program; returns the nodes that lie in memory as bfloat16."""
-    program = scheduled(with_bfloat16(schedule.program), schedule.carried).program
-    rounded = {node for node in program.nodes if node.dtype == BFLOAT16}
+def check_stored(schedule, precision):
+    """What holds of any program; returns the nodes that lie rounded in memory."""
+    stored = with_rounded(schedule.program, FORMATS[precision])
+    program = scheduled(stored, schedule.carried).program
+    rounded = {node for node in program.nodes if node.dtype == FORMATS[precision]}
     for node in program.nodes:
         of_rounded = [operand for operand in node.operands if operand in rounded]
         if node in rounded:
@@ -108,15 +118,16 @@ def check_stored(schedule):
     return program, rounded
 
 
+@formats
 @pytest.mark.parametrize("name", ["basic", "resnet20", "lenet5", "scratch"])
-def test_what_products_read_and_a_step_forgets_is_stored_as_bfloat16(name):
-    program, rounded = check_stored(named(name))
+def test_what_products_read_and_a_step_forgets_is_stored_rounded(name, precision):
+    program, rounded = check_stored(named(name), precision)
     read = {
         base(operand)
         for node in program.nodes
         if node.op.startswith(PRODUCTS) and "max_pool" not in node.op
         for operand in node.operands
-        if len(operand.shape) > 1 and operand.shape[-1] % 8 == 0
+        if len(operand.shape) > 1 and operand.shape[-1] % PACKS[precision] == 0
     }
     inputs = set(program.inputs.values())
     not_rounded = {node for node in read - rounded if node not in inputs}
@@ -125,24 +136,26 @@ def test_what_products_read_and_a_step_forgets_is_stored_as_bfloat16(name):
     assert not_rounded == direct
     assert bool(rounded) == (name != "scratch")
     weights = [node for node in rounded if node.operands[0] in inputs]
-    assert len(weights) == {"basic": 2, "resnet20": 20, "lenet5": 2, "scratch": 0}[name]
+    lenet5 = {"bf16": 2, "tf32": 3}[precision]  # one has lines of 84
+    assert len(weights) == {"basic": 2, "resnet20": 20, "lenet5": lenet5, "scratch": 0}[name]
 
 
 def test_half_of_the_bytes_of_activations_are_left():
     layers = [layer for _ in range(3) for layer in (cnn.Conv2d(16, 3), cnn.ReLU())]
     network = cnn.Sequential(cnn.Rescale(), *layers, cnn.GlobalAvgPool2d(), cnn.Dense(10))
     schedule = of_a_step(network, (28, 28, 1), batch=64)
-    stored = scheduled(with_bfloat16(schedule.program), schedule.carried)
+    stored = scheduled(with_rounded(schedule.program, BFLOAT16), schedule.carried)
     assert stored.peak_bytes < 0.6 * schedule.peak_bytes
 
 
-def test_values_that_a_step_gives_or_others_read_stay_as_they_are():
+@formats
+def test_values_that_a_step_gives_or_others_read_stay_as_they_are(precision):
     for network in ("user's", "average", "activation and pool"):
         check_stored(test_program_passes.schedule_of(
             program_cases.trial(*program_cases.NETWORKS[network], cnn.SGD(0.1), dtype="float32")
-        ))  # fmt: skip
+        ), precision)  # fmt: skip
     in_float64 = named("basic", "float64").program
-    assert with_bfloat16(in_float64).nodes == in_float64.nodes
+    assert with_rounded(in_float64, FORMATS[precision]).nodes == in_float64.nodes
 
 
 READERS = {
@@ -154,40 +167,51 @@ READERS = {
 }
 
 
+@formats
 @pytest.mark.parametrize("reader", READERS)
-def test_what_leaves_a_product_for_others_is_not_rounded_for_the_next_one(reader):
+def test_what_leaves_a_product_for_others_is_not_rounded_for_the_next_one(reader, precision):
     def function(x, first, second, rows):
         y = HEADS.matmul(x, first)
         return READERS[reader](array_namespace(y), y, rows), HEADS.matmul(y, second)
 
     arrays = [np.ones((8, 8), np.float32) for _ in range(3)]
     program = simplified(traced(function, *arrays, np.arange(2, dtype=np.int32))[0])
-    assert with_bfloat16(program).nodes == program.nodes
+    assert with_rounded(program, FORMATS[precision]).nodes == program.nodes
 
 
-def test_an_epilogue_reads_the_rounded_number_as_all_others_do():
-    """257 takes nine bits, of which bfloat16 keeps eight: 256 to even."""
+@pytest.mark.parametrize(
+    ("precision", "number"),
+    [("bf16", 257.0), ("tf32", 2049.0)],  # of nine bits, and twelve
+)
+def test_an_epilogue_reads_the_rounded_number_as_all_others_do(precision, number):
+    """Of 257 bfloat16 keeps 256, ties to even; of 2049 TensorFloat32 2050, ties away from zero."""
 
     def function(x, first, second):
         y = HEADS.dense(HEADS, x, first, None)
-        return y - 256.0, HEADS.dense(HEADS, y, second, None)
+        return y - rounded, HEADS.dense(HEADS, y, second, None)
 
+    rounded = {"bf16": 256.0, "tf32": 2050.0}[precision]
     x, ones, launcher = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32), HostLauncher()
-    x[:, :2] = 256.0, 1.0
+    x[:, :2] = number - 1.0, 1.0
     program, values = traced(function, x, ones, ones)
-    launches = with_bfloat16_in_memory(scheduled(simplified(program)))
+    launches = launches_in(precision, scheduled(simplified(program)))
     assert sum(group.epilogue is not None for group in launches._groups) == 1
-    outputs, _ = launches(launcher, cuda_kernels(launcher, "bf16"), values)
-    for array, number in zip(outputs.values(), (0.0, 8 * 256.0), strict=True):
-        np.testing.assert_array_equal(array, number)
+    outputs, _ = launches(launcher, cuda_kernels(launcher, precision), values)
+    for array, expected in zip(outputs.values(), (0.0, 8 * rounded), strict=True):
+        np.testing.assert_array_equal(array, expected)
 
 
-def test_only_a_plan_that_multiplies_in_bfloat16_stores_it():
-    plans = [DevicePlans(HostLauncher(), precision, "cupy") for precision in ("tf32", "bf16")]
-    assert [plan._render for plan in plans] == [CudaLaunches, with_bfloat16_in_memory]
+@pytest.mark.parametrize("precision", ["fp32", *FORMATS])
+def test_a_plan_stores_what_its_products_round_to(precision):
+    render = DevicePlans(HostLauncher(), precision, "cupy")._render
+    dtypes = {node.dtype for node in render(step_of()[1])._schedule.program.nodes}
+    assert [one for one in FORMATS.values() if one in dtypes] == [
+        one for name, one in FORMATS.items() if name == precision
+    ]
 
 
 def test_a_dtype_of_memory():
     assert memory_dtype(BFLOAT16) == np.uint16
+    assert memory_dtype(TENSOR_FLOAT32) == np.uint32
     assert memory_dtype(np.dtype("float32")) == np.float32
     assert np.dtype("uint16") != BFLOAT16

@@ -54,9 +54,11 @@ class CuPy(Backend):
     precision : "fp32", "tf32" or "bf16"
         What the matrix products of float32 networks multiply with, on tensor cores for the latter
         two: 10 bits after the point, or 7. Parameters and sums stay float32. float64 networks
-        are not touched by it. With "bf16", what a convolution or a dense layer reads lies in
-        memory as bfloat16 within a step, too, where its last axis is a multiple of 8: rounded
-        once, to nearest, ties to even, as the products would do; NaN and infinities are kept.
+        are not touched by it. What a convolution or a dense layer reads lies in memory rounded
+        within a step, too, where lines are of whole 16 bytes: once, to nearest, as the products
+        would do; NaN and infinities are kept. With "bf16" that is bfloat16, ties to even, where
+        the last axis is a multiple of 8; with "tf32" it is TensorFloat32, ties away from zero, where
+        it is a multiple of 4. Of few columns, such as a classifier's, products are of float32.
     graph : bool
         Whether training steps are recorded as a CUDA graph and replayed, or run one kernel after
         the other.

@@ -60,10 +60,15 @@ BFLOAT16 = np.dtype([("bits", np.uint16)])
 """Of values that lie in memory as bfloat16, and do nothing else: what computes with one converts it to
 float32 before (`passes/storage.py`). NumPy has no such numbers, only their bits."""
 
+TENSOR_FLOAT32 = np.dtype([("bits", np.uint32)])
+"""The same of TensorFloat32, which is float32 with 10 bits after the point."""
+
+ROUNDED = BFLOAT16, TENSOR_FLOAT32
+
 
 def memory_dtype(dtype: np.dtype) -> np.dtype:
     """The dtype of arrays in which a value of ``dtype`` lies."""
-    return dtype["bits"] if dtype == BFLOAT16 else dtype
+    return dtype["bits"] if dtype in ROUNDED else dtype
 
 
 AND = "; "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import BFLOAT16, blocks
+from arraycnn.ops.cuda.launcher import ROUNDED, blocks
 from arraycnn.ops.cuda.products import Product
 from arraycnn.ops.cuda.tiles import MULTIPROCESSORS, Plan, Tile, mma, mma16
 
@@ -25,9 +25,9 @@ _MOST_OUTPUTS = 2**31 - 2**10
 
 def _tiles(precision: str) -> tuple[Tile, ...]:
     if precision != "bfloat16":
-        rounding = {"tf32": "Tf32", "bf16": "Bf16"}[precision]
+        products = {"tf32": "Tf32", "bf16": "Bf16", "tensorfloat32": "RoundedTf32"}[precision]
         sizes = ((128, 64, 64, 32), (128, 32, 32, 32), (128, 16, 32, 16), (64, 32, 32, 16))
-        return tuple(mma(rounding, *size) for size in sizes)
+        return tuple(mma(products, *size) for size in sizes)
     sizes = ((128, 64, 64, 32), (128, 32, 32, 32), (64, 32, 32, 16), (32, 32, 16, 16))
     shallow = ((128, 64, 64, 32), (128, 32, 32, 32), (128, 16, 32, 16), (64, 16, 16, 16))
     return (
@@ -36,8 +36,11 @@ def _tiles(precision: str) -> tuple[Tile, ...]:
     )
 
 
-PRECISIONS = "tf32", "bf16", "bfloat16"
-"""Keys of `tiles.TILES` that tensor cores multiply."""
+_OF_ROUNDED = "bfloat16", "tensorfloat32"
+"""Keys of `tiles.TILES` whose products convert nothing."""
+
+PRECISIONS = "tf32", "bf16", *_OF_ROUNDED
+"""Those that tensor cores multiply."""
 
 _TILES = {precision: _tiles(precision) for precision in PRECISIONS}
 
@@ -88,7 +91,7 @@ def on_patches(product: Product, precision: str, windows: Windows, turned: bool)
     images, weight = product.operands[:2]
     if any(_is_copied_singly(form) for form in product.forms):
         return product
-    if precision == "bfloat16" and not (_is_short(images) and _is_short(weight)):
+    if precision in _OF_ROUNDED and not (_is_rounded(images) and _is_rounded(weight)):
         return product
     plan = _plan(precision, windows, turned)
     if plan is None:
@@ -119,8 +122,8 @@ def _is_copied_singly(form: str) -> bool:
     return form.split(", ")[1].rstrip(">") == "1"
 
 
-def _is_short(array: Array | None) -> bool:
-    return array is not None and bool(array.dtype == BFLOAT16)
+def _is_rounded(array: Array | None) -> bool:
+    return array is not None and array.dtype in ROUNDED
 
 
 @lru_cache(maxsize=1024)
@@ -131,7 +134,7 @@ def _plan(precision: str, windows: Windows, turned: bool) -> Plan | None:
     total = images * windows.outputs
     if tall * wide == 1 or not 0 < total <= _MOST_OUTPUTS or min(windows.corner) < 0:
         return None
-    if precision != "bfloat16" and windows.filters > _MOST_FLOATS:
+    if precision not in _OF_ROUNDED and windows.filters > _MOST_FLOATS:
         return None
     timed = []
     for tile in _TILES[precision]:
@@ -153,7 +156,8 @@ def _instructions(tile: Tile, windows: Windows) -> float:
     copied = 6 * weights + _pixels(tile, windows) * 2 / tile.threads * (25 + tile.depth / packs)
     # A step of 16, in which a number of a float operand is rounded in two instructions.
     products = numbers * 16 / 64 * (2 if tile.itemsize == 4 else 1)
-    read = (numbers / 4) ** 0.5 * 2 * (5 if tile.itemsize == 4 else 1)
+    of_rounded = tile.math.startswith(("Mma16", "Mma<RoundedTf32"))
+    read = (numbers / 4) ** 0.5 * 2 * ((tile.itemsize - 1) if of_rounded else 5)
     chunk = 45 + copied + taps * (4 + tile.depth / 16 * (products + read))
     return 260 + 5 * numbers + windows.shape[3] / tile.depth * chunk
 

@@ -137,6 +137,16 @@ DEVICE unsigned to_tf32(float x) {
     return __float_as_uint(fmaf(power, 1.0f / 2048, x)) & TF32_BITS;
 }
 
+// A number in memory that is a float as `to_tf32` rounds it, the bits behind those 0: what multiplies it on
+// the matrix units, and what computes with it as a float, need round nothing. NaN stays NaN.
+struct TensorFloat32 {
+    unsigned bits;
+
+    TensorFloat32() = default;
+    DEVICE explicit TensorFloat32(float x) : bits(to_tf32(x) & 0xffffe000u) {}
+    DEVICE operator float() const { return __uint_as_float(bits); }
+};
+
 // A block of a kernel: of the whole grid, or of the share that the kernel has where several are one
 // launch.
 struct Block {

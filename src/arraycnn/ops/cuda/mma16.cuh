@@ -83,26 +83,10 @@ struct Mma16 {
         DEVICE void write(const Target& target, const Epilogue& epilogue, long long row,
                           long long column, int thread) const {
             const int group = thread % 32 / 4, place = thread % 4, warp = thread / 32;
-            const int down = warp / ACROSS * TALL + group;
-            column += warp % ACROSS * WIDE + 2 * place;
-            constexpr int MOST = BESIDE < 4 ? 4 / BESIDE : 1;  // lines at once: registers hold so many numbers
-            constexpr int AT_ONCE = MOST < 2 * DOWN ? MOST : 2 * DOWN;
-            decltype(target.line(0, 0)) lines[2 * DOWN / AT_ONCE][AT_ONCE];  // together: they share divisions
-#pragma unroll
-            for (int i = 0; i < 2 * DOWN; ++i)
-                lines[i / AT_ONCE][i % AT_ONCE] = target.line(row, down + i * 8);
-#pragma unroll
-            for (int first = 0; first < 2 * DOWN; first += AT_ONCE) {
-                Pack<float, 2> runs[AT_ONCE][2 * BESIDE];
-#pragma unroll
-                for (int line = 0; line < AT_ONCE; ++line)
-#pragma unroll
-                    for (int j = 0; j < 2 * BESIDE; ++j) {
-                        const int i = first + line;
-                        runs[line][j] = {sums[i / 2][j][i % 2 * 2], sums[i / 2][j][i % 2 * 2 + 1]};
-                    }
-                store<8>(target, epilogue, lines[first / AT_ONCE], column, runs);
-            }
+            const auto line_of = [&](int i) {
+                return target.line(row, warp / ACROSS * TALL + i * 8 + group);
+            };
+            write_blocks(target, epilogue, sums, line_of, column + warp % ACROSS * WIDE + 2 * place);
         }
     };
 };

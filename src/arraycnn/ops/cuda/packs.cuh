@@ -7,6 +7,11 @@ struct alignas(sizeof(T) * COUNT) Pack {
     T at[COUNT];
 };
 
+// What numbers of a type are added up as.
+template <typename T> struct Summed { using Type = T; };
+template <> struct Summed<Bfloat16> { using Type = float; };
+template <typename T> using SumOf = typename Summed<T>::Type;
+
 // Numbers as a thread holds them: of bfloat16 two neighbours a word.
 template <typename T, int COUNT> struct Held { using Type = Pack<T, COUNT>; };
 template <int COUNT> struct Held<Bfloat16, COUNT> { using Type = Pack<unsigned, COUNT / 2>; };
@@ -28,10 +33,17 @@ DEVICE void shut(Pack<unsigned, COUNT>& values, const Pack<unsigned, COUNT>& gat
     }
 }
 
-// Neighbours into memory, where COUNT of them may be written at once; rounded where that holds bfloat16.
+// Neighbours into memory, where COUNT of them may be written at once; rounded where that holds rounded ones.
 template <typename T, int COUNT>
 DEVICE void put(T* place, const Pack<T, COUNT>& values) {
     *reinterpret_cast<Pack<T, COUNT>*>(place) = values;
+}
+template <int COUNT>
+DEVICE void put(TensorFloat32* place, const Pack<float, COUNT>& values) {
+    Pack<TensorFloat32, COUNT> rounded;
+#pragma unroll
+    for (int i = 0; i < COUNT; ++i) rounded.at[i] = TensorFloat32(values.at[i]);
+    put(place, rounded);
 }
 template <int COUNT>
 DEVICE void put(Bfloat16* place, const Pack<unsigned, COUNT>& words) {

@@ -12,8 +12,8 @@ from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.beside import Start, launch_beside
 from arraycnn.ops.cuda.ending import MakesEnding, launch_with_ending
 from arraycnn.ops.cuda.launcher import (
-    BFLOAT16,
     COUNTERS,
+    ROUNDED,
     Argument,
     Launcher,
     Size,
@@ -220,7 +220,7 @@ def sum_splits(
 
 
 def _is_rounded(array: Array) -> bool:
-    return bool(array.dtype == BFLOAT16)
+    return array.dtype in ROUNDED
 
 
 def with_epilogue(

@@ -85,3 +85,27 @@ DEVICE void store(const Target& target, const Epilogue& epilogue, const L (&line
         for (int run = 0; run < RUNS; ++run) put(place + run * STEP, runs[i][run]);
     }
 }
+
+// What a warp of matrix units has of its tile: of each of 2 DOWN lines of a lane two neighbouring columns of
+// every block of 8, the first from `column` on. `line_of(i)` is the target's i-th line of the lane.
+template <typename Target, typename Epilogue, int DOWN, int ACROSS, typename LineOf>
+DEVICE void write_blocks(const Target& target, const Epilogue& epilogue,
+                         const float (&sums)[DOWN][ACROSS][4], LineOf line_of, long long column) {
+    constexpr int MOST = ACROSS < 8 ? 8 / ACROSS : 1;  // lines at once: registers hold so many numbers
+    constexpr int AT_ONCE = MOST < 2 * DOWN ? MOST : 2 * DOWN;
+    decltype(line_of(0)) lines[2 * DOWN / AT_ONCE][AT_ONCE];  // together: they share divisions
+#pragma unroll
+    for (int i = 0; i < 2 * DOWN; ++i) lines[i / AT_ONCE][i % AT_ONCE] = line_of(i);
+#pragma unroll
+    for (int first = 0; first < 2 * DOWN; first += AT_ONCE) {
+        Pack<float, 2> runs[AT_ONCE][ACROSS];
+#pragma unroll
+        for (int line = 0; line < AT_ONCE; ++line)
+#pragma unroll
+            for (int j = 0; j < ACROSS; ++j) {
+                const int i = first + line;
+                runs[line][j] = {sums[i / 2][j][i % 2 * 2], sums[i / 2][j][i % 2 * 2 + 1]};
+            }
+        store<8>(target, epilogue, lines[first / AT_ONCE], column, runs);
+    }
+}

@@ -6,7 +6,15 @@ from typing import Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import BFLOAT16, Argument, Launcher, blocks, c_name
+from arraycnn.ops.cuda.launcher import (
+    BFLOAT16,
+    ROUNDED,
+    TENSOR_FLOAT32,
+    Argument,
+    Launcher,
+    blocks,
+    c_name,
+)
 
 _DEPTH = 16
 """Steps of k that a block has in shared memory at once, but for `Tile.depth`."""
@@ -80,23 +88,23 @@ def _fma(number: str, rows: int, columns: int, tall: int, wide: int, rate: float
 
 
 def mma(
-    rounding: str, rows: int, columns: int, tall: int, wide: int, rate: float = 1.0, **forms: bool
+    products: str, rows: int, columns: int, tall: int, wide: int, rate: float = 1.0, **forms: bool
 ) -> Tile:
-    name = f"Mma<{rounding}, {rows}, {columns}, {tall}, {wide}>"
+    name = f"Mma<{products}, {rows}, {columns}, {tall}, {wide}>"
     threads = 32 * rows * columns // (tall * wide)
     return Tile(name, rows, columns, threads, 4, (4, 8), rate, **forms)
 
 
-def _mma_tiles(rounding: str) -> tuple[Tile, ...]:
+def _mma_tiles(products: str) -> tuple[Tile, ...]:
     # By count, not measured: shared memory binds them, of which a warp reads TALL + WIDE numbers for
     # TALL x WIDE products. 64 x 64, the largest that registers hold, leaves room for two thirds of
     # the TF32 peak, 64 x 32 for two fifths.
     return (
-        mma(rounding, 128, 128, 64, 64, 1.0, gated=False, singly=False),
-        mma(rounding, 128, 64, 64, 32, 0.75),
-        mma(rounding, 128, 32, 32, 32, 0.5),
-        mma(rounding, 64, 64, 32, 32, 0.5),
-        mma(rounding, 32, 32, 16, 16, 0.25),
+        mma(products, 128, 128, 64, 64, 1.0, gated=False, singly=False),
+        mma(products, 128, 64, 64, 32, 0.75),
+        mma(products, 128, 32, 32, 32, 0.5),
+        mma(products, 64, 64, 32, 32, 0.5),
+        mma(products, 32, 32, 16, 16, 0.25),
     )
 
 
@@ -116,6 +124,7 @@ TILES = {
     ),
     "tf32": _mma_tiles("Tf32"),
     "bf16": _mma_tiles("Bf16"),
+    "tensorfloat32": _mma_tiles("RoundedTf32"),
     "bfloat16": (
         mma16(128, 128, 64, 64, rate=1.0, gated=False, singly=False),
         mma16(128, 64, 64, 32, rate=0.75, singly=False),
@@ -128,8 +137,8 @@ TILES = {
         _fma("double", 32, 32, 4, 2, 0.6),
     ),
 }
-"""By precision; arrays of float64 are multiplied as such under any. Those of "bfloat16" multiply what
-lies in memory as such, or one operand of it."""
+"""By precision; arrays of float64 are multiplied as such under any. Those of "bfloat16" and of
+"tensorfloat32" multiply what lies in memory as such, or one operand of it."""
 
 
 @dataclass(frozen=True)
@@ -279,7 +288,7 @@ def shared_bytes(tile: Tile, forms: tuple[str, str]) -> int:
 def form(launcher: Launcher, along_k: bool, operand: Array, gate: Array | None = None) -> str:
     """The Form of an operand in C order, whose last axis is that of k if ``along_k``."""
     gated = "" if gate is None else ", true"
-    if operand.dtype == BFLOAT16:
+    if operand.dtype in ROUNDED:
         gated = f"{gated or ', false'}, {c_name(operand)}"
     return f"Form<{str(along_k).lower()}, {width_of_copy(launcher, operand, gate)}{gated}>"
 
@@ -295,6 +304,7 @@ def width_of_copy(launcher: Launcher, operand: Array, gate: Array | None = None)
 
 def kind(precision: str, *operands: Array) -> str:
     """The key of `TILES` for a product of such arrays."""
-    if any(operand.dtype == BFLOAT16 for operand in operands):
-        return "bfloat16"
+    for rounded, key in ((BFLOAT16, "bfloat16"), (TENSOR_FLOAT32, "tensorfloat32")):
+        if any(operand.dtype == rounded for operand in operands):
+            return key
     return "float64" if str(operands[0].dtype) == "float64" else precision

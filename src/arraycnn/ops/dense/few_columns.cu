@@ -11,31 +11,31 @@ constexpr int THREADS_OF_ROW = 256;
 
 // y(m, n) = sum over k of a(m, k) b(k, n), all in C order, and of that what the epilogue makes. Of b PACK
 // neighbours are read at once. Returns that this block has stored a whole row.
-template <typename T, int COLUMNS, int PACK, typename Epilogue>
-DEVICE bool few_columns_block(const Block& at, const T* __restrict__ a, const T* __restrict__ b, T* y,
+template <typename A, typename B, int COLUMNS, int PACK, typename Epilogue, typename T = SumOf<B>>
+DEVICE bool few_columns_block(const Block& at, const A* __restrict__ a, const B* __restrict__ b, T* y,
                               long long depth, const Epilogue& epilogue) {
     constexpr int AT_ONCE = 72 / (COLUMNS + 1);  // steps of k whose numbers are on their way together
     constexpr int WARPS = THREADS_OF_ROW / WARP, PACKS = COLUMNS / PACK;
     __shared__ T of_warps[WARPS][COLUMNS];
     const int thread = threadIdx.x;
-    const T* row = a + at.x * depth;
+    const A* row = a + at.x * depth;
     T sums[COLUMNS] = {};
     for (long long first = thread; first < depth; first += AT_ONCE * THREADS_OF_ROW) {
         T left[AT_ONCE];
-        Pack<T, PACK> right[AT_ONCE][PACKS];
+        Pack<B, PACK> right[AT_ONCE][PACKS];
 #pragma unroll
         for (int i = 0; i < AT_ONCE; ++i) {
             const long long next = first + i * THREADS_OF_ROW, k = next < depth ? next : first;
-            left[i] = row[k];
+            left[i] = T(row[k]);
 #pragma unroll
             for (int p = 0; p < PACKS; ++p)
-                right[i][p] = *reinterpret_cast<const Pack<T, PACK>*>(b + k * COLUMNS + p * PACK);
+                right[i][p] = *reinterpret_cast<const Pack<B, PACK>*>(b + k * COLUMNS + p * PACK);
         }
 #pragma unroll
         for (int i = 0; i < AT_ONCE; ++i)
             if (first + i * THREADS_OF_ROW < depth)
 #pragma unroll
-                for (int n = 0; n < COLUMNS; ++n) sums[n] += left[i] * right[i][n / PACK].at[n % PACK];
+                for (int n = 0; n < COLUMNS; ++n) sums[n] += left[i] * T(right[i][n / PACK].at[n % PACK]);
     }
 #pragma unroll
     for (int n = 0; n < COLUMNS; ++n) sums[n] = warp_sum(sums[n]);
@@ -52,9 +52,10 @@ DEVICE bool few_columns_block(const Block& at, const T* __restrict__ a, const T*
     return true;
 }
 
-template <typename T, int COLUMNS, int PACK, typename Epilogue = BiasRelu<T>>
+template <typename A, typename B, int COLUMNS, int PACK, typename Epilogue = BiasRelu<SumOf<B>>,
+          typename T = SumOf<B>>
 __global__ void __launch_bounds__(THREADS_OF_ROW)
-few_columns(const T* __restrict__ a, const T* __restrict__ b, T* y, long long depth,
+few_columns(const A* __restrict__ a, const B* __restrict__ b, T* y, long long depth,
             Epilogue epilogue) {
-    few_columns_block<T, COLUMNS, PACK>(block_of_grid(), a, b, y, depth, epilogue);
+    few_columns_block<A, B, COLUMNS, PACK>(block_of_grid(), a, b, y, depth, epilogue);
 }

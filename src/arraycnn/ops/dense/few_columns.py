@@ -1,8 +1,9 @@
 """Launch code of few_columns.cu: products of few columns and rows, such as a classifier's last."""
 
 from arraycnn.ops.arrays import Array
+from arraycnn.ops.cuda.checks import as_numbers
 from arraycnn.ops.cuda.ending import MakesEnding, launch_with_ending
-from arraycnn.ops.cuda.launcher import Launcher, c_name
+from arraycnn.ops.cuda.launcher import ROUNDED, Launcher, c_name
 from arraycnn.ops.cuda.products import Product, with_epilogue
 
 _MOST_COLUMNS = 16
@@ -14,19 +15,24 @@ _MOST_ROWS = 2 * 132
 _MOST_DEPTH = 2**13
 """Of the sums: longer ones are shared out among blocks."""
 
+_MOST_DEPTH_BESIDE_TENSOR_CORES = 2**10
+"""The same where these would multiply."""
+
 _THREADS = 256
 _BYTES = 16
 
 
 def suits(product: Product) -> bool:
-    """Whether ``product``, of float32 or float64 that are multiplied as such, is one of those."""
+    """Whether ``product`` is one of those: it is multiplied as float32 or float64 then."""
     (rows, columns), (_, _, depth) = product.shape, product.sizes
     exact = product.chosen.tile.math.startswith("Fma")
+    most_depth = _MOST_DEPTH if exact else _MOST_DEPTH_BESIDE_TENSOR_CORES
+    written = product.result.y.dtype not in ROUNDED
     in_order = [form.partition(",")[0] for form in product.forms] == ["Form<true", "Form<false"]
     gate, sums = product.operands[2], product.result.column_sums
-    plain = exact and in_order and gate is None and sums is None
+    plain = written and in_order and gate is None and sums is None
     small = 0 < rows <= _MOST_ROWS and 0 < columns <= _MOST_COLUMNS
-    return plain and small and depth <= _MOST_DEPTH
+    return plain and small and depth <= most_depth
 
 
 def launch(launcher: Launcher, product: Product, ending: MakesEnding | None) -> None:
@@ -34,13 +40,13 @@ def launch(launcher: Launcher, product: Product, ending: MakesEnding | None) -> 
     (rows, columns, depth), (a, b, _) = product.sizes, product.operands
     assert a is not None
     assert b is not None
-    y = product.result.y
+    a, b, y = as_numbers(a), as_numbers(b), product.result.y
     start = with_epilogue(
         launcher,
         product.result.epilogue,
         [y],
         "few_columns",
-        f"few_columns<{c_name(a)}, {columns}, {_pack(launcher, b)}>",
+        f"few_columns<{c_name(a)}, {c_name(b)}, {columns}, {_pack(launcher, b)}>",
         (rows,),
         (_THREADS,),
         (a, b, y, depth),

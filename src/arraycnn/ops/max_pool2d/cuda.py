@@ -5,7 +5,7 @@ from typing import Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.checks import check_shape, of_dtype, stored_as
+from arraycnn.ops.cuda.checks import as_numbers, check_shape, of_dtype, stored_as
 from arraycnn.ops.cuda.launcher import Argument, Launcher, blocks, c_name
 from arraycnn.ops.window import Window
 
@@ -47,7 +47,8 @@ def max_pool2d(
     """``stored``, here and below, as `stored_as` has it: the dtype of the result."""
     (x,) = stored_as(launcher, "max_pool2d", stored, x)
     output_shape = _pooled_shape("max_pool2d", x.shape, window)
-    y = launcher.empty(output_shape, x.dtype if stored is None else stored)
+    result = launcher.empty(output_shape, x.dtype if stored is None else stored)
+    x, y = _picking(x, result)
     places = math.prod(window.kernel_size)
     if ties == "all":
         winners = launcher.empty((places, *output_shape), "bool")
@@ -57,10 +58,10 @@ def max_pool2d(
         pack = _pack(launcher, window, x.shape, (x, y, winners))
         if pack:
             _launch_packs(launcher, "max_pool2d", pack, x.shape, y.shape, (x, y), (x, y, winners))
-            return y, winners
+            return result, winners
         kernel = f"max_pool2d<{c_name(x)}, {c_name(winners)}, {_edge(window)}{_other(y, x)}>"
     _launch(launcher, kernel, y, (x, y, winners), x.shape, window)
-    return y, winners
+    return result, winners
 
 
 def max_pool2d_backward(
@@ -86,17 +87,22 @@ def max_pool2d_backward(
     check_shape("max_pool2d_backward: dy", dy, output_shape)
     places = (math.prod(window.kernel_size),) if ties == "all" else ()
     check_shape("max_pool2d_backward: winners", winners, (*places, *output_shape))
-    dx = launcher.empty(input_shape, dy.dtype if stored is None else stored)
+    result = dx = launcher.empty(input_shape, dy.dtype if stored is None else stored)
+    if _overlap(window):
+        dy = as_numbers(dy)
+    else:
+        dy, dx = _picking(dy, dx)
+    gates = [as_numbers(gate) for gate in gates]
     arrays = (dy, winners, gates[0] if gates else None, dx)
     pack = _pack(launcher, window, input_shape, (dy, winners, *gates, dx))
     if pack:
         images, height, width, channels = input_shape
         covering = images, blocks(height, 2), blocks(width, 2), channels
         _launch_packs(launcher, owner, pack, input_shape, covering, (dy, dx), arrays)
-        return dx
+        return result
     kinds = f"{c_name(dy)}, {c_name(winners)}, {_edge(window)}{_other(dx, dy)}"
     _launch(launcher, f"max_pool2d_backward<{kinds}>", dx, arrays, input_shape, window)
-    return dx
+    return result
 
 
 def at_winners(
@@ -105,10 +111,11 @@ def at_winners(
     (x,) = stored_as(launcher, "at_winners", stored, x)
     (winners,) = of_dtype(launcher, "at_winners", ("uint8",), winners)
     check_shape("at_winners: winners", winners, _pooled_shape("at_winners", x.shape, window))
-    y = launcher.empty(winners.shape, x.dtype if stored is None else stored)
+    result = launcher.empty(winners.shape, x.dtype if stored is None else stored)
+    x, y = _picking(x, result)
     kernel = f"at_winners<{c_name(x)}, {c_name(winners)}, {_edge(window)}{_other(y, x)}>"
     _launch(launcher, kernel, y, (x, winners, y), x.shape, window, x)
-    return y
+    return result
 
 
 def avg_pool2d(launcher: Launcher, x: Array, window: Window) -> Array:
@@ -127,6 +134,16 @@ def avg_pool2d_backward(
     kernel = f"avg_pool2d_backward<{c_name(dy)}, {_edge(window)}>"
     _launch(launcher, kernel, dx, (dy, dx), input_shape, window)
     return dx
+
+
+def _picking(read: Array, written: Array) -> tuple[Array, Array]:
+    """Both as a kernel knows them that only picks numbers: it rounds none that are rounded."""
+    return as_numbers(read), as_numbers(written) if read.dtype == written.dtype else written
+
+
+def _overlap(window: Window) -> bool:
+    """Whether a pixel may be in two windows: then what these give it is added up."""
+    return any(size > step for size, step in zip(window.kernel_size, window.stride, strict=True))
 
 
 def _other(written: Array, read: Array) -> str:

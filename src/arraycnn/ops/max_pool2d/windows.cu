@@ -7,7 +7,7 @@
 //
 // Each thread has one place in an image (of x, y or the columns). It takes it apart into its axes
 // once, in 32 bits, and then goes through the images blockIdx.y, blockIdx.y + gridDim.y, ...
-#include "device.cuh"
+#include "packs.cuh"
 
 #define SIZE_PARAMETERS                                                                         \
     long long images, long long height, long long width, long long channels,                    \
@@ -74,11 +74,6 @@ DEVICE Readers readers_of(unsigned element, const Sizes& s) {
     readers.first_kw = (int)column - readers.last_ow * s.right;
     return readers;
 }
-
-// What numbers of a type are added up as.
-template <typename T> struct Summed { using Type = T; };
-template <> struct Summed<Bfloat16> { using Type = float; };
-template <typename T> using SumOf = typename Summed<T>::Type;
 
 // The sum of term(oh, ow, kh, kw) over those windows, in the row-major order of (kh, kw).
 template <typename T, typename Term>

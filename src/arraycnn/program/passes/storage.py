@@ -1,4 +1,4 @@
-"""Storage: which values of a program lie in memory as bfloat16, where its products multiply with that.
+"""Storage: which values of a program lie in memory as what its products round their operands to.
 
 Those that a convolution or a dense layer reads, which would round them anyway, and that only live
 inside a step: activations, and gradients of activations. Each is rounded once, by who makes it, and
@@ -12,14 +12,14 @@ from __future__ import annotations
 import numpy as np
 
 from arraycnn.ops.conv2d.cuda_direct import suits
-from arraycnn.program.nodes import BFLOAT16, Node, Program, replaced
+from arraycnn.program.nodes import Node, Program, memory_dtype, replaced
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.dead import without_dead
 
 _FLOAT32 = np.dtype("float32")
 
-_PACK = 8
-"""Numbers of bfloat16 that one copy takes: lines of others would be copied number by number."""
+_BYTES = 16
+"""What one copy takes: lines of no whole copies would be copied number by number."""
 
 _MULTIPLIED = {
     **dict.fromkeys(("matmul", "dense", "dense_relu", "conv2d", "conv2d_relu"), (0, 1)),
@@ -43,10 +43,11 @@ _WEIGHT = 1
 """Where a head has it among its inputs."""
 
 
-def with_bfloat16(program: Program) -> Program:
-    """The same program, where those values are rounded."""
-    chosen = _chosen(program)
-    weights = _weights(program, chosen)
+def with_rounded(program: Program, rounded: np.dtype) -> Program:
+    """The same program, where those values are ``rounded``, one of `nodes.ROUNDED`."""
+    pack = _BYTES // memory_dtype(rounded).itemsize
+    chosen = _chosen(program, pack)
+    weights = _weights(program, chosen, pack)
     stored: dict[Node, Node] = {}
     instead: dict[Node, Node] = {}
     nodes: list[Node] = []
@@ -63,22 +64,22 @@ def with_bfloat16(program: Program) -> Program:
             inputs = list(new.inputs)
             for place in (*_multiplied(old), *_PICKED.get(old.op, ())):
                 inputs[place] = stored.get(old.inputs[place], inputs[place])
-            dtype = BFLOAT16 if old in chosen else old.dtype
+            dtype = rounded if old in chosen else old.dtype
             if any(a is not b for a, b in zip(inputs, new.inputs, strict=True)) or old in chosen:
                 new = Node(old.op, tuple(inputs), old.attrs, old.shape, dtype, old.where)
         elif old in chosen and old.kind == "part":
-            new = Node(old.op, new.inputs, old.attrs, old.shape, BFLOAT16, old.where)
+            new = Node(old.op, new.inputs, old.attrs, old.shape, rounded, old.where)
         add(new)
         if new is not old:
             instead[old] = new
         if old in chosen:
-            stored[old] = new if new.dtype == BFLOAT16 else cast(new, BFLOAT16)
+            stored[old] = new if new.dtype == rounded else cast(new, rounded)
             instead[old] = cast(stored[old], _FLOAT32)
         elif old in weights:
-            stored[old] = cast(new, BFLOAT16)
+            stored[old] = cast(new, rounded)
         elif old.op == "reshape" and old.inputs[0] in stored:
             source = stored[old.inputs[0]]
-            stored[old] = add(Node("reshape", (source,), (), old.shape, BFLOAT16, old.where))
+            stored[old] = add(Node("reshape", (source,), (), old.shape, rounded, old.where))
     outputs = {name: instead.get(node, node) for name, node in program.outputs.items()}
     return without_dead(Program(tuple(nodes), program.inputs, outputs))
 
@@ -93,8 +94,8 @@ def _multiplied(head: Node) -> tuple[int, ...]:
     return _MULTIPLIED.get(head.op, ())
 
 
-def _chosen(program: Program) -> set[Node]:
-    """The values that lie in memory as bfloat16, but for weights."""
+def _chosen(program: Program, pack: int) -> set[Node]:
+    """The values that lie in memory rounded, but for weights."""
     chosen: set[Node] = set()
     refused = {base(node) for node in program.outputs.values()}
     for node in program.nodes:
@@ -102,12 +103,12 @@ def _chosen(program: Program) -> set[Node]:
         for place, operand in enumerate(node.inputs):
             if not isinstance(operand, Node) or not (node.is_alone or node.op == "take"):
                 continue  # loops convert what they read
-            if place in multiplied and _in_packs(operand):
+            if place in multiplied and _in_packs(operand, pack):
                 chosen.add(base(operand))
-            elif place not in picked or not _in_packs(operand):
+            elif place not in picked or not _in_packs(operand, pack):
                 refused.add(base(operand))
-    chosen = {node for node in chosen - refused if _may_be(node)}
-    chosen = _with_picked(program, chosen, refused)
+    chosen = {node for node in chosen - refused if _may_be(node, pack)}
+    chosen = _with_picked(program, chosen, refused, pack)
     while True:
         wrong = {
             one
@@ -126,7 +127,7 @@ def _both_ways(pair: list[Node]) -> tuple[tuple[Node, Node], tuple[Node, Node]]:
     return (one, other), (other, one)
 
 
-def _with_picked(program: Program, chosen: set[Node], refused: set[Node]) -> set[Node]:
+def _with_picked(program: Program, chosen: set[Node], refused: set[Node], pack: int) -> set[Node]:
     """Besides, of what a pool picks the numbers of what is chosen."""
     found = set(chosen)
     for node in reversed(program.nodes):
@@ -134,14 +135,14 @@ def _with_picked(program: Program, chosen: set[Node], refused: set[Node]) -> set
         if node not in found or head.op not in _PICKED:
             continue
         source = base(head.inputs[0])
-        if source not in refused and _may_be(source) and head.op != "max_pool2d_backward":
+        if source not in refused and _may_be(source, pack) and head.op != "max_pool2d_backward":
             found.add(source)
     return found
 
 
-def _may_be(node: Node) -> bool:
+def _may_be(node: Node, pack: int) -> bool:
     """Whether who makes ``node`` can round it."""
-    if node.dtype != _FLOAT32 or not _in_packs(node):
+    if node.dtype != _FLOAT32 or not _in_packs(node, pack):
         return False
     if node.kind == "part":
         head, number = node.inputs[0], node.attrs[0]
@@ -151,11 +152,11 @@ def _may_be(node: Node) -> bool:
     return node.kind in ("pointwise", "view")
 
 
-def _in_packs(node: Node) -> bool:
-    return bool(node.shape) and node.shape[-1] % _PACK == 0
+def _in_packs(node: Node, pack: int) -> bool:
+    return bool(node.shape) and node.shape[-1] % pack == 0
 
 
-def _weights(program: Program, chosen: set[Node]) -> set[Node]:
+def _weights(program: Program, chosen: set[Node], pack: int) -> set[Node]:
     """The inputs that are multiplied with something that is chosen."""
     found: set[Node] = set()
     inputs = set(program.inputs.values())
@@ -166,6 +167,6 @@ def _weights(program: Program, chosen: set[Node]) -> set[Node]:
         weight, other = node.inputs[_WEIGHT], node.inputs[0]
         if node.op.endswith("_backward"):  # it is multiplied with the gradient, for that of x
             other = node.inputs[places[-1]] if node.attrs[-1] else weight
-        if base(other) in chosen and weight.dtype == _FLOAT32 and _in_packs(weight):
+        if base(other) in chosen and weight.dtype == _FLOAT32 and _in_packs(weight, pack):
             found.add(weight)
     return found

@@ -13,7 +13,7 @@ import numpy as np
 from arraycnn.ops import Array
 from arraycnn.ops.cuda.tiles import Epilogue
 from arraycnn.program.access import dense
-from arraycnn.program.nodes import BFLOAT16, Node
+from arraycnn.program.nodes import ROUNDED, Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule
@@ -114,7 +114,7 @@ def _returned(step: Step, node: Node, schedule: Schedule, may_last: bool) -> Roo
 
 def _may_store(dtype: np.dtype, product: Node) -> bool:
     """Whether the kernel of ``product`` may store numbers of ``dtype`` in its place."""
-    return computing(product.dtype) == np.float32 and dtype in (np.float32, BFLOAT16)
+    return computing(product.dtype) == np.float32 and dtype in (np.float32, *ROUNDED)
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,8 @@ def epilogue_text(head: Step, step: Step, schedule: Schedule) -> EpilogueText:
     walk = walked(ordered, set(schedule.held) - step.recomputed, wide=False)
     parameters = Parameters({root.target for root in step.roots})
     kind = c_type(computing(product.dtype))
-    known = "value" if product.dtype != BFLOAT16 else "Bfloat16(value)"  # as others read it
+    is_rounded = product.dtype in ROUNDED
+    known = f"{c_type(product.dtype)}(value)" if is_rounded else "value"  # as others read it
     lines = Lines(walk, parameters, {product: known})
     body = []
     if product is node and len(node.inputs) == 3:

@@ -12,7 +12,7 @@ from arraycnn.ops import Array, Kernels
 from arraycnn.ops.cuda.ending import Ending, MakesEnding, MakesUpdates
 from arraycnn.ops.cuda.launcher import Launcher
 from arraycnn.ops.cuda.tiles import Late, bias_relu
-from arraycnn.program.nodes import BFLOAT16, Node, memory_dtype
+from arraycnn.program.nodes import ROUNDED, Node, memory_dtype
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Step
 from arraycnn.program.passes.schedule import Schedule
@@ -221,12 +221,12 @@ def take_memory(
 
 
 def stored_as(step: Step, result: Node | None = None) -> dict[str, Any]:
-    """What a head is told of bfloat16 in memory: the dtype of its result, or of its first one."""
+    """What a head is told of rounded numbers in memory: the dtype of its (first) result."""
     head = step.head
     assert head is not None
     first = [node for node in step.writes if node is head or node.attrs == (0,)]
     result = result or (first[0] if first else None)
     known = [one.dtype for one in (*head.operands, result) if one is not None]
-    if BFLOAT16 not in known:
+    if not any(one in ROUNDED for one in known):
         return {}
     return {"stored": np.dtype("float32") if result is None else memory_dtype(result.dtype)}

@@ -10,11 +10,11 @@ from typing import Any
 
 from arraycnn.ops import Array, Kernels
 from arraycnn.ops.cuda.launcher import Launcher
-from arraycnn.program.nodes import Node
+from arraycnn.program.nodes import BFLOAT16, TENSOR_FLOAT32, Node
 from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.loops import Root, Step
 from arraycnn.program.passes.schedule import Schedule, scheduled
-from arraycnn.program.passes.storage import with_bfloat16
+from arraycnn.program.passes.storage import with_rounded
 from arraycnn.program.render.arrays import forget, outputs_of
 from arraycnn.program.render.cuda.epilogue import with_epilogues
 from arraycnn.program.render.cuda.grouping import MOST_PARAMETERS, Group, beforehand, groups
@@ -26,6 +26,9 @@ from arraycnn.program.render.cuda.prologue import with_prologues
 from arraycnn.program.render.cuda.rows import with_endings, with_rows
 from arraycnn.program.render.cuda.updates import with_updates
 from arraycnn.program.render.opaque_calls import calling
+
+_ROUNDED = {"tf32": TENSOR_FLOAT32, "bf16": BFLOAT16}
+"""By the precision of products, what they round their operands to."""
 
 
 class CudaLaunches:
@@ -184,6 +187,9 @@ class CudaLaunches:
         launcher.launch_source(text.text, text.name, grid, block, args)
 
 
-def with_bfloat16_in_memory(schedule: Schedule) -> CudaLaunches:
-    """The launches of a schedule whose products multiply in bfloat16: `passes/storage.py`."""
-    return CudaLaunches(scheduled(with_bfloat16(schedule.program), schedule.carried))
+def launches_in(precision: str, schedule: Schedule) -> CudaLaunches:
+    """The launches of a schedule whose products multiply in ``precision``: see `passes/storage.py`."""
+    if precision in _ROUNDED:
+        program = with_rounded(schedule.program, _ROUNDED[precision])
+        schedule = scheduled(program, schedule.carried)
+    return CudaLaunches(schedule)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from arraycnn.program.nodes import BFLOAT16
+from arraycnn.program.nodes import BFLOAT16, ROUNDED, TENSOR_FLOAT32
 from arraycnn.program.render.layout import UnsupportedError
 
 _C_TYPES = {
@@ -20,6 +20,7 @@ _C_TYPES = {
     "float32": "float",
     "float64": "double",
 }
+_C_TYPES_OF_ROUNDED = {BFLOAT16: "Bfloat16", TENSOR_FLOAT32: "TensorFloat32"}
 
 _SIGNS = {
     "equal": "==",
@@ -50,7 +51,7 @@ _MOST_DIVISOR = 2.0**100
 
 def c_type(dtype: np.dtype) -> str:
     """The C++ type of numbers of ``dtype``; UnsupportedError where a device has none."""
-    name = "Bfloat16" if dtype == BFLOAT16 else _C_TYPES.get(dtype.name)
+    name = _C_TYPES_OF_ROUNDED.get(dtype) or _C_TYPES.get(dtype.name)
     if name is None:
         message = f"numbers of {dtype}"
         raise UnsupportedError(message)
@@ -59,7 +60,7 @@ def c_type(dtype: np.dtype) -> str:
 
 def computing(dtype: np.dtype) -> np.dtype:
     """The dtype of the arithmetic on what lies in memory as ``dtype``."""
-    return np.dtype("float32") if dtype == BFLOAT16 else dtype
+    return np.dtype("float32") if dtype in ROUNDED else dtype
 
 
 def literal(value: bool | int, dtype: np.dtype) -> str:
@@ -122,7 +123,7 @@ def converted(value: str, given: np.dtype, dtype: np.dtype) -> str:
     kind = c_type(dtype)
     if dtype.kind == "b":
         return f"({value} != 0)"
-    if given.kind == "f" and dtype.kind != "f" and dtype != BFLOAT16:
+    if given.kind == "f" and dtype.kind != "f" and dtype not in ROUNDED:
         ends = np.iinfo(dtype)
         most, least = literal(int(ends.max), dtype), literal(int(ends.min), dtype)
         return f"cut_to<{kind}>({value}, {least}, {most})"
