@@ -42,7 +42,7 @@ def products(multiply_adds: float) -> float:
 
 
 NETWORKS = (
-    Network("ResNet-20", 507e-6, 4 * 272_474, 19, "bench/roofline.py, bf16"),
+    Network("ResNet-20", 405e-6, 4 * 272_474, 19, "bench/roofline.py, bf16"),
     Network("VGG-11, 32x32", products(0.153e9), 4 * 9_225_610, 0, "its products"),
     Network("VGG-11, 224x224", products(7.6e9), 4 * 132_863_336, 0, "its products"),
 )
