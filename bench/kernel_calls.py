@@ -11,12 +11,16 @@ from nets import LEARNING_RATE, NETS, SEED, network
 def calls_of_step(machine, net, batch, precision):
     """(name, arguments, keywords, result, kernel) of each head of the step's program, by itself.
 
-    Each is given arrays of its own, of the shapes that it has in the step; loops are not among them.
+    Each is given arrays of its own, of the shapes that it has in the step, and rounded in memory where
+    it has such; loops are not among them.
     """
     import arraycnn as cnn
     from arraycnn.program.compose import training_schedule
+    from arraycnn.program.nodes import ROUNDED, memory_dtype
     from arraycnn.program.passes.buffers import base
     from arraycnn.program.render.arrays import head_result
+    from arraycnn.program.render.cuda.heads import stored_as
+    from arraycnn.program.render.cuda.launches import stored_for
     from arraycnn.training.step import Carry
     from arraycnn.tree import map_leaves
 
@@ -46,16 +50,20 @@ def calls_of_step(machine, net, batch, precision):
     images = np.zeros((batch, *NETS[net].image_shape), np.uint8)
 
     def some(node):
+        if node.dtype in ROUNDED:  # the upper bits of float32, whatever these are
+            bits = rng.normal(size=node.shape).astype(np.float32).view(np.uint32) & 0xFFFFE000
+            dtype = memory_dtype(node.dtype)
+            return machine.place((bits >> 8 * (4 - dtype.itemsize)).astype(dtype))
         if node.dtype.kind == "f":
             return machine.place(rng.normal(size=node.shape).astype(node.dtype))
         return machine.place(np.zeros(node.shape, node.dtype))  # the first of a window won
 
     schedule = training_schedule(layers, optimizer, carry, images, batch, "float32")
+    schedule = stored_for(precision, schedule)
     for step in schedule.steps:
         if step.head is not None and not step.is_call:
-            head_result(
-                step.head, ops, {base(node): some(base(node)) for node in step.head.operands}
-            )
+            given = {base(node): some(base(node)) for node in step.head.operands}
+            head_result(step.head, ops, given, **stored_as(step))
     return calls
 
 

@@ -371,9 +371,9 @@ template <class T> struct Kind { static constexpr char code = '?'; };
 template <> struct Kind<long long> { static constexpr char code = 'l'; };
 template <> struct Kind<float> { static constexpr char code = 'f'; };
 template <> struct Kind<double> { static constexpr char code = 'd'; };
-template <class T> constexpr char code_of(decltype(T::bits)*) { return sizeof(T) == 2 ? 'H' : 'I'; }
+template <class T> constexpr char code_of(decltype(T::bits)*) { return sizeof(T) == 2 ? 'H' : sizeof(T) == 4 ? 'T' : '*'; }
 template <class T> constexpr char code_of(...) { return '*'; }
-template <class T> struct Element { static constexpr char code = code_of<T>(nullptr); };  // H: Bfloat16, I: TensorFloat32
+template <class T> struct Element { static constexpr char code = code_of<T>(nullptr); };  // H: Bfloat16, T: TensorFloat32
 template <> struct Element<float> { static constexpr char code = 'f'; };
 template <> struct Element<double> { static constexpr char code = 'd'; };
 template <> struct Element<int> { static constexpr char code = 'i'; };

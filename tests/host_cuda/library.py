@@ -72,7 +72,7 @@ _ELEMENTS = {
     "float32": "f",
     "float64": "d",
     "int32": "iI",
-    "uint32": "iI",
+    "uint32": "iIT",
     "int64": "qQ",
     "uint64": "qQ",
     "uint8": "B",
@@ -89,6 +89,7 @@ _C_TYPES = {
     "Q": "unsigned long long",
     "B": "unsigned char",
     "H": "Bfloat16",
+    "T": "TensorFloat32",
     "b": "signed char",
     "?": "bool",
 }

@@ -12,7 +12,7 @@ from arraycnn.ops.cuda.launcher import Struct
 from arraycnn.ops.cuda.tiles import Epilogue
 from arraycnn.ops.dense import cuda as matmul
 from host_cuda import HostLauncher, KernelFault, check
-from ops.test_cuda_matmul import check_sums, normal, precisions, product
+from ops.test_cuda_matmul import check_sums, normal, of_a_dense_layer, precisions, product
 
 TEXT = """
 template <typename T>
@@ -61,7 +61,8 @@ def test_of_a_product(name, precision):
         lambda cuda: matmul.dense_with_epilogue(cuda, a, b, epilogue(other), precision=precision),
         checked=precision == "fp32",
     )
-    check_sums(y, expected(product(a, b, precision), other), depth, precision)
+    sums = product(a, b, of_a_dense_layer(columns, precision))
+    check_sums(y, expected(sums, other), depth, precision)
 
 
 CONVOLUTIONS = {

@@ -58,6 +58,11 @@ def product(a, b, precision):
     return rounded(a, precision) @ rounded(b, precision)
 
 
+def of_a_dense_layer(columns, precision):
+    """What a dense layer multiplies with: float32 where its columns are few, see few_columns.py."""
+    return "fp32" if columns <= 16 and precision in ("tf32", "bf16") else precision
+
+
 def turned(array):
     """The same numbers, as the transpose of an array in C order."""
     return np.ascontiguousarray(array.T).T
@@ -238,7 +243,7 @@ def dense_arrays(shape, precision):
 @pytest.mark.parametrize("name", DENSE)
 def test_dense(name, precision):
     x, weight, bias, _ = dense_arrays(DENSE[name], precision)
-    expected = product(x, weight, precision)
+    expected = product(x, weight, of_a_dense_layer(len(bias), precision))
 
     def run(cuda):
         given = (cuda, None, x, weight)

@@ -34,7 +34,9 @@ def test_the_planner_says_what_it_starts():
     cells = [("b", "tf32", 4), ("b", "fp32", 4), ("norm", "fp32", 4)]
     found = planned(cells)
     assert list(found) == sorted(found)
-    products = [row for (_, kernel), row in found.items() if kernel.startswith("matmul<Mma<Tf32")]
+    products = [
+        row for (_, kernel), row in found.items() if kernel.startswith("matmul<Mma<RoundedTf32")
+    ]
     assert products
     for row in products:
         assert row.networks == {"b"}

@@ -124,6 +124,15 @@ def test_every_tile(precision, tile, form_a, form_b, tiles_of):
     )
 
 
+def test_a_float_operand_copied_number_by_number_takes_a_tile_that_has_registers_for_it():
+    """Beside a rounded one it is rounded in registers: the largest tile would spill some."""
+    a, b = np.zeros((4096, 1023), np.float32), stored("tf32", np.zeros((1023, 4096)))
+    for first, tile in ((a, "128, 64, 64, 32"), (stored("tf32", a), "128, 128, 64, 64")):
+        cuda = HostLauncher(blocks=slice(0))
+        matmul.matmul(cuda, first, b, precision="tf32", stored="float32")
+        assert cuda.last_kernel.startswith(f"matmul.matmul<Mma<RoundedTf32, {tile}>, Form<true, 1")
+
+
 @formats
 def test_what_is_not_finite_stays_so(precision):
     odd = [0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7F800001, 0x7F800000, 0xFF800000, 0x7F7FFFFF]

@@ -70,7 +70,7 @@ FAULTS = [
     ("training/machine_failures.py", "            _clear_frames(error)\n            raise said from error", "            raise said from error", REFUSALS),
     ("ops/cuda/tiles.py", "mma(products, 128, 128, 64, 64, 1.0, gated=False, singly=False)", "mma(products, 128, 128, 64, 64, 1.0, gated=False)", PRODUCTS),
     ("ops/cuda/tiles.py", " and (tile.singly or not singly)", "", PRODUCTS),
-    ("ops/dense/cuda.py", 'singly = all(one.startswith("Form<true, 1") for one in forms)', "singly = True", PRODUCTS),
+    ("ops/dense/cuda.py", "else all(singly)", "else True", PRODUCTS),
     ("execution/recorded.py", "min(whole or max(1, wanted), _CAPACITY)", "min(max(UNROLLED, whole), _CAPACITY)", "execution/test_cuda_graph.py -k part_by_part"),
     ("execution/recorded.py", "min(whole or max(1, wanted), _CAPACITY)", "1", "execution/test_cuda_graph.py -k part_by_part"),
 ]  # fmt: skip

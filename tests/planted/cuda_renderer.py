@@ -36,6 +36,7 @@ FAULTS = [
     (_STORAGE, '(node.is_alone or node.op == "take")', "node.is_alone", STORAGE),
     (_STORAGE, "elif place not in picked or not _in_packs(operand, pack):", "elif place not in picked:", STORAGE),
     (_STORAGE, "if node.dtype != _FLOAT32 or not _in_packs(node, pack):", "if not _in_packs(node, pack):", STORAGE),
+    (f"{_CUDA}/launches.py", "@cache\ndef rendering", "def rendering", STORAGE),
     (_STORAGE, "pack = _BYTES // memory_dtype(rounded).itemsize", "pack = 8", STORAGE),
     (_STORAGE, "instead[old] = cast(stored[old], _FLOAT32)", "pass", STORAGE),
     (_STORAGE, 'elif old.op == "reshape" and old.inputs[0] in stored:', "elif False:", STORAGE),

@@ -17,7 +17,7 @@ from arraycnn.program.passes.buffers import base
 from arraycnn.program.passes.schedule import scheduled
 from arraycnn.program.passes.simplify import simplified
 from arraycnn.program.passes.storage import with_rounded
-from arraycnn.program.render.cuda.launches import CudaLaunches, launches_in
+from arraycnn.program.render.cuda.launches import CudaLaunches, rendering
 from arraycnn.program.steps import Form
 from arraycnn.training.step import Carry
 from arraycnn.tree import map_leaves
@@ -72,7 +72,7 @@ def run(launches, step, precision, **how):
 @formats
 def test_a_step_is_the_eager_one_but_for_rounding(precision):
     step, schedule = step_of()
-    before, launches = step.values(), launches_in(precision, schedule)
+    before, launches = step.values(), rendering(precision)(schedule)
     found = run(launches, step, precision, checked=True)
     for name, array in run(launches, step, precision, order="random", seed=3).items():
         np.testing.assert_array_equal(array, found[name], err_msg=name)
@@ -96,7 +96,7 @@ def test_nan_and_infinity_go_through(precision):
     step, schedule = step_of()
     for number in (np.nan, np.inf):
         step.carry.params["1"]["weight"][0, 0, 0, 0] = number
-        assert np.isnan(run(launches_in(precision, schedule), step, precision)["loss"])
+        assert np.isnan(run(rendering(precision)(schedule), step, precision)["loss"])
 
 
 def check_stored(schedule, precision):
@@ -194,7 +194,7 @@ def test_an_epilogue_reads_the_rounded_number_as_all_others_do(precision, number
     x, ones, launcher = np.zeros((8, 8), np.float32), np.ones((8, 8), np.float32), HostLauncher()
     x[:, :2] = number - 1.0, 1.0
     program, values = traced(function, x, ones, ones)
-    launches = launches_in(precision, scheduled(simplified(program)))
+    launches = rendering(precision)(scheduled(simplified(program)))
     assert sum(group.epilogue is not None for group in launches._groups) == 1
     outputs, _ = launches(launcher, cuda_kernels(launcher, precision), values)
     for array, expected in zip(outputs.values(), (0.0, 8 * rounded), strict=True):
@@ -203,7 +203,9 @@ def test_an_epilogue_reads_the_rounded_number_as_all_others_do(precision, number
 
 @pytest.mark.parametrize("precision", ["fp32", *FORMATS])
 def test_a_plan_stores_what_its_products_round_to(precision):
-    render = DevicePlans(HostLauncher(), precision, "cupy")._render
+    plans = [DevicePlans(HostLauncher(), precision, "cupy") for _ in range(2)]
+    render = plans[0]._render
+    assert render is plans[1]._render  # by which `memo.rendered_of` knows what is made already
     dtypes = {node.dtype for node in render(step_of()[1])._schedule.program.nodes}
     assert [one for one in FORMATS.values() if one in dtypes] == [
         one for name, one in FORMATS.items() if name == precision

@@ -58,7 +58,10 @@ class CuPy(Backend):
         within a step, too, where lines are of whole 16 bytes: once, to nearest, as the products
         would do; NaN and infinities are kept. With "bf16" that is bfloat16, ties to even, where
         the last axis is a multiple of 8; with "tf32" it is TensorFloat32, ties away from zero, where
-        it is a multiple of 4. Of few columns, such as a classifier's, products are of float32.
+        it is a multiple of 4. What else reads such a value, a residual sum, statistics, a pool or
+        the gradient of a bias, reads the rounded number. The output of a dense layer with at most
+        16 columns, of at most 264 images and 1,024 inputs, is summed in float32 instead: those of
+        a larger batch may differ by what rounding does.
     graph : bool
         Whether training steps are recorded as a CUDA graph and replayed, or run one kernel after
         the other.

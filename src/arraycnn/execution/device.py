@@ -17,7 +17,7 @@ from arraycnn.ops import Array
 from arraycnn.ops.cuda.launcher import Launcher
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.cuda.unstarted import MemoryLauncher
-from arraycnn.program.render.cuda.launches import launches_in
+from arraycnn.program.render.cuda.launches import rendering
 from arraycnn.program.screening import is_of_the_library
 from arraycnn.training.step import Carry
 from arraycnn.tree import leaves, map_leaves
@@ -37,7 +37,7 @@ class DevicePlans(ProgramPlans):
 
     def __init__(self, launcher: Launcher, precision: str, backend: str) -> None:
         self._launcher, self._precision, self.backend = launcher, precision, backend
-        self._render = partial(launches_in, precision)
+        self._render = rendering(precision)
 
     def recorded_training(self, task: Task, carry: Carry) -> TrainingPlan:
         carry = Carry(*map(self._in_order, carry))

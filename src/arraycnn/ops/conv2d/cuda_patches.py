@@ -19,6 +19,12 @@ _FEWEST_BLOCKS = MULTIPROCESSORS // 2
 _MOST_FLOATS = 127
 """Filters of float32 operands, rounded as often as they are read: more are for tiles of 128."""
 
+_READING = {"bfloat16": 1, "tensorfloat32": 3}
+"""Instructions that read what a product of tensor cores takes, about, where nothing is rounded."""
+
+_ROUNDING = 5
+"""Those that read and round it."""
+
 _MOST_OUTPUTS = 2**31 - 2**10
 """What the kernel counts in 32 bits."""
 
@@ -142,22 +148,20 @@ def _plan(precision: str, windows: Windows, turned: bool) -> Plan | None:
         touched = _images_met(tile, windows) * height * width * channels
         fits = _shared(tile, windows, turned) <= _MOST_SHARED and touched < 2**31
         if channels % tile.depth == 0 and count >= _FEWEST_BLOCKS and fits:
-            time = blocks(count, MULTIPROCESSORS) * _instructions(tile, windows)
+            time = blocks(count, MULTIPROCESSORS) * _instructions(precision, tile, windows)
             timed.append((time, Plan(tile, 1, tall * wide * channels)))
     return min(timed, key=lambda one: one[0])[1] if timed else None
 
 
-def _instructions(tile: Tile, windows: Windows) -> float:
+def _instructions(precision: str, tile: Tile, windows: Windows) -> float:
     """Of a warp, about: counted in machine code for sm_90."""
     taps = windows.size[0] * windows.size[1]
     numbers = tile.rows * tile.columns / tile.threads
     packs = 16 // tile.itemsize
     weights = taps * tile.depth * tile.columns / packs / tile.threads
     copied = 6 * weights + _pixels(tile, windows) * 2 / tile.threads * (25 + tile.depth / packs)
-    # A step of 16, in which a number of a float operand is rounded in two instructions.
-    products = numbers * 16 / 64 * (2 if tile.itemsize == 4 else 1)
-    of_rounded = tile.math.startswith(("Mma16", "Mma<RoundedTf32"))
-    read = (numbers / 4) ** 0.5 * 2 * ((tile.itemsize - 1) if of_rounded else 5)
+    products = numbers * 16 / 64 * (2 if tile.itemsize == 4 else 1)  # of a step of 16
+    read = (numbers / 4) ** 0.5 * 2 * _READING.get(precision, _ROUNDING)
     chunk = 45 + copied + taps * (4 + tile.depth / 16 * (products + read))
     return 260 + 5 * numbers + windows.shape[3] / tile.depth * chunk
 

@@ -28,8 +28,8 @@ def stored_as(launcher: Launcher, owner: str, stored: Any, *arrays: Array) -> tu
     if stored is None:
         return launcher.floating(owner, *arrays)
     dtypes = [stored, *(array.dtype for array in arrays)]
-    rounded = next((one.name for one in ROUNDED if one in dtypes), "float32")
-    return of_dtype(launcher, owner, ("float32", rounded), *arrays)
+    rounded = [one.name for one in ROUNDED if one in dtypes]
+    return of_dtype(launcher, owner, ("float32", *rounded[:1]), *arrays)
 
 
 def as_numbers(array: Array) -> Array:

@@ -178,8 +178,11 @@ def _product(
         result = Result(y, epilogue=epilogue or bias_relu(bias, relu))
     gate = gate_b if gate_a is None else gate_a
     forms = form(launcher, not a_turned, a, gate_a), form(launcher, b_turned, b, gate_b)
-    singly = all(one.startswith("Form<true, 1") for one in forms)
-    needs = {"gated": gate is not None, "singly": singly}
+    singly = [one.startswith("Form<true, 1") for one in forms]
+    # A float32 operand beside one of TensorFloat32 is rounded on its way, through registers.
+    through_registers = multiplied == "tensorfloat32" and a.dtype != b.dtype
+    lacks_registers = any(singly) if through_registers else all(singly)
+    needs = {"gated": gate is not None, "singly": lacks_registers}
     chosen = tiling(multiplied, rows, columns, depth, **needs)
     return Product(
         "matmul",

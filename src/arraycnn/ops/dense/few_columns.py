@@ -27,10 +27,10 @@ def suits(product: Product) -> bool:
     (rows, columns), (_, _, depth) = product.shape, product.sizes
     exact = product.chosen.tile.math.startswith("Fma")
     most_depth = _MOST_DEPTH if exact else _MOST_DEPTH_BESIDE_TENSOR_CORES
-    written = product.result.y.dtype not in ROUNDED
+    in_float = product.result.y.dtype not in ROUNDED
     in_order = [form.partition(",")[0] for form in product.forms] == ["Form<true", "Form<false"]
     gate, sums = product.operands[2], product.result.column_sums
-    plain = written and in_order and gate is None and sums is None
+    plain = in_float and in_order and gate is None and sums is None
     small = 0 < rows <= _MOST_ROWS and 0 < columns <= _MOST_COLUMNS
     return plain and small and depth <= most_depth
 

@@ -51,6 +51,7 @@ def max_pool2d(
     x, y = _picking(x, result)
     places = math.prod(window.kernel_size)
     if ties == "all":
+        assert stored is None, "a program has no such pool"
         winners = launcher.empty((places, *output_shape), "bool")
         kernel = f"max_pool2d_ties<{c_name(x)}, {_edge(window)}>"
     else:

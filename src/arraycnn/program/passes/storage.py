@@ -2,9 +2,10 @@
 
 Those that a convolution or a dense layer reads, which would round them anyway, and that only live
 inside a step: activations, and gradients of activations. Each is rounded once, by who makes it, and
-all who read it read the rounded number. So is what a max-pool picks such numbers from. Of a weight
-there is a rounded copy beside it, made anew in each step. Parameters and their gradients, sums,
-statistics, losses, and what leaves the step stay float32.
+all who read it read the rounded number: residual sums, statistics, a pool and the gradient of a bias,
+too. So is what a max-pool picks such numbers from. Of a weight there is a rounded copy beside it, made
+anew in each step. Parameters and their gradients, sums, statistics, losses, and what leaves the step
+stay float32.
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ def with_rounded(program: Program, rounded: np.dtype) -> Program:
     pack = _BYTES // memory_dtype(rounded).itemsize
     chosen = _chosen(program, pack)
     weights = _weights(program, chosen, pack)
+    if not chosen:
+        return program
     stored: dict[Node, Node] = {}
     instead: dict[Node, Node] = {}
     nodes: list[Node] = []

@@ -3,9 +3,9 @@ written by hand; opaque calls are made between two parts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from arraycnn.ops import Array, Kernels
@@ -187,9 +187,16 @@ class CudaLaunches:
         launcher.launch_source(text.text, text.name, grid, block, args)
 
 
-def launches_in(precision: str, schedule: Schedule) -> CudaLaunches:
-    """The launches of a schedule whose products multiply in ``precision``: see `passes/storage.py`."""
+def stored_for(precision: str, schedule: Schedule) -> Schedule:
+    """``schedule`` where what products read lies in memory as they multiply it: `passes/storage.py`."""
+    program = schedule.program
     if precision in _ROUNDED:
-        program = with_rounded(schedule.program, _ROUNDED[precision])
-        schedule = scheduled(program, schedule.carried)
-    return CudaLaunches(schedule)
+        program = with_rounded(program, _ROUNDED[precision])
+    return schedule if program is schedule.program else scheduled(program, schedule.carried)
+
+
+@cache
+def rendering(precision: str) -> Callable[[Schedule], CudaLaunches]:
+    """What makes the launches of a schedule whose products multiply in ``precision``: one object, by
+    which is known what it has made (`memo.rendered_of`)."""
+    return lambda schedule: CudaLaunches(stored_for(precision, schedule))
