@@ -124,13 +124,17 @@ def test_every_tile(precision, tile, form_a, form_b, tiles_of):
     )
 
 
-def test_a_float_operand_copied_number_by_number_takes_a_tile_that_has_registers_for_it():
-    """Beside a rounded one it is rounded in registers: the largest tile would spill some."""
-    a, b = np.zeros((4096, 1023), np.float32), stored("tf32", np.zeros((1023, 4096)))
-    for first, tile in ((a, "128, 64, 64, 32"), (stored("tf32", a), "128, 128, 64, 64")):
-        cuda = HostLauncher(blocks=slice(0))
-        matmul.matmul(cuda, first, b, precision="tf32", stored="float32")
-        assert cuda.last_kernel.startswith(f"matmul.matmul<Mma<RoundedTf32, {tile}>, Form<true, 1")
+def test_an_operand_copied_number_by_number_takes_a_tile_that_has_registers_for_it():
+    """Of TensorFloat32 one is enough: the largest tile would spill some."""
+    exact = np.zeros((4096, 1024), np.float32)
+    rounded, weight = stored("tf32", exact), stored("tf32", exact.T)
+    cases = [(exact, 1023, "128, 64, 64, 32"), (rounded, 1023, "128, 64, 64, 32")]
+    for x, depth, tile in [*cases, (rounded, 1024, "128, 128, 64, 64")]:
+        cuda, x = HostLauncher(blocks=slice(0)), np.ascontiguousarray(x[:, :depth])
+        matmul.matmul(cuda, x, weight[:depth], precision="tf32", stored="float32")
+        width = 4 if depth == 1024 else 1
+        begins = f"matmul.matmul<Mma<RoundedTf32, {tile}>, Form<true, {width}"
+        assert cuda.last_kernel.startswith(begins)
 
 
 @formats

@@ -57,7 +57,7 @@ class Tile:
     gated : bool
         Whether a thread has registers left to hold an operand and its gate.
     singly : bool
-        Whether it has some left for the places of two operands that are both copied number by number
+        Whether it has some left for the places of operands that are copied number by number
         along k.
     depth : int
         Steps of k that a block has in shared memory at once; splits begin at multiples of it.

@@ -179,9 +179,7 @@ def _product(
     gate = gate_b if gate_a is None else gate_a
     forms = form(launcher, not a_turned, a, gate_a), form(launcher, b_turned, b, gate_b)
     singly = [one.startswith("Form<true, 1") for one in forms]
-    # A float32 operand beside one of TensorFloat32 is rounded on its way, through registers.
-    through_registers = multiplied == "tensorfloat32" and a.dtype != b.dtype
-    lacks_registers = any(singly) if through_registers else all(singly)
+    lacks_registers = any(singly) if multiplied == "tensorfloat32" else all(singly)
     needs = {"gated": gate is not None, "singly": lacks_registers}
     chosen = tiling(multiplied, rows, columns, depth, **needs)
     return Product(
