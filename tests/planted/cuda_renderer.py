@@ -44,7 +44,7 @@ FAULTS = [
     (f"{_CUDA}/launches.py", "if precision in _ROUNDED:", 'if precision == "bf16":', STORAGE),
     (f"{_CUDA}/launches.py", '"tf32": TENSOR_FLOAT32, "bf16": BFLOAT16', '"tf32": BFLOAT16, "bf16": TENSOR_FLOAT32', STORAGE),
     (f"{_CUDA}/epilogue.py", 'if is_rounded else "value"', 'if False else "value"', STORED_EPILOGUE),
-    (f"{_CUDA}/heads.py", "if not any(one in ROUNDED for one in known):", "if any(one in ROUNDED for one in known):", STORED_STEP),
+    (f"{_CUDA}/heads.py", "if known.isdisjoint(ROUNDED):", "if not known.isdisjoint(ROUNDED):", STORED_STEP),
     (f"{_CUDA}/pointwise.py", 'and dtype.kind != "f" and dtype not in ROUNDED:', 'and dtype.kind != "f":', STORED_STEP),
     ("ops/cuda/pointwise.cuh", "return a > b || a != a ? a : b;", "return a > b ? a : b;", OPS),
     ("ops/cuda/pointwise.cuh", "return rest != T(0) &&", "return rest == T(0) &&", OPS),

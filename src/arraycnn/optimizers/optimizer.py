@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,8 +56,13 @@ def learning_rates(
     InvalidTypeError where it gives no number.
     """
     schedule = known_after(optimizer.learning_rate, records, steps)
-    rates = (_rate_of(optimizer, schedule, step, total) for step in range(first, first + count))
-    return np.fromiter(rates, dtype=float, count=count)
+    given: list[Any] = [schedule(step, total) for step in range(first, first + count)]
+    with suppress(TypeError, ValueError, OverflowError):
+        rates = np.array(given, dtype=float)
+        if rates.shape == (count,) and np.logical_and.reduce((rates >= 0.0) & np.isfinite(rates)):
+            return rates
+    checked = [_rate_of(optimizer, one, step) for step, one in enumerate(given, first)]
+    return np.array(checked, dtype=float)
 
 
 def check_schedule(optimizer: Optimizer, total: int, is_resumed: bool = False) -> None:
@@ -70,16 +76,15 @@ def check_schedule(optimizer: Optimizer, total: int, is_resumed: bool = False) -
     """
     schedule = as_schedule(optimizer.learning_rate)
     for step in (0, total - 1):
-        _rate_of(optimizer, schedule, step, total)
+        _rate_of(optimizer, schedule(step, total), step)
     if not is_resumed:
         check_length(schedule, total)
     check_length(optimizer, total)
 
 
-def _rate_of(optimizer: Optimizer, schedule: Schedule, step: int, total: int) -> float:
-    """The rate of ``step``, or an error that names it."""
+def _rate_of(optimizer: Optimizer, given: Any, step: int) -> float:
+    """The rate that is ``given`` for ``step``, or an error that names it."""
     owner = f"{type(optimizer).__name__}: the schedule must give"
-    given: Any = schedule(step, total)
     try:
         rate = float(given)
     except (TypeError, ValueError, OverflowError) as error:

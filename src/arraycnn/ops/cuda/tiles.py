@@ -9,7 +9,6 @@ from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.launcher import (
     BFLOAT16,
     ROUNDED,
-    TENSOR_FLOAT32,
     Argument,
     Launcher,
     blocks,
@@ -304,7 +303,7 @@ def width_of_copy(launcher: Launcher, operand: Array, gate: Array | None = None)
 
 def kind(precision: str, *operands: Array) -> str:
     """The key of `TILES` for a product of such arrays."""
-    for rounded, key in ((BFLOAT16, "bfloat16"), (TENSOR_FLOAT32, "tensorfloat32")):
-        if any(operand.dtype == rounded for operand in operands):
-            return key
+    for operand in operands:
+        if operand.dtype in ROUNDED:
+            return "bfloat16" if operand.dtype == BFLOAT16 else "tensorfloat32"
     return "float64" if str(operands[0].dtype) == "float64" else precision

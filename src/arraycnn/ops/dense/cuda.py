@@ -28,6 +28,9 @@ from arraycnn.ops.dense import few_columns
 if TYPE_CHECKING:
     from arraycnn.ops.kernels import Kernels
 
+_SINGLY = "Form<true, 1"
+"""The beginning of the Form of an operand along k that is copied number by number."""
+
 
 def matmul(launcher: Launcher, a: Array, b: Array, *, precision: str, stored: Any = None) -> Array:
     """``stored``, here and below, as `stored_as` has it: the dtype of y, or of dx."""
@@ -178,7 +181,7 @@ def _product(
         result = Result(y, epilogue=epilogue or bias_relu(bias, relu))
     gate = gate_b if gate_a is None else gate_a
     forms = form(launcher, not a_turned, a, gate_a), form(launcher, b_turned, b, gate_b)
-    singly = [one.startswith("Form<true, 1") for one in forms]
+    singly = forms[0].startswith(_SINGLY), forms[1].startswith(_SINGLY)
     lacks_registers = any(singly) if multiplied == "tensorfloat32" else all(singly)
     needs = {"gated": gate is not None, "singly": lacks_registers}
     chosen = tiling(multiplied, rows, columns, depth, **needs)

@@ -226,7 +226,7 @@ def stored_as(step: Step, result: Node | None = None) -> dict[str, Any]:
     assert head is not None
     first = [node for node in step.writes if node is head or node.attrs == (0,)]
     result = result or (first[0] if first else None)
-    known = [one.dtype for one in (*head.operands, result) if one is not None]
-    if not any(one in ROUNDED for one in known):
+    known = {one.dtype for one in (*head.operands, result) if one is not None}
+    if known.isdisjoint(ROUNDED):
         return {}
     return {"stored": np.dtype("float32") if result is None else memory_dtype(result.dtype)}
