@@ -9,6 +9,7 @@ import pytest
 import arraycnn as cnn
 from arraycnn import networks
 from arraycnn.data import load_dataset, split_validation
+from optional import needs
 
 EPOCHS, BATCH, STEPS = 2, 16, 10
 TRAIN = ("train", "--backend", "numpy", "--no-fast", "--network", "scratch", "--limit", 80)
@@ -77,9 +78,10 @@ def test_all_together_go_on_exactly_and_with_the_same_settings_alone(cli):
             ("--accumulate", 74, "--batch-size", 80),
             "the images of a batch, 73, got 74: a batch is cut",
         ),
-        (
+        pytest.param(
             ("--accumulate", 2, "--distributed", "--deterministic"),
             "--accumulate and --deterministic exclude each other",
+            marks=needs("mpi4py"),
         ),
         (("--ema", 1), "must be below 1, got 1"),
         (("--clip-norm", 0), "must be above 0, got 0"),
