@@ -85,9 +85,12 @@ def test_all_augmentation_has_a_name():
         (["crop=fill=grey"], 'fill must be a finite number or "edge" or "reflect"'),
         (
             ["cutout=fill=0.5"],
-            "Cutout: fill must be a whole number from 0 to 255 .*take a grey value",
+            "Cutout: fill must be .* got 0.5; take a grey value, as other numbers are for images",
         ),
         (["flip", "affine=fill=-1"], "RandomAffine: fill must be a whole number from 0 to 255"),
+        (["brightness=0.001"], "RandomBrightness: strength must be at least 0.001961, or images"),
+        (["contrast=0.002"], "RandomContrast: strength must be at least 0.002076, or uint8 images"),
+        (["elastic=0.001"], "ElasticDeformation: strength must be at least 0.001954, or images"),
         (["none", "shift"], "none stands alone, got none shift"),
     ],
 )
@@ -98,6 +101,35 @@ def test_what_is_no_augmentation_is_refused_before_a_run_begins(images, cli, tex
     (line,) = lines
     assert re.search(f"--augment'?: .*{said}", line)
     assert not Path("run").exists()
+
+
+def test_what_a_network_cannot_train_with_leaves_no_folder(images, cli):
+    Path("net.py").write_text(
+        "from arraycnn import Dense, Flatten, Rescale, Sequential\n"
+        "def twice(classes):\n"
+        "    return Sequential(Rescale(), Rescale(), Flatten(), Dense(classes))\n"
+    )
+    begin = ("--dataset", "set.npz", "--network", "net.py:twice", "--out", "run")
+    code, _, (line,) = cli(*TRAIN, *begin)
+    assert (code, Path("run").exists()) == (2, False)
+    assert "layer 1, Rescale: input must be uint8" in line
+
+
+@pytest.mark.parametrize("told", [(), ("--augment", "brightness=0.001")])
+def test_a_run_that_has_begun_with_what_is_refused_now_goes_on(images, cli, monkeypatch, told):
+    begin = (*TRAIN, *NETWORK, "--dataset", "set.npz", "--augment", "brightness=0.001")
+    with monkeypatch.context() as patch:  # as by an earlier version
+        patch.setattr(cnn.RandomBrightness, "check_use", lambda *_, **__: None)
+        assert cli(*begin, "--out", "run")[0] == 0
+        few = ("--time-limit", 1e-9, "--save-every", 1, "--out", "stopped")
+        assert cli(*begin, *few)[0] == 0
+    assert cli("train", "--resume", "stopped", *told)[0] == 0
+    same("stopped/last.npz", "run/last.npz")
+    code, _, (line, *_) = cli("train", "--resume", "run", *told)
+    assert code == 0
+    assert "is finished" in line
+    assert cli("evaluate", "run/last.npz", "--backend", "numpy")[0] == 0
+    assert cli(*begin, "--out", "new")[0] == 2
 
 
 def test_pixels_that_have_labels_are_not_moved(cli):

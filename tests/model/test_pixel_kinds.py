@@ -1,6 +1,7 @@
-"""What bytes cannot have, or what scales numbers again, is refused where a model is built."""
+"""What bytes cannot have, or what changes nothing, is refused where a training begins alone."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ import arraycnn as cnn
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import LAYERS
 from arraycnn.layers.augmentation.filled import Filled
+from arraycnn.layers.layer import Context, Randomness
+from arraycnn.ops import GENERIC
+from arraycnn.ops.random_bits import seed_words
 
 SHAPE = (8, 8)
 REST = (cnn.Flatten(), cnn.Dense(3))
@@ -27,8 +31,61 @@ class Bytes(cnn.Tanh):
         return (dy if need_dx else None), {}
 
 
+class Mean(cnn.Sequential):
+    """A layer of a user's own: its layers get the same pixels, and what they give is averaged."""
+
+    def init(self, rng, input_shape):
+        made = {name: layer.init(rng, input_shape) for name, layer in self.named_layers()}
+        params, state = ({name: one[i] for name, one in made.items()} for i in (0, 1))
+        return params, state, made["0"][2]
+
+    def forward(self, params, state, x, context):
+        ran = {
+            name: layer.forward(params[name], state[name], x, context.inside(name))
+            for name, layer in self.named_layers()
+        }
+        y = sum(one[0] for one in ran.values()) / len(ran)
+        return y, {n: one[1] for n, one in ran.items()}, {n: one[2] for n, one in ran.items()}
+
+    def backward(self, params, residuals, dy, context, need_dx):
+        dy = dy / len(self.layers)
+        return None, {
+            name: layer.backward(params[name], residuals[name], dy, context.inside(name), False)[1]
+            for name, layer in self.named_layers()
+        }
+
+
+class Scaled(cnn.Rescale):
+    """A layer of a user's own: numbers are as they are."""
+
+    def forward(self, params, state, x, context):
+        if x.dtype == np.uint8:
+            x = x / 255.0
+        return x.astype(context.dtype), state, ()
+
+    def backward(self, params, residuals, dy, context, need_dx):
+        return (dy if need_dx else None), {}
+
+
+class Faint(cnn.RandomBrightness):
+    """A layer of a user's own, whose strength is of something else."""
+
+
+def drawn(layer, x):
+    """What the layer makes of images in a step."""
+    indices = np.arange(len(x), dtype=np.int32)
+    bits = Randomness(seed_words(0), np.array([1], np.int32), indices)
+    return layer.forward({}, {}, x, Context(GENERIC, "train", "float64", bits))[0]
+
+
 def model(*layers):
     return cnn.Model(cnn.Sequential(*layers), SHAPE, cnn.NumPy(fast=False))
+
+
+def fitted(*layers, epochs=1, **others):
+    made = model(*layers)
+    made.fit(IMAGES, LABELS, batch_size=2, epochs=epochs, **others)
+    return made
 
 
 def test_all_that_write_a_number_are_here():
@@ -43,9 +100,9 @@ def test_a_fill_that_no_byte_is_stands_behind_what_scales_bytes(name, fill):
     layer = LAYERS[name](fill=fill)
     said = f"{name}: fill must be a whole number from 0 to 255 for uint8 images, got {fill!r}"
     with pytest.raises(InvalidValueError, match=f"^layer 0, layer 1, {re.escape(said)}"):
-        model(cnn.Sequential(cnn.HorizontalFlip(), layer), cnn.Rescale(), *REST)
+        fitted(cnn.Sequential(cnn.HorizontalFlip(), layer), cnn.Rescale(), *REST)
     with pytest.raises(InvalidValueError, match=f"^layer 0, layer 0, {re.escape(said)}"):
-        cnn.with_augmentation(model(cnn.Rescale(), *REST), layer)
+        cnn.with_augmentation(model(cnn.Rescale(), *REST), layer).fit(IMAGES, LABELS)
     model(cnn.Rescale(), layer, *REST).fit(IMAGES, LABELS)
     model(layer, *REST).fit(IMAGES / 255.0, LABELS)
 
@@ -75,9 +132,94 @@ def test_a_word_in_place_of_a_number_trains(name):
 )
 def test_pixels_are_scaled_once(layers, place):
     with pytest.raises(InvalidTypeError, match=f"^{place}.*is the numbers of a Rescale before it"):
-        model(*layers)
+        fitted(*layers)
 
 
 def test_behind_a_layer_of_a_users_own_nothing_is_refused():
-    model(cnn.Rescale(), Bytes(), cnn.Rescale(), *REST).fit(IMAGES, LABELS)
-    model(cnn.Concatenate(cnn.Rescale(), cnn.Rescale(std=2.0)), *REST).fit(IMAGES, LABELS)
+    fitted(cnn.Rescale(), Bytes(), cnn.Rescale(), *REST)
+    fitted(cnn.Concatenate(cnn.Rescale(), cnn.Rescale(std=2.0)), *REST)
+
+
+def test_what_derives_from_a_layer_is_a_layer_of_a_users_own():
+    fitted(Mean(cnn.Sequential(cnn.Rescale(), *REST), cnn.Sequential(cnn.Rescale(), *REST)))
+    fitted(cnn.Rescale(), Scaled(), *REST)
+    fitted(Faint(0.001), cnn.Rescale(), *REST)
+
+
+OF_BYTES, OF_NUMBERS = "uint8 images", "images"
+FAINT = [
+    (cnn.RandomBrightness(0.00196), 0.001961, OF_BYTES),
+    (cnn.RandomBrightness(0.00196), 0.001961, OF_NUMBERS),
+    (cnn.RandomContrast(0.00207), 0.002076, OF_BYTES),
+    (cnn.RandomContrast(0.000122), 0.000123, OF_NUMBERS),
+    (cnn.ElasticDeformation(0.001953), 0.001954, OF_BYTES),
+    (cnn.ElasticDeformation(0.001953), 0.001954, OF_NUMBERS),
+]
+
+
+@pytest.mark.parametrize(("layer", "least", "kind"), FAINT)
+def test_a_strength_that_changes_nothing_is_refused(layer, least, kind):
+    order = (layer, cnn.Rescale()) if kind == OF_BYTES else (cnn.Rescale(), layer)
+    which = OF_BYTES if "Contrast" in repr(layer) and kind == OF_BYTES else OF_NUMBERS
+    said = (
+        f"layer {order.index(layer)}, {type(layer).__name__}: strength must be at least {least}, or "
+        f"{which} would stay as they are, got {layer.strength}"
+    )
+    with pytest.raises(InvalidValueError, match=f"^{re.escape(said)}$"):
+        fitted(*order, *REST)
+    order = [replace(one, strength=least) if one is layer else one for one in order]
+    fitted(*order, *REST)
+
+
+@pytest.mark.parametrize(("layer", "least", "kind"), FAINT)
+def test_the_least_strength_changes_images_and_less_does_not(layer, least, kind):
+    images = np.zeros((64, 8, 8, 1), np.uint8)
+    images[:, 3, 3] = 255
+    images = images if kind == OF_BYTES else images / 255.0
+    assert (drawn(replace(layer, strength=least), images) != images).any()
+    assert (drawn(layer, images) == images).all()
+
+
+def begun(layers, monkeypatch):
+    """A model, and all that was kept of its training: as of a version that refused nothing."""
+    kept = []
+
+    class Keep(cnn.Callback):
+        save_every = 1
+
+        def on_save(self, training):
+            kept.append(training)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("arraycnn.model.model.check_pixel_kinds", lambda network: None)
+        return fitted(*layers, epochs=2, callbacks=[Keep()]), kept
+
+
+@pytest.mark.parametrize(
+    "layer", [cnn.RandomBrightness(0.001), cnn.RandomContrast(1e-4), cnn.ElasticDeformation(1e-3)]
+)
+def test_a_training_that_has_begun_so_loads_and_goes_on(layer, tmp_path, monkeypatch):
+    whole, kept = begun((layer, cnn.Rescale(), *REST), monkeypatch)
+    whole.save(tmp_path / "some.npz", kept[1])
+    loaded, training = cnn.Model.load_training(tmp_path / "some.npz", cnn.NumPy(fast=False))
+    assert loaded.network.layers[0] == layer
+    assert loaded.predict(IMAGES).shape == (6, 3)
+    loaded.fit(IMAGES, LABELS, batch_size=2, epochs=2, resume=training)
+    for name, array in whole.parameters.items():
+        np.testing.assert_array_equal(loaded.parameters[name], array, name)
+    with pytest.raises(InvalidValueError, match="strength must be at least"):
+        loaded.fit(IMAGES, LABELS)
+
+
+@pytest.mark.parametrize("name", FILLED)
+def test_a_model_with_a_fill_that_no_byte_is_loads_and_predicts(name, tmp_path):
+    made = model(LAYERS[name](fill=0.5), cnn.Rescale(), *REST)
+    made.save(tmp_path / "some.npz")
+    loaded = cnn.Model.load(tmp_path / "some.npz", cnn.NumPy(fast=False))
+    np.testing.assert_array_equal(loaded.predict(IMAGES), made.predict(IMAGES))
+    assert loaded.evaluate(IMAGES, LABELS).loss > 0.0
+
+
+def test_a_model_with_a_second_rescale_loads(tmp_path):
+    model(cnn.Rescale(), cnn.Rescale(), *REST).save(tmp_path / "some.npz")
+    cnn.Model.load(tmp_path / "some.npz")

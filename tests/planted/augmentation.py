@@ -12,6 +12,7 @@ SHOWN = "report/test_report_augmented.py"
 AVERAGED = "model/test_averaged_inference.py -k "
 KINDS = "model/test_pixel_kinds.py"
 COMMAND = "cli/test_cli_augmentation.py -k 'refused or copies'"
+BEGUN = "cli/test_cli_augmentation.py -k begun"
 MOVING = "model/test_moving_pixels.py"
 
 FAULTS = [
@@ -218,26 +219,49 @@ FAULTS = [
         "columns, None)",
         BETWEEN + "scipy",
     ),
+    ("layers/augmentation/filled.py", "if on_bytes and not", "if not", KINDS),
+    ("layers/augmentation/filled.py", "if on_bytes and not", "if False and not", KINDS),
+    ("layers/augmentation/augmentation.py", "if is_bytes(x) else float(fill)", "", KINDS),
+    ("layers/augmentation/augmentation.py", "parts * strength) < fewest", "1) < 0", KINDS),
+    ("layers/augmentation/augmentation.py", "/ parts) + 1) / 1e6", "/ parts)) / 1e6", KINDS),
+    ("layers/augmentation/random_brightness.py", "self.strength, 255)", "1.0, 255)", KINDS),
+    ("layers/augmentation/elastic_deformation.py", "self.strength, 2**_BITS)", "1.0, 1)", KINDS),
+    ("layers/augmentation/elastic_deformation.py", "super().check_use(on_bytes)", "pass", KINDS),
+    ("layers/augmentation/random_contrast.py", "// 255 + 1", "// 255", KINDS),
     (
-        "layers/augmentation/filled.py",
-        "        if not isinstance(self.fill, str):",
-        "        if False:",
+        "layers/augmentation/random_contrast.py",
+        "if on_bytes else (1, ",
+        "if False else (1, ",
         KINDS,
     ),
-    ("layers/augmentation/filled.py", "if is_bytes(x) else float(self.fill)", "", KINDS),
     ("model/pixel_kinds.py", '"bytes" if takes_bytes(network) else None', "None", KINDS),
     ("model/pixel_kinds.py", "raise with_position(name, error) from error", "raise", KINDS),
     ("model/pixel_kinds.py", 'if kind == "numbers":', "if False:", KINDS),
     ("model/pixel_kinds.py", "if type(layer) not in LAYERS.values():", "if False:", KINDS),
     ("model/pixel_kinds.py", "_behind(part, kind)\n    return", "pass\n    return", KINDS),
-    ("cli/augmentation.py", "layer.check_bytes()", "pass", COMMAND),
-    ("layers/augmentation/mixing.py", "if alpha <= 1.0:", "if True:", MIXED + "quantiles"),
     (
-        "layers/augmentation/augmentation.py",
-        "if parts and not round(parts * strength):",
-        "if False:",
-        OWN + "bad_settings",
+        "model/pixel_kinds.py",
+        "if type(layer) is Sequential",
+        "if isinstance(layer, Sequential)",
+        KINDS,
     ),
+    ("model/pixel_kinds.py", "if type(layer) is Rescale", "if isinstance(layer, Rescale)", KINDS),
+    ("model/pixel_kinds.py", "elif isinstance(layer", "if isinstance(layer", KINDS),
+    (
+        "model/model.py",
+        "if resume is None:\n            check_pixel",
+        "if True:\n            check_pixel",
+        KINDS,
+    ),
+    (
+        "model/model.py",
+        "if resume is None:\n            check_pixel",
+        "if False:\n            check_pixel",
+        KINDS,
+    ),
+    ("cli/augmentation.py", "layer.check_use(on_bytes=True)", "pass", COMMAND),
+    ("cli/augmentation.py", 'ctx is None or ctx.params.get("resume") is None', "True", BEGUN),
+    ("layers/augmentation/mixing.py", "if alpha <= 1.0:", "if True:", MIXED + "quantiles"),
     ("cli/augmentation.py", "if name in AUGMENTATIONS or name == NONE:", "if False:", COMMAND),
     ("cli/answers.py", "if not layers:", "if False:", COMMAND),
     (

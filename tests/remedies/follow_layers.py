@@ -120,7 +120,8 @@ def rescale_takes_bytes(here: Here) -> None:
 def pixels_are_scaled_twice(here: Here) -> None:
     inner = (cnn.Flatten(), cnn.Dense(3))
     with here.refused():
-        cnn.Model(cnn.Sequential(cnn.Rescale(), cnn.Sequential(cnn.Rescale(), *inner)), (8, 8))
+        twice = cnn.Sequential(cnn.Rescale(), cnn.Sequential(cnn.Rescale(), *inner))
+        cnn.Model(twice, (8, 8)).fit(*making.some())
     cnn.Model(cnn.Sequential(cnn.Rescale(), *inner), (8, 8)).fit(*making.some())
     cnn.Model(cnn.Sequential(cnn.Sequential(cnn.Rescale(), *inner)), (8, 8)).fit(*making.some())
 
@@ -301,13 +302,13 @@ def images_at_the_end(here: Here) -> None:
 
 @follows(
     "layers/augmentation/augmentation.py",
-    "take a grey value, or put {} behind Rescale for a fill in its numbers",
+    "take a grey value, as other numbers are for images behind Rescale",
 )
 def a_fill_that_no_byte_is(here: Here) -> None:
     cutout, rest = cnn.Cutout(2, fill=-0.5), (cnn.Flatten(), cnn.Dense(3))
     images, labels = np.zeros((4, 8, 8, 1), np.uint8), np.zeros(4, int)
     with here.refused():
-        cnn.Model(cnn.Sequential(cutout, cnn.Rescale(), *rest), (8, 8))
+        cnn.Model(cnn.Sequential(cutout, cnn.Rescale(), *rest), (8, 8)).fit(images, labels)
     grey = cnn.Cutout(2, fill=128)
     cnn.Model(cnn.Sequential(grey, cnn.Rescale(), *rest), (8, 8)).fit(images, labels)
     cnn.Model(cnn.Sequential(cnn.Rescale(), cutout, *rest), (8, 8)).fit(images, labels)

@@ -12,7 +12,6 @@ from arraycnn.data.label_kinds import LabelKind
 from arraycnn.errors import ArraycnnError
 from arraycnn.layers import LAYERS, Layer
 from arraycnn.layers.augmentation import Augmentation
-from arraycnn.layers.augmentation.filled import Filled
 from arraycnn.networks.arguments import nearest
 
 AUGMENTATIONS: dict[str, type[Any]] = dict(
@@ -38,9 +37,9 @@ class Augment(click.ParamType):
             return NONE
         try:
             layer = layer_of(str(value))
-            # Data sets are of bytes, and it stands before all that scales them.
-            if isinstance(layer, Filled):
-                layer.check_bytes()
+            if ctx is None or ctx.params.get("resume") is None:  # or it has trained with it
+                # Data sets are of bytes, and it stands before all that scales them.
+                layer.check_use(on_bytes=True)
             return spelled(layer)
         except (ArraycnnError, ValueError) as error:
             self.fail(str(error), param, ctx)

@@ -88,9 +88,7 @@ class Model(Measures, Described):
     ------
     InvalidValueError
         The network does not fit the input shape (the message names the layer), or does not end
-        as the loss needs it: with one logit a class. Or it begins with a fill that is no pixel.
-    InvalidTypeError
-        A `Rescale` has another one before it.
+        as the loss needs it: with one logit a class.
     BackendUnavailableError
         The backend cannot run here.
     """
@@ -115,7 +113,6 @@ class Model(Measures, Described):
         rng = np.random.default_rng([seed, _INITIAL])
         params, state, output_shape = network.init(rng, self.input_shape)
         self.output_shape = tuple(output_shape)
-        check_pixel_kinds(network)
         self.classes = check_output(network, self.output_shape, loss)
         self.class_names = check_class_names(class_names, self.classes)
         self.background: Background | None = None
@@ -237,8 +234,11 @@ class Model(Measures, Described):
             The device stopped answering. Parameters on it are lost: go on from a `Checkpoint`.
         InvalidValueError
             Settings differ from those of ``resume``, or between ranks; the message names them. Or the
-            training is too short for its `Warmup` or `Lookahead`, its schedule gives no rates, or a
-            `Plateau` or `EarlyStopping` goes by what is not measured.
+            training is too short for its `Warmup` or `Lookahead`, its schedule gives no rates, a
+            `Plateau` or `EarlyStopping` goes by what is not measured, or a layer has a fill that is no
+            pixel, or a strength that leaves images as they are.
+        InvalidTypeError
+            A `Rescale` has another one before it.
         """
         team = Team(distributed)
         optimizer = check_optimizer(SGD(0.05) if optimizer is None else optimizer)
@@ -264,6 +264,8 @@ class Model(Measures, Described):
         )
         if batch_size > x.shape[0] and not team.communicator.rank:
             _log.warning("fit: batch_size %d clipped to the %d images", batch_size, x.shape[0])
+        if resume is None:
+            check_pixel_kinds(self.network)
         check_schedule(optimizer, course.all_steps, resume is not None)
         watching = (*callbacks, optimizer.learning_rate)
         check_watched(watching, self.loss, validates=held_out is not None)

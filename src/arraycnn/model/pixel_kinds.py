@@ -6,6 +6,7 @@ from typing import Literal
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.layers import LAYERS, Layer, Rescale, Sequential
+from arraycnn.layers.augmentation import Augmentation
 from arraycnn.layers.sequential import with_position
 from arraycnn.model.image_inputs import takes_bytes
 
@@ -13,9 +14,11 @@ Kind = Literal["bytes", "numbers"]
 
 
 def check_pixel_kinds(network: Layer) -> None:
-    """Refuse what the first step would: settings that bytes cannot have, and a second `Rescale`.
+    """Refuse what a training cannot begin with: settings that the pixels cannot have, or that leave
+    them as they are, and a second `Rescale`.
 
-    Of a user's own layers nobody knows what they make of pixels: behind one nothing is refused.
+    Of a user's own layers, be they derived from these or not, nobody knows what they make of pixels:
+    behind one nothing is refused. Nor is anything of a training that has begun, or of a saved model.
 
     Raises InvalidValueError or InvalidTypeError, with the place of the layer.
     """
@@ -24,14 +27,14 @@ def check_pixel_kinds(network: Layer) -> None:
 
 def _behind(layer: Layer, kind: Kind | None) -> Kind | None:
     """What comes out of ``layer`` where pixels of this kind come to it; None where nobody knows."""
-    if isinstance(layer, Sequential):
+    if type(layer) is Sequential:
         for name, part in layer.named_layers():
             try:
                 kind = _behind(part, kind)
             except (InvalidTypeError, InvalidValueError) as error:
                 raise with_position(name, error) from error
         return kind
-    if isinstance(layer, Rescale):
+    if type(layer) is Rescale:
         if kind == "numbers":
             message = (
                 "Rescale: input must be uint8 (0 to 255), is the numbers of a Rescale before it; "
@@ -39,12 +42,10 @@ def _behind(layer: Layer, kind: Kind | None) -> Kind | None:
             )
             raise InvalidTypeError(message)
         return "numbers"
-    if getattr(layer, "training_only", False):
-        if kind == "bytes" and hasattr(layer, "check_bytes"):
-            layer.check_bytes()
-        return kind
     if type(layer) not in LAYERS.values():
         kind = None
+    elif isinstance(layer, Augmentation):
+        layer.check_use(on_bytes=kind == "bytes")
     for _, part in getattr(layer, "named_layers", list)():
         _behind(part, kind)
     return kind

@@ -52,6 +52,13 @@ class Augmentation(ABC):
         Raises InvalidValueError where the images do not fit the layer.
         """
 
+    def check_use(self, on_bytes: bool) -> None:  # noqa: B027 - most refuse nothing
+        """Refuse settings with which a training cannot begin, on uint8 images or others.
+
+        Not refused where a layer is made: files of earlier versions hold such layers. Raises
+        InvalidValueError.
+        """
+
     @abstractmethod
     def augmented(self, x: Array, words: Array) -> tuple[Array, Any]:
         """(``x`` changed by ``words``, (N, words) int32; residuals)."""
@@ -121,15 +128,25 @@ def check_probability(owner: str, probability: float) -> None:
         raise InvalidValueError(message)
 
 
-def check_strength(owner: str, strength: float, most: float = 1.0, parts: int = 0) -> None:
-    """Refuse what is not above 0 and at most ``most``, or comes to none of so many ``parts`` of 1."""
+def check_strength(owner: str, strength: float, most: float = 1.0) -> None:
+    """Refuse what is not above 0 and at most ``most``."""
     check_number(f"{owner}: strength", strength)
     if not 0.0 < strength <= most:
         message = f"{owner}: strength must be above 0 and at most {most:g}, got {strength!r}"
         raise InvalidValueError(message)
-    if parts and not round(parts * strength):
+
+
+def check_effect(
+    owner: str, strength: float, parts: int, fewest: int = 1, images: str = "images"
+) -> None:
+    """Refuse a strength that comes to fewer than ``fewest`` of so many ``parts`` of 1.
+
+    Raises InvalidValueError, which says at least how much it must be.
+    """
+    if round(parts * strength) < fewest:
+        least = (math.floor(1e6 * (fewest - 0.5) / parts) + 1) / 1e6  # the next of six digits
         message = (
-            f"{owner}: strength must be above {0.5 / parts:.4g}, or images would stay as they are, got "
+            f"{owner}: strength must be at least {least}, or {images} would stay as they are, got "
             f"{strength!r}"
         )
         raise InvalidValueError(message)
@@ -179,7 +196,7 @@ def byte_of(owner: str, fill: float) -> int:
     if fill != int(fill) or not 0 <= fill <= 255:
         message = (
             f"{owner}: fill must be a whole number from 0 to 255 for uint8 images, got {fill!r}; "
-            f"take a grey value, or put {owner} behind Rescale for a fill in its numbers"
+            "take a grey value, as other numbers are for images behind Rescale"
         )
         raise InvalidValueError(message)
     return int(fill)

@@ -7,6 +7,7 @@ import numpy as np
 
 from arraycnn.layers.augmentation.augmentation import (
     Fill,
+    check_effect,
     check_fill,
     check_sides,
     check_strength,
@@ -46,9 +47,13 @@ class ElasticDeformation(Warp):
     fill: Fill = 0.0
 
     def __post_init__(self) -> None:
-        check_strength("ElasticDeformation", self.strength, _LARGEST, 2**_BITS)
+        check_strength("ElasticDeformation", self.strength, _LARGEST)
         check_count("ElasticDeformation: spacing", self.spacing)
         check_fill("ElasticDeformation", self.fill, "edge")
+
+    def check_use(self, on_bytes: bool) -> None:
+        super().check_use(on_bytes)
+        check_effect("ElasticDeformation", self.strength, 2**_BITS)
 
     def words(self, input_shape: Shape) -> int:
         check_sides("ElasticDeformation", input_shape)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arraycnn.layers.augmentation.augmentation import Augmentation, Fill, byte_of, is_bytes
+from arraycnn.layers.augmentation.augmentation import Augmentation, Fill, byte_of, number_of
 from arraycnn.ops import Array
 
 
@@ -11,16 +11,12 @@ class Filled(Augmentation):
 
     fill: Fill
 
-    def check_bytes(self) -> None:
-        """Refuse a number that no pixel of uint8 images is: asked where a model takes such.
-
-        Raises InvalidValueError.
-        """
-        if not isinstance(self.fill, str):
+    def check_use(self, on_bytes: bool) -> None:
+        if on_bytes and not isinstance(self.fill, str):
             byte_of(type(self).__name__, self.fill)
 
     def fill_for(self, x: Array) -> float | None:
         """The number as one of ``x``, a whole one beside bytes; None where a word stands for it."""
         if isinstance(self.fill, str):
             return None
-        return byte_of(type(self).__name__, self.fill) if is_bytes(x) else float(self.fill)
+        return number_of(type(self).__name__, self.fill, x)

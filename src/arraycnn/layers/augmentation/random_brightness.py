@@ -6,6 +6,7 @@ from typing import Any
 from arraycnn.layers.augmentation.augmentation import (
     Augmentation,
     as_bytes,
+    check_effect,
     check_strength,
     for_each,
     is_bytes,
@@ -31,7 +32,10 @@ class RandomBrightness(Augmentation):
     strength: float = 0.2
 
     def __post_init__(self) -> None:
-        check_strength("RandomBrightness", self.strength, parts=255)
+        check_strength("RandomBrightness", self.strength)
+
+    def check_use(self, on_bytes: bool) -> None:
+        check_effect("RandomBrightness", self.strength, 255)
 
     def words(self, input_shape: Shape) -> int:
         return 1

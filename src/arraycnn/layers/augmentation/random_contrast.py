@@ -7,6 +7,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.layers.augmentation.augmentation import (
     Augmentation,
     as_bytes,
+    check_effect,
     check_strength,
     for_each,
     is_bytes,
@@ -36,7 +37,12 @@ class RandomContrast(Augmentation):
     strength: float = 0.2
 
     def __post_init__(self) -> None:
-        check_strength("RandomContrast", self.strength, parts=_ONE)
+        check_strength("RandomContrast", self.strength)
+
+    def check_use(self, on_bytes: bool) -> None:
+        # Bytes are rounded: a difference, 255 at most, must change by more than a half.
+        fewest, images = (_ONE // 2 // 255 + 1, "uint8 images") if on_bytes else (1, "images")
+        check_effect("RandomContrast", self.strength, _ONE, fewest, images)
 
     def words(self, input_shape: Shape) -> int:
         height, width = input_shape[:2]
