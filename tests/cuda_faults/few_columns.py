@@ -27,6 +27,4 @@ FAULTS = [
     (PY, "in_float and in_order and gate", "in_float and gate", "turned weights"),
     (PY, "plain = in_float and in_order", "plain = in_order", "a rounded result"),
     (PY, "_MOST_DEPTH if exact else _MOST_DEPTH_BESIDE_TENSOR_CORES", "_MOST_DEPTH", "choice"),
-    (PY, "a, b, y = as_numbers(a), as_numbers(b), product", "a, b, y = a, b, product", "bits as numbers"),
-    (CU, "typename Epilogue, typename T = SumOf<B>>", "typename Epilogue, typename T = B>", "sums that are rounded"),
 ]  # fmt: skip
