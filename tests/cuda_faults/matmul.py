@@ -92,7 +92,7 @@ FAULTS = [
     (MMA, "write_blocks(target, epilogue, sums, line_of, column + 2 * place);", "write_blocks(target, epilogue, sums, line_of, column + place);", "an index", IN_MEMORY),
     ("cuda/tiles.py", "if operand.dtype in ROUNDED:\n        gated", "if operand.dtype == BFLOAT16:\n        gated", "a type", IN_MEMORY),
     ("dense/cuda.py", "any(singly) if multiplied == \"tensorfloat32\" else all(singly)", "all(singly)", "registers", IN_MEMORY),
-    ("cuda/checks.py", "(\"float32\", *rounded[:1])", "(\"float32\", *rounded)", "a check", IN_MEMORY),
+    ("cuda/checks.py", "(\"float32\", *rounded[:1])", "(\"float32\",)", "a check", IN_MEMORY),
     (PRODUCTS, "number = \"float32\" if _is_rounded(y) else y.dtype", "number = y.dtype", "parts that are rounded", IN_MEMORY),
     (PRODUCTS, "written = [y] if left is not None or chosen.splits == 1 else [y, result.y]", "written = [y]", "a type", IN_MEMORY),
     ("cuda/checks.py", "if stored is None:", "if stored is None and False:", "a check", IN_MEMORY),
