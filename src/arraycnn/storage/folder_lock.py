@@ -39,10 +39,14 @@ class FolderLock:
         """Let others in; again and again does no harm."""
         if self._descriptor < 0:
             return
-        if self._is_ours(self._descriptor):
+        if self.is_ours():
             self._path.unlink()
         os.close(self._descriptor)
         self._descriptor = -1
+
+    def is_ours(self) -> bool:
+        """Whether the folder is the one that is held: another one may have come to its place."""
+        return self._descriptor >= 0 and self._is_file_of(self._descriptor)
 
     def __enter__(self) -> "FolderLock":
         return self
@@ -72,13 +76,13 @@ class FolderLock:
             except BaseException:
                 os.close(descriptor)
                 raise
-            if self._is_ours(descriptor):
+            if self._is_file_of(descriptor):
                 return descriptor
             os.close(descriptor)  # its holder removed the file after we had opened it
 
-    def _is_ours(self, descriptor: int) -> bool:
+    def _is_file_of(self, descriptor: int) -> bool:
         """Whether the file of that name is the one that is open, and not a later one."""
         try:
             return os.path.samestat(os.fstat(descriptor), os.stat(self._path))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return False

@@ -1,7 +1,6 @@
 """The folder of one training: its settings, its metrics line by line, its models, its summary."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -54,8 +53,8 @@ class RunFolder:
 
         Raises RunFolderError.
         """
-        made = [folder for folder in (path, *path.parents) if not folder.exists()]
         try:
+            made = [folder for folder in (path, *path.parents) if not folder.exists()]
             path.mkdir(parents=True, exist_ok=True)
             lock = FolderLock(path)
             files = [file for file in path.iterdir() if file.name != ".lock"]
@@ -110,7 +109,8 @@ class RunFolder:
     def beginning(self, steps_done: Callable[[], int]) -> Iterator[None]:
         """Of a new run: where its first step is refused within the block, nothing of it is left.
 
-        A folder that was there and empty stays. What a machine or a user ended stays, to be resumed.
+        A folder that was there and empty stays, and so does what others put there meanwhile. What a
+        machine or a user ended stays, to be resumed.
         """
         before = steps_done()
         try:
@@ -121,10 +121,14 @@ class RunFolder:
             raise
 
     def _discard(self) -> None:
+        """Remove what this run wrote, and the folders that were made for it where nothing else is."""
+        if not self._lock.is_ours():  # the user removed the folder, and another run may be there
+            return
         with suppress(OSError):
-            for file in (*self.logs_and_best(), self.path / "config.json"):
+            for file in (*self.logs_and_best(), *self._event_files(), self.path / "config.json"):
                 file.unlink(missing_ok=True)
-            shutil.rmtree(self.events, ignore_errors=True)
+            if self.events.is_dir():
+                self.events.rmdir()
             self.close()
             for folder in self._made:
                 folder.rmdir()
@@ -152,6 +156,10 @@ class RunFolder:
         files = (self.metrics, self.table, self.steps, self.best)
         return [file for file in files if file.exists()]
 
+    def _event_files(self) -> list[Path]:
+        """Those of TensorBoard; none where the folder is a link, to what a user has elsewhere."""
+        return [] if self.events.is_symlink() else list(self.events.glob("events.out.tfevents.*"))
+
     def _write(self, name: str, value: dict[str, Any]) -> None:
         try:
             write_atomically(self.path / name, (json.dumps(value, indent=2) + "\n").encode())
@@ -161,7 +169,12 @@ class RunFolder:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The settings of the run at ``path``. Raises RunFolderError where there are none."""
-    if not (path / "config.json").is_file():
+    try:
+        is_run = (path / "config.json").is_file()
+    except OSError as error:
+        message = f"run folder {path}: cannot be read ({error.strerror}); check path and rights"
+        raise RunFolderError(message) from error
+    if not is_run:
         message = f"run folder {path}: holds no run (no config.json); check the path"
         raise RunFolderError(message)
     return read_json(path / "config.json")
