@@ -40,8 +40,7 @@ GIVEN_BY_THE_COMMAND = {
     ("optimizers.parameter_groups", "Group.__post_init__"),  # as --rate-scale
     ("optimizers.parameter_groups", "ParameterGroups.__init__"),
     ("optimizers.parameter_groups", "ParameterGroups.init"),  # as --freeze
-    ("optimizers.schedules", "_check_factor"),
-    ("optimizers.schedules", "check_is_made"),
+    ("optimizers.schedules", "check_rate"),
     ("optimizers.sgd", "SGD.__post_init__"),
     ("optimizers.wrapper", "Wrapper.__post_init__"),
     ("report.page", "page"),  # HTML

@@ -39,6 +39,10 @@ def test_a_rate_that_is_no_number_names_its_step(given):
     [
         (lambda step, total: 0.1 - 0.04 * step, "finite rates of at least 0, got -0.0.* at step 3"),
         (lambda step, total: (1, 1, 1, None)[step], "a number for each step, got None at step 3"),
+        (lambda step, total: (1, 1, 1, -1)[step], "at least 0, got -1.0 at step 3"),
+        (cnn.Warmup(lambda step, total: 2 - step, 2), "at least 0, got -1.0 at step 3"),
+        (cnn.Exponential(0.1, 1, factor=1e200), "finite rates of at least 0, got inf at step 3"),
+        (cnn.Warmup(cnn.StepDecay(0.1, 1, 10**200), 2), "at least 0, got inf at step 3"),
         (cnn.Warmup(0.1, 4), "Warmup: steps must be fewer than those of the training, 4, got 4"),
         (cnn.Warmup(cnn.Plateau(0.1, "train_loss"), 5), "those of the training, 4, got 5"),
         (cnn.Warmup(cnn.Warmup(0.1, 5), 2), "those of the training, 4, got 5"),
@@ -52,6 +56,26 @@ def test_rates_that_a_training_cannot_have_are_refused_before_its_first_step(rat
     assert model.unfinished is None
 
 
+class Told:
+    """A schedule of a user's own that tells of the steps that are known by their records alone."""
+
+    def __call__(self, step, total_steps):
+        raise AssertionError
+
+    def after_epochs(self, records, steps):
+        rates = [0.1] * steps * (len(records) + 1)
+        return lambda step, total_steps: rates[step]
+
+
+@pytest.mark.parametrize(
+    "rate", [Told(), cnn.Warmup(Told(), 2), cnn.Warmup(cnn.Warmup(Told(), 2), 1)]
+)
+def test_rates_that_wait_for_records_are_not_asked_for_before(rate):
+    model = new_model()
+    fit(model, rate, epochs=2)
+    assert model.steps_done == 2 * STEPS
+
+
 def test_a_training_goes_on_at_rates_that_rise_longer_than_it_takes():
     """As one of an earlier version, or with fewer epochs than were meant."""
     model, rate = new_model(), cnn.Warmup(0.1, 5)
@@ -63,3 +87,7 @@ def test_a_training_goes_on_at_rates_that_rise_longer_than_it_takes():
     with pytest.raises(InvalidValueError, match="those of the training, 5, got 5"):
         check_schedule(cnn.SGD(rate), 5)
     check_schedule(cnn.SGD(rate), 5, is_resumed=True)
+    with pytest.raises(InvalidValueError, match="got inf at step 4"):
+        check_schedule(cnn.SGD(cnn.Exponential(0.1, 1, 1e200)), 5, is_resumed=True)
+    with pytest.raises(InvalidValueError, match="Lookahead: steps must be at most the updates"):
+        check_schedule(cnn.Lookahead(cnn.SGD(0.1), 6), 5, is_resumed=True)

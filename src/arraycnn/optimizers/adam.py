@@ -6,8 +6,8 @@ from typing import ClassVar
 import numpy as np
 
 from arraycnn.ops import Array, Kernels
-from arraycnn.optimizers.optimizer import check_betas, check_rate, leaves_as, zeros_like
-from arraycnn.optimizers.schedules import Schedule
+from arraycnn.optimizers.optimizer import check_betas, leaves_as, zeros_like
+from arraycnn.optimizers.schedules import Schedule, check_rate
 from arraycnn.setting_checks import check_number
 from arraycnn.tree import Tree, leaves, with_leaves
 

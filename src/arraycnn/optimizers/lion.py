@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from arraycnn.ops import Array, Kernels, array_namespace
-from arraycnn.optimizers.optimizer import check_betas, check_rate, paired, zeros_like
-from arraycnn.optimizers.schedules import Schedule
+from arraycnn.optimizers.optimizer import check_betas, paired, zeros_like
+from arraycnn.optimizers.schedules import Schedule, check_rate
 from arraycnn.setting_checks import check_number
 from arraycnn.tree import Tree, with_leaves
 

@@ -7,8 +7,8 @@ from typing import Any
 from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import Array, Kernels, array_namespace
 from arraycnn.optimizers.adam import AdamW
-from arraycnn.optimizers.optimizer import check_rate, check_share, paired, zeros_like
-from arraycnn.optimizers.schedules import Schedule
+from arraycnn.optimizers.optimizer import check_share, paired, zeros_like
+from arraycnn.optimizers.schedules import Schedule, check_rate
 from arraycnn.setting_checks import check_count, check_number
 from arraycnn.tree import Tree, flatten, part_of, replaced, with_leaves
 

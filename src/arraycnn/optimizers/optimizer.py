@@ -11,10 +11,8 @@ from arraycnn.errors import InvalidTypeError, InvalidValueError, one_line
 from arraycnn.ops import Array, Kernels
 from arraycnn.optimizers.schedules import (
     Schedule,
-    as_schedule,
-    check_is_made,
-    check_learning_rate,
     check_length,
+    goes_by_records,
     known_after,
 )
 from arraycnn.setting_checks import check_number
@@ -68,17 +66,20 @@ def learning_rates(
 def check_schedule(optimizer: Optimizer, total: int, is_resumed: bool = False) -> None:
     """Refuse what a training of ``total`` steps cannot have, before any work.
 
-    Of the rates, those of the first step and of the last one are looked at: most rates that go wrong
-    have done so by then. A training that is resumed goes on as it began, whatever its schedule asks.
+    Of the rates, those of the first step and of the last one are looked at, of the last one where it
+    does not wait for records of epochs: most rates that go wrong have done so by then. A training
+    that ``is_resumed`` may be too short for its schedule, as it was when it began; its rates, and
+    what stands around the optimizer, are looked at all the same.
 
     Raises InvalidValueError and InvalidTypeError as `learning_rates`; InvalidValueError where the
     training is too short for its schedule, or for what stands around the optimizer.
     """
-    schedule = as_schedule(optimizer.learning_rate)
-    for step in (0, total - 1):
+    rate = optimizer.learning_rate
+    schedule = known_after(rate, (), 1)
+    for step in (0,) if goes_by_records(rate) else (0, total - 1):
         _rate_of(optimizer, schedule(step, total), step)
     if not is_resumed:
-        check_length(schedule, total)
+        check_length(rate, total)
     check_length(optimizer, total)
 
 
@@ -128,17 +129,6 @@ def paired(params: Tree, *trees: Tree) -> list[tuple[Array, ...]]:
 def zeros_like(params: Tree) -> Tree:
     """Zeros of the names and shapes of ``params``, float64 NumPy arrays."""
     return with_leaves(params, [np.zeros(tuple(leaf.shape)) for leaf in leaves(params)])
-
-
-def check_rate(owner: str, rate: float | Schedule) -> None:
-    """Refuse what is neither a schedule nor a finite number of at least 0."""
-    check_is_made(owner, rate)
-    if callable(rate):
-        return
-    if isinstance(rate, bool) or not isinstance(rate, int | float):
-        message = f"{owner}: learning_rate must be a number or a schedule, got {rate!r}"
-        raise InvalidTypeError(message)
-    check_learning_rate(owner, rate)
 
 
 def check_share(owner: str, name: str, value: float) -> None:

@@ -34,7 +34,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class StepDecay:
-    """Multiply the learning rate by ``factor``, from 0 to 1, every ``every`` steps."""
+    """Multiply the learning rate by ``factor`` every ``every`` steps."""
 
     learning_rate: float
     every: int
@@ -43,10 +43,10 @@ class StepDecay:
     def __post_init__(self) -> None:
         check_learning_rate("StepDecay", self.learning_rate)
         check_number("StepDecay: every", self.every, minimum=1)
-        _check_factor("StepDecay", self.factor)
+        check_number("StepDecay: factor", self.factor, minimum=0.0)
 
     def __call__(self, step: int, total_steps: int) -> float:
-        return self.learning_rate * self.factor ** (step // self.every)
+        return self.learning_rate * _power(self.factor, step // self.every)
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Exponential:
-    """Fall by ``factor``, above 0 and at most 1, every ``every`` steps, a little at each step.
+    """Fall by ``factor`` every ``every`` steps, a little at each step; above 1, rise.
 
     As TensorFlow's ExponentialDecay, and PyTorch's ExponentialLR with gamma = factor^(1 / every).
     """
@@ -81,15 +81,10 @@ class Exponential:
     def __post_init__(self) -> None:
         check_learning_rate("Exponential", self.learning_rate)
         check_count("Exponential: every", self.every)
-        _check_factor("Exponential", self.factor)
-        if self.factor == 0.0:
-            message = (
-                "Exponential: factor must be above 0, got 0: the second step's rate would be 0"
-            )
-            raise InvalidValueError(message)
+        check_number("Exponential: factor", self.factor, minimum=0.0)
 
     def __call__(self, step: int, total_steps: int) -> float:
-        return self.learning_rate * self.factor ** (step / self.every)
+        return self.learning_rate * _power(self.factor, step / self.every)
 
 
 @dataclass(frozen=True)
@@ -113,9 +108,7 @@ class Warmup:
     start: float = 0.04
 
     def __post_init__(self) -> None:
-        check_is_made("Warmup", self.schedule)
-        if not callable(self.schedule):
-            check_learning_rate("Warmup", self.schedule)
+        check_rate("Warmup", self.schedule, "schedule")
         check_count("Warmup: steps", self.steps)
         check_number("Warmup: start", self.start, minimum=0.0)
         if self.start > 1.0:
@@ -199,14 +192,20 @@ def as_schedule(rate: float | Schedule) -> Schedule:
     return rate if callable(rate) else Constant(rate)
 
 
-def check_is_made(owner: str, rate: Any) -> None:
-    """Refuse the class of a schedule in place of a schedule: it is callable, too."""
-    if isinstance(rate, type):
+def check_rate(owner: str, rate: Any, name: str = "learning_rate") -> None:
+    """Refuse what is neither a schedule nor a finite number of at least 0, of the setting ``name``."""
+    if isinstance(rate, type):  # the class of a schedule is callable, too
         message = (
-            f"{owner}: learning_rate must be a number or a schedule, got {rate!r}; "
+            f"{owner}: {name} must be a number or a schedule, got {rate!r}; "
             "write for example Cosine(0.1), with parentheses"
         )
         raise InvalidTypeError(message)
+    if callable(rate):
+        return
+    if isinstance(rate, bool) or not isinstance(rate, int | float):
+        message = f"{owner}: {name} must be a number or a schedule, got {rate!r}"
+        raise InvalidTypeError(message)
+    check_number(f"{owner}: {name}", rate, minimum=0.0)
 
 
 def known_after(rate: float | Schedule, records: Sequence[Any], steps: int) -> Schedule:
@@ -219,6 +218,13 @@ def known_after(rate: float | Schedule, records: Sequence[Any], steps: int) -> S
     schedule = as_schedule(rate)
     tell = getattr(schedule, "after_epochs", None)
     return schedule if tell is None else tell(records, steps)
+
+
+def goes_by_records(rate: float | Schedule) -> bool:
+    """Whether the rates of later epochs are known only after earlier ones, as of `known_after`."""
+    while isinstance(rate, Warmup):
+        rate = rate.schedule
+    return getattr(rate, "after_epochs", None) is not None
 
 
 def check_length(part: Any, total_steps: int) -> None:
@@ -237,15 +243,12 @@ def check_learning_rate(owner: str, value: float) -> None:
     check_number(f"{owner}: learning_rate", value, minimum=0.0)
 
 
-def _check_factor(owner: str, factor: float) -> None:
-    """Refuse a factor by which a rate would rise: after some hundred times it would be infinite."""
-    check_number(f"{owner}: factor", factor, minimum=0.0)
-    if factor > 1.0:
-        message = (
-            f"{owner}: factor must be at most 1, got {factor!r}: the rate would rise; "
-            "write factor=0.1 for a tenth each time"
-        )
-        raise InvalidValueError(message)
+def _power(base: float, exponent: float) -> float:
+    """``base ** exponent``, infinite where no float holds it: a training refuses such a rate."""
+    try:
+        return float(base) ** exponent
+    except OverflowError:
+        return math.inf
 
 
 def _cosine_between(start: float, end: float, part: float) -> float:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import Array, Kernels
-from arraycnn.optimizers.optimizer import check_rate, check_share, leaves_as, zeros_like
-from arraycnn.optimizers.schedules import Schedule
+from arraycnn.optimizers.optimizer import check_share, leaves_as, zeros_like
+from arraycnn.optimizers.schedules import Schedule, check_rate
 from arraycnn.setting_checks import check_number
 from arraycnn.tree import Tree, leaves, with_leaves
 
