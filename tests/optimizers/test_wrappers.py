@@ -174,6 +174,26 @@ def test_the_iteration_brings_singular_values_near_one():
     assert values.max() < 1.3
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("9.weight", "10.weight"),
+        ["9.weight", "10.weight"],
+        {"9.weight": 1, "10.weight": 2},
+        (path for path in ("9.weight", "10.weight")),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_muon_takes_paths_in_whatever_is_iterated_over(given):
+    assert Muon(head=given) == Muon(head=("9.weight", "10.weight"))
+
+
+def test_muon_has_the_same_settings_whatever_the_order_of_a_set():
+    paths = [f"{number}.weight" for number in range(20)]
+    for given in (set(paths), frozenset(paths), dict.fromkeys(reversed(paths)).keys()):
+        assert Muon(head=given).head == tuple(sorted(paths))
+
+
 def test_muon_in_groups_knows_the_head_of_the_whole_network():
     """Each matrix is alone in its part; none of these ends the network but the last."""
     apart = Group("2.weight", weight_decay=0.3), Group("0", frozen=True)
@@ -229,6 +249,8 @@ def test_every_library_computes_the_same(xp):
         ),
         (lambda: Muon(head=(9,)), InvalidTypeError, "Muon: head must be a tuple of paths"),
         (lambda: Muon(head=9), InvalidTypeError, "Muon: head must be a tuple of paths"),
+        (lambda: Muon(head={9, "9.weight"}), InvalidTypeError, "Muon: head must be a tuple of"),
+        (lambda: Muon(head=b"9.weight"), InvalidTypeError, "Muon: head must be a tuple of paths"),
         (lambda: Muon(betas=(0.9, 1.0)), InvalidValueError, "betas must be below 1"),
     ],
 )

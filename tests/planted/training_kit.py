@@ -32,6 +32,7 @@ FAULTS = [
     ("optimizers/muon.py", "ops.matmul(x, x.T) if is_wide else ops.matmul(x.T, x)", "ops.matmul(x.T, x)", MUON),
     ("optimizers/muon.py", "(int(name) if name.isdecimal() else -1, name)", "(-1, name)", MUON),
     ("optimizers/muon.py", "_checked_paths(self.head)", "tuple(self.head)", "optimizers/test_wrappers.py -k wrong"),
+    ("optimizers/muon.py", "tuple(sorted(given)) if isinstance(head, Set) else given", "given", "optimizers/test_wrappers.py -k order_of_a_set"),
     ("optimizers/muon.py", "replace(self, head=self._head(params))", "self", MUON),
     ("optimizers/schedules.py", "_power(self.factor, step / self.every)", "_power(self.factor, step // self.every)", PLATEAU),
     ("optimizers/schedules.py", "min(step / self.steps, 1.0)", "min((step + 1) / self.steps, 1.0)", PLATEAU),

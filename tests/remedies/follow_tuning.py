@@ -103,15 +103,6 @@ def a_training_too_short_for_its_rate_to_rise(here: Here) -> None:
     fit(cnn.Warmup(0.1, 4), batch_size=2)
 
 
-@follows("optimizers/schedules.py", "write factor=0.1 for a tenth each time")
-def a_factor_to_divide_by(here: Here) -> None:
-    for kind in (cnn.StepDecay, cnn.Exponential):
-        with here.refused():
-            kind(0.1, every=300, factor=10)
-        schedule = kind(0.1, every=300, factor=0.1)
-        np.testing.assert_allclose([schedule(step, 900) for step in (0, 300)], [0.1, 0.01])
-
-
 @follows("optimizers/schedules.py", "write for example Cosine(0.1), with parentheses")
 def the_class_of_a_schedule(here: Here) -> None:
     with here.refused():

@@ -267,8 +267,6 @@ class Model(Measures, Described):
         if resume is None:
             check_pixel_kinds(self.network)
         check_schedule(optimizer, course.all_steps, resume is not None)
-        watching = (*callbacks, optimizer.learning_rate)
-        check_watched(watching, self.loss, validates=held_out is not None)
         settings = describe_optimizer(optimizer)
         params, layer_state = self.trees
         begun = params if resume is None else resume.carry.params  # whatever this model stands at
@@ -280,6 +278,9 @@ class Model(Measures, Described):
         state = TrainingState(course, settings, (), 0, 0.0, 0, carry, (), *form)
         if resume is not None:
             state = resumed(resume, course, settings, carry, override, *form)
+        if not state.complete:  # else no epoch is left in which something could be missing
+            watching = (*callbacks, optimizer.learning_rate)
+            check_watched(watching, self.loss, validates=held_out is not None)
         tell_of_parts(self.network, optimizer, params, accumulate, course.batch_size)
         weights = self.intake.weights(sample_weight, x.shape[0] if stream is None else None)
         same = {"network": self.network, "loss": self.loss, "seed": self.seed, "dtype": self.dtype}

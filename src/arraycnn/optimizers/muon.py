@@ -1,5 +1,6 @@
 """Muon: momentum made orthogonal, for matrices; AdamW for all else."""
 
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -44,7 +45,7 @@ class Muon:
     adamw_scale : float
         AdamW's learning rate, as a multiple of that of the matrices.
     betas, epsilon : AdamW's
-    head : tuple of str or None
+    head : tuple of str, or other texts to iterate over, or None
         Paths of further matrices that are AdamW's, such as ("9.weight",); None is the last weight of
         the network, () none.
     """
@@ -136,9 +137,11 @@ def _orthogonal(ops: Kernels, update: Array, iterations: int) -> Array:
 
 def _checked_paths(head: Any) -> tuple[str, ...]:
     """``head`` as a tuple of texts: a text alone would be taken for its letters."""
-    if not isinstance(head, tuple | list) or not all(isinstance(path, str) for path in head):
+    given = tuple(head) if isinstance(head, Iterable) else (head,)
+    if isinstance(head, str) or not all(isinstance(path, str) for path in given):
         message = (
             f'Muon: head must be a tuple of paths such as ("9.weight",), or None, got {head!r}'
         )
         raise InvalidTypeError(message)
-    return tuple(head)
+    # A set is in another order in each process, and a training that goes on has the same settings.
+    return tuple(sorted(given)) if isinstance(head, Set) else given

@@ -169,13 +169,13 @@ class RunFolder:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The settings of the run at ``path``. Raises RunFolderError where there are none."""
+    why = "no config.json"
     try:
         is_run = (path / "config.json").is_file()
     except OSError as error:
-        message = f"run folder {path}: cannot be read ({error.strerror}); check path and rights"
-        raise RunFolderError(message) from error
+        is_run, why = False, error.strerror
     if not is_run:
-        message = f"run folder {path}: holds no run (no config.json); check the path"
+        message = f"run folder {path}: holds no run ({why}); check the path"
         raise RunFolderError(message)
     return read_json(path / "config.json")
 

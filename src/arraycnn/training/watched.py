@@ -18,8 +18,21 @@ def check_watched(parts: Iterable[Any], loss: Loss, validates: bool) -> None:
 
     Such a one has a method ``check_watched(names)``, which raises InvalidValueError where what it goes
     by is not among them.
+
+    A user's loss may have ``metrics`` whose names nothing tells: what goes by validation data is then
+    looked at in the first epoch that is measured.
     """
+    if validates and not _tells_names(loss):
+        return
     for part in parts:
         look = getattr(part, "check_watched", None)
         if look is not None:
             look(measured_names(loss, validates))
+
+
+def _tells_names(loss: Loss) -> bool:
+    """Whether ``measures`` is as new as ``metrics``: of the same class, or of one derived from it."""
+    newest = next(
+        kind for kind in type(loss).__mro__ if {"metrics", "measures"} & vars(kind).keys()
+    )
+    return "measures" in vars(newest)
