@@ -169,7 +169,7 @@ class RunFolder:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The settings of the run at ``path``. Raises RunFolderError where there are none."""
-    why = "no config.json"
+    why: str | None = "no config.json"
     try:
         is_run = (path / "config.json").is_file()
     except OSError as error:
