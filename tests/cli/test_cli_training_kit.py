@@ -95,7 +95,11 @@ def test_all_together_go_on_exactly_and_with_the_same_settings_alone(cli):
             ("--warmup", 2),
             "--warmup must take fewer steps than the 10 of the training, got 2 of 2 epochs: the rate",
         ),
-        (("--warmup", 1.95), "the 10 of the training, got 1.95 of 2 epochs: the rate would never"),
+        (("--warmup", 2.05), "the 10 of the training, got 2.05 of 2 epochs: the rate would never"),
+        (
+            ("--warmup", 2),
+            "have fewer epochs of it or none, or more --epochs, or a smaller --batch",
+        ),
         (
             ("--warmup", 1e308),
             "got 1e+308 of 2 epochs: the rate would never be that of the schedule",
@@ -108,6 +112,30 @@ def test_wrong_options_leave_no_run(given, words, cli):
     assert code == 2
     assert words in " ".join(said)
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(0.95, 2), (0.9999, 10), (0.5, 2)])
+def test_less_than_the_training_leaves_a_step_at_the_rate_of_the_schedule(epochs, steps, cli):
+    """However few steps there are: half a step is no warm-up as long as the training."""
+    given = (*TRAIN, "--epochs", 1, "--batch-size", -(-74 // steps), "--log-steps", "--out", "run")
+    assert cli(*given, "--warmup", epochs)[0] == 0
+    lines = [json.loads(line) for line in Path("run/steps.jsonl").read_text().splitlines()]
+    rates = [line["learning_rate"] for line in lines]
+    assert len(rates) == steps
+    assert rates[0] < rates[-1] == 0.003
+
+
+def test_a_run_killed_before_its_first_save_is_told_of_its_options(cli):
+    """One of an earlier version, which took a warm-up as long as the training."""
+    assert cli(*TRAIN, "--warmup", 1.5, "--out", "run")[0] == 0
+    config = json.loads(Path("run/config.json").read_text())
+    Path("run/config.json").write_text(json.dumps({**config, "warmup": 2.0}))
+    for name in ("last.npz", "best.npz", "summary.json"):
+        Path("run", name).unlink()
+    code, _, said = cli("train", "--resume", "run")
+    assert code == 2
+    assert "--warmup must take fewer steps than the 10 of the training, got 2 of 2" in said[-1]
+    assert cli("train", "--resume", "run", "--warmup", 1.5, "--override")[0] == 0
 
 
 def test_a_run_goes_on_as_it_began_but_takes_nothing_new_that_is_wrong(cli):

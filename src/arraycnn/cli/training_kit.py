@@ -132,13 +132,17 @@ def schedule_of(given: dict[str, Any], rate: float, steps: int, epochs: int) -> 
     schedule, warmup = _schedule(given["schedule"], rate, steps, given["monitor"]), given["warmup"]
     if warmup is None:
         return schedule
-    is_asked = _is_asked(given, "warmup")
-    part = min(warmup, epochs) if is_asked else warmup
-    rising = Warmup(schedule, max(1, round(part * steps / epochs)))
-    if is_asked and not rising.ends_within(steps):
+    is_new = _is_asked(given, "warmup") or not (given["resume"] / "last.npz").exists()
+    part = min(warmup, epochs) if is_new else warmup
+    rising_steps = round(part * steps / epochs)
+    if part < epochs:  # the last step has the rate of the schedule, however few there are
+        rising_steps = min(rising_steps, steps - 1)
+    rising = Warmup(schedule, max(1, rising_steps))
+    if is_new and not rising.ends_within(steps):
         message = (
             f"--warmup must take fewer steps than the {steps} of the training, got {warmup:g} of "
-            f"{epochs} epochs: the rate would never be that of the schedule"
+            f"{epochs} epochs: the rate would never be that of the schedule; "
+            "have fewer epochs of it or none, or more --epochs, or a smaller --batch-size"
         )
         raise click.UsageError(message)
     return rising
