@@ -88,7 +88,12 @@ def test_it_goes_on_without_the_file_it_began_with(sets, cli):
     ("options", "words"),
     [
         (("--from", "old_model.npz", "--network", "basic"), "--network and --from exclude"),
-        (("--freeze", "9"), "'9' selects none; choose among 1.weight, 1.bias"),
+        (("--freeze", "9"), "--freeze must select parameters, '9' selects none; choose among 1.w"),
+        (
+            ("--rate-scale", "9=0.1"),
+            "--rate-scale must select parameters, '9' selects none; choose",
+        ),
+        (("--freeze", "*", "--freeze", "nothere"), "'nothere' selects none; choose among 1.weight"),
         (
             ("--freeze", "*"),
             "--freeze must leave something to train, got *, all there is; name less",

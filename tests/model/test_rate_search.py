@@ -127,12 +127,16 @@ def test_it_says_where_the_loss_hardly_fell(caplog):
 @pytest.mark.parametrize(
     ("settings", "error", "words"),
     [
-        ({"lowest": 0.0}, InvalidValueError, "lowest must be above 0 and below highest, got 0.0"),
+        (
+            {"lowest": 0.0},
+            InvalidValueError,
+            "lowest must be above 0 and below the highest rate, got 0.0",
+        ),
         ({"lowest": 3.0}, InvalidValueError, "got 3.0 and 2.0"),
         (
             {"lowest": 1e-300, "highest": 1e300},
             InvalidValueError,
-            "at most 1e308 times lowest, got",
+            "highest must be at most 1e308 times the lowest rate, got",
         ),
         ({"highest": math.inf}, InvalidValueError, "highest must be finite"),
         ({"steps": 9}, InvalidValueError, "steps must be at least 10, got 9"),
@@ -172,6 +176,20 @@ def test_the_command_in_words(cli):
     code, _, said = cli(*COMMAND, "--plot", "losses.pdf")
     assert code == 2
     assert "--plot must end in .png or .svg, got losses.pdf" in " ".join(said)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("--lowest", 1, "--highest", 0.1), "--lowest must be above 0 and below the highest rate"),
+        (("--lowest", 1e-300, "--highest", 1e300), "--highest must be at most 1e308 times the low"),
+    ],
+)
+def test_the_command_speaks_of_its_options(given, words, cli):
+    code, _, said = cli(*COMMAND, *given)
+    assert code == 2
+    assert words in said[-1]
+    assert "find_learning_rate" not in said[-1]
 
 
 @needs("matplotlib")

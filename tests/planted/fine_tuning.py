@@ -33,6 +33,8 @@ FAULTS = [
     ("model/new_head.py", "params=params, state=state", "params=params", TUNING),
     ("cli/fine_tuning.py", "Group(pattern, frozen=True) for pattern in given", "Group(pattern, frozen=True) for pattern in given[1:] or given", COMMAND + "'groups_are'"),
     ("cli/fine_tuning.py", "learning_rate_scale=float(number)", "learning_rate_scale=1.0 / float(number)", COMMAND + "'groups_are'"),
+    ("cli/fine_tuning.py", "check_patterns(self.groups, params, _option_of)", "check_patterns(self.groups, params)", "cli/test_cli_fine_tuning.py -k 'leave_no_run'"),
+    ("cli/fine_tuning.py", "        check_patterns(self.groups, params, _option_of)\n", "", "cli/test_cli_fine_tuning.py -k 'leave_no_run'"),
     ("cli/fine_tuning.py", "if grouped.frozen_paths(params).issuperset(flatten(params)):", "if False:", "cli/test_cli_fine_tuning.py -k 'leave_no_run'"),
     ("cli/fine_tuning.py", "        if resumed is not None:\n", "        if False:\n", COMMAND + "'goes_on'"),
     ("cli/train.py", "elif begun is not None and begun.exists():", "elif False:", COMMAND + "'goes_on'"),

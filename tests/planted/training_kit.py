@@ -76,6 +76,7 @@ FAULTS = [
     ("cli/training_kit.py", ' or not (given["resume"] / "last.npz").exists()', "", COMMAND),
     ("cli/training_kit.py", "return is_new or any(", "return is_new or all(", COMMAND),
     ("cli/training_kit.py", "return is_new or any(", "return True or any(", COMMAND),
+    ("cli/find_rate.py", '    check_bounds(lowest, highest, owner="--")\n', "", "model/test_rate_search.py -k options"),
     ("cli/training_kit.py", 'given["accumulate"] > 1 and', "False and", COMMAND),
     ("cli/train.py", 'training_kit.check_accumulate(tuned["accumulate"], batch_size)', "pass", COMMAND),
     ("storage/run_folder.py", "if steps_done() == before and", "if", COMMAND),

@@ -134,7 +134,7 @@ def a_network_without_a_body(here: Here) -> None:
     np.testing.assert_array_equal(new.parameters["0.body.weight"], old.parameters["body.weight"])
 
 
-@follows("model/rate_search.py", "begin with a lower lowest")
+@follows("model/rate_search.py", "begin with a lower lowest (--lowest)")
 def a_search_that_begins_too_high(here: Here) -> None:
     with here.refused():
         cnn.find_learning_rate(making.model(), *making.some(), lowest=1e39, highest=1e40)

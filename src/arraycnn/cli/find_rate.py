@@ -13,7 +13,7 @@ from arraycnn.cli.networks import Texts, choose, network, network_arg
 from arraycnn.cli.training_data import prepare
 from arraycnn.cli.training_kit import OPTIMIZERS
 from arraycnn.cli.user_code import blaming
-from arraycnn.model.rate_search import find_learning_rate
+from arraycnn.model.rate_search import check_bounds, find_learning_rate
 from arraycnn.model.with_augmentation import with_augmentation
 from arraycnn.optimizers.schedules import Constant
 from arraycnn.storage.atomic_writes import write_atomically
@@ -84,6 +84,7 @@ def find_rate(
 
     That is a --learning-rate for `arraycnn train`, whose schedules end far below it. Nothing is kept.
     """
+    check_bounds(lowest, highest, owner="--")
     if plot is not None and plot.suffix.lower() not in _KINDS:
         message = f"--plot must end in {' or '.join(_KINDS)}, got {plot}"
         raise click.UsageError(message)

@@ -19,6 +19,7 @@ from arraycnn.model.model import Model
 from arraycnn.model.new_head import with_head
 from arraycnn.networks.user_code import UserCode
 from arraycnn.optimizers import NO_DECAY, Group, Optimizer, ParameterGroups
+from arraycnn.optimizers.parameter_groups import check_patterns
 from arraycnn.storage.run_folder import read_config
 from arraycnn.tree import flatten
 
@@ -111,19 +112,19 @@ class Tuning:
     def optimizer(self, optimizer: Optimizer, model: Model) -> Optimizer:
         """``optimizer`` with the groups.
 
-        Raises InvalidValueError where they are not for ``model``, click.UsageError where they freeze
-        all of it.
+        Raises InvalidValueError where one selects nothing of ``model``, click.UsageError where they
+        freeze all of it.
         """
         if not self.groups:
             return optimizer
         grouped, params = ParameterGroups(optimizer, *self.groups), model.trees[0]
+        check_patterns(self.groups, params, _option_of)
         if grouped.frozen_paths(params).issuperset(flatten(params)):
             given = " ".join(group.pattern for group in self.groups if group.frozen)
             message = (
                 f"--freeze must leave something to train, got {given}, all there is; name less"
             )
             raise click.UsageError(message)
-        grouped.init(params)
         return grouped
 
     def digest(self, resumed: Path | None) -> str | None:
@@ -153,6 +154,16 @@ class Tuning:
         last = network.layers[-1] if isinstance(network, Sequential) else network
         head = _with_outputs(path, last, len(data.class_names))
         return with_head(old, head, class_names=data.class_names, loss=loss, seed=seed)
+
+
+def _option_of(group: Group) -> str:
+    return (
+        "--freeze"
+        if group.frozen
+        else "--rate-scale"
+        if group.learning_rate_scale
+        else "--no-decay"
+    )
 
 
 def _sha256(path: Path) -> str:

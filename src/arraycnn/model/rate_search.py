@@ -111,13 +111,26 @@ def find_learning_rate(
     if len(losses) < 3:
         message = (
             f"find_learning_rate: the loss must be finite for some steps, was for {len(losses)}; "
-            "begin with a lower lowest"
+            "begin with a lower lowest (--lowest)"
         )
         raise InvalidValueError(message)
     rates = np.array([sweep(step, steps) for step in range(len(losses))])
     smoothed = _smoothed(losses, max(1, steps // 40))
     _tell_of_no_fall(losses[: max(3, steps // 10)], smoothed)
     return RateSearch(rates, losses, smoothed, _steepest(rates, smoothed), watch.diverged)
+
+
+def check_bounds(lowest: float, highest: float, owner: str = "find_learning_rate: ") -> None:
+    """Refuse bounds between which no rate can rise; ``owner`` stands before their names."""
+    for name, value in (("lowest", lowest), ("highest", highest)):
+        check_number(f"{owner}{name}", value, minimum=0.0)
+    got = f"got {lowest!r} and {highest!r}"
+    if not 0.0 < lowest < highest:
+        message = f"{owner}lowest must be above 0 and below the highest rate, {got}"
+        raise InvalidValueError(message)
+    if not math.isfinite(highest / lowest):
+        message = f"{owner}highest must be at most 1e308 times the lowest rate, {got}"
+        raise InvalidValueError(message)
 
 
 @dataclass(frozen=True)
@@ -129,20 +142,7 @@ class _Sweep:
     steps: int
 
     def __post_init__(self) -> None:
-        for name in ("lowest", "highest"):
-            check_number(f"find_learning_rate: {name}", getattr(self, name), minimum=0.0)
-        if not 0.0 < self.lowest < self.highest:
-            message = (
-                "find_learning_rate: lowest must be above 0 and below highest, got "
-                f"{self.lowest!r} and {self.highest!r}"
-            )
-            raise InvalidValueError(message)
-        if not math.isfinite(self.highest / self.lowest):
-            message = (
-                "find_learning_rate: highest must be at most 1e308 times lowest, got "
-                f"{self.lowest!r} and {self.highest!r}"
-            )
-            raise InvalidValueError(message)
+        check_bounds(self.lowest, self.highest)
 
     def __call__(self, step: int, total_steps: int) -> float:
         part = min(step / (self.steps - 1), 1.0)

@@ -1,5 +1,6 @@
 """Parameter groups: parameters chosen by their paths are frozen, or have settings of their own."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -156,14 +157,8 @@ class ParameterGroups:
 
     def init(self, params: Tree) -> Tree:
         """The state of each part of the parameters that is treated alike, by its number."""
+        check_patterns(self.groups, params)
         parts = self._parts(params)
-        for group in self.groups:
-            if not any(map(group.matches, flatten(params))):
-                message = (
-                    f"ParameterGroups: a pattern must select parameters, {group.pattern!r} selects "
-                    f"none; choose among {_listed(list(flatten(params)))}"
-                )
-                raise InvalidValueError(message)
         if not parts:
             given = _listed(list(map(repr, self.groups)))
             message = (
@@ -209,6 +204,20 @@ class ParameterGroups:
         if way.weight_decay is None:
             return optimizer
         return replace(optimizer, weight_decay=way.weight_decay)
+
+
+def check_patterns(
+    groups: Sequence[Group], params: Tree, name_of: Callable[[Group], str] | None = None
+) -> None:
+    """Refuse a group that selects none of ``params``; ``name_of`` names its pattern to the user."""
+    for group in groups:
+        if not any(map(group.matches, flatten(params))):
+            name = "ParameterGroups: a pattern" if name_of is None else name_of(group)
+            message = (
+                f"{name} must select parameters, {group.pattern!r} selects none; "
+                f"choose among {_listed(list(flatten(params)))}"
+            )
+            raise InvalidValueError(message)
 
 
 def rule_of(optimizer: Optimizer) -> Optimizer:
