@@ -98,7 +98,7 @@ def test_all_together_go_on_exactly_and_with_the_same_settings_alone(cli):
         (("--warmup", 2.05), "the 10 of the training, got 2.05 of 2 epochs: the rate would never"),
         (
             ("--warmup", 2),
-            "have fewer epochs of it or none, or more --epochs, or a smaller --batch",
+            "schedule; have fewer epochs of it or none, or more --epochs",
         ),
         (
             ("--warmup", 1e308),

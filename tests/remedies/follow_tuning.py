@@ -145,6 +145,16 @@ _COMMAND = "cli/fine_tuning.py"
 _TRAIN = ("train", "--backend", "numpy", "--no-fast", "--epochs", 1, "--dataset", "pets")
 
 
+@follows("cli/training_kit.py", "have fewer epochs of it or none, or more --epochs")
+def a_command_too_short_for_its_rate_to_rise(here: Here) -> None:
+    making.write_pictures(here.path / "pets", size=8)
+    train = (*_TRAIN, "--network", "scratch", "--batch-size", 4)
+    here.refused_command(*train, "--warmup", 1)
+    here.accepted_command(*train, "--warmup", 0.5, "--out", "fewer")
+    here.accepted_command(*train, "--out", "none")
+    here.accepted_command(*train, "--warmup", 1, "--epochs", 2, "--out", "more")
+
+
 @follows(_COMMAND, "stretch pictures with --image-size {}, or choose another --from")
 def pictures_of_another_size(here: Here) -> None:
     making.write_pictures(here.path / "pets", size=10)

@@ -142,7 +142,7 @@ def schedule_of(given: dict[str, Any], rate: float, steps: int, epochs: int) -> 
         message = (
             f"--warmup must take fewer steps than the {steps} of the training, got {warmup:g} of "
             f"{epochs} epochs: the rate would never be that of the schedule; "
-            "have fewer epochs of it or none, or more --epochs, or a smaller --batch-size"
+            "have fewer epochs of it or none, or more --epochs"
         )
         raise click.UsageError(message)
     return rising
