@@ -56,6 +56,16 @@ def test_rates_that_a_training_cannot_have_are_refused_before_its_first_step(rat
     assert model.unfinished is None
 
 
+def test_a_number_of_a_users_optimizer_is_looked_at_before_the_first_step():
+    class Plain(cnn.SGD):
+        def __post_init__(self):
+            """Looks at nothing."""
+
+    for rate, said in ((-0.1, "must be finite and at least 0"), ("high", "a number or a schedule")):
+        with pytest.raises((InvalidValueError, InvalidTypeError), match=f"Plain: .*{said}"):
+            check_schedule(Plain(rate), 5)
+
+
 class Told:
     """A schedule of a user's own that tells of the steps that are known by their records alone."""
 

@@ -12,6 +12,7 @@ from arraycnn.ops import Array, Kernels
 from arraycnn.optimizers.schedules import (
     Schedule,
     check_length,
+    check_rate,
     goes_by_records,
     known_after,
 )
@@ -75,11 +76,14 @@ def check_schedule(optimizer: Optimizer, total: int, is_resumed: bool = False) -
     training is too short for its schedule, or for what stands around the optimizer.
     """
     rate = optimizer.learning_rate
-    schedule = known_after(rate, (), 1)
-    for step in (0,) if goes_by_records(rate) else (0, total - 1):
-        _rate_of(optimizer, schedule(step, total), step)
-    if not is_resumed:
-        check_length(rate, total)
+    if callable(rate):
+        schedule = known_after(rate, (), 1)
+        for step in (0,) if goes_by_records(rate) else (0, total - 1):
+            _rate_of(optimizer, schedule(step, total), step)
+        if not is_resumed:
+            check_length(rate, total)
+    else:
+        check_rate(type(optimizer).__name__, rate)
     check_length(optimizer, total)
 
 
