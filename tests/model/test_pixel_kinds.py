@@ -78,8 +78,19 @@ def drawn(layer, x):
     return layer.forward({}, {}, x, Context(GENERIC, "train", "float64", bits))[0]
 
 
+class NotBegun(cnn.SGD):
+    """For a training that is refused: a step would refuse some of it, too."""
+
+    def init(self, params):
+        pytest.fail("the training has begun")
+
+
 def model(*layers):
     return cnn.Model(cnn.Sequential(*layers), SHAPE, cnn.NumPy(fast=False))
+
+
+def begin(made):
+    made.fit(IMAGES, LABELS, optimizer=NotBegun())
 
 
 def fitted(*layers, epochs=1, **others):
@@ -100,9 +111,9 @@ def test_a_fill_that_no_byte_is_stands_behind_what_scales_bytes(name, fill):
     layer = LAYERS[name](fill=fill)
     said = f"{name}: fill must be a whole number from 0 to 255 for uint8 images, got {fill!r}"
     with pytest.raises(InvalidValueError, match=f"^layer 0, layer 1, {re.escape(said)}"):
-        fitted(cnn.Sequential(cnn.HorizontalFlip(), layer), cnn.Rescale(), *REST)
+        begin(model(cnn.Sequential(cnn.HorizontalFlip(), layer), cnn.Rescale(), *REST))
     with pytest.raises(InvalidValueError, match=f"^layer 0, layer 0, {re.escape(said)}"):
-        cnn.with_augmentation(model(cnn.Rescale(), *REST), layer).fit(IMAGES, LABELS)
+        begin(cnn.with_augmentation(model(cnn.Rescale(), *REST), layer))
     model(cnn.Rescale(), layer, *REST).fit(IMAGES, LABELS)
     model(layer, *REST).fit(IMAGES / 255.0, LABELS)
 
@@ -132,7 +143,7 @@ def test_a_word_in_place_of_a_number_trains(name):
 )
 def test_pixels_are_scaled_once(layers, place):
     with pytest.raises(InvalidTypeError, match=f"^{place}.*is the numbers of a Rescale before it"):
-        fitted(*layers)
+        begin(model(*layers))
 
 
 def test_behind_a_layer_of_a_users_own_nothing_is_refused():
@@ -166,7 +177,7 @@ def test_a_strength_that_changes_nothing_is_refused(layer, least, kind):
         f"{which} would stay as they are, got {layer.strength}"
     )
     with pytest.raises(InvalidValueError, match=f"^{re.escape(said)}$"):
-        fitted(*order, *REST)
+        begin(model(*order, *REST))
     order = [replace(one, strength=least) if one is layer else one for one in order]
     fitted(*order, *REST)
 
@@ -208,7 +219,7 @@ def test_a_training_that_has_begun_so_loads_and_goes_on(layer, tmp_path, monkeyp
     for name, array in whole.parameters.items():
         np.testing.assert_array_equal(loaded.parameters[name], array, name)
     with pytest.raises(InvalidValueError, match="strength must be at least"):
-        loaded.fit(IMAGES, LABELS)
+        begin(loaded)
 
 
 @pytest.mark.parametrize("name", FILLED)
