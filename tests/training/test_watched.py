@@ -48,10 +48,12 @@ def test_what_a_loss_measures_without_telling_before_may_be_gone_by():
     assert record.value("validation_root_error") > 0.0
     with pytest.raises(InvalidValueError, match="validation_other_error was not measured in epoch"):
         fitted(model, callbacks=[cnn.EarlyStopping(5, "validation_other_error")])
+    steps = model.steps_done
     with pytest.raises(InvalidValueError, match="validation_root_error needs validation data"):
         model.fit(
             *(IMAGES, RNG.normal(size=8)), callbacks=[cnn.EarlyStopping(5, "validation_root_error")]
         )
+    assert model.steps_done == steps  # before the first one of these
 
 
 @pytest.mark.parametrize("loss", [loss for loss, _, _ in LOSSES], ids=lambda value: str(value)[:30])
