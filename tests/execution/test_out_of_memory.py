@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -262,3 +262,56 @@ def test_a_device_too_small_for_a_batch_names_one_that_fits():
     assert 60 < fitting < 600
     model = cnn.Model(NETWORKS["basic"], (10, 9), backend=SmallCUDA(SmallDevice(room)))
     model.fit(images, labels, batch_size=fitting)
+
+
+def poison(monkeypatch):
+    """New memory is all signalling NaN and -1, as it may be where others have been before."""
+    fresh = np.empty
+
+    def full(*arguments, **options):
+        array = fresh(*arguments, **options)
+        if array.dtype.kind in "iuf":
+            words = {"f4": 0xFFA00000, "f8": 0xFFF4000000000000}
+            word = words.get(array.dtype.str[1:], 2 ** (8 * array.itemsize) - 1)
+            np.copyto(array, np.array([word], f"u{array.itemsize}").view(array.dtype))
+        return array
+
+    monkeypatch.setattr(np, "empty", full)
+
+
+@pytest.mark.parametrize("loss", [cnn.SoftmaxCrossEntropy(), cnn.MeanSquaredError()])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_lies_in_memory_says_nothing_of_how_much_a_step_takes(
+    name, dtype, loss, monkeypatch, recwarn
+):
+    """Nothing is computed there: garbage read as losses warned, or no batch size was named at all."""
+    task, carry = task_of(NETWORKS[name], (10, 9, 1), 64, cnn.Adam(0.01))
+    if isinstance(loss, cnn.MeanSquaredError):
+        task = replace(task, labels=np.zeros((64, 5), dtype))
+    carry = Carry(*(map_leaves(lambda leaf: leaf.astype(dtype), tree) for tree in carry))
+    task = replace(task, loss=loss, dtype=dtype)
+
+    def measured():
+        return HostCUDA(Recorder()).training_plan(task, carry).memory()
+
+    before = measured()
+    with monkeypatch.context() as patched:
+        poison(patched)
+        assert measured() == before
+    assert not recwarn.list
+
+
+class Normed(cnn.Dense):
+    """A user's: its weight divided by its norm, which is none where the weight is zero."""
+
+    def forward(self, params, state, x, context):
+        weight = params["weight"]
+        norm = (weight * weight).sum() ** 0.5
+        return super().forward({**params, "weight": weight / norm}, state, x, context)
+
+
+def test_a_layer_that_divides_by_its_weights_is_measured_without_a_warning():
+    network = cnn.Sequential(cnn.Rescale(), cnn.Flatten(), Normed(5))
+    task, carry = task_of(network, (4, 4, 1), 16, cnn.SGD(0.01))
+    assert EagerTraining(cnn.NumPy(1, fast=False), task, carry).memory().per_image > 0

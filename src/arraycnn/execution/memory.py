@@ -25,12 +25,16 @@ from arraycnn.tree import map_leaves
 _MEASURED, _MEASURED_BYTES = 32, 2**20
 """Images that memory is measured on: so many, unless they are large. Fewer may not be chained."""
 
+# Steps are measured on zeros, or on what lies in memory: warnings of such numbers are of no use.
+_OF_NO_NUMBERS = np.errstate(all="ignore")
+
 
 def few_images(shape: Shape) -> int:
     """How many images of ``shape`` the memory of a batch is measured on, and on twice as many."""
     return 2 * min(max(1, _MEASURED_BYTES // (4 * math.prod(shape))), _MEASURED)
 
 
+@_OF_NO_NUMBERS
 def step_memory(step: Callable[[int], object], few: int, more: int) -> StepMemory:
     """What ``step``, called with a number of images, takes: from its peaks for two numbers."""
     for count in (few, more):
@@ -38,6 +42,7 @@ def step_memory(step: Callable[[int], object], few: int, more: int) -> StepMemor
     return memory_between(partial(_peak, step), few, more)
 
 
+@_OF_NO_NUMBERS
 def memory_between(peak: Callable[[int], int], few: int, more: int) -> StepMemory:
     """What any number of images takes, where ``peak`` says it of ``few`` and ``more``."""
     low, high = peak(few), peak(more)
@@ -45,6 +50,7 @@ def memory_between(peak: Callable[[int], int], few: int, more: int) -> StepMemor
     return StepMemory(fixed=max(0, low - few * per_image), per_image=per_image)
 
 
+@_OF_NO_NUMBERS
 def whole_step_memory(task: Task, carry: Carry, *, columns: bool) -> StepMemory:
     """What a step on the whole batch at once takes, layer by layer.
 
