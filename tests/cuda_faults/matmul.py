@@ -90,7 +90,7 @@ FAULTS = [
     (MMA, "later_line = IS_A ? second : third,", "later_line = second,", "swapped fragments", IN_MEMORY),
     (MMA, "later_step = IS_A ? third : second;", "later_step = third;", "steps in another order than the other operand", IN_MEMORY),
     (MMA, "write_blocks(target, epilogue, sums, line_of, column + 2 * place);", "write_blocks(target, epilogue, sums, line_of, column + place);", "an index", IN_MEMORY),
-    ("cuda/tiles.py", "if operand.dtype in ROUNDED:\n        gated", "if operand.dtype == BFLOAT16:\n        gated", "a type", IN_MEMORY),
+    ("cuda/tiles.py", "if operand.dtype in ROUNDED_BITS:\n        gated", "if operand.dtype == BFLOAT16_BITS:\n        gated", "a type", IN_MEMORY),
     ("dense/cuda.py", "any(singly) if multiplied == \"tensorfloat32\" else all(singly)", "all(singly)", "registers", IN_MEMORY),
     ("cuda/checks.py", "(\"float32\", *rounded[:1])", "(\"float32\",)", "a check", IN_MEMORY),
     (PRODUCTS, "number = \"float32\" if _is_rounded(y) else y.dtype", "number = y.dtype", "parts that are rounded", IN_MEMORY),

@@ -14,9 +14,9 @@ from arraycnn.errors import InvalidTypeError
 from arraycnn.ops import GENERIC, Window
 from arraycnn.ops.conv2d import cuda as convolution
 from arraycnn.ops.cuda import tiles
-from arraycnn.ops.cuda.launcher import BFLOAT16, TENSOR_FLOAT32
 from arraycnn.ops.dense import cuda as matmul
 from arraycnn.ops.max_pool2d import cuda as windows
+from arraycnn.ops.rounded import BFLOAT16_BITS, TENSOR_FLOAT32_BITS
 from host_cuda import HostLauncher, check
 from test_cuda_convolution import TABLE, dweight_of, dx_of, forward
 from test_cuda_matmul import FORMS, check_sums, normal, tiles_of, unaligned
@@ -24,7 +24,7 @@ from test_cuda_matmul import FORMS, check_sums, normal, tiles_of, unaligned
 __all__ = ["tiles_of"]  # a fixture
 
 
-FORMATS = {"tf32": TENSOR_FLOAT32, "bf16": BFLOAT16}
+FORMATS = {"tf32": TENSOR_FLOAT32_BITS, "bf16": BFLOAT16_BITS}
 """What the products of a precision have in memory."""
 
 formats = pytest.mark.parametrize("precision", FORMATS)
@@ -43,9 +43,9 @@ def stored(precision, array):
 
 def value(array):
     """Of an array in memory, in float32."""
-    if array.dtype == TENSOR_FLOAT32:
+    if array.dtype == TENSOR_FLOAT32_BITS:
         return array.view(np.float32)
-    if array.dtype == BFLOAT16:
+    if array.dtype == BFLOAT16_BITS:
         return (array.astype(np.uint32) << 16).view(np.float32)
     return array
 

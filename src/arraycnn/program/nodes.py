@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
+from arraycnn.ops.rounded import BFLOAT16_BITS, TENSOR_FLOAT32_BITS
 
 Scalar: TypeAlias = bool | int | float
 """A Python number in an expression: it takes the dtype of the array beside it."""
@@ -56,11 +57,11 @@ _KINDS = {
 _KIND_OF = {op: kind for kind, ops in _KINDS.items() for op in ops}
 
 
-BFLOAT16 = np.dtype([("bits", np.uint16)])
+BFLOAT16 = np.dtype([("bits", BFLOAT16_BITS)])
 """Of values that lie in memory as bfloat16, and do nothing else: what computes with one converts it to
-float32 before (`passes/storage.py`). NumPy has no such numbers, only their bits."""
+float32 before (`passes/storage.py`)."""
 
-TENSOR_FLOAT32 = np.dtype([("bits", np.uint32)])
+TENSOR_FLOAT32 = np.dtype([("bits", TENSOR_FLOAT32_BITS)])
 """The same of TensorFloat32, which is float32 with 10 bits after the point."""
 
 ROUNDED = BFLOAT16, TENSOR_FLOAT32

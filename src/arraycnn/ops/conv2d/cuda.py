@@ -12,7 +12,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.conv2d.cuda_patches import PRECISIONS, Windows, on_patches
 from arraycnn.ops.cuda.checks import check_shape, of_dtype, stored_as
-from arraycnn.ops.cuda.launcher import ROUNDED, Launcher, blocks
+from arraycnn.ops.cuda.launcher import Launcher, blocks
 from arraycnn.ops.cuda.products import Product, launch_gradients, launch_product
 from arraycnn.ops.cuda.tiles import (
     Epilogue,
@@ -25,6 +25,7 @@ from arraycnn.ops.cuda.tiles import (
     weight_gradient,
     width_of_copy,
 )
+from arraycnn.ops.rounded import ROUNDED_BITS
 from arraycnn.ops.window import Window
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def _dweight(
     in_parts: bool,
 ) -> Product:
     places, filters = math.prod(weight.shape[:3]), weight.shape[3]
-    number = "float32" if x.dtype in ROUNDED else x.dtype
+    number = "float32" if x.dtype in ROUNDED_BITS else x.dtype
     result = weight_gradient(launcher, weight.shape, (filters,), number, late, in_parts)
     chosen = tiling(
         kind(precision, x, dy), places, filters, math.prod(dy.shape[:3]), gated=y is not None

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import ROUNDED, blocks
+from arraycnn.ops.cuda.launcher import blocks
 from arraycnn.ops.cuda.products import Product
 from arraycnn.ops.cuda.tiles import MULTIPROCESSORS, Plan, Tile, mma, mma16
+from arraycnn.ops.rounded import ROUNDED_BITS
 
 _MOST_SHARED = 75 * 1024
 """Bytes of a block: a multiprocessor of an H200 holds three such: one copies while two compute."""
@@ -129,7 +130,7 @@ def _is_copied_singly(form: str) -> bool:
 
 
 def _is_rounded(array: Array | None) -> bool:
-    return array is not None and array.dtype in ROUNDED
+    return array is not None and array.dtype in ROUNDED_BITS
 
 
 @lru_cache(maxsize=1024)

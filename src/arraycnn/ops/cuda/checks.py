@@ -4,7 +4,8 @@ from typing import Any
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import ROUNDED, TENSOR_FLOAT32, Launcher
+from arraycnn.ops.cuda.launcher import Launcher
+from arraycnn.ops.rounded import ROUNDED_BITS, TENSOR_FLOAT32_BITS
 
 
 def of_dtype(
@@ -23,18 +24,18 @@ def stored_as(launcher: Launcher, owner: str, stored: Any, *arrays: Array) -> tu
     """``arrays`` in C order, of what ``stored`` allows.
 
     That is the dtype of a kernel's result: None for that of its operands, which are then all float32
-    or all float64; else float32 or one of ROUNDED, and each operand is float32 or of that one.
+    or all float64; else float32 or one of ROUNDED_BITS, and each operand is float32 or of that one.
     """
     if stored is None:
         return launcher.floating(owner, *arrays)
     dtypes = [stored, *(array.dtype for array in arrays)]
-    rounded = [one.name for one in ROUNDED if one in dtypes]
+    rounded = [one.name for one in ROUNDED_BITS if one in dtypes]
     return of_dtype(launcher, owner, ("float32", *rounded[:1]), *arrays)
 
 
 def as_numbers(array: Array) -> Array:
     """``array`` for who reads it alone, or writes what was read: TensorFloat32 is float32."""
-    return array.view("float32") if array.dtype == TENSOR_FLOAT32 else array
+    return array.view("float32") if array.dtype == TENSOR_FLOAT32_BITS else array
 
 
 def check_shape(what: str, array: Array, expected: tuple[int, ...]) -> None:

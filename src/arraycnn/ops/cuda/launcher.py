@@ -26,13 +26,6 @@ COUNTERS = 132
 MOST_SHARED = 99 * 1024
 """Bytes it may ask for: every device has them from compute capability 8.0 on, and two blocks fit."""
 
-BFLOAT16 = np.dtype("uint16")
-"""Of arrays that hold numbers of bfloat16: NumPy and CuPy know their bits only."""
-TENSOR_FLOAT32 = np.dtype("uint32")
-"""Of arrays that hold numbers of TensorFloat32: float32 with 10 bits after the point, 0 behind them."""
-ROUNDED = BFLOAT16, TENSOR_FLOAT32
-"""What the products of tensor cores round their operands to."""
-
 _C_NAMES = {
     "f4": "float",
     "f8": "double",

@@ -11,17 +11,9 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.beside import Start, launch_beside
 from arraycnn.ops.cuda.ending import MakesEnding, launch_with_ending
-from arraycnn.ops.cuda.launcher import (
-    COUNTERS,
-    ROUNDED,
-    Argument,
-    Launcher,
-    Size,
-    Struct,
-    blocks,
-    c_name,
-)
+from arraycnn.ops.cuda.launcher import COUNTERS, Argument, Launcher, Size, Struct, blocks, c_name
 from arraycnn.ops.cuda.tiles import Epilogue, Plan, Result, bias_relu, shared_bytes
+from arraycnn.ops.rounded import ROUNDED_BITS
 
 _MOST_OF_A_TILE = 64 * 1024
 """Bytes of a tile's parts that its last block adds up by itself: more take it longer than a second
@@ -220,7 +212,7 @@ def sum_splits(
 
 
 def _is_rounded(array: Array) -> bool:
-    return array.dtype in ROUNDED
+    return array.dtype in ROUNDED_BITS
 
 
 def with_epilogue(

@@ -6,14 +6,8 @@ from typing import Any
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
-from arraycnn.ops.cuda.launcher import (
-    BFLOAT16,
-    ROUNDED,
-    Argument,
-    Launcher,
-    blocks,
-    c_name,
-)
+from arraycnn.ops.cuda.launcher import Argument, Launcher, blocks, c_name
+from arraycnn.ops.rounded import BFLOAT16_BITS, ROUNDED_BITS
 
 _DEPTH = 16
 """Steps of k that a block has in shared memory at once, but for `Tile.depth`."""
@@ -287,7 +281,7 @@ def shared_bytes(tile: Tile, forms: tuple[str, str]) -> int:
 def form(launcher: Launcher, along_k: bool, operand: Array, gate: Array | None = None) -> str:
     """The Form of an operand in C order, whose last axis is that of k if ``along_k``."""
     gated = "" if gate is None else ", true"
-    if operand.dtype in ROUNDED:
+    if operand.dtype in ROUNDED_BITS:
         gated = f"{gated or ', false'}, {c_name(operand)}"
     return f"Form<{str(along_k).lower()}, {width_of_copy(launcher, operand, gate)}{gated}>"
 
@@ -304,6 +298,6 @@ def width_of_copy(launcher: Launcher, operand: Array, gate: Array | None = None)
 def kind(precision: str, *operands: Array) -> str:
     """The key of `TILES` for a product of such arrays."""
     for operand in operands:
-        if operand.dtype in ROUNDED:
-            return "bfloat16" if operand.dtype == BFLOAT16 else "tensorfloat32"
+        if operand.dtype in ROUNDED_BITS:
+            return "bfloat16" if operand.dtype == BFLOAT16_BITS else "tensorfloat32"
     return "float64" if str(operands[0].dtype) == "float64" else precision

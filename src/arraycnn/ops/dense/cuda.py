@@ -11,7 +11,7 @@ from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.checks import check_shape, of_dtype, stored_as
 from arraycnn.ops.cuda.ending import MakesEnding
-from arraycnn.ops.cuda.launcher import ROUNDED, Launcher
+from arraycnn.ops.cuda.launcher import Launcher
 from arraycnn.ops.cuda.products import Product, launch_gradients, launch_product
 from arraycnn.ops.cuda.tiles import (
     Epilogue,
@@ -24,6 +24,7 @@ from arraycnn.ops.cuda.tiles import (
     weight_gradient,
 )
 from arraycnn.ops.dense import few_columns
+from arraycnn.ops.rounded import ROUNDED_BITS
 
 if TYPE_CHECKING:
     from arraycnn.ops.kernels import Kernels
@@ -172,7 +173,7 @@ def _product(
     operands = a.T if a_turned else a, b.T if b_turned else b
     a, b, *_ = stored_as(launcher, owner, stored, *operands, *others)
     multiplied = kind(precision, a, b)
-    number = "float32" if a.dtype in ROUNDED else a.dtype
+    number = "float32" if a.dtype in ROUNDED_BITS else a.dtype
     bias = launcher.contiguous(bias) if bias is not None else None
     if sums:
         result = weight_gradient(launcher, (rows, columns), (columns,), number, late)

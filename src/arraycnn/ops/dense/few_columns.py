@@ -3,8 +3,9 @@
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.checks import as_numbers
 from arraycnn.ops.cuda.ending import MakesEnding, launch_with_ending
-from arraycnn.ops.cuda.launcher import ROUNDED, Launcher, c_name
+from arraycnn.ops.cuda.launcher import Launcher, c_name
 from arraycnn.ops.cuda.products import Product, with_epilogue
+from arraycnn.ops.rounded import ROUNDED_BITS
 
 _MOST_COLUMNS = 16
 """Sums that a thread has."""
@@ -27,7 +28,7 @@ def suits(product: Product) -> bool:
     (rows, columns), (_, _, depth) = product.shape, product.sizes
     exact = product.chosen.tile.math.startswith("Fma")
     most_depth = _MOST_DEPTH if exact else _MOST_DEPTH_BESIDE_TENSOR_CORES
-    in_float = product.result.y.dtype not in ROUNDED
+    in_float = product.result.y.dtype not in ROUNDED_BITS
     in_order = [form.partition(",")[0] for form in product.forms] == ["Form<true", "Form<false"]
     gate, sums = product.operands[2], product.result.column_sums
     plain = in_float and in_order and gate is None and sums is None
