@@ -22,7 +22,7 @@ FAULTS = [
     ("training/state.py", "first_step=steps_before - state.position", "first_step=steps_before", "training/test_resume_refused.py -k another_batch_size"),
     ("training/state.py", "state.correct > state.images", "state.correct > course.images", "training/test_resume_refused.py -k describes_no_training"),
     ("model/model.py", "watching = (*callbacks, optimizer.learning_rate)", "watching = callbacks", "training/test_plateau.py -k needs"),
-    ("optimizers/schedules.py", "            look(names)", "            pass", "training/test_plateau.py -k needs"),
+    ("optimizers/schedules.py", "        check_watched_names(self.schedule, names)", "        pass", "training/test_plateau.py -k needs"),
     ("training/watched.py", "if validates else trained", "if True else trained", "callbacks/test_callbacks.py -k without_validation"),
     ("training/watched.py", "if validates and not _tells_names(loss):", "if not _tells_names(loss):", "training/test_watched.py"),
     ("training/watched.py", 'return "measures" in vars(newest)', "return True", "training/test_watched.py"),

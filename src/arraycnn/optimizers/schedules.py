@@ -135,9 +135,7 @@ class Warmup:
 
     def check_watched(self, names: Sequence[str]) -> None:
         """As the schedule within, where it goes by what is measured."""
-        look = getattr(self.schedule, "check_watched", None)
-        if look is not None:
-            look(names)
+        check_watched_names(self.schedule, names)
 
     def after_epochs(self, records: Sequence[Any], steps: int) -> "Warmup":
         return replace(self, schedule=known_after(self.schedule, records, steps))
@@ -236,6 +234,17 @@ def check_length(part: Any, total_steps: int) -> None:
     tell = getattr(part, "check_length", None)
     if tell is not None:
         tell(total_steps)
+
+
+def check_watched_names(part: Any, names: Sequence[str]) -> None:
+    """Refuse a training that measures ``names`` where a callback or schedule goes by another.
+
+    One that goes by what is measured has a method ``check_watched(names)``, which raises
+    InvalidValueError.
+    """
+    look = getattr(part, "check_watched", None)
+    if look is not None:
+        look(names)
 
 
 def check_learning_rate(owner: str, value: float) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from arraycnn.losses import Loss
+from arraycnn.optimizers.schedules import check_watched_names
 
 
 def measured_names(loss: Loss, validates: bool) -> tuple[str, ...]:
@@ -16,8 +17,7 @@ def measured_names(loss: Loss, validates: bool) -> tuple[str, ...]:
 def check_watched(parts: Iterable[Any], loss: Loss, validates: bool) -> None:
     """Refuse callbacks and schedules that go by what is not measured.
 
-    Such a one has a method ``check_watched(names)``, which raises InvalidValueError where what it goes
-    by is not among them.
+    Raises InvalidValueError, as `check_watched_names`.
 
     A user's loss may have ``metrics`` whose names nothing tells: what goes by validation data is then
     looked at in the first epoch that is measured.
@@ -25,9 +25,7 @@ def check_watched(parts: Iterable[Any], loss: Loss, validates: bool) -> None:
     if validates and not _tells_names(loss):
         return
     for part in parts:
-        look = getattr(part, "check_watched", None)
-        if look is not None:
-            look(measured_names(loss, validates))
+        check_watched_names(part, measured_names(loss, validates))
 
 
 def _tells_names(loss: Loss) -> bool:
