@@ -134,6 +134,16 @@ WRONG_LABELS = {
     "too many": (np.tile(LABELS, 2), InvalidValueError, ["as many as images", "20 labels"]),
     "none": (LABELS[:0], InvalidValueError, ["as many as images", "0 labels"]),
     "fractions": (LABELS / 2, InvalidValueError, ["whole numbers", "0.5", "at position 1"]),
+    "far too large a float": (
+        with_one(LABELS.astype(float), 1e300),
+        InvalidValueError,
+        ["class numbers", "got 1e+300 (float64) at position 3", "number the classes from 0"],
+    ),
+    "far below": (
+        with_one(LABELS.astype("float32"), -1e30),
+        InvalidValueError,
+        ["class numbers", "got -1e+30 (float32) at position 3", "number the classes from 0"],
+    ),
     "NaN": (
         with_one(LABELS.astype(float), np.nan),
         InvalidValueError,

@@ -114,8 +114,12 @@ def _whole(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
             remedy = "leave out the images without a label"
         reason = f"must be whole numbers, got {y[place]} ({y.dtype}) at position {place}"
         raise BrokenRule(reason, remedy)
-    far = np.abs(y) >= 2.0**62  # no class number, and past what an integer holds
-    return np.where(far, np.sign(y) * 2.0**62, y).astype(np.int64)
+    far = np.abs(y) >= 2.0**62  # past what an integer holds
+    if far.any():
+        place = int(far.argmax())
+        reason = f"must be class numbers, got {y[place]:.6g} ({y.dtype}) at position {place}"
+        raise BrokenRule(reason, "number the classes from 0")
+    return y.astype(np.int64)
 
 
 def _numbered(y: npt.NDArray[Any], names: Sequence[str] | None) -> npt.NDArray[np.int32]:
