@@ -212,6 +212,8 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(trained, tmp_path, cli):
         ((*train, "--learning-rate", "fast"), "'fast' is not a number"),
         ((*train, "--epochs", "0"), "0 is not in the range"),
         ((*train, "--batch-size", "0"), "0 is not in the range"),
+        ((*train, "--seed", str(2**64)), f"{2**64} is not in the range"),
+        (("find-rate", "--seed", str(2**64)), f"{2**64} is not in the range"),
         ((*train, "--validation", "1.0"), "must be below 1"),
         ((*train, "--validation", "nan"), "must be finite"),
         ((*train, "--bogus"), "No such option"),

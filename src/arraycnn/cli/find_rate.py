@@ -50,7 +50,7 @@ _KINDS = (".png", ".svg")
     help="That of the last one, unless the loss rises to 4 times its lowest before.",
 )
 @click.option("--steps", type=click.IntRange(min=10), default=200, show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@options.seed
 @options.limit
 @click.option(
     "--plot",

@@ -116,6 +116,9 @@ data_dir: Decorator = click.option(
 skip_damaged: Decorator = click.option(
     "--skip-damaged", is_flag=True, help="Leave pictures out that cannot be read, and count them."
 )
+seed: Decorator = click.option(
+    "--seed", type=click.IntRange(min=0, max=2**64 - 1), default=0, show_default=True
+)
 limit: Decorator = click.option(
     "--limit",
     type=click.IntRange(min=1),

@@ -129,7 +129,7 @@ _OF_THIS_COMMAND = (
     metavar="STEPS",
     help="Save within epochs, too, each time so many steps are done.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@options.seed
 @options.limit
 @ranks.distributed
 @ranks.deterministic
