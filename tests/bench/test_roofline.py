@@ -61,15 +61,18 @@ def test_the_table_prints_what_it_printed_then(cell):
 
 NODES = {
     ("a", "fp32", 64): 4,
-    ("b", "tf32", 64): 15,
-    ("b", "tf32", 256): 14,
-    ("b", "bf16", 1024): 15,
-    ("resnet20", "bf16", 128): 129,
+    ("b", "fp32", 64): 15,  # its gradients of a convolution have blocks of 64 threads and of 128
+    ("b", "fp32", 256): 13,
+    ("b", "fp32", 1024): 14,
+    ("b", "tf32", 64): 14,
+    ("b", "tf32", 256): 13,
+    ("b", "bf16", 1024): 14,
+    ("resnet20", "bf16", 128): 128,
 }
 """No more than now: who makes it fewer lowers them."""
 
 
-@pytest.mark.parametrize("cell", roofline.GOALS)
+@pytest.mark.parametrize("cell", {**NODES, **roofline.GOALS})
 def test_nodes_of_a_step(cell):
     net, precision, batch = cell
     assert len(launches_of_step(net, batch, precision)) <= NODES[cell]
