@@ -13,6 +13,7 @@ microseconds; the same where no kernel is quicker than the bytes of its arrays; 
 
 import argparse
 
+from gpu_cells import FLOOR_GOALS, PREDICTED_GOALS, STEP_GOALS
 from kernel_work import works_of
 from launches import launches_of_step
 from nets import H200, NETS, floor_seconds
@@ -29,14 +30,19 @@ CELLS = [
     *[("norm", precision, batch) for precision in ("fp32", "tf32", "bf16") for batch in (64,)],
     *[("resnet20", precision, batch) for precision in ("tf32", "bf16") for batch in (128,)],
 ]
+
+
+def cell_of(name: str) -> tuple[str, str, int]:
+    """Of the name that bench/gpu.py has for its training."""
+    _, net, precision, batch = name.split(" ")
+    return net, precision, int(batch)
+
+
 GOALS = {
-    ("a", "fp32", 64): "9",
-    ("b", "tf32", 64): "55",
-    ("b", "tf32", 256): "120",
-    ("b", "bf16", 1024): "250",
-    ("resnet20", "bf16", 128): "4 x floor",
+    cell_of(name): f"{STEP_GOALS[name]}" if name in STEP_GOALS else f"{FLOOR_GOALS[name]:g} x floor"
+    for name in PREDICTED_GOALS
 }
-"""Microseconds, at most."""
+"""Microseconds, at most: those of bench/gpu.py, which measures the same cells."""
 HEAD = f"{'':22} {'nodes':>5} {'predicted':>9} {'with bytes':>10} {'floor':>7} {'factor':>6}  goal"
 
 
