@@ -17,7 +17,7 @@ again), so that a device's slow moments fall on all; figures are medians over th
     kernels   each kernel of ours against the rate of a copy or of a large product
 
 Each finished cell is written to bench/results/DEVICE-DATE.json at once. Ends with 2 where no device
-answers, and with 3 where cells are left.
+answers or the file cannot be written, and with 3 where cells are left.
 """
 
 import argparse
@@ -36,6 +36,7 @@ from gpu_worker import start, work
 from harness import HERE, commit, processor, versions
 
 PACKAGES = ("arraycnn", "numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "jax")
+NOTHING = "bench/gpu.py: nothing was measured: "
 NO_DEVICE, LEFT_OVER = 2, 3
 SAME_IN_A_DRY_RUN = ("torch-autotune", "torch-graph-16")
 """On the CPU as another contender is: that is run."""
@@ -193,14 +194,22 @@ def main(arguments=None):
         probe = start(options, "arraycnn", "fp32", folder)
         probe.close()
         if probe.error:
-            print(f"bench/gpu.py: nothing was measured: {probe.error}", file=sys.stderr)
+            print(f"{NOTHING}{probe.error}", file=sys.stderr)
             return NO_DEVICE
         result, path = begun(options, probe.hello)
         result["bus_id"] = probe.hello.get("bus_id")
         kind = "a dry run, of no device" if result["dry_run"] else result["device"]
-        print(f"{kind}; medians of {options.rounds} rounds; ratios are to arraycnn", flush=True)
+        bench = Bench(options, result, path, folder)
+        try:
+            bench.write()  # before any minute is spent: it can be written
+        except OSError as error:
+            print(f"{NOTHING}{path}: {error.strerror}; choose another --out", file=sys.stderr)
+            return NO_DEVICE
+        of = f"commit {result['commit']}" if result["commit"] else "an unknown commit"
+        medians = f"medians of {options.rounds} rounds; ratios are to arraycnn"
+        print(f"{kind}; of {of}; {medians}", flush=True)
         write_inputs(options, folder)
-        left = Bench(options, result, path, folder).run(cells(options))
+        left = bench.run(cells(options))
     print("nothing is written" if path is None else f"written to {path}")
     if left:
         print(f"{len(left)} cells are left: the same command goes on with {name_of(left[0])}")

@@ -45,13 +45,13 @@ class Bench:
             self._longest = max(self._longest, time.monotonic() - began)
             self.result["cells"][name_of(cell)] = measured
             self.result["left"] = [name_of(other) for other in left[1:]]
-            self._write()
+            self.write()
             print("\n".join(lines_of(name_of(cell), measured, self.result)), flush=True)
             left = left[1:]
         self._close()
         return left
 
-    def _write(self):
+    def write(self):
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,26 +14,44 @@ def start(options, contender, precision, folder, caches=None):
 
     With ``caches``, a folder for what it compiles, it imports nothing before it is asked to work.
     """
-    environment = os.environ | {
-        "JAX_PLATFORMS": options.device,
-        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        "PYTHONWARNINGS": "ignore",
-    }
-    if caches is not None:
-        environment |= {
-            "CUPY_CACHE_DIR": f"{caches}/cupy",
-            "TORCHINDUCTOR_CACHE_DIR": f"{caches}/inductor",
-            "TRITON_CACHE_DIR": f"{caches}/triton",
-            "JAX_COMPILATION_CACHE_DIR": f"{caches}/jax",
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-            "CUDA_CACHE_PATH": f"{caches}/cuda",
-        }
     command = [
         *(sys.executable, str(HERE / "gpu.py"), "--worker", contender, "--device", options.device),
         *("--precisions", precision, "--inputs", str(folder)),
         *(() if caches is None else ("--cold",)),
     ]
-    return Worker(command, environment)
+    return Worker(command, environment(options.device, folder, caches))
+
+
+def environment(device, folder, caches=None):
+    """A worker's variables: what libraries compile lies in ``caches``, a folder, if one is given.
+
+    Without one it lies where they have it, in the user's home. Where that cannot be written it lies
+    in ``folder``, but what the user's own variables name stays there.
+    """
+    own = os.environ | {
+        "JAX_PLATFORMS": device,
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "PYTHONWARNINGS": "ignore",
+    }
+    if caches is not None:
+        jax = {
+            "JAX_COMPILATION_CACHE_DIR": f"{caches}/jax",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        return own | jax | _caches(caches)
+    home = os.path.expanduser("~")
+    if os.path.isdir(home) and os.access(home, os.W_OK):
+        return own
+    return _caches(f"{folder}/caches") | own
+
+
+def _caches(folder):
+    return {
+        "CUPY_CACHE_DIR": f"{folder}/cupy",
+        "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
+        "TRITON_CACHE_DIR": f"{folder}/triton",
+        "CUDA_CACHE_PATH": f"{folder}/cuda",
+    }
 
 
 def work(contender, precision, device, folder, is_cold):

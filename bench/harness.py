@@ -93,9 +93,12 @@ def versions(*packages, python=None):
 
 
 def commit():
-    """The commit measured, with + where the tree had changes beside it; None outside git."""
+    """The commit measured, with + where the tree had changes beside it; None outside git or without."""
     command = ["git", "-C", HERE, "describe", "--always", "--dirty=+", "--exclude=*"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:  # a bare machine has no git
+        return None
     return result.stdout.strip() or None
 
 
