@@ -86,16 +86,44 @@ def test_so_does_a_forked_child():
     assert result.returncode == 0, result.stderr
 
 
+def test_a_signal_is_raised_within_what_is_interrupted_and_nowhere_else():
+    """At each line after it one comes: were it raised there, it would end the tests by chance."""
+    came, caught = 0, []
+
+    def come(frame, event, argument):
+        nonlocal came
+        if frame.f_code is interrupts.interrupted.__code__:
+            came += 1
+            signal.raise_signal(signal.SIGINT)
+        return come
+
+    def work():
+        try:
+            while True:
+                pass
+        except KeyboardInterrupt as error:
+            caught.append(error)
+            sys._getframe(2).f_trace = come
+            sys.settrace(come)
+            raise
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    traced = sys.gettrace()
+    try:
+        interrupts.interrupted(work, 0.0)
+    finally:
+        sys.settrace(traced)
+        signal.signal(signal.SIGINT, before)
+    assert len(caught) == 1
+    assert came > 3
+
+
 @each("compiled", "NumPy")
 def test_a_thread_that_trains_is_interrupted_as_a_signal_does_it(way):
     way = Way(way, repeats=50)
     model, told, states = way.model(), Told(), []
 
-    def train():
-        with pytest.raises(KeyboardInterrupt):
-            way.fit(model, told)
-
-    thread = threading.Thread(target=train)
+    thread = threading.Thread(target=lambda: way.fit(model, told))  # to which there is no other end
     thread.start()
     while model.steps_done < 20:  # who looks from another thread finds what belongs together
         states.append(model.standing)
@@ -104,7 +132,7 @@ def test_a_thread_that_trains_is_interrupted_as_a_signal_does_it(way):
             ctypes.pythonapi.PyThreadState_SetAsyncExc(
                 ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
             )
-            thread.join(1)
+            thread.join(0.0)
     way.check(model, told)
     truth = way.states(max(standing.steps_done for standing in states), every=1)
     for steps, standing in {standing.steps_done: standing for standing in states}.items():
@@ -281,18 +309,20 @@ def test_compiled_steps_count_that_were_done_when_the_interrupt_came(
 
 @pytest.mark.parametrize("signals", [1, 2, 5])
 def test_the_pool_leaves_nobody_at_work_however_often_it_is_interrupted(signals):
-    pool, begun, release, done = ThreadPool(2), threading.Event(), threading.Event(), []
+    pool, done = ThreadPool(2), []
+    begun, joined, release = threading.Event(), threading.Event(), threading.Event()
 
     def piece(number):
         if threading.current_thread() is threading.main_thread():
             begun.wait()
+            joined.set()
         else:
             begun.set()
             release.wait()
             done.append(number)
 
     def send():
-        begun.wait()
+        joined.wait()  # else, on a busy machine, one thread might do both pieces
         for _ in range(signals):
             time.sleep(0.01)
             os.kill(os.getpid(), signal.SIGINT)
