@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,10 +73,19 @@ class Misbehaving(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(GOOD[:100_000])
         self.wfile.flush()
-        time.sleep(0.2)  # else the reset takes what was sent with it
+        self.server.read.wait()  # else the reset takes what was sent with it
         linger = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.connection.close()
+
+    def stalled(self):
+        """Sends a part, and no more for as long as the server is there."""
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(GOOD)))
+        self.end_headers()
+        self.wfile.write(GOOD[:100_000])
+        self.wfile.flush()
+        self.server.stopping.wait()
 
     def slow_but_good(self):
         self.send_response(200)
@@ -134,6 +144,7 @@ class Misbehaving(BaseHTTPRequestHandler):
         self.end_headers()
         for position in range(100):  # five seconds
             self.wfile.write(GOOD[position : position + 1])
+            self.server.dripped += 1
             if self.server.stopping.wait(0.05):
                 break
 
@@ -178,7 +189,10 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Misbehaving)
         self.asked: list[str] = []
         self.ranges: list[str | None] = []
+        self.dripped = 0
         self.stopping = threading.Event()
+        self.read = threading.Event()
+        """A client has read what `Misbehaving.cut` has sent."""
 
     def url(self, path):
         return f"http://127.0.0.1:{self.server_port}/{path}"
@@ -275,11 +289,17 @@ def test_a_bad_mirror_is_named_with_its_reason(server, tmp_path, path, reason):
 def test_a_slow_mirror_is_given_up(server, tmp_path, path):
     with pytest.raises(DataError, match=r"timed out|too slow"):
         fetch(server, tmp_path, path, timeout=0.5)
+    while not server.asked:  # it may have been too slow even to read what it was asked
+        time.sleep(0.01)
     assert len(server.asked) == 1
 
 
-def test_a_slow_mirror_leaves_time_for_the_next(server, tmp_path):
-    fetch(server, tmp_path, "dripping", "good", timeout=4.0)
+def test_a_slow_mirror_leaves_time_for_the_next(server, tmp_path, monkeypatch):
+    """By a clock on which a byte takes a second, and what is sent at once no time."""
+    clock = SimpleNamespace(monotonic=lambda: float(server.dripped))
+    monkeypatch.setattr("arraycnn.data.download.time", clock)
+    fetch(server, tmp_path, "dripping", "good", timeout=20.0)
+    assert 10 <= server.dripped < 20
     assert server.asked == ["/dripping", "/good"]
     assert left_behind(tmp_path) == ["file.gz"]
 
@@ -403,7 +423,11 @@ def test_a_folder_that_cannot_be_made(server, tmp_path):
 
 @pytest.mark.parametrize("path", ["short", "cut"])
 def test_a_connection_that_is_cut_keeps_what_came(server, tmp_path, path):
-    failure(server, tmp_path, path, kept=100_000)
+    def told(done, total):
+        if done == 100_000:
+            server.read.set()
+
+    failure(server, tmp_path, path, kept=100_000, progress=told)
     fetch(server, tmp_path, "resuming")
     assert server.ranges == [None, "bytes=100000-"]
     assert (tmp_path / "cache" / "file.gz").read_bytes() == GOOD
@@ -475,7 +499,7 @@ def test_processes_that_want_the_same_file_fetch_it_once(server, tmp_path):
 
 
 def test_a_process_that_dies_leaves_the_lock_open_and_its_part_useful(server, tmp_path):
-    process = start(server, tmp_path, "slow_but_good", 60)
+    process = start(server, tmp_path, "stalled", 60)
     part = tmp_path / "cache" / ".file.gz.part"
     while not (part.exists() and part.stat().st_size):
         time.sleep(0.01)
