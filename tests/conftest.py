@@ -70,6 +70,11 @@ hypothesis.settings.register_profile(
     report_multiple_bugs=False,
 )
 hypothesis.settings.load_profile("arraycnn")
+# It draws constants, too, of what this project's modules have that are imported so far: which these
+# are hangs on the tests that this process was given before.
+providers = sys.modules.get("hypothesis.internal.conjecture.providers")
+if hasattr(providers, "_get_local_constants"):
+    providers._get_local_constants = lambda: providers._local_constants  # none
 
 READING = (
     *("__float__", "__int__", "__bool__", "__index__", "__complex__"),
