@@ -160,7 +160,13 @@ class TorchEager(Contender):
         self._optimizer.step()
         return loss.detach()
 
+    def _trains(self, trains):
+        # Only where it is new: a walk over all modules would count for each image.
+        if self._module.training != trains:
+            self._module.train(trains)
+
     def run(self, order):
+        self._trains(True)
         placed = self._placed(order)
         for number in range(self._steps):
             self._losses[number] = self._step(placed[number])
@@ -172,6 +178,7 @@ class TorchEager(Contender):
         return self._torch.softmax(logits.float(), 1)
 
     def predict(self, images):
+        self._trains(False)
         with self._torch.inference_mode():
             return self._probabilities(self._placed(images)).cpu().numpy()
 
@@ -186,8 +193,14 @@ class TorchCompile(TorchEager):
             self._torch._dynamo.mark_static_address(array)
         # The compiler takes a minute on a CPU and records nothing there: then it only traces.
         settings = {"backend": "aot_eager"} if self._device == "cpu" else {"mode": self.mode}
-        self._loss = self._torch.compile(self._loss, **settings)
-        self._probabilities = self._torch.compile(self._probabilities, **settings)
+        # Each contender is as the only one of its process: of a second size, the compiler would make
+        # code for any size, which is slower, and of the ninth none. Should it, that is an error.
+        self._torch._dynamo.reset()
+        self._torch._dynamo.config.fail_on_recompile_limit_hit = True
+        self._loss, self._probabilities = (
+            self._torch.compile(function, dynamic=False, **settings)
+            for function in (self._loss, self._probabilities)
+        )
 
     def _step(self, indices):
         if self._device == "cuda":
@@ -210,15 +223,13 @@ class TorchGraph(TorchEager):
         torch = self._torch
         self._order = torch.zeros((self._steps, self.batch), dtype=torch.int32, device=self._device)
         self._cursor = torch.zeros(1, dtype=torch.int64, device=self._device)
-        before = [parameter.detach().clone() for parameter in self._module.parameters()]
+        before = {name: part.clone() for name, part in self._module.state_dict().items()}
         self._replays = {
             count: self._recorded(count)
             for count in {self.unrolled, 1}
             if count <= max(self._steps, 1)
         }
-        with torch.no_grad():  # trial steps have moved them
-            for parameter, array in zip(self._module.parameters(), before, strict=True):
-                parameter.copy_(array)
+        self._module.load_state_dict(before)  # trial steps have moved it
         self._shown = {}
 
     def _next_step(self):
@@ -250,6 +261,7 @@ class TorchGraph(TorchEager):
         return graph.replay
 
     def run(self, order):
+        self._trains(True)
         self._order.copy_(self._torch.from_numpy(order))
         self._cursor.zero_()
         left = self._steps
@@ -263,6 +275,7 @@ class TorchGraph(TorchEager):
         torch = self._torch
         if self._device == "cpu":
             return super().predict(images)
+        self._trains(False)
         if images.shape not in self._shown:
             self._shown[images.shape] = self._recorded_prediction(images)
         static, graph, result = self._shown[images.shape]
