@@ -10,7 +10,9 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -278,8 +280,10 @@ def test_what_a_killed_process_left_does_not_fill_a_folder(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json"]
 
 
-def test_the_holder_is_named_with_its_time(run):
+def test_the_holder_is_named_with_its_time(run, monkeypatch):
+    clock = SimpleNamespace(now=lambda: datetime(2026, 12, 31, 23, 59, 59))
+    monkeypatch.setattr("arraycnn.storage.folder_lock.datetime", clock)
     with RunFolder.open(run):
         text = (run / ".lock").read_text()
     assert text.startswith(f"process {os.getpid()} on ")
-    assert time.strftime("%Y-") in text
+    assert text.endswith(" since 2026-12-31 23:59:59")
