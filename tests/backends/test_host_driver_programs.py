@@ -1,7 +1,6 @@
 """Steps as programs on real CuPy: what is a node of a graph, what is called between two of them."""
 
 import logging
-import re
 from dataclasses import dataclass
 from threading import Thread
 
@@ -12,7 +11,7 @@ import arraycnn as cnn
 from arraycnn import SGD, CuPy, Model, NumPy
 from arraycnn.execution import traceable
 from arraycnn.ops import array_namespace
-from cuda_figures import listed
+from captured_kernels import not_ours
 from launches import launches_of_step
 from nets import NETS, network, optimizer
 from optional import Late
@@ -95,19 +94,13 @@ def check_close(actual, expected):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10)
 
 
-def ours():
-    return {kernel.split("<")[0] for kernels in listed().values() for kernel in kernels}
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_step_is_the_eager_one_and_all_its_nodes_are_ours(name, driver):
     model, found = trained(name, CuPy())
     nodes = driver.state().nodes
     check_close(found, trained(name, NumPy(fast=False))[1])
-    names = {node.removeprefix("kernel ").split("<")[0] for node in nodes}
-    made = re.compile(r"(fused|\w+_and_\w+)_[0-9a-f]{16}")
-    unknown = {n for n in names if n not in ours() and not made.fullmatch(n)}
-    assert not unknown
+    assert nodes
+    assert not not_ours(nodes)
     again = [model.predict(IMAGES[:5]) for _ in range(4)]
     for other in again[1:]:
         np.testing.assert_array_equal(other, again[0])
@@ -231,5 +224,5 @@ def test_a_loss_without_a_kernel_is_recorded_with_its_measures(loss, labels, dri
         measured = model.evaluate(IMAGES, labels)
         found.append([history.step_losses, measured.loss, *model.parameters.values()])
         if backend.name == "cupy":
-            assert all(node.startswith("kernel ") for node in driver.state().nodes)
+            assert not not_ours(driver.state().nodes)
     check_close(*found)

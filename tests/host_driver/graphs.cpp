@@ -9,8 +9,11 @@ API Error cudaStreamBeginCapture(void* handle, int mode) {
     if (!stream) return fault(INVALID_HANDLE, "a stream is captured that is not there");
     if (is_legacy(stream)) return fault(CAPTURE_UNSUPPORTED, "the legacy stream cannot be captured");
     if (stream->capture) return fault(INVALID_VALUE, "a stream is captured twice at a time");
+    if (mode < GLOBAL || mode > RELAXED) return fault(INVALID_VALUE, "no such mode of capture");
     stream->capture = std::make_unique<Graph>();
     stream->mode = static_cast<CaptureMode>(mode);
+    const char* names[] = {"capture-global", "capture-thread-local", "capture-relaxed"};
+    count(names[stream->mode]);
     stream->invalid = false;
     return SUCCESS;
 }

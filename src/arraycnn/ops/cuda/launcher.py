@@ -20,7 +20,7 @@ WARP = 32
 MOST_THREADS = 1024
 MOST_BLOCKS = (2**31 - 1, 65535, 65535)
 MOST_STATIC_SHARED = 48 * 1024
-"""Bytes of shared memory a block may use without asking the driver for more."""
+"""Bytes of shared memory, static and dynamic, a block may use without asking the driver for more."""
 COUNTERS = 132
 """Of blocks that end a launch: as many as tiles, each of which several blocks share."""
 MOST_SHARED = 99 * 1024
@@ -180,7 +180,8 @@ class Launcher(ABC):
             return
         _check_launch(f"{file}.{kernel}", grid, block, shared)
         for argument in flat(args):
-            if argument is not None and self.owns(argument) and not argument.flags.c_contiguous:
+            flags = getattr(argument, "flags", None)  # of arrays: `owns` is a call for each
+            if flags is not None and not flags.c_contiguous:
                 message = f"{file}.{kernel}: arrays must lie in C order; use launcher.contiguous"
                 raise InvalidValueError(message)
         self.start(file, kernel, grid, block, args, shared)
@@ -217,8 +218,8 @@ class Launcher(ABC):
     def floating(self, owner: str, *arrays: Array) -> tuple[Array, ...]:
         """``arrays`` in C order; InvalidTypeError unless ours and all float32 or all float64."""
         self.ours(owner, *arrays)
-        names = {str(array.dtype) for array in arrays}
-        if len(names) != 1 or not names <= {"float32", "float64"}:
+        kinds = {array.dtype.str for array in arrays}  # the name takes seven calls of functions
+        if len(kinds) != 1 or not kinds <= {"<f4", "<f8"}:
             message = (
                 f"{owner} on CUDA: arrays must all be float32 or all float64, "
                 f"got {', '.join(str(array.dtype) for array in arrays)}"
