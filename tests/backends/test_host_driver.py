@@ -1,11 +1,13 @@
 """The CUDA of the host keeps the rules of CUDA's manual: else what runs on it would prove little."""
 
+import threading
 from contextlib import suppress
 from functools import cache
 
 import numpy as np
 import pytest
 
+from arraycnn.errors import InvalidValueError
 from arraycnn.ops.cuda.cupy import CuPyLauncher
 from cuda_primitives import TEXT
 from optional import Late
@@ -221,6 +223,47 @@ def test_the_legacy_stream_and_blocking_ones_wait_for_each_other(doubled):
     assert x.get(stream=stream).tolist() == [8.0] * 5
 
 
+def test_each_thread_has_a_default_stream_of_its_own(doubled, is_lazy):
+    mine, x, y = cupy.cuda.Stream.ptds, cupy.ones(5, "float32"), cupy.ones(5, "float32")
+    cupy.cuda.Stream.null.synchronize()
+    seen = []
+
+    def work():
+        with mine:
+            doubled(x)
+            seen.append(mine.done)
+
+    thread = threading.Thread(target=work)
+    with mine:
+        doubled(y)
+        thread.start()
+        thread.join()
+        assert mine.done is seen[0] is not is_lazy
+        mine.synchronize()
+        other = cupy.cuda.Stream(non_blocking=True)
+        assert y.get(stream=other).tolist() == [2.0] * 5
+        assert x.get(stream=other).tolist() == [1.0 if is_lazy else 2.0] * 5
+    with cupy.cuda.Stream.null:  # the legacy one waits for that of each thread
+        doubled(x)
+        assert x.get().tolist() == [4.0] * 5
+
+
+def test_a_default_stream_of_a_thread_is_captured_and_not_destroyed(doubled, driver, broken):
+    x, stream = cupy.ones(5, "float32"), cupy.cuda.Stream.ptds
+    doubled(x)
+    streams = driver.state().live["streams"]
+    with stream:
+        stream.begin_capture()
+        doubled(x)
+        graph = stream.end_capture()
+        graph.launch()
+        assert x.get().tolist() == [4.0] * 5
+    assert driver.state().live["streams"] == streams
+    with failing("ResourceHandle"):
+        cupy.cuda.runtime.streamDestroy(stream.ptr)
+    assert "cudaStreamDestroy of a stream that is not there" in broken()
+
+
 def test_an_event_is_done_when_what_was_before_it_is(doubled, is_lazy):
     stream, x = cupy.cuda.Stream(non_blocking=True), cupy.ones(5, "float32")
     cupy.cuda.Stream.null.synchronize()
@@ -241,7 +284,88 @@ def test_an_event_belongs_to_its_device(broken):
     assert "an event is recorded on a stream of another device" in broken()
 
 
-# -- shared memory -----------------------------------------------------------------------------------
+# -- what a block may have -----------------------------------------------------------------------------
+
+BOUNDED = r"""
+template <class T, int WARPS> struct Form { static constexpr int THREADS = 32 * WARPS; };
+template <class T, class F = Form<T, 2>, int KIB = 0>
+__global__ void __launch_bounds__(F::THREADS, 1) bounded(T* x) {
+    __shared__ T numbers[KIB ? KIB * 1024 / sizeof(T) : 1];
+    numbers[0] = x[0];
+    __syncthreads();
+    x[threadIdx.x] = numbers[0];
+}
+extern "C" __global__ void __launch_bounds__(96) plain(float* x) { x[threadIdx.x] = 3.0f; }
+"""
+
+
+def bounded(kernel):
+    return cupy.RawModule(code=BOUNDED, name_expressions=(kernel,)).get_function(kernel)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "most"),
+    [("bounded<float>", 64), ("bounded<double, Form<double, 1>, 2>", 32), ("plain", 96)],
+)
+def test_a_block_has_no_more_threads_than_launch_bounds_say(kernel, most, broken):
+    function, x = bounded(kernel), cupy.ones(1024)
+    assert function.max_threads_per_block == most
+    function((1,), (most,), (x,))
+    with failing("InvalidValue"):
+        function((1,), (most + 1,), (x,))
+    assert f"{kernel} is launched with more threads than its bounds" in broken()
+
+
+def test_static_shared_memory_counts_among_the_48_kib(broken):
+    function, x = bounded("bounded<float, Form<float, 2>, 16>"), cupy.ones(64, "float32")
+    assert function.shared_size_bytes == 16 * 1024
+    assert function.max_dynamic_shared_size_bytes == 32 * 1024
+    function((1,), (64,), (x,), shared_mem=32 * 1024)
+    with failing("InvalidValue"):
+        function((1,), (64,), (x,), shared_mem=32 * 1024 + 1)
+    assert "is launched with more shared memory than it has" in broken()
+    with failing("InvalidValue"):
+        function.max_dynamic_shared_size_bytes = 211 * 1024 + 1
+    assert "asks for shared memory that no device has" in broken()
+    function.max_dynamic_shared_size_bytes = 211 * 1024
+    function((1,), (64,), (x,), shared_mem=211 * 1024)
+
+
+def launched(static, dynamic, launcher):
+    """A kernel of so many KiB of shared memory, started by ``launcher``."""
+    x = launcher.asarray(np.full(64, 7, "float32"))
+    kernel = f"bounded<float, Form<float, 2>, {static}>"
+    launcher.launch_source(BOUNDED, kernel, (1,), (64,), (x,), shared=dynamic * 1024)
+    return x.get().tolist()
+
+
+@pytest.mark.parametrize(("static", "dynamic", "asks"), [(16, 32, 0), (16, 40, 1), (0, 60, 1)])
+def test_the_launcher_asks_for_what_static_memory_leaves_too_little_of(
+    static, dynamic, asks, driver
+):
+    launcher = CuPyLauncher(0)
+    before = driver.state()
+    for _ in range(2):
+        assert launched(static, dynamic, launcher) == [7.0] * 64
+    calls = driver.state().calls_since(before)
+    assert (calls["cuFuncGetAttribute"], calls["cuFuncSetAttribute"]) == (1, asks)
+
+
+def test_the_launcher_asks_again_for_more_than_before(driver):
+    launcher, before = CuPyLauncher(0), driver.state()
+    asked = []
+    for dynamic in (8, 32, 33, 40, 39, 40):
+        assert launched(16, dynamic, launcher) == [7.0] * 64
+        asked.append(driver.state().calls_since(before)["cuFuncSetAttribute"])
+    assert asked == [0, 0, 1, 2, 2, 2]
+
+
+def test_the_launcher_refuses_what_devices_lack(driver):
+    with pytest.raises(
+        InvalidValueError, match=r"at most 101376 B, got 16384 B of static .* 87040"
+    ):
+        launched(16, 85, CuPyLauncher(0))
+    assert not driver.state().faults
 
 
 def test_more_than_48_kib_are_asked_for_once(driver):
@@ -259,7 +383,7 @@ def test_what_was_not_asked_for_is_refused(broken):
     kernel = cupy.RawKernel('extern "C" __global__ void f() {}', "f")
     with failing("InvalidValue"):
         kernel((1,), (32,), (), shared_mem=48 * 1024 + 1)
-    assert "f is launched with sizes that no device takes" in broken()
+    assert "f is launched with more shared memory than it has" in broken()
     kernel.max_dynamic_shared_size_bytes = 48 * 1024 + 1
     kernel((1,), (32,), (), shared_mem=48 * 1024 + 1)
     with failing("InvalidValue"):

@@ -1,5 +1,9 @@
 """What waits for what: with lazy streams, whatever is not waited for is seen as it was before."""
 
+import gc
+import threading
+import weakref
+
 import numpy as np
 import pytest
 
@@ -125,6 +129,33 @@ def test_parts_that_are_sent_arrive_in_turn():
         seen.append(target * 2.0)
     for found, part in zip(seen, parts, strict=True):
         np.testing.assert_array_equal(launcher.to_numpy(found), part * 2.0)
+
+
+def test_kernels_that_may_run_at_a_time_share_no_counters(driver):
+    """Of two streams, of two threads' default streams, which have one handle, and of a recording."""
+    launcher, streams = cupy_launcher(0), [cupy.cuda.Stream(non_blocking=True) for _ in range(2)]
+    found, gone = [], []
+
+    def note():
+        for stream in (*streams, cupy.cuda.Stream.ptds):
+            with stream:
+                addresses = {launcher.counter().data.ptr for _ in range(3)}
+                assert not launcher.to_numpy(launcher.counter()).any()
+            found.extend(addresses)
+
+    def note_in_a_thread():
+        note()
+        gone.append(weakref.ref(launcher.counter()))
+
+    note()
+    thread = threading.Thread(target=note_in_a_thread)
+    thread.start()
+    thread.join()
+    recording = launcher.capture(lambda: found.append(launcher.counter().data.ptr))
+    assert len(set(found)) == len(found) == 7
+    launcher.release(recording)
+    gc.collect()
+    assert gone[0]() is None  # with its thread
 
 
 def test_a_short_part_leaves_the_rest():

@@ -188,6 +188,7 @@ class HostLauncher(Launcher):
             )
         compiled = library(self.text(file), kernel, self.mode)
         compiled.check(self.last_kernel, args)
+        compiled.check_block(self.last_kernel, math.prod(block), shared)
         count = math.prod(grid)
         first, end, step = self.blocks.indices(count)
         assert step == 1

@@ -2,12 +2,15 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from arraycnn.ops.cuda.launcher import MOST_THREADS
 
 _FOLDER = Path(__file__).parent
 _CPU = Path("/proc/cpuinfo")
@@ -37,16 +40,26 @@ _WRAPPER = """
 #include "{header}"
 namespace {{
 {text}
+{template} struct MostThreads {{ static constexpr int value = hc::first_of({bounds}); }};
 }}
 #line 1 "launch of {kernel}"
 using Entry = hc::Entry<&{kernel}>;
 #define PUBLIC __attribute__((visibility("default")))
 extern "C" {{
+HC_SHARED_SECTION
+PUBLIC extern const int hc_most_threads = MostThreads{arguments}::value;
+PUBLIC int hc_static_shared() {{ return __stop_cuda_shared - __start_cuda_shared; }}
 PUBLIC extern const int hc_parameter_count = Entry::count;
 PUBLIC const hc::Parameter* hc_parameters() {{ return Entry::parameters; }}
 PUBLIC void hc_start(hc::Launch* launch) {{ hc_run(launch, Entry::parameters, Entry::run); }}
 }}
 """
+
+
+_BOUNDS = (
+    r"(template\s*<[^;{{}}]*>\s*)?__global__\s+void\s+__launch_bounds__"
+    r"\(((?:[^()]|\([^()]*\))*)\)\s*{name}\s*\("
+)
 
 
 def compiled(text: str, kernel: str, mode: str) -> Path:
@@ -72,7 +85,7 @@ def _compile(text: str, kernel: str, mode: str, path: Path) -> None:
         objects.append(_runtime_object("checker.cpp", mode))
     with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
         code, object_, library = (Path(folder) / name for name in ("k.cpp", "k.o", "k.so"))
-        code.write_text(_WRAPPER.format(header=_FOLDER / "host.h", text=text, kernel=kernel))
+        code.write_text(_wrapped(text, kernel))
         tool("g++", *_COMMON, *_FLAGS[mode], *_QUIET, "-c", str(code), "-o", str(object_))
         # GCC takes no section for a static of a template: so all of .bss, which holds nothing else.
         tool("objcopy", "--rename-section", ".bss=cuda_shared", str(object_))
@@ -81,6 +94,30 @@ def _compile(text: str, kernel: str, mode: str, path: Path) -> None:
         linker = ("gcc",) if mode != "sanitized" else ("g++", *_FLAGS[mode][1:])
         tool(*linker, "-shared", str(object_), *map(str, objects), "-o", str(library))
         library.rename(path)
+
+
+def _wrapped(text: str, kernel: str) -> str:
+    """``text`` with a way in to ``kernel``, and with what its launch bounds are.
+
+    g++ has no such attribute, but can compute them: by a struct of the kernel's template parameters.
+    """
+    if text.count("__launch_bounds__") != len(re.findall(_BOUNDS.format(name=r"\w+"), text)):
+        message = (
+            f"{kernel}: launch bounds stand behind `__global__ void`, or nobody reads them here"
+        )
+        raise KernelFault(message)
+    name, bracket, rest = kernel.partition("<")
+    found = re.search(_BOUNDS.format(name=re.escape(name.strip())), text)
+    template, bounds = found.groups(default="") if found else ("", str(MOST_THREADS))
+    arguments = bracket + rest if template else ""
+    return _WRAPPER.format(
+        header=_FOLDER / "host.h",
+        text=text,
+        kernel=kernel,
+        template=template,
+        bounds=bounds,
+        arguments=arguments,
+    )
 
 
 def _runtime_object(name: str, mode: str) -> Path:

@@ -57,6 +57,14 @@ void must_be_line(const void* line, Site site);
 void must_be_tf32(const unsigned* numbers, int count, Site site);
 [[noreturn]] void trap(Site site);
 
+// Of the numbers in `__launch_bounds__`, the most threads of a block.
+template <class... Rest> constexpr int first_of(int first, Rest...) { return first; }
+
+// The bounds of static shared memory (build.py makes a section of it), null where a kernel has none.
+#define HC_SHARED_SECTION                                                                   \
+    extern unsigned char __start_cuda_shared[] __attribute__((weak, visibility("hidden"))); \
+    extern unsigned char __stop_cuda_shared[] __attribute__((weak, visibility("hidden")));
+
 // Last parameters of what a kernel calls: the place of the call.
 #define HC_SITE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 #define HC_HERE (hc::Site{file, line})

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.ops.cuda.launcher import MOST_THREADS, Struct, flat
+from arraycnn.ops.cuda.launcher import MOST_SHARED, MOST_THREADS, Struct, flat
 from host_cuda.build import KernelFault, compiled
 
 ORDERS = ("forward", "reverse", "random")
@@ -118,6 +118,10 @@ class Library:
         self._start = self._library.hc_start
         self._start.restype = None
         count = ctypes.c_int.in_dll(self._library, "hc_parameter_count").value
+        self.most_threads = ctypes.c_int.in_dll(self._library, "hc_most_threads").value
+        """Of a block: the kernel's launch bounds."""
+        self.static_shared: int = self._library.hc_static_shared()
+        """Bytes of a block."""
         self._library.hc_parameters.restype = ctypes.POINTER(_Parameter)
         parameters = self._library.hc_parameters()[:count]
         self._parameters = [
@@ -129,6 +133,17 @@ class Library:
         parameters = ctypes.cast(self._library.hc_parameters(), ctypes.c_void_p).value or 0
         start = ctypes.cast(self._start, ctypes.c_void_p).value or 0
         return start, parameters, len(self._parameters)
+
+    def check_block(self, name: str, threads: int, shared: int) -> None:
+        """KernelFault where a block of ``threads`` with ``shared`` dynamic bytes cannot be started."""
+        if threads > self.most_threads:
+            message = f"{name}: has launch bounds of {self.most_threads} threads, got {threads}"
+            raise KernelFault(message)
+        if self.static_shared + shared > MOST_SHARED:
+            message = (
+                f"{name}: has {self.static_shared} bytes of static shared memory, got {shared}"
+            )
+            raise KernelFault(message)
 
     def check(self, name: str, args: tuple[Any, ...]) -> None:
         """KernelFault unless the kernel takes ``args``."""

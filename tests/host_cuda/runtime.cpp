@@ -20,8 +20,7 @@
 
 // Linker symbols: where the kernel's static shared memory lies, if it has any.
 extern "C" {
-extern unsigned char __start_cuda_shared[] HC_WEAK;
-extern unsigned char __stop_cuda_shared[] HC_WEAK;
+HC_SHARED_SECTION
 void hc_switch(void** save, void* to);
 }
 

@@ -18,7 +18,9 @@ A process has it from before its first import of CuPy to its end.
 
 What a program must not do is an error, as of CUDA, and a line in `State.faults`, which fails the
 test. Stricter than CUDA: no copy between host and device and no load of a module while a stream is
-captured, no work of one device on the memory of another, no capture across streams. Not there:
+captured, no work of one device on the memory of another, no capture across streams. Of a kernel it
+knows what its text says: launch bounds and static shared memory, and so how much dynamic memory it may
+have; not its registers. Not there:
 tensor cores but as tests/host_cuda computes them, CuPy's accelerators (CUB), cuBLAS, of which
 `cupy.matmul` has a stand-in, time, and the driver's own faults.
 
@@ -90,7 +92,8 @@ class State:
     ----------
     calls, in_capture : Counter
         Calls by function, all and those made while a stream was captured. Copies are counted by
-        their direction, too: copy-to-host, copy-to-device, copy-on-device, copy-of-another-device.
+        their direction, too: copy-to-host, copy-to-device, copy-on-device, copy-of-another-device;
+        captures by their mode: capture-global, capture-thread-local, capture-relaxed.
     live : dict
         What is allocated and not freed: ``bytes0`` of device 0 and so on, ``pinned`` bytes,
         ``streams``, ``events``, ``graphs``, ``modules``.

@@ -15,12 +15,15 @@ struct Found {
     const hc::Parameter* parameters;
     int count;              // of parameters
     unsigned char* stacks;  // for the threads of a block
+    int most_threads;       // of a block, by its launch bounds
+    int static_shared;      // bytes of a block
 };
 
 namespace {
 
 constexpr char MAGIC[] = "host program ";
-constexpr unsigned MOST_THREADS = 1024, MOST_BLOCKS = 65535, MOST_SHARED = 227 << 10;
+constexpr unsigned MOST_BLOCKS = 65535;
+constexpr int SHARED = 48 << 10, MOST_SHARED = 227 << 10;  // bytes: of any kernel, and if asked for
 constexpr size_t WORD = sizeof(void*), MOST_ARGUMENTS = 32764;
 
 struct Module {
@@ -32,8 +35,8 @@ struct Kernel {
     std::string name;
     int device = 0;
     Found code;
+    int most_shared = 0;  // bytes of dynamic shared memory, until it asks for more
     bool loaded = true;
-    unsigned most_shared = 48 << 10;  // bytes, until it asks for more
 };
 
 using Arguments = std::vector<std::vector<unsigned char>>;
@@ -77,19 +80,29 @@ API Error cuModuleGetFunction(void** handle, void* module_handle, const char* na
     if (!find(module->program, name, &found))  // without the lock: it is Python's turn
         return fault(NOT_FOUND, std::string("no kernel ") + name);
     Call call("cuModuleGetFunction");
-    Kernel* kernel = new Kernel{name, module->device, found};
+    Kernel* kernel = new Kernel{name, module->device, found, SHARED - found.static_shared};
     module->kernels.push_back(kernel);
     *handle = kernel;
     return SUCCESS;
 }
 
-API Error cuFuncGetAttribute(int* value, int, void*) { return *value = 0, SUCCESS; }
+enum { MAX_THREADS_PER_BLOCK = 0, SHARED_SIZE_BYTES = 1, MAX_DYNAMIC_SHARED_SIZE_BYTES = 8 };
+
+API Error cuFuncGetAttribute(int* value, int attribute, void* handle) {
+    Call call("cuFuncGetAttribute");
+    const Kernel* kernel = static_cast<Kernel*>(handle);
+    *value = attribute == MAX_THREADS_PER_BLOCK           ? kernel->code.most_threads
+             : attribute == SHARED_SIZE_BYTES             ? kernel->code.static_shared
+             : attribute == MAX_DYNAMIC_SHARED_SIZE_BYTES ? kernel->most_shared
+                                                          : 0;
+    return SUCCESS;
+}
+
 API Error cuFuncSetAttribute(void* handle, int attribute, int value) {
     Call call("cuFuncSetAttribute");
-    constexpr int MAX_DYNAMIC_SHARED_SIZE_BYTES = 8;
     if (attribute != MAX_DYNAMIC_SHARED_SIZE_BYTES) return SUCCESS;
     Kernel* kernel = static_cast<Kernel*>(handle);
-    if (value < 0 || value > (int)MOST_SHARED)
+    if (value < 0 || value > MOST_SHARED - kernel->code.static_shared)
         return fault(INVALID_VALUE, kernel->name + " asks for shared memory that no device has");
     kernel->most_shared = value;
     return SUCCESS;
@@ -150,9 +163,12 @@ API Error cuLaunchKernel(void* handle, unsigned grid_x, unsigned grid_y, unsigne
         return fault(INVALID_HANDLE, kernel->name + " or its stream is of another device");
     const size_t threads = size_t(block_x) * block_y * block_z;
     const bool has_blocks = grid_x && grid_y && grid_z;
-    const bool fits = threads <= MOST_THREADS && grid_y <= MOST_BLOCKS && grid_z <= MOST_BLOCKS;
-    if (!threads || !has_blocks || !fits || shared > kernel->most_shared)
+    if (!threads || !has_blocks || grid_y > MOST_BLOCKS || grid_z > MOST_BLOCKS)
         return fault(INVALID_VALUE, kernel->name + " is launched with sizes that no device takes");
+    if (threads > size_t(kernel->code.most_threads))
+        return fault(INVALID_VALUE, kernel->name + " is launched with more threads than its bounds");
+    if ((long long)shared > kernel->most_shared)
+        return fault(INVALID_VALUE, kernel->name + " is launched with more shared memory than it has");
     Arguments values;
     size_t bytes = 0;
     Node node{"kernel " + kernel->name, current_device, {}, {}};

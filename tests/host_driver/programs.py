@@ -27,6 +27,8 @@ class _Found(ctypes.Structure):
         ("parameters", ctypes.c_void_p),
         ("count", ctypes.c_int),
         ("stacks", ctypes.c_void_p),
+        ("most_threads", ctypes.c_int),
+        ("static_shared", ctypes.c_int),
     ]
 
 
@@ -69,11 +71,13 @@ _programs: list[HostProgram] = []
 def _find(program: int, name: bytes, found: Any) -> int:
     try:
         text = _programs[program].text()
-        start, parameters, count = library(text, name.decode(), "fast").entry()
+        kernel = library(text, name.decode(), "fast")
     except BaseException:  # which cannot pass through C: CuPy says that there is no such kernel
         traceback.print_exc(file=sys.stderr)
         return 0
-    found[0] = _Found(start, parameters, count, ctypes.addressof(stacks()))
+    found[0] = _Found(
+        *kernel.entry(), ctypes.addressof(stacks()), kernel.most_threads, kernel.static_shared
+    )
     return 1
 
 

@@ -1,6 +1,7 @@
 // The state, what is counted, and what a test asks for.
 #include "state.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -86,7 +87,8 @@ API size_t host_driver_state(char* text, size_t room) {
     for (int device = 0; device < device_count; ++device)
         live("bytes" + std::to_string(device), used_on(device));
     live("pinned", used_on(HOST));
-    live("streams", streams.size());
+    live("streams", std::count_if(streams.begin(), streams.end(),
+                                  [](const Stream* stream) { return !stream->is_default; }));
     live("events", events.size());
     live("graphs", executables.size());
     live("modules", loaded_modules);

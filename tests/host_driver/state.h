@@ -76,6 +76,7 @@ enum CaptureMode { GLOBAL, THREAD_LOCAL, RELAXED };
 
 struct Stream {
     bool blocking = true;  // waits for the legacy stream, and that for it
+    bool is_default = false;  // a thread's own
     int device = 0;
     std::deque<std::function<void()>> queue;
     long long added = 0, done = 0;
@@ -95,7 +96,7 @@ struct Event {
     int device;
 };
 
-extern std::set<Stream*> streams;  // without the legacy ones
+extern std::set<Stream*> streams;  // without the legacy ones, with those of threads
 extern std::set<Stream*> destroyed;  // of which some may have work to do
 extern std::set<Event*> events;
 extern std::set<Graph*> executables;

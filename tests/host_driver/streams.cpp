@@ -6,6 +6,7 @@ namespace host_driver {
 
 constexpr int MOST_DEVICES = 16;
 static Stream legacy[MOST_DEVICES];
+static thread_local Stream* of_this_thread[MOST_DEVICES];  // kept: events may point to it
 
 static Stream* legacy_of(int device) {
     legacy[device].device = device;
@@ -14,9 +15,23 @@ static Stream* legacy_of(int device) {
 
 bool is_legacy(const Stream* stream) { return stream >= legacy && stream < legacy + MOST_DEVICES; }
 
+// A thread's own default stream: it and the legacy one wait for each other.
+static Stream* per_thread_of(int device) {
+    Stream*& stream = of_this_thread[device];
+    if (!stream) {
+        stream = new Stream;
+        stream->device = device;
+        stream->is_default = true;
+        streams.insert(stream);
+    }
+    return stream;
+}
+
 Stream* stream_of(void* handle) {
-    constexpr size_t LEGACY = 1;  // the number that CUDA gives it beside null
-    if (reinterpret_cast<size_t>(handle) <= LEGACY) return legacy_of(current_device);
+    constexpr size_t LEGACY = 1, PER_THREAD = 2;  // the numbers that CUDA gives them; null is the first
+    const size_t number = reinterpret_cast<size_t>(handle);
+    if (number == PER_THREAD) return per_thread_of(current_device);
+    if (number <= LEGACY) return legacy_of(current_device);
     Stream* stream = static_cast<Stream*>(handle);
     return streams.count(stream) ? stream : nullptr;
 }
@@ -122,7 +137,7 @@ API Error cudaStreamCreate(void** handle) { return cudaStreamCreateWithPriority(
 API Error cudaStreamDestroy(void* handle) {
     Call call("cudaStreamDestroy");
     Stream* stream = stream_of(handle);
-    if (!stream || is_legacy(stream)) return no_stream("cudaStreamDestroy");
+    if (!stream || is_legacy(stream) || stream->is_default) return no_stream("cudaStreamDestroy");
     streams.erase(stream);  // which waits for nothing: it still works, and events may point to it
     destroyed.insert(stream);
     return SUCCESS;

@@ -15,8 +15,10 @@ import pytest
 import sanitize_cuda
 from arraycnn.ops import GENERIC, Window
 from arraycnn.ops.cuda.launcher import Struct
+from arraycnn.ops.cuda.sources import source
 from arraycnn.ops.max_pool2d import cuda as windows
 from host_cuda import HostLauncher, KernelFault, check, lazy_zeros
+from host_cuda.library import library
 
 
 class Text(HostLauncher):
@@ -374,6 +376,58 @@ def test_float_atomics_do_not_compile():
     text = "__global__ void kernel(float* y) { atomicAdd(y, 1.0f); }"
     with pytest.raises(KernelFault, match=r"no matching function for call to .atomicAdd"):
         run(text, numbers())
+
+
+BOUNDED = """
+struct Two { static constexpr int THREADS = 64; };
+template <class Form, int KIB>
+__global__ void __launch_bounds__(Form::THREADS, (KIB ? 1 : 2)) kernel(float* y) {
+    __shared__ float part[KIB * 256];
+    part[threadIdx.x] = 1.0f;
+    __syncthreads();
+    y[threadIdx.x] = part[threadIdx.x];
+}
+"""
+
+
+def test_launch_bounds_are_kept():
+    y = numbers(96)
+    run(BOUNDED, y, kernel="kernel<Two, 1>", block=(64,))
+    said = fault_of(BOUNDED, y, kernel="kernel<Two, 1>", block=(96,))
+    assert said == "test.kernel<Two, 1>: has launch bounds of 64 threads, got 96"
+
+
+def test_launch_bounds_that_are_not_read_are_an_error():
+    text = "__launch_bounds__(64) __global__ void kernel(float* y) { y[threadIdx.x] = 1.0f; }"
+    with pytest.raises(KernelFault, match="kernel: launch bounds stand behind"):
+        run(text, numbers(64))
+
+
+def test_static_and_dynamic_shared_memory_fit_a_block_together():
+    y = numbers(64)
+    run(BOUNDED, y, kernel="kernel<Two, 40>", shared=59 * 1024)
+    said = fault_of(BOUNDED, y, kernel="kernel<Two, 40>", shared=60 * 1024)
+    assert said == "test.kernel<Two, 40>: has 40960 bytes of static shared memory, got 61440"
+
+
+@pytest.mark.parametrize(
+    ("file", "kernel", "most_threads", "static_shared"),
+    [
+        ("few_columns", "few_columns<Bfloat16, Bfloat16, 10, 2>", 256, 320),
+        ("tiles", "sum_splits<double>", 256, 2048),
+        ("windows", "im2col<double>", 1024, 0),
+        (
+            "convolution",
+            "conv2d<Fma<double, 32, 32, 4, 2>, Form<false, 1>, Form<false, 1>>",
+            128,
+            0,
+        ),
+    ],
+)
+def test_a_block_takes_what_it_does_on_a_device(file, kernel, most_threads, static_shared):
+    """As tests/cuda_figures.txt has it of the compiler for devices."""
+    compiled = library(source(file), kernel, "fast")
+    assert (compiled.most_threads, compiled.static_shared) == (most_threads, static_shared)
 
 
 TAKEN = """

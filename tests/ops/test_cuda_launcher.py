@@ -87,6 +87,7 @@ class OnHost(CuPyLauncher):
             check_arguments(grid, block, args, shared_mem)
             self._host.start(file, kernel, grid, block, tuple(map(unpacked, args)), shared_mem)
 
+        start.shared_size_bytes = 0  # or at least so few that nothing is asked for
         return start
 
 

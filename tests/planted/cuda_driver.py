@@ -5,6 +5,7 @@ within a recording, and work that is done again and again.
 """
 
 MEMORY = "backends/test_host_driver_memory.py --host-driver=lazy"
+BLOCKS = "backends/test_host_driver.py --host-driver=lazy -k launcher"
 CAPTURE = "backends/test_host_driver_capture.py --host-driver=lazy"
 DEVICES = "backends/test_host_driver_devices.py --host-driver=lazy"
 ORDER = "backends/test_host_driver_order.py --host-driver=lazy"
@@ -27,7 +28,7 @@ FAULTS = [
     ("ops/cuda/cupy.py", "        with self._device:\n            return self._cupy.asarray(array)", "        return self._cupy.asarray(array)", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            function =", "        if True:\n            function =", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            return _PinnedSender", "        if True:\n            return _PinnedSender", DEVICES),
-    ("ops/cuda/cupy.py", "        with self._device:\n            stream = self._cupy", "        if True:\n            stream = self._cupy", DEVICES),
+    ("ops/cuda/cupy.py", "        with self._device:\n            counters, stream", "        if True:\n            counters, stream", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            stream = cupy.cuda.Stream", "        if True:\n            stream = cupy.cuda.Stream", DEVICES),
     ("ops/cuda/cupy.py", "        with self._device:\n            for part in self.parts", "        if True:\n            for part in self.parts", DEVICES),
     ("ops/cuda/cupy.py", " and array.device.id == self._number", "", DEVICES),
@@ -54,6 +55,20 @@ FAULTS = [
     ("execution/recorded.py", "                self._rehearse(recordings)\n", "                pass\n", CAPTURE),
     ("ops/cuda/loaded.py", "        return self._functions[key]", "        return self._load(*key)", CAPTURE),
     ("execution/recorded.py", "        self._run_program(recordings, arrays, tables=count)", "        self._run_program(recordings, {**arrays, 'cursor': tables.cursor.copy()}, tables=count)", CAPTURE),
+    ("ops/cuda/cupy.py", "                stream.begin_capture()\n                self._here", "                stream.begin_capture(cupy.cuda.runtime.streamCaptureModeGlobal)\n                self._here", CAPTURE),
+    ("ops/cuda/cupy.py", "pool = self._cupy.cuda.MemoryPool()", "pool = self._cupy.get_default_memory_pool()", CAPTURE),
+    ("execution/recorded.py", "        self._run_program(recordings, arrays, tables=count)", "        self._run_program(recordings, arrays, tables=count)\n        tables.losses += 0.0", CAPTURE),
+    # What a block may have: threads, and static and dynamic memory together.
+    ("program/render/cuda/kernel_text.py", "__launch_bounds__({self.threads})", "__launch_bounds__({self.threads // 2})", CAPTURE),
+    ("ops/cuda/cupy.py", "static = function.shared_size_bytes", "static = 0", BLOCKS),
+    ("ops/cuda/cupy.py", "        return MOST_STATIC_SHARED - static", "        return MOST_STATIC_SHARED", BLOCKS),
+    ("ops/cuda/cupy.py", "if static + shared > MOST_SHARED:", "if False:", BLOCKS),
+    ("ops/cuda/cupy.py", "    function.max_dynamic_shared_size_bytes = shared\n", "", BLOCKS),
+    ("ops/cuda/cupy.py", "if shared > self._shared.get((file, kernel), 0):", "if shared:", BLOCKS),
+    # Counters that kernels share which may run at a time.
+    ("ops/cuda/cupy.py", "self._here.counters, self._cupy", "self.__dict__.setdefault('_counters', {}), self._cupy", ORDER),
+    ("ops/cuda/cupy.py", "self._cupy.cuda.get_current_stream().ptr", "0", ORDER),
+    ("ops/cuda/cupy.py", "            return self._here.recording.counter", "            return self._cupy.zeros((COUNTERS,), 'int32')", CAPTURE),
     # Work that is done again and again.
     ("execution/recorded.py", "if steps not in recordings.graphs:", "if True:", CAPTURE),
     ("execution/recorded.py", "lengths = (self._unrolled, 1)", "lengths = (self._unrolled * 2, 1)", CAPTURE),

@@ -34,6 +34,20 @@ def a_struct_of_nothing(here: Here) -> None:
     assert Struct((0,)).members == (0,)
 
 
+@follows("ops/cuda/cupy.py", "pass at most {} as shared")
+def a_kernel_whose_static_memory_leaves_too_little(here: Here) -> None:
+    from types import SimpleNamespace
+
+    from arraycnn.ops.cuda.cupy import _make_room
+    from arraycnn.ops.cuda.launcher import MOST_SHARED
+
+    kernel = SimpleNamespace(shared_size_bytes=2048)
+    with here.refused():
+        _make_room(kernel, "kernel", MOST_SHARED - 2047)
+    assert _make_room(kernel, "kernel", MOST_SHARED - 2048) == MOST_SHARED - 2048
+    assert kernel.max_dynamic_shared_size_bytes == MOST_SHARED - 2048
+
+
 @follows("ops/cuda/products.py", "use smaller arrays")
 def a_sum_too_long_for_a_block(here: Here) -> None:
     from unittest.mock import patch

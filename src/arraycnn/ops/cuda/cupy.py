@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from arraycnn.errors import ArraycnnError, one_line
+from arraycnn.errors import ArraycnnError, InvalidValueError, one_line
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.launcher import (
     COUNTERS,
+    MOST_SHARED,
     MOST_STATIC_SHARED,
     Launcher,
     NotRecordedError,
@@ -42,11 +43,8 @@ class CuPyLauncher(Launcher):
         self._device = cupy.cuda.Device(device)
         self._kernels = LoadedKernels(self._compile)
         self._shared: dict[tuple[str, str], int] = {}
-        """What kernels have asked for that take more shared memory than all may."""
-        self._at_work = threading.local()
-        """The recording that this thread makes, if any."""
-        self._counters: dict[int, Any] = {}
-        """By stream."""
+        """Bytes of dynamic shared memory that each kernel may be started with."""
+        self._here = _Here()
         self._recordings: list[tuple[Any, weakref.ref[_Recording]]] = []
         """The memory of each recording that has some."""
 
@@ -60,14 +58,13 @@ class CuPyLauncher(Launcher):
             return make(shape, dtype)
 
     def counter(self) -> Array:
-        recording = getattr(self._at_work, "recording", None)
-        if recording is not None:
-            return recording.counter
+        if self._here.recording is not None:
+            return self._here.recording.counter
         with self._device:
-            stream = self._cupy.cuda.get_current_stream().ptr
-            if stream not in self._counters:
-                self._counters[stream] = self._cupy.zeros((COUNTERS,), "int32")
-            return self._counters[stream]
+            counters, stream = self._here.counters, self._cupy.cuda.get_current_stream().ptr
+            if stream not in counters:
+                counters[stream] = self._cupy.zeros((COUNTERS,), "int32")
+            return counters[stream]
 
     def view(self, array: Array) -> Array:
         memory = self._cupy.cuda.UnownedMemory(array.data.ptr, array.nbytes, None, self._number)
@@ -97,8 +94,8 @@ class CuPyLauncher(Launcher):
             function = self._kernels.get(file, kernel)
             if function is None:
                 return
-            if shared > max(MOST_STATIC_SHARED, self._shared.get((file, kernel), 0)):
-                function.max_dynamic_shared_size_bytes = self._shared[file, kernel] = shared
+            if shared > self._shared.get((file, kernel), 0):
+                self._shared[file, kernel] = _make_room(function, f"{file}.{kernel}", shared)
             by_value = [  # no function for each: there are many
                 np.int64(one)
                 if isinstance(one, int)
@@ -142,7 +139,7 @@ class CuPyLauncher(Launcher):
                 stream.synchronize()  # the recording may be started on another one
             with stream, cupy.cuda.using_allocator(recording.pool.malloc):
                 stream.begin_capture()
-                self._at_work.recording = recording
+                self._here.recording = recording
                 try:
                     work()
                 except BaseException:
@@ -150,13 +147,13 @@ class CuPyLauncher(Launcher):
                         stream.end_capture()
                     raise
                 finally:
-                    self._at_work.recording = None
+                    self._here.recording = None
                 recording.parts.append(stream.end_capture().launch)
 
     def call(self, function: Callable[[], None]) -> None:
         if not self._kernels.calls():
             return
-        recording = getattr(self._at_work, "recording", None)
+        recording = self._here.recording
         if recording is None:
             function()
             return
@@ -192,6 +189,24 @@ class CuPyLauncher(Launcher):
                 code=source(file), options=OPTIONS, name_expressions=(kernel,)
             )
             return module.get_function(kernel)
+
+
+class _Here(threading.local):
+    """What a thread has of a launcher.
+
+    Attributes
+    ----------
+    recording : _Recording, optional
+        The one that it makes now.
+    counters : dict
+        By the handle of the stream: of default streams several threads may have one handle, and each a
+        stream of its own. They go with the thread.
+    """
+
+    recording: "_Recording | None" = None
+
+    def __init__(self) -> None:  # of each thread
+        self.counters: dict[int, Any] = {}
 
 
 class _Recording:
@@ -243,6 +258,21 @@ class _PinnedSender:
         self._current().wait_event(self._arrived[turn])
         target[:count] = device
         self._taken[turn].record(self._current())
+
+
+def _make_room(function: Any, name: str, shared: int) -> int:
+    """Have ``function`` take ``shared`` bytes of dynamic shared memory; how many it takes now."""
+    static = function.shared_size_bytes
+    if static + shared > MOST_SHARED:
+        message = (
+            f"{name}: shared memory is at most {MOST_SHARED} B, got {static} B of static memory "
+            f"and {shared} of dynamic; pass at most {MOST_SHARED - static} as shared"
+        )
+        raise InvalidValueError(message)
+    if static + shared <= MOST_STATIC_SHARED:
+        return MOST_STATIC_SHARED - static
+    function.max_dynamic_shared_size_bytes = shared
+    return shared
 
 
 def _bytes_of(struct: Struct) -> np.ndarray:
