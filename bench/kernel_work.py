@@ -24,9 +24,11 @@ ARCHITECTURE = 90
 
 def works_of(launches: list[Launch]) -> list[Work]:
     """The work of each launch."""
-    from host_cuda.machine_code import machine_codes
+    from host_cuda.listed_together import machine_codes_together
 
-    codes = machine_codes({(launch.file, launch.kernel) for launch in launches}, ARCHITECTURE)
+    codes = machine_codes_together(
+        {(launch.file, launch.kernel) for launch in launches}, ARCHITECTURE
+    )
     known: dict[Launch, Work] = {}
     for launch in launches:
         if launch not in known:

@@ -8,12 +8,10 @@ listed is kept on disk, as what was compiled is (`device_code.compiled`).
 """
 
 import hashlib
-import os
 import re
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib import metadata
@@ -201,22 +199,12 @@ def machine_code(file: str, kernel: str, architecture: int = 90) -> MachineCode:
     return _listed(compiled(file, kernel, architecture))
 
 
-def machine_codes(
-    kernels: Iterable[tuple[str, str]], architecture: int = 90
-) -> dict[tuple[str, str], MachineCode]:
-    """The machine code of kernels, each (file, kernel), made at the same time."""
-    kernels = tuple(kernels)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda one: machine_code(*one, architecture), kernels)
-        return dict(zip(kernels, found, strict=True))
-
-
 def _listed(kernel: Compiled) -> MachineCode:
-    cubin = kernel.cubin.read_bytes()
-    key = hashlib.sha256(cubin + _version().encode()).hexdigest()[:32]
+    program, version = nvdisasm()
+    key = hashlib.sha256(kernel.cubin.read_bytes() + version.encode()).hexdigest()[:32]
     path = cache_folder() / f"{key}.sass"
     if not path.exists():
-        command = (str(_tool()), "--print-code", "--no-dataflow", str(kernel.cubin))
+        command = (str(program), "--print-code", "--no-dataflow", str(kernel.cubin))
         done = subprocess.run(command, capture_output=True, text=True, check=True)
         keep(path, done.stdout.encode())
     return read(path.read_text(), kernel.name)
@@ -247,19 +235,16 @@ def _place(
     name: str, _address: int, _predicate: str, opcode: str, operands: str, places: dict[str, int]
 ) -> int | None:
     """Where an instruction of that name goes."""
-    label = _TARGET.search(operands)
-    return places[label[1]] if opcode.startswith(name) and label else None
+    label = _TARGET.search(operands) if opcode.startswith(name) else None
+    return places[label[1]] if label else None
 
 
 @cache
-def _tool() -> Path:
+def nvdisasm() -> tuple[Path, str]:
+    """The program, and its version."""
     try:
         files = metadata.files(_PACKAGE) or []
     except metadata.PackageNotFoundError:
         raise RuntimeError(f"{_PACKAGE} is missing: pip install -e '.[cuda-test]'") from None
-    return next(Path(file.locate()) for file in files if file.name == "nvdisasm")
-
-
-@cache
-def _version() -> str:
-    return metadata.version(_PACKAGE)
+    path = next(Path(file.locate()) for file in files if file.name == "nvdisasm")
+    return path, metadata.version(_PACKAGE)

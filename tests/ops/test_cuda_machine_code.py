@@ -3,7 +3,9 @@
 import pytest
 
 from arraycnn.ops.cuda.sources import generated
-from host_cuda.machine_code import machine_code, machine_codes, read
+from host_cuda import listed_together
+from host_cuda.device_code import compiled
+from host_cuda.machine_code import machine_code, read
 from optional import needs
 
 pytestmark = needs("cupy")
@@ -181,8 +183,37 @@ def test_memory_of_a_thread_is_found_and_a_kernel_without_loops_has_none(code_of
     assert (code.loops, code.main_loop, code.local) == ((), None, 0)
 
 
-def test_kernels_of_the_package_are_read(device_compiler):
-    kernels = [("tiles", "sum_splits<float>"), ("windows", "im2col<float>")]
-    found = machine_codes(kernels)
-    assert list(found) == kernels
-    assert all(code.count("STG") for code in found.values())
+@pytest.mark.parametrize("architecture", [80, 90, 100])
+def test_kernels_that_are_listed_together_are_those_listed_one_by_one(
+    device_compiler, architecture, monkeypatch, tmp_path
+):
+    kernels = [
+        ("tiles", "sum_splits<float>"),
+        (generated(KERNELS), "nested"),
+        ("windows", "im2col<float>"),
+        (generated(KERNELS), "keeps"),
+        ("matmul", "matmul<Mma<Tf32, 32, 32, 16, 16>, Form<true, 4>, Form<false, 4>>"),
+    ]
+    alone = [machine_code(*key, architecture) for key in kernels]
+    monkeypatch.setattr(listed_together, "_kept", lambda kernel: tmp_path / f"{kernel.name}.sass")
+    for _ in range(2):  # the second time what is kept is read
+        together = listed_together.machine_codes_together(kernels, architecture)
+        assert list(together) == kernels
+        for one, other in zip(alone, together.values(), strict=True):
+            assert flow(one) == flow(other)
+            assert len(one.loops) == len(other.loops)
+
+
+def flow(code):
+    """What the instructions do, but for places that are no branch's."""
+    return [
+        (one.address, one.predicate, one.opcode, one.target, one.callee)
+        + ((one.operands,) if one.name not in ("BRA", "CALL", "BSSY", "RET", "BSYNC") else ())
+        for one in code.instructions
+    ]
+
+
+def test_a_file_without_the_kernel_is_refused(device_compiler):
+    cubin = compiled("tiles", "sum_splits<float>", 90).cubin.read_bytes()
+    with pytest.raises(ValueError, match="no code of other"):
+        listed_together.code_of(cubin, "other")
