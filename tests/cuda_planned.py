@@ -5,31 +5,31 @@
 
 Of all networks, batch sizes and precisions of bench/roofline.py, written kernels and generated ones:
 prints for each what it takes, with how many threads and how much dynamic shared memory it is started,
-how many instructions a turn of a product's main loop has for how many multiplications, and in which
-networks. Ends with 1 where one does not compile, spills registers, or is started as no
-device would take it. tests/cuda_kernels.txt has those that tests run on the CPU.
+how many instructions a turn of each product's main loop has for how many multiplications, how many
+loads are under way in loops that add up what they load, and in which networks. Ends with 1 where one
+does not compile, is started as no device would take it, keeps anything in local memory, has a main loop
+that is longer than it was (cuda_loops.py) or loads one number after the other (cuda_loads.py).
+tests/cuda_kernels.txt has those that tests run on the CPU.
 """
 
 import os
-import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from arraycnn.ops.cuda.sources import is_generated
+from cuda_loads import adding_loops, wrong_with_loads
+from cuda_loops import NotFoundError, main_loops, products_of, rows_for, wrong_with_loop
 from cuda_table import Launches, wrong_with
-from host_cuda.device_code import DoesNotCompile, compiled
-from host_cuda.machine_code import machine_code
+from host_cuda.device_code import DoesNotCompile, Figures, compiled
+from host_cuda.listed_together import machine_codes_together
+from host_cuda.machine_code import MachineCode
 
 BENCH = Path(__file__).parent.parent / "bench"
 if str(BENCH) not in sys.path:
     sys.path.append(str(BENCH))
-
-MULTIPLIES = re.compile(r"\b(Mma|Fma)<")
-"""In the name of a kernel of ops/cuda/tiles.cuh: its main loop is what is held to bounds."""
 
 
 @dataclass
@@ -58,46 +58,50 @@ def planned(cells: Iterable[tuple[str, str, int]]) -> dict[tuple[str, str], Plan
 def wrong_on(architecture: int, kernels: dict[tuple[str, str], Planned]) -> list[str]:
     """What is wrong with ``kernels`` there; prints a line for each."""
 
-    def look(key: tuple[str, str]) -> tuple[str, list[str]]:
-        row, name = kernels[key], " ".join(key)
+    def figures_or_error(key: tuple[str, str]) -> Figures | DoesNotCompile:
         try:
-            figures = compiled(*key, architecture).figures
+            return compiled(*key, architecture).figures
         except DoesNotCompile as error:
-            return f"sm_{architecture} {name}: does not compile", [str(error)]
-        line = (
-            f"sm_{architecture} {figures.registers:9d} {row.launches.threads:7d} "
-            f"{figures.shared + row.launches.shared:7d}  {main_loop(key, architecture):>11}  "
-            f"{','.join(sorted(row.networks)):20}  {name}"
-        )
-        if figures.spilled and not spills_in_loops(key, architecture):
-            figures = replace(figures, spilled=0)
-        wrong = wrong_with(figures, row.launches)
-        return line, [f"{name} on sm_{architecture}: {what}" for what in wrong]
+            return error
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = list(pool.map(look, kernels))
-    print("\n".join(line for line, _ in rows), flush=True)
-    return [what for _, found in rows for what in found]
+        figures = dict(zip(kernels, pool.map(figures_or_error, kernels), strict=True))
+    compiling = [key for key, found in figures.items() if isinstance(found, Figures)]
+    codes = machine_codes_together(compiling, architecture)
+    everything = []
+    for key, planned in kernels.items():
+        name, found = " ".join(key), figures[key]
+        if not isinstance(found, Figures):
+            print(f"sm_{architecture} {name}: does not compile")
+            everything.append(str(found))
+            continue
+        loops, wrong = in_loops(key, codes[key], architecture)
+        under_way = ",".join(str(one.under_way) for one in adding_loops(codes[key]))
+        print(
+            f"sm_{architecture} {found.registers:9d} {planned.launches.threads:7d} "
+            f"{found.shared + planned.launches.shared:7d}  {loops:>14}  {under_way:11}  "
+            f"{','.join(sorted(planned.networks)):20}  {name}"
+        )
+        wrong = [*wrong_with(found, planned.launches), *wrong]
+        everything += [f"{name} on sm_{architecture}: {what}" for what in wrong]
+    return everything
 
 
-def main_loop(key: tuple[str, str], architecture: int) -> str:
-    """What a product issues in a turn of its main loop, of them multiplications: "230/32"."""
-    if is_generated(key[0]) or not MULTIPLIES.search(key[1]):
-        return ""
-    turn = machine_code(*key, architecture).main_loop.path
-    return f"{len(turn)}/{turn.products or turn.fused}"
-
-
-def spills_in_loops(key: tuple[str, str], architecture: int) -> bool:
-    """Whether what ``key`` spills matters: all that a written kernel does, in a loop what another does.
-
-    A generated kernel may call a function with more arguments than are passed in registers, and read
-    one of them in its loop: there it matters from one instruction in fifty on.
-    """
-    if not is_generated(key[0]):
-        return True
-    loops = machine_code(*key, architecture).loops
-    return any(50 * loop.local > len(loop) for loop in loops)
+def in_loops(
+    key: tuple[str, str], code: MachineCode, architecture: int = 90
+) -> tuple[str, list[str]]:
+    """What each product issues in a turn of its main loop, of them multiplications, "34/16+105/16", and
+    what is wrong with the machine code."""
+    wrong = [f"{code.local} accesses to local memory"] if code.local else []
+    wrong += wrong_with_loads(key[1], code, architecture)
+    rows = rows_for(architecture)
+    try:
+        loops = main_loops(code, products_of(*key), rows)
+    except NotFoundError as error:
+        return "not found", [*wrong, str(error)]
+    for one in loops:
+        wrong += wrong_with_loop(one, rows)
+    return "+".join(map(str, loops)), wrong
 
 
 def main(arguments: list[str]) -> None:
@@ -107,7 +111,9 @@ def main(arguments: list[str]) -> None:
 
     kernels = planned(CELLS)
     print(f"{len(kernels)} kernels of {len(CELLS)} networks, precisions and batch sizes")
-    print("      registers threads  shared  in the loop  networks              kernel")
+    print(
+        "      registers threads  shared  in a main loop  under way    networks              kernel"
+    )
     wrong = [what for number in arguments or ["90"] for what in wrong_on(int(number), kernels)]
     for line in wrong:
         print(f"WRONG {line}")
