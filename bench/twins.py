@@ -201,7 +201,11 @@ class _JaxParts:
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
             feature_group_count=conv.groups,
         )
-        return x + biases[0] if biases else x
+        return self._with(x, biases[0]) if biases else x
+
+    def _with(self, x, bias):
+        # In float32, and so its gradient, a sum of thousands: one of bfloat16 loses most of them.
+        return (x.astype(self.jax.numpy.float32) + bias).astype(x.dtype)
 
     def _enlarge(self, x, filters):
         weight, bias = next(self.given)
@@ -209,18 +213,19 @@ class _JaxParts:
         y = self.jax.lax.conv_transpose(
             x, weight, (2, 2), "VALID", dimension_numbers=order, transpose_kernel=True
         )
-        return y + bias
+        return self._with(y, bias)
 
     def _beside(self, x, layers):
         return self.jax.numpy.concatenate([x, self.chain(x, layers)], axis=3)
 
     def _dense(self, x, outputs):
         weight, *biases = next(self.given)
-        return x @ weight + biases[0]
+        return self._with(x @ weight, biases[0])
 
     def _norm(self, x):
         weight, bias = next(self.given)
         mean, variance = running = next(self.averages)
+        inside, x = x.dtype, x.astype(self.jax.numpy.float32)  # sums, as Flax has them
         if self.trains:
             count = math.prod(x.shape[:3])
             mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
@@ -229,7 +234,8 @@ class _JaxParts:
                 (1 - NEW_SHARE) * r + NEW_SHARE * n for r, n in zip(running, new, strict=True)
             ]
         self.after.append(tuple(running))
-        return (x - mean) * (weight / self.jax.numpy.sqrt(variance + EPSILON)) + bias
+        x = (x - mean) * (weight / self.jax.numpy.sqrt(variance + EPSILON)) + bias
+        return x.astype(inside)
 
     def _relu(self, x):
         return self.jax.nn.relu(x)

@@ -91,3 +91,29 @@ def test_trial_steps_leave_no_trace(made, monkeypatch):
     image = np.full((1, 28, 28, 1), 99, np.uint8)
     plain, tried = (made(name, "norm", 4, 8) for name in ("torch-eager", "tried"))
     np.testing.assert_array_equal(tried.predict(image), plain.predict(image))
+
+
+@pytest.mark.parametrize("kind", ["norm", "conv", "dense"])
+@needs("jax")
+def test_jax_sums_gradients_in_float32_where_it_computes_in_bfloat16(kind, monkeypatch):
+    """Of which sums of thousands end at 256: as much again is less than what is rounded away."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    import jax
+
+    import twins
+
+    numpy, count = jax.numpy, 4
+    shape = {"dense": (8192, count)}.get(kind, (128, 8, 8, count))
+    x = numpy.asarray(np.random.default_rng(0).normal(size=shape), numpy.bfloat16)
+    weight = {"norm": np.ones(count), "conv": np.ones((1, 1, count, count))}
+    weight = numpy.asarray(weight.get(kind, np.ones((count, count))), numpy.bfloat16)
+    settings = {"conv": (count, "valid", True, 1), "dense": (count,), "norm": ()}[kind]
+
+    def total(bias):
+        averages = [(numpy.zeros(count), numpy.ones(count))]
+        given = iter([[weight, bias.astype(numpy.bfloat16)]])
+        parts = twins._JaxParts(jax, given, iter(averages), True)
+        return parts.chain(x, [(kind, *settings)]).astype(numpy.float32).sum()
+
+    gradient = jax.jit(jax.grad(total))(numpy.zeros(count))
+    np.testing.assert_array_equal(gradient, 8192.0)
