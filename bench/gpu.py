@@ -2,13 +2,15 @@
 
     pip install ".[cuda13]" torch "jax[cuda13]" && python bench/gpu.py
     python bench/gpu.py --nets a --batches 64 --contenders arraycnn,torch-eager
-    python bench/gpu.py --minutes 9     # stops in time; the same command goes on where it stopped
+    python bench/gpu.py --minutes 9     # ends within them; the same command goes on where it stopped
     python bench/gpu.py --plan          # the calls for a device lent for half an hour: goals first
     python bench/gpu.py --dry-run       # all of it on the CPU, smallest sizes; nothing is written
 
 Every contender runs in a process of its own; only one works at a time. Before it is timed, the losses
 of its first steps are compared with those of NumPy. Rounds are interleaved (all contenders once, then
-again), so that a device's slow moments fall on all; figures are medians over the rounds. Sections:
+again), so that a device's slow moments fall on all; figures are medians over the rounds. With
+--minutes, whoever is not ready in time is stopped, and measured by the next call; who is stopped by
+two is not begun again. Sections:
 
     train     an epoch, with data set and labels on the device
     latency   one image, from the host and back
@@ -16,30 +18,31 @@ again), so that a device's slow moments fall on all; figures are medians over th
     cold      from the start of the process to the end of the first step, with empty and full caches
     kernels   each kernel of ours against the rate of a copy or of a large product
 
-Each finished cell is written to bench/results/DEVICE-DATE.json at once. Ends with 2 where no device
-answers or the file cannot be written, and with 3 where cells are left.
+Each contender's result is written to bench/results/DEVICE-DATE.json at once. Ends with 2 where no
+device answers or the file cannot be written, and with 3 where cells are left.
 """
 
 import argparse
-import json
-import re
 import sys
 import tempfile
-from datetime import date
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
+from gpu_call import Call, Stopped
 from gpu_cells import CONTENDERS, NETS_MEASURED, SECTIONS, TOLERANCES, cells, name_of
 from gpu_gate import CHECKED_STEPS, named
+from gpu_record import begun
 from gpu_rounds import Bench
 from gpu_worker import start, work
-from harness import HERE, commit, processor, versions
 
-PACKAGES = ("arraycnn", "numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "jax")
-NOTHING = "bench/gpu.py: nothing was measured: "
 NO_DEVICE, LEFT_OVER = 2, 3
 SAME_IN_A_DRY_RUN = ("torch-autotune", "torch-graph-16")
 """On the CPU as another contender is: that is run."""
+
+
+class Nothing(Exception):
+    """Why nothing can be measured."""
 
 
 def parse(arguments):
@@ -53,7 +56,7 @@ def parse(arguments):
     parser.add_argument("--contenders", type=names(CONTENDERS), default=list(CONTENDERS))
     parser.add_argument("--rounds", type=int, default=7, help="at least 7 for a result to publish")
     parser.add_argument("--images", type=int, default=60_000, help="of an epoch, about")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop in time")
+    parser.add_argument("--minutes", type=minutes, default=float("inf"), help="end within them")
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: a dry run")
     parser.add_argument(
         "--out", type=Path, help="JSON file; default bench/results/DEVICE-DATE.json"
@@ -93,14 +96,14 @@ CALLS, MINUTES_A_CALL = 3, 8.5
 
 def plan():
     """The calls that measure what has goals on a device lent for half an hour, ten minutes a call."""
-    minutes = (
+    together = (
         f"{CALLS} calls of at most {MINUTES_A_CALL} minutes, {CALLS * MINUTES_A_CALL:g} in all"
     )
     call = (
         f"    python bench/gpu.py --goals --rounds 7 --minutes {MINUTES_A_CALL} --out goals.json\n"
     )
     return (
-        f"{minutes}; each adds to goals.json, which has to lie there again before the next:\n"
+        f"{together}; each adds to goals.json, which has to lie there again before the next:\n"
         f"{call * CALLS}A bare machine lacks packages: bench/carry prepares a folder of wheels for it."
     )
 
@@ -117,6 +120,17 @@ def names(allowed):
     return parsed
 
 
+def minutes(text):
+    try:
+        found = float(text)
+    except ValueError:
+        found = 0.0
+    if not found > 0:
+        message = f"takes a number above 0, got {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return found
+
+
 def numbers(text):
     try:
         found = [int(number) for number in text.split(",")]
@@ -128,56 +142,22 @@ def numbers(text):
     return found
 
 
-def begun(options, device):
-    """(result, path): a run that was broken off on this device and commit, or a new one."""
-    head = {
-        "device": device["device"],
-        "dry_run": options.device == "cpu",
-        "commit": commit(),
-        "images": options.images,
-        "rounds": options.rounds,
-        "contenders": options.contenders,
-        "versions": versions(*PACKAGES),
-    }
-    slug = re.sub(r"[^a-z0-9]+", "-", device["device"].lower()).strip("-")
-    path = options.out
-    if path is None and options.device == "cuda":
-        path = HERE / "results" / f"{slug}-{date.today().isoformat()}.json"
-        earlier = sorted((HERE / "results").glob(f"{slug}-*.json"), reverse=True)
-    else:
-        earlier = [path] if path is not None and path.exists() else []
-    for old in earlier:
-        found = json.loads(old.read_text())
-        if all(found.get(key) == value for key, value in head.items()):
-            print(f"goes on from {old}, which has {len(found['cells'])} cells")
-            # What could not be measured may have been mended since.
-            return found | {"not_measured": {}}, old
-    if path is not None and path.exists():
-        path = free_name(path)
-    fresh = {"date": date.today().isoformat(), "processor": processor(), "software": {}}
-    return head | fresh | {"cells": {}, "left": [], "not_measured": {}}, path
-
-
-def free_name(path):
-    """A name beside ``path`` that no file has: another run's result is not overwritten."""
-    numbered = (path.with_stem(f"{path.stem}-{number}") for number in range(2, 1000))
-    return next(name for name in numbered if not name.exists())
-
-
-def write_inputs(options, folder):
+def write_inputs(options, folder, nets):
     """What every contender is given: the same bytes and first parameters, for each network."""
     import numpy as np
 
     from nets import dataset, initial_parameters
 
-    for net in options.nets:
+    for net in nets:
         images, labels = dataset(net, max(options.images, CHECKED_STEPS * min(options.batches)))
         parameters = named(initial_parameters(net))
         np.savez(folder / f"{net}.npz", images=images, labels=labels, **parameters)
 
 
 def main(arguments=None):
+    began = time.monotonic()
     options = parse(arguments)
+    call = Call(options.minutes, began)
     if options.plan:
         print(plan())
         return 0
@@ -190,30 +170,41 @@ def main(arguments=None):
     least = 4 if options.dry_run else 64
     options.images = max(options.images, max(options.batches), least)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        probe = start(options, "arraycnn", "fp32", folder)
-        probe.close()
-        if probe.error:
-            print(f"{NOTHING}{probe.error}", file=sys.stderr)
-            return NO_DEVICE
-        result, path = begun(options, probe.hello)
-        result["bus_id"] = probe.hello.get("bus_id")
-        kind = "a dry run, of no device" if result["dry_run"] else result["device"]
-        bench = Bench(options, result, path, folder)
         try:
-            bench.write()  # before any minute is spent: it can be written
-        except OSError as error:
-            print(f"{NOTHING}{path}: {error.strerror}; choose another --out", file=sys.stderr)
+            return measure(options, Path(name), call)
+        except Nothing as why:
+            print(f"bench/gpu.py: nothing was measured: {why}", file=sys.stderr)
             return NO_DEVICE
-        of = f"commit {result['commit']}" if result["commit"] else "an unknown commit"
-        medians = f"medians of {options.rounds} rounds; ratios are to arraycnn"
-        print(f"{kind}; of {of}; {medians}", flush=True)
-        write_inputs(options, folder)
-        left = bench.run(cells(options))
+
+
+def measure(options, folder, call):
+    """Measure what is left, as far as the call's time goes; the exit code."""
+    try:
+        probe = start(options, "arraycnn", "fp32", folder, limit=call.limit())
+    except Stopped as stopped:
+        raise Nothing(stopped) from stopped
+    probe.close(call.closing())
+    if probe.error:
+        raise Nothing(probe.error)
+    record = begun(options, probe.hello)
+    result, path = record.result, record.path
+    result["bus_id"] = probe.hello.get("bus_id")
+    try:
+        record.write()  # before any minute is spent: it can be written
+    except OSError as error:
+        message = f"{path}: {error.strerror}; choose another --out"
+        raise Nothing(message) from error
+    kind = "a dry run, of no device" if result["dry_run"] else result["device"]
+    of = f"commit {result['commit']}" if result["commit"] else "an unknown commit"
+    medians = f"medians of {options.rounds} rounds; ratios are to arraycnn"
+    print(f"{kind}; of {of}; {medians}", flush=True)
+    bench, wanted = Bench(options, record, folder, call), cells(options)
+    write_inputs(options, folder, {net for _, net, _, _ in bench.left(wanted)})
+    left = bench.run(wanted)
     print("nothing is written" if path is None else f"written to {path}")
     if left:
         print(f"{len(left)} cells are left: the same command goes on with {name_of(left[0])}")
-    if options.dry_run and result["not_measured"]:
+    if options.dry_run and record.lacks():
         return 1
     return LEFT_OVER if left else 0
 

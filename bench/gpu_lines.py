@@ -37,7 +37,7 @@ def lines_of(name, cell, result):
             if goal is not None:
                 text += f" (goal {goal}x: {'met' if value / ours >= goal else 'missed'})"
         lines.append(text)
-    return lines
+    return lines + [f"   {contender:16}stopped" for contender in cell.get("stopped", ())]
 
 
 def figure(section, measured):

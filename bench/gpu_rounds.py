@@ -1,228 +1,302 @@
-"""The measurement of bench/gpu.py: cell after cell, contenders in turn, each written down at once."""
+"""The measurement of bench/gpu.py: cell after cell, contenders in turn, each written down at once.
 
-import json
+What a contender does is asked for with a limit, so that the call ends in time (gpu_call.py). Those
+that are ready are measured in the time that is kept for them; who was not ready is measured by a
+later call (gpu_record.py).
+"""
+
 import tempfile
 import time
+from functools import partial
+from itertools import cycle
 
+import gpu_worker
+from gpu_call import Failed, Stopped
 from gpu_cells import TOLERANCES, name_of
-from gpu_gate import disagreement, reference_losses, write_gate
+from gpu_gate import disagreement
 from gpu_lines import lines_of
-from gpu_worker import start
 from nets import columns_bytes
 
 SECONDS = 0.3  # of a round: enough for a slow step to drown
-LONGEST = 300  # seconds that one answer may take, compiling included
+
+
+class NotStarted(Exception):
+    """A contender has no process."""
+
+    def __init__(self, error, is_late):
+        super().__init__(error)
+        self.is_late = is_late
 
 
 class Bench:
-    """Measures cell after cell, and writes down each.
+    """Measures cell after cell; ``start`` makes a contender's worker."""
 
-    Attributes
-    ----------
-    result : dict
-        What goes into the JSON.
-    """
-
-    def __init__(self, options, result, path, folder):
-        self._options, self.result, self._path, self._folder = options, result, path, folder
+    def __init__(self, options, record, folder, call, start=gpu_worker.start):
+        self._options, self._record, self._folder, self._call = options, record, folder, call
+        self._start = start
         self._workers = {}
         self._precision = None
-        self._passed = {}
-        self._began = time.monotonic()
-        self._longest = 0.0
+        self._expected = {}
+
+    def left(self, wanted):
+        """The cells of ``wanted`` that have contenders to be measured."""
+        return [cell for cell in wanted if self._pending(name_of(cell))]
 
     def run(self, wanted):
-        """Measure ``wanted`` cells that have not been yet, as far as there is time; those left."""
-        left = [cell for cell in wanted if name_of(cell) not in self.result["cells"]]
-        while left:
-            spent = time.monotonic() - self._began
-            limit = self._options.minutes * 60
-            if spent + self._longest > limit and spent > 0:
+        """Measure what is left of the ``wanted`` cells, as far as there is time; what is left then."""
+        for cell in self._noted(wanted):
+            name = name_of(cell)
+            before = self._measured(name)
+            getattr(self, f"_{cell[0]}")(name, *cell[1:])
+            self._noted(wanted)
+            if self._measured(name) > before:
+                found = self._record.cell(name)
+                print("\n".join(lines_of(name, found, self._record.result)), flush=True)
+            if self._call.is_over:
                 break
-            cell = left[0]
-            began = time.monotonic()
-            measured = getattr(self, f"_{cell[0]}")(*cell[1:])
-            self._longest = max(self._longest, time.monotonic() - began)
-            self.result["cells"][name_of(cell)] = measured
-            self.result["left"] = [name_of(other) for other in left[1:]]
-            self.write()
-            print("\n".join(lines_of(name_of(cell), measured, self.result)), flush=True)
-            left = left[1:]
+        left = self._noted(wanted)
+        self._record.write()
         self._close()
         return left
 
-    def write(self):
-        if self._path is None:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self._path.with_suffix(".tmp")
-        fresh.write_text(json.dumps(self.result, indent=1) + "\n")
-        fresh.replace(self._path)
+    def _noted(self, wanted):
+        left = self.left(wanted)
+        self._record.result["left"] = [name_of(cell) for cell in left]
+        return left
 
-    def _close(self):
-        for worker in self._workers.values():
-            worker.close()
-        self._workers = {}
+    def _measured(self, name):
+        return len(self._record.result["cells"].get(name, {"contenders": ()})["contenders"])
 
-    def _team(self, precision, names=None):
-        """The contenders' workers by name; those that cannot run are noted, once."""
+    def _pending(self, name):
+        section = name.split(" ")[0]
+        if section == "kernels":
+            return self._record.pending(name, ["arraycnn"])
+        is_alone = section in ("memory", "cold")
+        return self._record.pending(
+            name, self._options.alone if is_alone else self._options.contenders
+        )
+
+    def _attempt(self, name, contender, work, reserved=0.0):
+        """What ``work()`` gives; None where it is not begun, failed or was stopped, which is noted."""
+        if not self._call.may_begin(reserved):
+            return None
+        self._record.begin(name, contender)
+        try:
+            return work()
+        except NotStarted as failed:
+            self._record.fail_start(name, contender, str(failed), failed.is_late)
+        except Failed as failed:
+            self._record.fail(name, contender, str(failed))
+        except Stopped:
+            self._record.stop(name, contender)
+        self._drop_if_ended(contender)
+        return None
+
+    # -- workers ---------------------------------------------------------------------------------
+
+    def _worker(self, contender, precision, reserved=0.0):
+        """The contender's process, which is started where it has none."""
         if precision != self._precision:
             self._close()
             self._precision = precision
-        for name in names or self._options.contenders:
-            if name in self._workers or name in self.result["not_measured"]:
-                continue
-            worker = start(self._options, name, precision, self._folder)
-            if worker.error:
-                self._note(name, worker.error)
-                worker.close()
-            else:
-                self.result["software"].setdefault(name, worker.hello)
-                self._workers[name] = worker
-        return {name: self._workers[name] for name in names or self._options.contenders
-                if name in self._workers}  # fmt: skip
+        if contender not in self._workers:
+            limit = self._call.limit(reserved)
+            self._record.begin_start(contender)
+            worker = self._start(self._options, contender, precision, self._folder, limit=limit)
+            try:
+                self._record.started(contender, self._call.checked(worker.hello, limit))
+            except Failed as failed:
+                self._end(worker)
+                raise NotStarted(str(failed), worker.hello.get("late", False)) from failed
+            except Stopped:
+                self._end(worker)
+                raise
+            self._workers[contender] = worker
+        return self._workers[contender]
 
-    def _note(self, what, error):
-        self.result["not_measured"][what] = error
-        print(f"not measured: {what}: {error}", flush=True)
+    def _ask(self, contender, precision, reserved=0.0, **command):
+        worker = self._worker(contender, precision, reserved)
+        return self._call.ask(worker, reserved, **command)
 
-    def _images(self, net, batch):
+    def _drop_if_ended(self, contender):
+        """One that has crashed or took too long is started anew for the next cell."""
+        worker = self._workers.get(contender)
+        if worker is not None and not worker.is_running:
+            self._end(self._workers.pop(contender))
+
+    def _close(self):
+        for worker in self._workers.values():
+            self._end(worker)
+        self._workers = {}
+
+    def _end(self, worker):
+        worker.close(limit=self._call.closing())
+
+    # -- sections --------------------------------------------------------------------------------
+
+    def _images(self, batch):
         return max(1, self._options.images // batch) * batch
 
-    def _train(self, net, precision, batch):
-        name, images = name_of(("train", net, precision, batch)), self._images(net, batch)
-        expected = reference_losses(self._folder, net, images, batch)
-        given = {"net": net, "batch": batch, "images": images, "seconds": SECONDS}
-        cell = {}
-        ready = {}
-        for contender, worker in self._team(precision).items():
-            error = self._gate(contender, worker, net, precision)
-            if not error:
-                first = worker.ask(limit=LONGEST, command="train", **given)
-                error = first.get("error") or disagreement(first["losses"], expected, precision)
-            if not error:  # once more: what is compiled when something comes again
-                error = worker.ask(limit=LONGEST, command="train", **given).get("error")
-            if error:
-                self._note(f"{contender}, {name}", error)
-                continue
-            ready[contender] = worker
-            cell[contender] = {
-                "first_epoch": first["seconds"],
-                "losses": first["losses"],
-                "rounds": [],
-            }
-        self._rounds(ready, cell, command="train", **given)
-        return {"images": images, "steps": images // batch, "contenders": cell}
+    def _train(self, name, net, precision, batch):
+        images = self._images(batch)
+        self._record.cell(name, images=images, steps=images // batch)
+        of = {"net": net, "batch": batch, "images": images}
+        command = {"command": "train", **of, "seconds": SECONDS}
 
-    def _gate(self, contender, worker, net, precision):
-        """What is wrong with a contender's first epoch, asked once for a network and precision."""
-        key, batch = (contender, net, precision), min(self._options.batches)
-        if key not in self._passed:
-            write_gate(self._folder, net, batch)
-            answer = worker.ask(limit=LONGEST, command="gate", net=net, batch=batch)
-            self._passed[key] = answer.get("error")
-        return self._passed[key]
+        def prepared(contender, ask):
+            self._pass_gate(contender, net, precision, ask)
+            if name not in self._expected:
+                self._expected[name] = ask(command="expected", **of)["losses"]
+            first = ask(**command)
+            wrong = disagreement(first["losses"], self._expected[name], precision)
+            if wrong:
+                raise Failed(wrong)
+            return {"first_epoch": first["seconds"], "losses": first["losses"]}
 
-    def _latency(self, net, precision, batch):
-        name = name_of(("latency", net, precision, batch))
-        cell, ready, expected = {}, {}, None
-        for contender, worker in self._team(precision).items():
-            answer = worker.ask(limit=LONGEST, command="predictions", net=net)
-            if "error" not in answer:
-                expected = expected or answer["probabilities"]
-                gaps = zip(answer["probabilities"][0], expected[0], strict=True)
-                widest = max(abs(a - b) for a, b in gaps)
-                if widest > 10 * TOLERANCES[precision]:
-                    answer = {"error": f"its probabilities are {widest:.2g} away from ours"}
-            if "error" not in answer:
-                answer = worker.ask(limit=LONGEST, command="latency", net=net, seconds=SECONDS)
-            if "error" in answer:
-                self._note(f"{contender}, {name}", answer["error"])
-                continue
-            ready[contender], cell[contender] = worker, {"rounds": []}
-        self._rounds(ready, cell, command="latency", net=net, seconds=SECONDS)
-        return {"contenders": cell}
+        self._in_rounds(name, precision, prepared, command)
 
-    def _rounds(self, ready, cell, **command):
-        for _ in range(self._options.rounds):
-            for contender, worker in list(ready.items()):
-                answer = worker.ask(limit=LONGEST, **command)
-                if "error" in answer:
-                    self._note(contender, answer["error"])
-                    del ready[contender]
-                else:
-                    cell[contender]["rounds"].append(answer["seconds"])
+    def _pass_gate(self, contender, net, precision, ask):
+        """Asked once for a network and precision, by whichever call."""
+        batch, gates = min(self._options.batches), self._record.result["gates"]
+        key = f"{contender}, {net} {precision} {batch}"
+        if key not in gates:
+            try:
+                ask(command="gate", net=net, batch=batch)
+                gates[key] = None
+            except Failed as failed:
+                gates[key] = str(failed)
+        if gates[key]:
+            raise Failed(gates[key])
 
-    def _memory(self, net, precision, batch):
+    def _latency(self, name, net, precision, batch):
+        cell = self._record.cell(name)
+
+        def prepared(_, ask):
+            (found,) = ask(command="predictions", net=net)["probabilities"]
+            expected = cell.setdefault("probabilities", found)
+            widest = max(abs(a - b) for a, b in zip(found, expected, strict=True))
+            if widest > 10 * TOLERANCES[precision]:
+                message = f"its probabilities are {widest:.2g} away from ours"
+                raise Failed(message)
+            return {}
+
+        command = {"command": "latency", "net": net, "seconds": SECONDS}
+        self._in_rounds(name, precision, prepared, command)
+
+    def _in_rounds(self, name, precision, prepared, command):
+        """Have the contenders ready, then measure them in turn."""
+        unfinished = self._record.cell(name)["unfinished"]
+        ready = {}  # contender: seconds that its rounds take, about
+
+        def made_ready(contender, reserved):
+            ask = partial(self._ask, contender, precision, reserved)
+            found = prepared(contender, ask)
+            began = self._call.clock()
+            ask(**command)  # once more: what is compiled when something comes again
+            took = self._call.clock() - began + SECONDS
+            had = unfinished.setdefault(contender, {**found, "rounds": []})
+            seconds = took * (self._options.rounds - len(had["rounds"]))
+            if ready:
+                self._call.limit(reserved + seconds)  # the others' rounds are not given up for it
+            return seconds
+
+        for contender in self._pending(name):
+            reserved = sum(ready.values())
+            work = partial(made_ready, contender, reserved)
+            seconds = self._attempt(name, contender, work, reserved)
+            if seconds is not None:
+                ready[contender] = seconds
+        for contender in cycle(list(ready)):
+            if not ready:
+                break
+            if contender in ready and not self._round(name, contender, precision, command):
+                del ready[contender]
+
+    def _round(self, name, contender, precision, command):
+        """Add a round; whether another is to follow."""
+        measured = self._record.cell(name)["unfinished"][contender]
+        try:
+            answer = self._ask(contender, precision, **command)
+        except Failed as failed:
+            self._record.fail(name, contender, str(failed))
+        except Stopped:
+            self._record.stop(name, contender)
+        else:
+            measured["rounds"].append(answer["seconds"])
+            if len(measured["rounds"]) < self._options.rounds:
+                self._record.write()
+                return True
+            self._record.finish(name, contender, measured)
+        self._drop_if_ended(contender)
+        return False
+
+    def _memory(self, name, net, precision, batch):
         """With one process at a time: what the device has in use over what it had before."""
         from device_memory import DeviceMemory, Peak
 
         self._close()
-        name = name_of(("memory", net, precision, batch))
-        cell, images = {}, self._images(net, batch)
-        result = {"images": images, "columns": columns_bytes(net, batch), "contenders": cell}
+        images = self._images(batch)
+        self._record.cell(name, images=images, columns=columns_bytes(net, batch))
         try:
             on_cpu = self._options.device == "cpu"
-            used = (lambda: 0) if on_cpu else DeviceMemory(self.result["bus_id"]).used
+            used = (lambda: 0) if on_cpu else DeviceMemory(self._record.result["bus_id"]).used
         except OSError as error:
-            self._note(name, str(error))
-            return result
-        for contender in self._options.alone:
+            self._record.note(name, str(error))
+            return
+        command = {"command": "train", "net": net, "batch": batch, "images": images}
+
+        def measured(contender):
             before = used()
-            workers = self._team(precision, [contender])
-            if contender in workers:
-                ready = used()
-                with Peak(used) as peak:
-                    answer = workers[contender].ask(
-                        *(LONGEST,),
-                        command="train",
-                        net=net,
-                        batch=batch,
-                        images=images,
-                        seconds=SECONDS,
-                    )
-                if "error" in answer:
-                    self._note(f"{contender}, {name}", answer["error"])
-                else:
-                    cell[contender] = {
-                        "bytes": peak.bytes - ready,
-                        "library_bytes": ready - before,
-                    }
-            self._close()
-        return result
+            self._worker(contender, precision)
+            ready = used()
+            with Peak(used) as peak:
+                self._ask(contender, precision, **command, seconds=SECONDS)
+            return {"bytes": peak.bytes - ready, "library_bytes": ready - before}
 
-    def _cold(self, net, precision, batch):
+        self._alone(name, measured, afterwards=self._close)
+
+    def _cold(self, name, net, precision, batch):
         self._close()
-        cell = {}
-        usable = [c for c in self._options.alone if c not in self.result["not_measured"]]
-        for contender in usable:
-            with tempfile.TemporaryDirectory() as caches:
-                for state in ("empty", "full"):
-                    began = time.time()
-                    worker = start(self._options, contender, precision, self._folder, caches)
-                    given = {"net": net, "batch": batch, "began": began}
-                    answer = worker.ask(limit=LONGEST, command="cold", **given)
-                    worker.close()
-                    if "error" in answer:
-                        name = name_of(("cold", net, precision, batch))
-                        self._note(f"{contender}, {name}, {state} cache", answer["error"])
-                        break
-                    cell.setdefault(contender, {})[state] = answer["seconds"]
-        return {"contenders": cell}
+        unfinished = self._record.cell(name)["unfinished"]
 
-    def _kernels(self, net, precision, batch):
-        name = name_of(("kernels", net, precision, batch))
-        worker = self._team(precision, ["arraycnn"]).get("arraycnn")
-        if worker is None:
-            return {"rows": []}
-        if "rates" not in self.result:
-            answer = worker.ask(limit=LONGEST, command="rates")
-            if "error" in answer:
-                self._note("rates of a copy and of products", answer["error"])
-                return {"rows": []}
-            self.result["rates"] = answer["rates"]
-        rates = self.result["rates"]
-        answer = worker.ask(limit=LONGEST, command="kernels", net=net, batch=batch, rates=rates)
-        if "error" in answer:
-            self._note(name, answer["error"])
-        return {"rows": answer.get("rows", [])}
+        def seconds(contender, caches):
+            began, limit = time.time(), self._call.limit()
+            worker = self._start(
+                self._options, contender, precision, self._folder, caches=caches, limit=limit
+            )
+            try:
+                self._call.checked(worker.hello, limit)
+                given = {"net": net, "batch": batch, "began": began}
+                return self._call.ask(worker, command="cold", **given)["seconds"]
+            finally:
+                self._end(worker)
+
+        def measured(contender):
+            with tempfile.TemporaryDirectory() as caches:
+                empty = seconds(contender, caches)
+                found = unfinished.setdefault(contender, {"empty": empty})
+                self._record.write()
+                return found | {"full": seconds(contender, caches)}
+
+        self._alone(name, measured)
+
+    def _kernels(self, name, net, precision, batch):
+        cell = self._record.cell(name, rows=[])
+
+        def measured(contender):
+            ask, result = partial(self._ask, contender, precision), self._record.result
+            if "rates" not in result:
+                result["rates"] = ask(command="rates")["rates"]
+            given = {"net": net, "batch": batch, "rates": result["rates"]}
+            cell["rows"] = ask(command="kernels", **given)["rows"]
+            return {"kernels": len(cell["rows"])}
+
+        self._alone(name, measured)
+
+    def _alone(self, name, measured, afterwards=lambda: None):
+        """Measure one contender after another."""
+        for contender in self._pending(name):
+            found = self._attempt(name, contender, partial(measured, contender))
+            if found:
+                self._record.finish(name, contender, found)
+            afterwards()

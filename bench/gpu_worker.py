@@ -5,12 +5,12 @@ import sys
 import time
 from statistics import median
 
-from gpu_gate import CHECKED_STEPS, check, inputs
+from gpu_gate import CHECKED_STEPS, check, inputs, reference_losses, write_gate
 from harness import HERE, Worker, serve
 
 
-def start(options, contender, precision, folder, caches=None):
-    """``contender`` in its own process.
+def start(options, contender, precision, folder, caches=None, limit=None):
+    """``contender`` in its own process, which has ``limit`` seconds to say what it runs on.
 
     With ``caches``, a folder for what it compiles, it imports nothing before it is asked to work.
     """
@@ -19,7 +19,7 @@ def start(options, contender, precision, folder, caches=None):
         *("--precisions", precision, "--inputs", str(folder)),
         *(() if caches is None else ("--cold",)),
     ]
-    return Worker(command, environment(options.device, folder, caches))
+    return Worker(command, environment(options.device, folder, caches), limit)
 
 
 def environment(device, folder, caches=None):
@@ -73,11 +73,15 @@ def work(contender, precision, device, folder, is_cold):
 
     def gate(net, batch):
         built.clear()
+        write_gate(folder, net, batch)  # here, where it has a limit
         build = contenders.CONTENDERS[contender]
         wrong = check(build, folder, net, batch, precision, device)
         if wrong:
             raise RuntimeError(wrong)
         return {}
+
+    def expected(net, batch, images):
+        return {"losses": reference_losses(folder, net, images, batch)}
 
     def train(net, batch, images, seconds):
         trained = made(net, batch, images)
@@ -129,6 +133,6 @@ def work(contender, precision, device, folder, is_cold):
     def hello():
         return {} if is_cold else contenders.describe(contender, device)
 
-    commands = (hello, gate, train, latency, predictions, rates, kernels, cold)
+    commands = (hello, gate, expected, train, latency, predictions, rates, kernels, cold)
     named = {function.__name__: function for function in commands}
     serve(lambda command, **arguments: named[command](**arguments))

@@ -1,7 +1,10 @@
 """What both benchmarks share: contenders in processes of their own, and what was measured on what."""
 
+import atexit
 import json
+import os
 import platform
+import signal
 import subprocess
 import sys
 import threading
@@ -18,25 +21,43 @@ class Worker:
     Attributes
     ----------
     hello : dict
-        The answer to the command "hello", which is the first; {"error": ...} where it failed.
+        The answer to the command "hello", which is the first and may take ``limit`` seconds;
+        {"error": ...} where it failed.
     """
 
-    def __init__(self, command, environment):
+    def __init__(self, command, environment, limit=None):
+        # A group of its own: what it starts is ended with it, and would keep its output open else.
         self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            *(command,),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,
         )
-        self.hello = self.ask(command="hello")
+        atexit.register(self._kill)
+        self.hello = self.ask(limit=limit, command="hello")
 
     @property
     def error(self):
         return self.hello.get("error")
 
+    @property
+    def is_running(self):
+        return self._process.poll() is None
+
     def ask(self, limit=None, **command):
         """The worker's answer; {"error": ...} where it could not do it, or took ``limit`` seconds.
 
-        A worker that took too long is ended, and says so from then on.
+        A worker that took too long is ended, and says so from then on; its answer is "late", too.
         """
-        timer = threading.Timer(limit, self._process.kill) if limit else None
+        ended = threading.Event()
+
+        def end():
+            ended.set()
+            self._kill()
+
+        timer = threading.Timer(limit, end) if limit is not None else None
         try:
             if timer:
                 timer.start()
@@ -45,17 +66,29 @@ class Worker:
             return json.loads(self._process.stdout.readline())
         except (BrokenPipeError, json.JSONDecodeError):
             code = self._process.wait()
-            late = timer is not None and timer.finished.is_set() and code < 0
-            return {"error": f"took more than {limit:.0f} s" if late else f"ended with {code}"}
+            if ended.is_set():
+                return {"error": f"took more than {limit:.0f} s", "late": True}
+            return {"error": f"ended with {code}"}
         finally:
             if timer:
                 timer.cancel()
 
-    def close(self):
+    def close(self, limit=None):
+        """Wait until it has ended; it is killed after ``limit`` seconds."""
         if not self._process.stdin.closed:
             with suppress(BrokenPipeError):
                 self._process.stdin.close()
-        self._process.wait()
+        try:
+            self._process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self._kill()
+            self._process.wait()
+        self._process.stdout.close()
+        atexit.unregister(self._kill)
+
+    def _kill(self):
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def serve(answer):
