@@ -186,14 +186,15 @@ def measure(options, folder, call):
     probe.close(call.closing())
     if probe.error:
         raise Nothing(probe.error)
-    record = begun(options, probe.hello)
-    result, path = record.result, record.path
-    result["bus_id"] = probe.hello.get("bus_id")
     try:
+        record = begun(options, probe.hello)
+        record.result["bus_id"] = probe.hello.get("bus_id")
         record.write()  # before any minute is spent: it can be written
-    except OSError as error:
-        message = f"{path}: {error.strerror}; choose another --out"
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else f"is no result ({error})"
+        message = f"{options.out or error.filename}: {why}; choose another --out"
         raise Nothing(message) from error
+    result, path = record.result, record.path
     kind = "a dry run, of no device" if result["dry_run"] else result["device"]
     of = f"commit {result['commit']}" if result["commit"] else "an unknown commit"
     medians = f"medians of {options.rounds} rounds; ratios are to arraycnn"

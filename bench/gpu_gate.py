@@ -160,14 +160,18 @@ def write_gate(folder, net, batch):
     path = _file(folder, net, batch)
     if not path.exists():
         losses, params = _by_numpy(folder, net, gate_of(net).steps * batch, batch)
-        np.savez(path, losses=losses, **named(params))
+        fresh = path.with_suffix(".tmp.npz")  # who is ended in the middle of it leaves no half file
+        np.savez(fresh, losses=losses, **named(params))
+        fresh.replace(path)
 
 
 def reference_losses(folder, net, images, batch):
     """The losses of the first steps of the first epoch, by NumPy."""
     path = folder / f"losses {net} {images} {batch}.json"
     if not path.exists():
-        path.write_text(json.dumps(_by_numpy(folder, net, images, batch)[0].tolist()))
+        fresh = path.with_suffix(".tmp")
+        fresh.write_text(json.dumps(_by_numpy(folder, net, images, batch)[0].tolist()))
+        fresh.replace(path)
     return json.loads(path.read_text())
 
 

@@ -12,7 +12,7 @@ import json
 import re
 from datetime import date
 
-from harness import HERE, commit, processor, versions
+from harness import HERE, commit, digest_of_sources, processor, versions
 
 PACKAGES = ("arraycnn", "numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "jax")
 BEGINNINGS = 2
@@ -131,6 +131,7 @@ def begun(options, device):
         "device": device["device"],
         "dry_run": options.device == "cpu",
         "commit": commit(),
+        "sources": digest_of_sources(),
         "images": options.images,
         "rounds": options.rounds,
         "contenders": options.contenders,

@@ -272,7 +272,7 @@ class Bench:
                 self._end(worker)
 
         def measured(contender):
-            with tempfile.TemporaryDirectory() as caches:
+            with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as caches:
                 empty = seconds(contender, caches)
                 found = unfinished.setdefault(contender, {"empty": empty})
                 self._record.write()

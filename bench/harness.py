@@ -1,15 +1,18 @@
 """What both benchmarks share: contenders in processes of their own, and what was measured on what."""
 
 import atexit
+import hashlib
 import json
 import os
 import platform
+import queue
 import signal
 import subprocess
 import sys
 import threading
 from contextlib import suppress
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -28,7 +31,7 @@ class Worker:
     def __init__(self, command, environment, limit=None):
         # A group of its own: what it starts is ended with it, and would keep its output open else.
         self._process = subprocess.Popen(
-            *(command,),
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -92,15 +95,35 @@ class Worker:
 
 
 def serve(answer):
-    """The worker's side: ``answer(**command)`` until standard input ends."""
+    """The worker's side: ``answer(**command)`` until standard input ends.
+
+    Where that ends in the middle of an answer, who asked is gone: the process ends with all that it has
+    started, or it would be measured with what is started next.
+    """
     answers = sys.stdout
     sys.stdout = sys.stderr  # nothing a library prints may get between the answers
-    for line in sys.stdin:
+    commands, is_busy = queue.SimpleQueue(), threading.Event()
+
+    def read():
+        # Not sys.stdin, whose lock this thread would have when the process ends for another reason.
+        with open(0, closefd=False) as given:
+            for line in given:
+                is_busy.set()
+                commands.put(line)
+        commands.put(None)
+        if is_busy.is_set():
+            if os.getpgrp() == os.getpid():
+                os.killpg(os.getpid(), signal.SIGKILL)
+            os._exit(1)
+
+    threading.Thread(target=read, daemon=True).start()
+    while (line := commands.get()) is not None:
         try:
             result = answer(**json.loads(line))
         except Exception as error:
             first_line = str(error).strip().splitlines()[:1]
             result = {"error": ": ".join([type(error).__name__, *first_line])}
+        is_busy.clear()
         answers.write(json.dumps(result) + "\n")
         answers.flush()
 
@@ -133,6 +156,17 @@ def commit():
     except OSError:  # a bare machine has no git
         return None
     return result.stdout.strip() or None
+
+
+def digest_of_sources():
+    """The SHA-256 of what is measured and of what measures, which a commit with + or none says not."""
+    package = Path(find_spec("arraycnn").origin).parent
+    files = [path for folder in (package, HERE) for path in sorted(folder.rglob("*"))]
+    found = hashlib.sha256()
+    for path in files:
+        if path.suffix in (".py", ".cu", ".cuh"):
+            found.update(f"{path.name}\n".encode() + path.read_bytes())
+    return found.hexdigest()
 
 
 def processor():

@@ -1,4 +1,4 @@
-"""Hold the machine code of the main loops to its bounds, for every architecture: minutes.
+"""Hold the main loops of products that no network starts to their bounds, for every architecture.
 
 python tests/cuda_code.py
 """

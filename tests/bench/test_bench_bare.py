@@ -5,8 +5,10 @@ import os
 
 import pytest
 
+import gpu_record
 import gpu_worker
 import harness
+from gpu import parse
 from test_bench_gpu import run
 
 DRY = (
@@ -40,6 +42,30 @@ def test_a_result_that_cannot_be_written_is_said_before_anything_is_measured(tmp
     (line,) = done.stderr.splitlines()
     assert line.startswith("bench/gpu.py: nothing was measured: ")
     assert "choose another --out" in line
+
+
+@pytest.mark.parametrize("text", ["", "{"])
+def test_a_file_that_is_no_result_is_said_before_anything_is_measured(text, tmp_path):
+    path = tmp_path / "dry.json"
+    path.write_text(text)
+    done = run(*DRY, "--out", str(path))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"bench/gpu.py: nothing was measured: {path}: is no result")
+    assert path.read_text() == text
+
+
+def test_what_another_source_has_measured_is_not_gone_on_with(tmp_path, monkeypatch):
+    """Without git both commits are unknown, and equal."""
+    options = parse(["--device", "cpu", "--out", str(tmp_path / "dry.json")])
+    monkeypatch.setattr(gpu_record, "commit", lambda: None)
+    first = gpu_record.begun(options, {"device": "CPU"})
+    first.cell("train a fp32 16")
+    first.write()
+    assert gpu_record.begun(options, {"device": "CPU"}).result["cells"]
+    monkeypatch.setattr(gpu_record, "digest_of_sources", lambda: "another")
+    assert not gpu_record.begun(options, {"device": "CPU"}).result["cells"]
 
 
 CACHES = ("CUPY_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH")

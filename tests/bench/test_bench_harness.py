@@ -2,10 +2,13 @@
 
 import os
 import select
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import harness
 from harness import Worker
 
 ANSWERS_ONCE = """
@@ -14,6 +17,26 @@ sys.stdin.readline()
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print('{"child": %d}' % child.pid, flush=True)
 import time; time.sleep(600)
+"""
+
+
+SERVES = """
+import sys, time
+from harness import serve
+def answer(command):
+    if command == "train":
+        print("trains", file=sys.stderr, flush=True)
+        time.sleep(600)
+    return {}
+serve(answer)
+"""
+
+DRIVES = f"""
+import os, sys
+from harness import Worker
+worker = Worker([sys.executable, "-c", {SERVES!r}], os.environ)
+print(worker._process.pid, flush=True)
+worker.ask(command="train")
 """
 
 
@@ -46,6 +69,28 @@ def test_who_does_not_end_is_killed(worker, its_child):
     worker.close(limit=0.1)
     assert not worker.is_running
     assert its_child()
+
+
+def test_whose_benchmark_is_killed_ends_with_it():
+    """In the middle of its work: it would be measured with what is started next."""
+    if not hasattr(os, "pidfd_open"):
+        pytest.skip("needs Linux's pidfd_open")
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    environment = {**os.environ, "PYTHONPATH": str(Path(harness.__file__).parent)}
+    with subprocess.Popen([sys.executable, "-c", DRIVES], env=environment, **pipes) as benchmark:
+        worker = os.pidfd_open(int(benchmark.stdout.readline()))
+        assert benchmark.stderr.readline() == "trains\n"
+        benchmark.kill()
+        assert select.select([worker], [], [], 60)[0] == [worker]
+        os.close(worker)
+
+
+def test_who_has_answered_ends_by_itself():
+    environment = {**os.environ, "PYTHONPATH": str(Path(harness.__file__).parent)}
+    worker = Worker([sys.executable, "-c", SERVES], environment)
+    assert worker.ask(command="rest") == {}
+    worker.close(limit=60)
+    assert worker._process.returncode == 0
 
 
 def test_who_does_not_say_hello_is_late():

@@ -121,9 +121,13 @@ def test_a_signal_is_raised_within_what_is_interrupted_and_nowhere_else():
 @each("compiled", "NumPy")
 def test_a_thread_that_trains_is_interrupted_as_a_signal_does_it(way):
     way = Way(way, repeats=50)
-    model, told, states = way.model(), Told(), []
+    model, told, states, ended = way.model(), Told(), [], []
 
-    thread = threading.Thread(target=lambda: way.fit(model, told))  # to which there is no other end
+    def train():
+        way.fit(model, told)  # to which there is no other end
+        ended.append("as if nothing had come")
+
+    thread = threading.Thread(target=train)
     thread.start()
     while model.steps_done < 20:  # who looks from another thread finds what belongs together
         states.append(model.standing)
@@ -133,6 +137,7 @@ def test_a_thread_that_trains_is_interrupted_as_a_signal_does_it(way):
                 ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
             )
             thread.join(0.0)
+    assert not ended
     way.check(model, told)
     truth = way.states(max(standing.steps_done for standing in states), every=1)
     for steps, standing in {standing.steps_done: standing for standing in states}.items():
