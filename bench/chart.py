@@ -4,13 +4,13 @@ How many times the best peer's images a second, for each cell of the tables in d
 same result gives the same bytes, and the text is text, so that a page can be searched for a figure.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from statistics import median
 
+import result_file
 from table import NETS, OURS
 
 KINDS = {"train": "Training", "infer": "Inference"}
@@ -117,4 +117,7 @@ def _line(x: float, top: float, bottom: float, kind: str) -> str:
 
 if __name__ == "__main__":
     file = Path(sys.argv[1])
-    print(chart(json.loads(file.read_text()), file.name), end="")
+    try:
+        print(chart(result_file.read(file), file.name), end="")
+    except result_file.NoResult as error:
+        raise SystemExit(str(error)) from error

@@ -29,20 +29,20 @@ Each section is written to the JSON file at once. `python bench/table.py FILE.js
 """
 
 import argparse
-import json
-import os
 import time
 from datetime import date
 from pathlib import Path
 from statistics import median
 
 import cpu_rates
+import result_file
 from cold_start import cold_start
 from cpu_worker import usable_cores
 from first_step import compilations, first_steps
 from harness import HERE, commit, processor, versions
 from nets import DETAILED, NETS
 from peers import ENGINES, OPTIONAL, peers
+from result_file import NoResult
 from table import cpu_tables
 
 CONDITIONS = ("commit", "device", "threads", "versions")
@@ -86,14 +86,13 @@ USUAL = [section for section in SECTIONS if section != "compile"]
 
 
 def begun(path, conditions):
-    """What ``path`` holds already; ends where it was measured under other conditions."""
+    """What ``path`` holds already; raises `NoResult` where that has other conditions, or is none."""
     if not path.exists():
         return conditions | {"date": date.today().isoformat(), "errors": {}}
-    found = json.loads(path.read_text())
+    found = result_file.read(path)
     for name in CONDITIONS:
         if found.get(name) != conditions[name]:
-            message = f"{path} is of another {name} ({found.get(name)}); choose another --out"
-            raise SystemExit(message)
+            raise NoResult(f"{path}: is of another {name} ({found.get(name)})")
     return found
 
 
@@ -154,10 +153,13 @@ def main():
         for peer in OPTIONAL
         if peer in options.peers
     }
-    result = begun(options.out, conditions)
+    try:
+        result = begun(options.out, conditions)
+        result_file.check_writable(options.out)
+    except NoResult as error:
+        raise SystemExit(f"{error}; choose another --out") from error
     if others:
         result["optional"] = others
-    options.out.parent.mkdir(exist_ok=True)
     print(f"{conditions['device']}, {options.threads} threads, {options.rounds} rounds")
     for section in options.only:
         name, measure = SECTIONS[section]
@@ -166,7 +168,7 @@ def main():
         kept = {w: why for w, why in result["errors"].items() if not w.startswith(f"{section}: ")}
         result["errors"] = kept | {f"{section}: {what}": why for what, why in errors.items()}
         result["rounds"] = options.rounds
-        _write(options.out, result)
+        result_file.write(options.out, result)
     print(f"\n{cpu_tables(result)}\n")
     for what, why in result["errors"].items():
         print(f"not measured: {what}: {why}")
@@ -179,13 +181,6 @@ def _merged(old, new):
         key: old[key] | new[key] for key in old.keys() & new.keys() if isinstance(new[key], dict)
     }
     return old | new | both
-
-
-def _write(path, result):
-    """The whole file or the old one, whenever it is broken off."""
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(temporary, path)
 
 
 if __name__ == "__main__":

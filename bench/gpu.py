@@ -35,6 +35,7 @@ from gpu_gate import CHECKED_STEPS, named
 from gpu_record import begun
 from gpu_rounds import Bench
 from gpu_worker import start, work
+from result_file import NoResult
 
 NO_DEVICE, LEFT_OVER = 2, 3
 SAME_IN_A_DRY_RUN = ("torch-autotune", "torch-graph-16")
@@ -190,10 +191,8 @@ def measure(options, folder, call):
         record = begun(options, probe.hello)
         record.result["bus_id"] = probe.hello.get("bus_id")
         record.write()  # before any minute is spent: it can be written
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else f"is no result ({error})"
-        message = f"{options.out or error.filename}: {why}; choose another --out"
-        raise Nothing(message) from error
+    except NoResult as error:
+        raise Nothing(f"{error}; choose another --out") from error
     result, path = record.result, record.path
     kind = "a dry run, of no device" if result["dry_run"] else result["device"]
     of = f"commit {result['commit']}" if result["commit"] else "an unknown commit"

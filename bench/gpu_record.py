@@ -8,10 +8,10 @@ A cell has, by contender,
     not_measured    why there is nothing
 """
 
-import json
 import re
 from datetime import date
 
+import result_file
 from harness import HERE, commit, digest_of_sources, processor, versions
 
 PACKAGES = ("arraycnn", "numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "jax")
@@ -33,12 +33,8 @@ class Record:
         self.result, self.path = result, path
 
     def write(self):
-        if self.path is None:
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = self.path.with_suffix(".tmp")
-        fresh.write_text(json.dumps(self.result, indent=1) + "\n")
-        fresh.replace(self.path)
+        if self.path is not None:
+            result_file.write(self.path, self.result)
 
     def cell(self, name, **facts):
         """The cell of that name; a new one has ``facts``."""
@@ -126,7 +122,10 @@ def _say(what, error):
 
 
 def begun(options, device):
-    """The record of a run that was broken off on this device and commit, or a new one."""
+    """The record of a run that was broken off on this device and commit, or a new one.
+
+    Raises `NoResult` where a file that may be one of such a run cannot be read as one.
+    """
     head = {
         "device": device["device"],
         "dry_run": options.device == "cpu",
@@ -145,7 +144,7 @@ def begun(options, device):
     else:
         earlier = [path] if path is not None and path.exists() else []
     for old in earlier:
-        found = json.loads(old.read_text())
+        found = result_file.read(old)
         if all(found.get(key) == value for key, value in head.items()):
             print(f"goes on from {old}, which has {len(found['cells'])} cells")
             # What could not be started may have been mended since.

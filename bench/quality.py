@@ -31,6 +31,7 @@ from statistics import mean, median, stdev
 
 import numpy as np
 
+import result_file
 from arraycnn import Model
 from arraycnn.data import DataSet, load_dataset, split_validation
 from arraycnn.storage.run_folder import read_config
@@ -103,13 +104,14 @@ def train(name: str, seed: int, args: argparse.Namespace) -> dict:
     options = settings(f"{task.options} {args.change}")
     file = args.results / f"{label}-{seed}.json"
     for other in sorted(args.results.glob(f"{label}-[0-9]*.json")):
-        found = json.loads(other.read_text())
+        found = result_file.read(other)
         if found["options"] != list(options):
             raise SystemExit(
                 f"{other}: was trained with other options; delete it, or name a --change"
             )
         if other == file:
             return found
+    result_file.check_writable(file)
     run = args.runs / f"{label}-{seed}"
     command = [sys.executable, "-m", "arraycnn", "train", "--backend", "numpy"]
     command += ["--threads", str(args.threads)]
@@ -146,8 +148,7 @@ def train(name: str, seed: int, args: argparse.Namespace) -> dict:
         **{key: summary[key] for key in ("commit", "device", "versions")},
         "config": read_config(run),
     }
-    args.results.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(result | {"config": _portable(result["config"])}, indent=1) + "\n")
+    result_file.write(file, result | {"config": _portable(result["config"])})
     return result
 
 
@@ -196,7 +197,7 @@ def held_out(data: DataSet, runs: Path) -> Path:
 
 def read(folder: Path) -> list[dict]:
     """All results of a folder, in order."""
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    return [result_file.read(path) for path in sorted(folder.glob("*.json"))]
 
 
 def table(results: list[dict]) -> str:
@@ -262,4 +263,7 @@ def _portable(config: dict) -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except result_file.NoResult as error:
+        raise SystemExit(str(error)) from error

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+import result_file
 import scaling_model
 from harness import commit, processor, versions
 
@@ -109,6 +110,8 @@ def main() -> None:
             print(json.dumps(found), flush=True)
         return
     if given.result is None:
+        if given.out:
+            result_file.check_writable(given.out)
         rows = []
         load = os.getloadavg()[0]
         for name in NETWORKS:
@@ -120,11 +123,14 @@ def main() -> None:
         made = {"commit": commit(), "versions": versions("arraycnn", "numpy", "llvmlite", "mpi4py")}
         result = {"machine": machine, **made, "steps": STEPS, "rounds": ROUNDS, "rows": rows}
         if given.out:
-            given.out.write_text(json.dumps(result, indent=1) + "\n")
+            result_file.write(given.out, result)
     else:
-        result = json.loads(given.result.read_text())
+        result = result_file.read(given.result)
     print(table(result), "", scaling_model.table(), sep="\n")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except result_file.NoResult as error:
+        raise SystemExit(str(error)) from error

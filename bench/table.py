@@ -3,11 +3,11 @@
 The networks "a" and "b" have the tables that go into detail; `networks_table` has those of all others.
 """
 
-import json
 import sys
 from pathlib import Path
 from statistics import median
 
+import result_file
 from nets import NETS as SPECS
 
 NETS = {"a": "tutorial's network", "b": "PyTorch's basic MNIST network"}
@@ -278,7 +278,10 @@ def gpu_table(result):
 
 
 if __name__ == "__main__":
-    found = json.loads(Path(sys.argv[1]).read_text())
+    try:
+        found = result_file.read(Path(sys.argv[1]))
+    except result_file.NoResult as error:
+        raise SystemExit(str(error)) from error
     if found.get("dry_run"):
         raise SystemExit("a dry run has no figures of a device")
     print(gpu_table(found) if "cells" in found else cpu_tables(found))
