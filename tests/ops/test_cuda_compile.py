@@ -1,8 +1,8 @@
 """Every kernel compiles for every kind of device, by the compiler CuPy uses, and spills nothing.
 
 Which kernels there are, tests/cuda_kernels.txt says; tests/cuda_table.py compares it with those that
-the tests ran, and prints the figures. For sm_90 each is compiled here, for others where
-tests/cuda_figures.txt does not know what this compiler makes of this text.
+the tests ran, and prints the figures. Compiled here is what tests/cuda_figures.txt does not know of
+this text and this compiler, and a tenth of what it knows.
 """
 
 import re
@@ -44,7 +44,7 @@ def of_a_test(monkeypatch, tmp_path):
     cuda_figures._read.cache_clear()
 
 
-def test_what_is_written_is_not_compiled_again_but_for_one_architecture(of_a_test, monkeypatch):
+def test_what_is_written_is_not_compiled_again_but_for_a_sample(of_a_test, monkeypatch):
     first, asked = figures_everywhere(of_a_test, ("kernel",)), []
 
     def noted(file, kernels, architecture):
@@ -53,7 +53,7 @@ def test_what_is_written_is_not_compiled_again_but_for_one_architecture(of_a_tes
 
     monkeypatch.setattr(cuda_figures, "figures", noted)
     assert figures_everywhere(of_a_test, ("kernel",)) == first
-    assert asked == [(cuda_figures.ALWAYS, "kernel")]
+    assert asked == [(cuda_figures.SAMPLED, "kernel")]
     monkeypatch.setattr(
         cuda_figures, "AS_CUPY", ("-O0",)
     )  # as of another compiler, or another text
@@ -62,9 +62,22 @@ def test_what_is_written_is_not_compiled_again_but_for_one_architecture(of_a_tes
     assert [number for number, _ in asked[1:]] == list(ARCHITECTURES)
 
 
+def test_the_sample_is_a_tenth_and_another_of_another_text(monkeypatch):
+    names = tuple(f"kernel<{number}>" for number in range(95))
+    found = set()
+    for text in "abcdefgh":
+        monkeypatch.setattr(cuda_figures, "digest", lambda _, text=text: text)
+        drawn = cuda_figures.sample("file", names)
+        assert drawn == cuda_figures.sample("file", names[::-1])
+        assert len(drawn) == 10
+        found |= drawn
+        assert cuda_figures.sample("file", names[:1]) == {names[0]}
+    assert 30 < len(found) <= 80
+
+
 def test_what_is_written_must_be_what_the_compiler_says(of_a_test):
     text = cuda_figures.FILE.read_text()
-    row = figures(of_a_test, ("kernel",), cuda_figures.ALWAYS)["kernel"]
+    row = figures(of_a_test, ("kernel",), cuda_figures.SAMPLED)["kernel"]
     as_is = f"\t90 {row.registers} 0 "
 
     def now(written):
