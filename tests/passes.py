@@ -39,16 +39,10 @@ OPTIONAL |= {"safetensors", "scipy", "sklearn", "torch"}
 EVERY_PYTHON = ("checkpoint", "cli", "data_*", "image_files", "no_network", "numpy_files")
 EVERY_PYTHON += ("readme", "saved")
 """Files of tests of what the standard library does for us: text, files, processes, arguments."""
-ONCE = ("batch_size", "bench_*", "callbacks", "cli_resume", "cuda_*", "damaged_pictures", "fuzz")
-ONCE += ("names", "remedies", "report_browser", "report_cells", "report_page")
-ONCE += (
-    "architecture",
-    "class_names",
-    "cli_images",
-    "cli_schedules",
-    "distribution_shift",
-    "run_folder",
-)
+ONCE = ("architecture", "batch_size", "bench_*", "callbacks", "class_names", "cli_images")
+ONCE += ("cli_resume", "cli_schedules", "cuda_*", "damaged_pictures", "distribution_shift")
+ONCE += ("fuzz", "gpu_*", "names", "remedies", "report_browser", "report_cells")
+ONCE += ("report_page", "result_file", "roofline", "run_folder")
 """Files of tests of pages, readers, words, files and launches, for which NumPy's kernels do."""
 SINGLY = (
     "array_rules",
