@@ -5,6 +5,7 @@ import pytest
 
 from arraycnn.ops import Window, array_namespace
 from arraycnn.ops.cuda.record import cuda_kernels
+from arraycnn.ops.cuda.sources import source
 from arraycnn.program.heads import HEADS
 from arraycnn.program.interpret import interpret
 from arraycnn.program.passes.schedule import scheduled
@@ -33,9 +34,8 @@ def _many(xp, w):
     return xp.reshape(xp.arange(90, dtype=w.dtype) / 90.0, (90, 1, 1, 1, 1))
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_what_follows_a_sum_is_in_its_kernel(name):
-    kernels, after = CASES[name]
+def _scheduled(after):
+    """A program of the gradients of two convolutions and what is made of them, and its values."""
     rng = np.random.default_rng(4)
     x, dy = rng.normal(size=(6, 12, 11, 3)), rng.normal(size=(6, 10, 9, 4))
     arrays = x, rng.normal(size=(3, 3, 3, 4)), dy, x[::-1] + 1.0
@@ -48,9 +48,30 @@ def test_what_follows_a_sum_is_in_its_kernel(name):
         return after(array_namespace(x), weight, one, other)
 
     program, values = traced(function, *arrays)
-    schedule = scheduled(simplified(program))
-    check_rendered(schedule, values, interpret(program, values))
+    return program, scheduled(simplified(program)), values
+
+
+def _started(schedule, values):
+    """(file, name) of the kernels of loops."""
     launcher, started = HostLauncher(), []
-    launcher.start = lambda file, kernel, *rest: started.append(kernel)
+    launcher.start = lambda file, kernel, *rest: started.append((file, kernel))
     CudaLaunches(schedule)(launcher, cuda_kernels(launcher), values)
-    assert sum(kernel.startswith("fused_") for kernel in started) == kernels
+    return [(file, kernel) for file, kernel in started if kernel.startswith("fused_")]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_follows_a_sum_is_in_its_kernel(name):
+    kernels, after = CASES[name]
+    program, schedule, values = _scheduled(after)
+    check_rendered(schedule, values, interpret(program, values))
+    assert len(_started(schedule, values)) == kernels
+
+
+def test_no_code_adds_up_parts_of_a_sum_that_blocks_do_not_share():
+    _, after = CASES["an update"]
+    _, schedule, values = _scheduled(after)
+    ((file, _),) = _started(schedule, values)
+    text = source(file)
+    assert "reduce_over_threads<Sum" in text
+    assert "combine<" not in text
+    assert "if (!is_last_block" not in text

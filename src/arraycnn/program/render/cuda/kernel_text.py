@@ -232,7 +232,7 @@ class _Body:
     def add_following(self, group: Group) -> None:
         """What the last block does: sums of blocks, and the loops that follow."""
         on_grid = group.beside or group.rows
-        reducing = [step for step in on_grid if self._is_shared(step)]
+        reducing = [step for step in on_grid if self._walks[step].is_shared]
         if reducing or (on_grid and group.following):
             parts = [part.bytes for step in reducing for part in self._parts[step].values()]
             waits = self.parameters.whole(int(bool(group.following) or any(parts)))
@@ -245,7 +245,8 @@ class _Body:
         """The same, once the last block of all has made the sums of the gradient before."""
         last = f"is_last_block({self.parameters.counter()}, (int){self.blocks})"
         self._lines += [f"if (!{last}) return;", "sums();", "__syncthreads();"]
-        self._add_last([step for step in group.beside if self._is_shared(step)], group.following)
+        reducing = [step for step in group.beside if self._walks[step].is_shared]
+        self._add_last(reducing, group.following)
 
     def _add_last(self, reducing: list[Step], following: list[Step]) -> None:
         for step in reducing:
@@ -254,11 +255,6 @@ class _Body:
             if number or reducing:
                 self._lines.append("__syncthreads();")
             self._call(step, LoopText.in_block, "0", "1")
-
-    def _is_shared(self, step: Step) -> bool:
-        """Whether blocks may leave parts of what a loop reduces."""
-        walk = self._walks[step]
-        return bool(walk.reductions) and (walk.first_is_reduced or not walk.rows)
 
     def ending(self, after_sums: bool) -> tuple[str, str]:
         """The text and name of a function of (number of the block, blocks, shared) and the parameters;

@@ -160,6 +160,11 @@ class Walk:
         per = max(1, -(-rows // wanted))
         return max(1, -(-rows // per)), per
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether blocks may leave parts of what is reduced, whatever the sizes are."""
+        return bool(self.reductions) and (self.first_is_reduced if self.rows else not self.whole)
+
     def columns(self, threads: int) -> int:
         """Of a loop that only writes: along the last axis, where each thread of a block can keep to one
         of them; else 1."""
