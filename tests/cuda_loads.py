@@ -65,7 +65,9 @@ def adding_loops(code: MachineCode) -> tuple[AddingLoop, ...]:
     found = []
     for loop in code.loops:
         own = loop.own
-        if own.count("LDG") and not own.count("LDGSTS") and not own.products and adds_up(own):
+        # What is stored in the same turn is no sum of many.
+        others = own.count("LDGSTS", "STG") + own.products
+        if own.count("LDG") and not others and adds_up(own):
             loads, adds = own.count("LDG"), own.count(*_ADDS)
             under_way = loads_under_way(own.instructions)
             found.append(AddingLoop(loads, adds, under_way, _around(loop, code)))

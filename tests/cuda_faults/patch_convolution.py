@@ -32,7 +32,7 @@ FAULTS = [
     # The products.
     (CU, "met = pixels + p * pitch * Pixels::STRIDE;", "met = pixels + p * (int)out_width * Pixels::STRIDE;", "a stride", FORWARD),
     ("cuda/targets.cuh", "return row >= rows ? -1 : row;", "return row > rows ? -1 : row;", "a bound", FORWARD),
-    ("cuda/targets.cuh", "        lines[LINES - 1] < 0) {", "        lines[0] < 0) {", "a bound", FORWARD),
+    ("cuda/targets.cuh", "lines[LINES / AT_ONCE - 1][AT_ONCE - 1] >= 0;", "lines[0][0] >= 0;", "a bound", FORWARD),
     # Launch code.
     (PY, "channels % tile.depth == 0 and", "", "a check", SUITS),
     (PY, "* windows.pitch\n\n\ndef _crossed", "* windows.output[1]\n\n\ndef _crossed", "too little memory", FORWARD),

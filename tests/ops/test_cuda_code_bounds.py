@@ -74,8 +74,9 @@ FAULTS = {
     ),
     "two tiles": ("constexpr int STAGES = 3;", "constexpr int STAGES = 2;", "waits ['SB0, 0x0']"),
     "sums by a number": (
-        "#pragma unroll\n                for (int i = 0; i < BLOCKS_DOWN; ++i) {",
-        "#pragma unroll 1\n                for (int i = 0; i < BLOCKS_DOWN; ++i) {", "local memory",
+        "#pragma unroll\n        for (int i = 0; i < LINES / AT_ONCE; ++i)\n            store",
+        "#pragma unroll 1\n        for (int i = 0; i < LINES / AT_ONCE; ++i)\n            store",
+        "local memory",
     ),
 }  # fmt: skip
 

@@ -77,20 +77,18 @@ struct Fma {
         DEVICE void write(const Target& target, const Epilogue& epilogue, long long row,
                           long long column, int thread) const {
             constexpr int RUN = B_ALONG_K ? 1 : PACK;  // columns side by side
+            const auto line_of = [&](int i) {
+                return target.line(row, position<A_ALONG_K, DOWN>(thread / ACROSS, i));
+            };
+            const auto run_of = [&](int i, int run) {
+                Pack<T, RUN> numbers;
 #pragma unroll
-            for (int i = 0; i < TALL; ++i) {
-                const int down = position<A_ALONG_K, DOWN>(thread / ACROSS, i);
-                const long long line = target.line(row, down);
-                if (line < 0) continue;
-#pragma unroll
-                for (int j = 0; j < WIDE; j += RUN) {
-                    Pack<T, RUN> run;
-#pragma unroll
-                    for (int p = 0; p < RUN; ++p) run.at[p] = sums[i][j + p];
-                    const int place = position<B_ALONG_K, ACROSS>(thread % ACROSS, j);
-                    store(target, epilogue, line, column + place, run);
-                }
-            }
+                for (int p = 0; p < RUN; ++p) numbers.at[p] = sums[i][run * RUN + p];
+                return numbers;
+            };
+            write_lines<ACROSS * RUN, TALL, WIDE / RUN>(
+                target, epilogue, column + position<B_ALONG_K, ACROSS>(thread % ACROSS, 0), line_of,
+                run_of);
         }
     };
 };

@@ -179,25 +179,16 @@ struct Mma {
                 return target.line(row, warp / ACROSS * TALL + down);
             };
             column += warp % ACROSS * WIDE;
-            // Of a block a lane has columns 2 place and 2 place + 1.
-            if constexpr (SIDE == 1) {
-                write_blocks(target, epilogue, sums, line_of, column + 2 * place);
-            } else {
+            // Of a block a lane has columns 2 place and 2 place + 1; those of SIDE blocks lie side by side.
+            const auto run_of = [&](int i, int run) {
+                Pack<float, 2 * SIDE> numbers;
 #pragma unroll
-                for (int i = 0; i < BLOCKS_DOWN; ++i) {
-                    const auto line = line_of(i);
-                    if (line < 0) continue;
-#pragma unroll
-                    for (int j = 0; j < BLOCKS_ACROSS; j += SIDE) {
-                        Pack<float, 2 * SIDE> run;
-#pragma unroll
-                        for (int p = 0; p < 2 * SIDE; ++p)
-                            run.at[p] = sums[i / 2][j + p % SIDE][i % 2 * 2 + p / SIDE];
-                        const int first = position<false, B_ALONG_K, BLOCKS_ACROSS>(j, 2 * place);
-                        store(target, epilogue, line, column + first, run);
-                    }
-                }
-            }
+                for (int p = 0; p < 2 * SIDE; ++p)
+                    numbers.at[p] = sums[i / 2][run * SIDE + p % SIDE][i % 2 * 2 + p / SIDE];
+                return numbers;
+            };
+            write_lines<8 * SIDE, BLOCKS_DOWN, BLOCKS_ACROSS / SIDE>(
+                target, epilogue, column + 2 * SIDE * place, line_of, run_of);
         }
     };
 };
