@@ -202,12 +202,12 @@ class _Body:
     def add_guarded(self, steps: list[Step]) -> int:
         """The same where there are other blocks, too, whose numbers are below 0."""
         counts = [self._walks[step].blocks(self.threads) for step in steps]
-        self._lines.append(f"long long block = {self.block};")
+        self._lines.append(f"int block = (int){self.block};")
         for step, count in zip(steps, counts, strict=True):
             own = self.parameters.whole(count)
-            self._lines.append(f"if (block >= 0 && block < {own})")
+            self._lines.append(f"if (block >= 0 && block < (int){own})")
             self._call(step, LoopText.on_grid, "block", own)
-            self._lines.append(f"block -= {own};")
+            self._lines.append(f"block -= (int){own};")
         return sum(counts)
 
     def add_rows(self, steps: list[Step]) -> int:
