@@ -65,9 +65,10 @@ def adding_loops(code: MachineCode) -> tuple[AddingLoop, ...]:
     found = []
     for loop in code.loops:
         own = loop.own
-        # What is stored in the same turn is no sum of many.
-        others = own.count("LDGSTS", "STG") + own.products
-        if own.count("LDG") and not others and adds_up(own):
+        # Lines at the edge of a tile move up, and are stored: a number for each that is loaded.
+        stores = own.count("LDG") <= own.count("STG")
+        others = own.count("LDGSTS") + own.products
+        if own.count("LDG") and not stores and not others and adds_up(own):
             loads, adds = own.count("LDG"), own.count(*_ADDS)
             under_way = loads_under_way(own.instructions)
             found.append(AddingLoop(loads, adds, under_way, _around(loop, code)))
