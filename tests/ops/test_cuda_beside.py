@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from arraycnn.errors import InvalidValueError
-from arraycnn.ops.cuda import products, tiles
+from arraycnn.ops.conv2d import cuda as convolution
+from arraycnn.ops.cuda import block_sizes, products, tiles
 from arraycnn.ops.cuda.beside import Start, launch_beside
+from arraycnn.ops.cuda.block_sizes import Asked, of_one_size
+from arraycnn.ops.cuda.launcher import blocks
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.window import Window
 from host_cuda import HostLauncher, check
@@ -106,6 +109,56 @@ def test_both_gradients_of_a_convolution():
     both = ["conv2d_dx_and_conv2d_dweight"]
     assert compared(gradients) == [*both, "sum_splits", "sum_splits"]
     assert compared(gradients, in_parts=True) == [*both, "sum_splits"]
+
+
+def plans_of(first, second):
+    return tiles.tiling(*first), tiles.tiling(*second), of_one_size(first, second)
+
+
+def test_tilings_get_blocks_of_one_size_where_that_costs_little():
+    """Those of the second convolution of the network b, at a batch of 64."""
+    dx, dweight = Asked("fp32", 64 * 26 * 26, 32, 576), Asked("fp32", 288, 64, 36864)
+    *apart, alike = plans_of(dx, dweight)
+    assert [plan.tile.threads for plan in apart] == [128, 64]
+    assert [plan.tile.threads for plan in alike] == [64, 64]
+
+
+def test_tilings_keep_blocks_of_two_sizes_where_others_take_much_longer(monkeypatch):
+    dx, dweight = Asked("fp32", 64 * 26 * 26, 32, 576), Asked("fp32", 288, 64, 36864)
+    of_one_size.cache_clear()
+    monkeypatch.setattr(block_sizes, "_MOST_LONGER", 1.05)
+    assert of_one_size(dx, dweight) is None
+    of_one_size.cache_clear()
+
+
+def test_gradients_of_other_tiles_share_a_launch(monkeypatch):
+    """Tiles with blocks of two sizes are exchanged for others: the same sums, in another order."""
+    window = Window((3, 3), (1, 1), (0, 0, 0, 0))
+    x, weight, dy = (
+        normal(*shape, dtype="float32") for shape in ((4, 10, 10, 8), (3, 3, 8, 8), (4, 8, 8, 8))
+    )
+
+    def tiling(precision, rows, columns, depth, *rest):
+        large = tiles.TILES[precision][2]  # of 128 threads
+        if rows != 9 * 8:
+            return tiles.tiling(precision, rows, columns, depth, *rest)
+        return tiles.Plan(large, 1, blocks(depth, large.depth) * large.depth)
+
+    monkeypatch.setattr(convolution, "tiling", tiling)
+
+    def gradients(together):
+        cuda = HostLauncher()
+        names, ops = started(cuda), cuda_kernels(cuda)
+        made = ops.conv2d_backward(ops, x, weight, dy, window, True, together=together)
+        return made, [name.rpartition("_")[0] if "_and_" in name else name for name in names]
+
+    apart, names = gradients(together=False)
+    assert names == ["conv2d_dx", "conv2d_dweight"]
+    joined, names = gradients(together=True)
+    assert names[0] in {"conv2d_dx_and_conv2d_dweight", "conv2d_dweight_and_conv2d_dx"}
+    assert "conv2d_dweight" not in names
+    for one, other in zip(joined, apart, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
 
 
 def test_both_gradients_of_a_dense_layer():

@@ -182,8 +182,8 @@ def test_operands_copied_number_by_number_take_tiles_that_have_registers_for_it(
     for precision, name in (("tf32", "Tf32"), ("bf16", "Bf16")):
         smaller, largest = f"Mma<{name}, 128, 64, 64, 32>", f"Mma<{name}, 128, 128, 64, 64>"
         singly, packed = "Form<true, 1>, Form<true, 1>", "Form<true, 4>, Form<true, 4>"
-        assert kernel_of(1024, 4096, 10, precision) == f"matmul<{smaller}, {singly}>"
-        assert kernel_of(1024, 4096, 12, precision) == f"matmul<{largest}, {packed}>"
+        assert kernel_of(1024, 4096, 10, precision) == f"matmul<{smaller}, {singly}, AsIs>"
+        assert kernel_of(1024, 4096, 12, precision) == f"matmul<{largest}, {packed}, AsIs>"
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])

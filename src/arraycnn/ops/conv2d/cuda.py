@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.conv2d.cuda_patches import PRECISIONS, Windows, on_patches
+from arraycnn.ops.cuda.block_sizes import Asked
 from arraycnn.ops.cuda.checks import check_shape, of_dtype, stored_as
 from arraycnn.ops.cuda.launcher import Launcher, blocks
 from arraycnn.ops.cuda.products import Product, launch_gradients, launch_product
@@ -216,19 +217,19 @@ def _dweight(
     places, filters = math.prod(weight.shape[:3]), weight.shape[3]
     number = "float32" if x.dtype in ROUNDED_BITS else x.dtype
     result = weight_gradient(launcher, weight.shape, (filters,), number, late, in_parts)
-    chosen = tiling(
-        kind(precision, x, dy), places, filters, math.prod(dy.shape[:3]), gated=y is not None
-    )
+    depth, multiplied = math.prod(dy.shape[:3]), kind(precision, x, dy)
+    asked = Asked(multiplied, places, filters, depth, gated=y is not None)
     forms = form(launcher, False, x), form(launcher, False, dy, y)
     return Product(
         "convolution",
         "conv2d_dweight",
         forms,
-        chosen,
+        tiling(*asked),
         (places, filters),
         (x, dy, y),
         result,
         sizes,
+        asked=asked,
     )
 
 
@@ -250,18 +251,19 @@ def _dx(
     pixels = images * blocks(height, down) * blocks(width, right)
     depth = blocks(tall, down) * blocks(wide, right) * weight.shape[3]
     multiplied = kind(precision, dy, weight)
-    chosen = tiling(multiplied, pixels, channels, depth, down * right, gated=y is not None)
+    asked = Asked(multiplied, pixels, channels, depth, down * right, y is not None)
     forms = _windows_form(launcher, dy, y), form(launcher, True, weight)
     product = Product(
         "convolution",
         "conv2d_dx",
         forms,
-        chosen,
+        tiling(*asked),
         (pixels, channels),
         (dy, weight, y),
         Result(dx),
         sizes,
         down * right,
+        asked=asked,
     )
     if multiplied in PRECISIONS and window.stride == (1, 1) and y is None:
         top, left = sizes[-2:]

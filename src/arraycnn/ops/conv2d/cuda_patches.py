@@ -122,6 +122,7 @@ def on_patches(product: Product, precision: str, windows: Windows, turned: bool)
         sizes=(*sizes, *[divisor(number) for number in by]),
         products=1,
         shared=_shared(tile, windows, turned),
+        asked=None,
     )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from arraycnn.errors import InvalidValueError
 from arraycnn.ops.arrays import Array
 from arraycnn.ops.cuda.beside import Start, launch_beside
+from arraycnn.ops.cuda.block_sizes import Asked, of_one_size
 from arraycnn.ops.cuda.ending import MakesEnding, launch_with_ending
 from arraycnn.ops.cuda.launcher import COUNTERS, Argument, Launcher, Size, Struct, blocks, c_name
-from arraycnn.ops.cuda.tiles import Epilogue, Plan, Result, bias_relu, shared_bytes
+from arraycnn.ops.cuda.tiles import AS_IS, Epilogue, Plan, Result, shared_bytes
 from arraycnn.ops.rounded import ROUNDED_BITS
 
 _MOST_OF_A_TILE = 64 * 1024
@@ -43,6 +44,8 @@ class Product:
         How many results of that shape there are, along z.
     shared : int
         Bytes of a block where they are not `shared_bytes`.
+    asked : Asked or None
+        What ``chosen`` was chosen for, where another plan would do.
     """
 
     file: str
@@ -56,6 +59,7 @@ class Product:
     products: int = 1
     adds_parts: bool = False
     shared: int = 0
+    asked: Asked | None = None
 
     @property
     def counters(self) -> int:
@@ -112,11 +116,24 @@ def launch_gradients(
     With ``together``, they are one launch where that serves.
     """
     products = [dweight] if dx is None else [dx, dweight]
+    if together:
+        products = _with_blocks_alike(products)
     if together and _suit_each_other(products):
         results = _launch_together(launcher, products)
     else:
         results = [launch_product(launcher, product) for product in products]
     return None if dx is None else results[0].y, results[-1].y, results[-1].column_sums
+
+
+def _with_blocks_alike(products: list[Product]) -> list[Product]:
+    """The same, on other tiles where only the sizes of their blocks keep them apart."""
+    asked = [product.asked for product in products if product.asked is not None]
+    if len(products) != 2 or len(asked) != 2 or _suit_each_other(products):
+        return products
+    plans = of_one_size(asked[0], asked[1])
+    if plans is None:
+        return products
+    return [replace(one, chosen=plan) for one, plan in zip(products, plans, strict=True)]
 
 
 def _suit_each_other(products: Sequence[Product]) -> bool:
@@ -163,7 +180,7 @@ def _started(
     if product.adds_parts:
         whole = (None,) * 3 if counters is None else (result.y, result.column_sums, counters)
     if chosen.splits > 1 and counters is None:
-        left, epilogue = Result(y, column_sums), bias_relu()  # which is for whole sums
+        left, epilogue = Result(y, column_sums), AS_IS  # its own is for whole sums
     written = [y] if left is not None or chosen.splits == 1 else [y, result.y]
     start = with_epilogue(
         launcher,

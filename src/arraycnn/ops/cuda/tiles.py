@@ -1,6 +1,6 @@
 """Launch code that every product of tiles.cuh shares: which tiles, and how many blocks to a sum."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -162,13 +162,25 @@ def tiling(
 
     ``gated`` and ``singly`` leave out tiles whose threads would lack registers, as `Tile` has it.
     """
-    tiles = [
-        tile
+    plans = timed_plans(precision, rows, columns, depth, products, gated, singly)
+    return min(plans, key=lambda timed: timed[0])[1]
+
+
+def timed_plans(
+    precision: str,
+    rows: int,
+    columns: int,
+    depth: int,
+    products: int = 1,
+    gated: bool = False,
+    singly: bool = False,
+) -> list[tuple[float, Plan]]:
+    """All that `tiling` chooses from, each behind the time that it is estimated to take."""
+    return [
+        _plan(tile, rows, columns, depth, products)
         for tile in TILES[precision]
         if (tile.gated or not gated) and (tile.singly or not singly)
     ]
-    plans = [_plan(tile, rows, columns, depth, products) for tile in tiles]
-    return min(plans, key=lambda timed: timed[0])[1]
 
 
 def _plan(tile: Tile, rows: int, columns: int, depth: int, products: int) -> tuple[float, Plan]:
@@ -222,9 +234,13 @@ class Late:
     out: Array | None = None
 
 
+AS_IS = Epilogue("AsIs", (0,))
+"""Leaves numbers as they are."""
+
+
 def bias_relu(bias: Array | None = None, relu: bool = False) -> Epilogue:
     """Adds ``bias``, (columns,), to each row; then, if ``relu``, negative numbers become 0."""
-    return Epilogue("", (bias, int(relu)))
+    return Epilogue("", (bias, int(relu))) if relu or bias is not None else AS_IS
 
 
 @dataclass(frozen=True)
@@ -245,7 +261,7 @@ class Result:
 
     y: Array
     column_sums: Array | None = None
-    epilogue: Epilogue = field(default_factory=bias_relu)
+    epilogue: Epilogue = AS_IS
     in_parts: bool = False
 
 
