@@ -51,9 +51,9 @@ def cupys_compiler(architecture):
     With it, the kernels that were asked for, and those that were in no cache.
     """
     from cupy._core import core
-    from cupy.cuda import compiler
+    from cupy.cuda import compiler, nvrtc
 
-    from arraycnn.ops.cuda.cupy import OPTIONS
+    from arraycnn.ops.cuda.cupy import compiler_options
     from arraycnn.ops.cuda.sources import source
 
     asked, compiled, by_nvrtc = [], [], compiler._compile_using_nvrtc_no_warning
@@ -72,7 +72,8 @@ def cupys_compiler(architecture):
 
     def compile_one(file, kernel):
         asked.append(kernel)
-        options = core.assemble_cupy_compiler_options(OPTIONS)
+        ours = compiler_options(nvrtc.getVersion())
+        options = core.assemble_cupy_compiler_options(ours)
         return compiler._compile_module_with_cache(
             source(file), options, arch=str(architecture), name_expressions=(kernel,)
         )

@@ -163,7 +163,7 @@ FAULTS = [
     (SPLITS, "column_sums[element - size] = sum;", "", "an unwritten output", SUMS),
     # Launch code.
     ("cuda/tiles.py", "per_split = max(1, blocks(blocks(depth, tile.depth), splits)) * tile.depth", "per_split = max(1, depth // splits)", "a rounding", PLANS),
-    (PRODUCTS, "left, epilogue = Result(y, column_sums), bias_relu()", "left = Result(y, column_sums)", "an epilogue of each split", SPLIT_EPILOGUES),
+    (PRODUCTS, "left, epilogue = Result(y, column_sums), AS_IS", "left = Result(y, column_sums)", "an epilogue of each split", SPLIT_EPILOGUES),
     ("cuda/launcher.py", "for argument in flat(args):", "for argument in args:", "a check", MEMBERS),
     (PRODUCTS, "rows = max(1, rows)  # which no row has", "pass", "an unwritten output", NOTHING),
     ("cuda/tiles.py", "(length + tile.gaps[not along_k])", "(length + tile.gaps[along_k])", "too little shared memory", SHARED),

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from arraycnn.ops.cuda.cupy import OPTIONS
+from arraycnn.ops.cuda.cupy import compiler_options
 from arraycnn.ops.cuda.sources import source
 from host_cuda.build import cache_folder
 
 ARCHITECTURES = (80, 90, 100)
-AS_CUPY = (*OPTIONS, "-ftz=true", "--device-as-default-execution-space")
-"""What CuPy compiles with; tests/ops/test_cuda_launcher.py compares."""
+AS_CUPY = (*compiler_options((12, 4)), "-ftz=true", "--device-as-default-execution-space")
+"""What CuPy compiles with, by NVRTC 12.4 or later; tests/ops/test_cuda_launcher.py compares."""
 _OPTIONS = (*AS_CUPY, "--ptxas-options=-v")
 
 

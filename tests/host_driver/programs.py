@@ -87,10 +87,10 @@ _find_for_c = _Find(_find)
 def compile_on_host(driver: ctypes.CDLL) -> None:
     """Have CuPy compile by `HostProgram`, and ``driver`` find the kernels."""
     driver.host_driver_find_kernels_by(_find_for_c)
-    from cupy.cuda import compiler
+    from cupy.cuda import compiler, nvrtc
 
     compiler._NVRTCProgram = HostProgram
-    compiler._get_nvrtc_version = lambda: _NVRTC
+    compiler._get_nvrtc_version = nvrtc.getVersion = lambda: _NVRTC
 
 
 def products_without_cublas() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from arraycnn.errors import InvalidTypeError, InvalidValueError
 from arraycnn.ops import GENERIC
-from arraycnn.ops.cuda.cupy import OPTIONS, CuPyLauncher
+from arraycnn.ops.cuda.cupy import CuPyLauncher, compiler_options
 from arraycnn.ops.cuda.launcher import NotRecordedError, Struct
 from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.cuda.sources import source
@@ -520,10 +520,15 @@ class NotLoaded:
         self.mapping = mapping
 
 
+def test_a_compiler_that_is_older_gets_the_options_that_it_knows():
+    assert compiler_options((12, 3)) == ("-std=c++17",)
+    assert compiler_options((12, 4)) == compiler_options((13, 0)) == ("-std=c++17", "--minimal")
+
+
 @pytest.mark.parametrize("file", sorted(listed()))
 def test_cupy_compiles_each_file_and_finds_its_kernel_again(file, monkeypatch, tmp_path):
     from cupy._core import core
-    from cupy.cuda import compiler
+    from cupy.cuda import compiler, nvrtc
 
     given = []
 
@@ -542,7 +547,7 @@ def test_cupy_compiles_each_file_and_finds_its_kernel_again(file, monkeypatch, t
     compiled, found = (
         compiler._compile_module_with_cache(
             source(file),
-            core.assemble_cupy_compiler_options(OPTIONS),
+            core.assemble_cupy_compiler_options(compiler_options(nvrtc.getVersion())),
             arch="90",
             name_expressions=(kernel,),
         )

@@ -26,8 +26,11 @@ from arraycnn.ops.cuda.record import cuda_kernels
 from arraycnn.ops.cuda.sources import source
 from arraycnn.ops.kernels import Kernels
 
-OPTIONS = ("-std=c++17",)
-"""Of the compiler, besides those that CuPy gives it."""
+
+def compiler_options(version: tuple[int, int]) -> tuple[str, ...]:
+    """Of NVRTC of this version, besides those that CuPy gives it."""
+    # What is minimal declares no textures: a tenth of the time of a small kernel. CUDA 12.4 brought it.
+    return ("-std=c++17", *(("--minimal",) if version >= (12, 4) else ()))
 
 
 class CuPyLauncher(Launcher):
@@ -186,7 +189,9 @@ class CuPyLauncher(Launcher):
     def _compile(self, file: str, kernel: str) -> Any:
         with self._device:  # of the thread, of which there may be several
             module = self._cupy.RawModule(
-                code=source(file), options=OPTIONS, name_expressions=(kernel,)
+                code=source(file),
+                options=compiler_options(self._cupy.cuda.nvrtc.getVersion()),
+                name_expressions=(kernel,),
             )
             return module.get_function(kernel)
 
