@@ -219,6 +219,16 @@ def test_a_loop_that_only_writes_adds_nothing_up():
     assert wrong_with("fused_0123456789abcdef", update) == []
 
 
+def test_a_loop_that_stores_less_than_it_loads_adds_up():
+    """Sums that are stored now and then are sums; lines that move up a register and are stored are none."""
+    store = "STG.E desc[UR4][R2.64], R40"
+    one_by_one = [part.format(4 + number) for number in range(8) for part in LOAD]
+    assert adding_loops(code_of([*one_by_one, *[store] * 8])) == ()
+    (loop,) = adding_loops(code_of([*one_by_one, *[store] * 7]))
+    assert (loop.loads, loop.under_way) == (8, 1)
+    assert len(wrong_with("sums<float>", [*one_by_one, store])) == 1
+
+
 def test_the_rows_are_those_of_products_that_are_looked_at():
     of_plan = {str(product) for key in planned(CELLS) for product in products_of(*key)}
     of_tests = {str(product) for key in UNPLANNED for product in products_of(*key)}
