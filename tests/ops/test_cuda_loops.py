@@ -220,7 +220,7 @@ def test_a_loop_that_only_writes_adds_nothing_up():
 
 
 def test_a_loop_that_stores_less_than_it_loads_adds_up():
-    """Sums that are stored now and then are sums; lines that move up a register and are stored are none."""
+    """Sums that are stored now and then are sums; lines that move up and are stored are none."""
     store = "STG.E desc[UR4][R2.64], R40"
     one_by_one = [part.format(4 + number) for number in range(8) for part in LOAD]
     assert adding_loops(code_of([*one_by_one, *[store] * 8])) == ()
