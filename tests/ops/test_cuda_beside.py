@@ -159,6 +159,13 @@ def test_gradients_of_other_tiles_share_a_launch(monkeypatch):
     assert "conv2d_dweight" not in names
     for one, other in zip(joined, apart, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
+    monkeypatch.setattr(
+        products, "COUNTERS", -1
+    )  # so that no two share a launch, whatever their tiles
+    kept, names = gradients(together=True)
+    assert names == ["conv2d_dx", "conv2d_dweight"]
+    for one, other in zip(kept, apart, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_both_gradients_of_a_dense_layer():

@@ -133,7 +133,8 @@ def _with_blocks_alike(products: list[Product]) -> list[Product]:
     plans = of_one_size(asked[0], asked[1])
     if plans is None:
         return products
-    return [replace(one, chosen=plan) for one, plan in zip(products, plans, strict=True)]
+    alike = [replace(one, chosen=plan) for one, plan in zip(products, plans, strict=True)]
+    return alike if _suit_each_other(alike) else products  # which may lack counters
 
 
 def _suit_each_other(products: Sequence[Product]) -> bool:
