@@ -102,7 +102,7 @@ def test_an_earlier_result_of_the_device_that_is_none(text, tmp_path, monkeypatc
     assert str(caught.value).startswith(f"{path}: is no result (")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read every file")
 def test_what_cannot_be_read(run, tmp_path):
     path = tmp_path / "result.json"
     path.write_text("{}")
